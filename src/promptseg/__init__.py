@@ -1,0 +1,1 @@
+"""Prompt-guided image segmentation: point at something with words and get its mask."""
