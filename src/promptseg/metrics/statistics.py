@@ -1,0 +1,125 @@
+"""Numbers over many (picture, phrase) pairs.
+
+Every function but the last takes `weights` of shape (R, N): R weightings of the same N pairs, and returns R numbers.
+A row of ones gives the number itself; a row that counts how often each pair was drawn gives one bootstrap replicate.
+One definition serves both.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    quotient = np.full(numerator.shape, np.nan)
+    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+    return quotient
+
+
+def weighted_mean(values: Floats, weights: Floats) -> Floats:
+    """Mean over the pairs whose value is defined.
+
+    Args:
+        values: Shape (N,); nan leaves a pair out.
+        weights: Shape (R, N).
+
+    Returns:
+        Shape (R,); nan where no weight is left.
+    """
+    defined = ~np.isnan(values)
+    return weighted_ratio(values[defined], np.ones(defined.sum()), weights[:, defined])
+
+
+def weighted_ratio(numerators: Floats, denominators: Floats, weights: Floats) -> Floats:
+    """Ratio of two sums: cumulative IoU from intersections and unions.
+
+    Args:
+        numerators: Shape (N,).
+        denominators: Shape (N,), not negative.
+        weights: Shape (R, N).
+
+    Returns:
+        Shape (R,); nan where the denominators sum to zero.
+    """
+    return _divide(weights @ numerators, weights @ denominators)
+
+
+def weighted_median(values: Floats, weights: Floats) -> Floats:
+    """Median of the values, each repeated as often as its weight says.
+
+    Args:
+        values: Shape (N,); nan leaves a pair out.
+        weights: Shape (R, N), whole numbers.
+
+    Returns:
+        Shape (R,), the mean of the two middle values where their number is even; nan where no weight is left.
+    """
+    defined = np.flatnonzero(~np.isnan(values))
+    order = defined[np.argsort(values[defined], kind="stable")]
+    if not len(order):
+        return np.full(len(weights), np.nan)
+    ranks = np.cumsum(weights[:, order], axis=1)
+    total = ranks[:, -1:]
+    lower, upper = np.floor((total - 1) / 2), np.floor(total / 2)
+    middles = [values[order][(ranks > position).argmax(axis=1)] for position in (lower, upper)]
+    return np.where(total[:, 0] > 0, (middles[0] + middles[1]) / 2, np.nan)
+
+
+def area_under_roc(scores: Floats, present: NDArray[np.bool_], weights: Floats) -> Floats:
+    """Chance that a present pair scores above an absent one; ties count half.
+
+    Args:
+        scores: Shape (N,).
+        present: Shape (N,), bool.
+        weights: Shape (R, N).
+
+    Returns:
+        Shape (R,); nan where there is no present or no absent pair.
+    """
+    if not len(scores):
+        return np.full(len(weights), np.nan)
+    order = np.argsort(scores, kind="stable")
+    first_of_ties = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
+    positives = np.add.reduceat(weights[:, order] * present[order], first_of_ties, axis=1)
+    negatives = np.add.reduceat(weights[:, order] * ~present[order], first_of_ties, axis=1)
+    below = np.cumsum(negatives, axis=1) - negatives / 2
+    return _divide((positives * below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
+
+
+def class_iou(
+    intersections: Floats, unions: Floats, class_index: NDArray[np.integer], num_classes: int, weights: Floats
+) -> Floats:
+    """IoU of every class over the whole data set; their mean over the classes is mIoU.
+
+    Args:
+        intersections: Shape (N,), pixels; one entry a (picture, class) pair.
+        unions: Shape (N,), pixels.
+        class_index: Shape (N,), int in [0, num_classes).
+        num_classes: C.
+        weights: Shape (R, N).
+
+    Returns:
+        Shape (R, C); nan for a class that is neither predicted nor true anywhere.
+    """
+    member = np.eye(num_classes)[class_index]
+    return _divide(weights @ (member * intersections[:, None]), weights @ (member * unions[:, None]))
+
+
+def expected_calibration_error(probabilities: Floats, present: NDArray[np.bool_], *, num_bins: int = 10) -> float:
+    """Mean distance between what a probability says and how often it comes true.
+
+    Args:
+        probabilities: Shape (N,), in [0, 1].
+        present: Shape (N,), bool.
+        num_bins: Equal bins between 0 and 1; each counts by its number of pairs.
+
+    Returns:
+        A value in [0, 1]; nan for no pairs.
+    """
+    if not len(probabilities):
+        return float("nan")
+    bins = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
+    said = np.bincount(bins, weights=probabilities, minlength=num_bins)
+    came_true = np.bincount(bins, weights=present, minlength=num_bins)
+    return float(np.abs(said - came_true).sum() / len(probabilities))
