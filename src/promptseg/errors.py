@@ -10,6 +10,8 @@ PromptsegError
 ├── CheckpointError            a checkpoint does not fit the model it is loaded into
 ├── DataError                  an annotation or data directory is malformed
 ├── OutputError                a result can't be written where it was asked to go
+├── RecipeError                a training recipe can't be loaded, or asks for what does not exist
+├── TrainingError              training can't go on; the message names step and samples
 ├── EngineError                the inference engine is unknown or can't run this model here
 └── MissingExtraError          an optional dependency is not installed; the message is the pip command
 """
@@ -53,6 +55,14 @@ class DataError(PromptsegError):
 
 class OutputError(PromptsegError):
     """A result can't be written where it was asked to go."""
+
+
+class RecipeError(PromptsegError):
+    """A training recipe can't be loaded, or asks for what does not exist."""
+
+
+class TrainingError(PromptsegError):
+    """Training can't go on; the message names step and samples."""
 
 
 class EngineError(PromptsegError):
