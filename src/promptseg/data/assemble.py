@@ -1,0 +1,120 @@
+"""From loose annotations of one picture to one Target per phrase.
+
+People's masks win over people's boxes, those over made masks. A box whose mask is missing becomes void, so that a
+phrase is never taught to be absent where somebody saw it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from promptseg.data.phrases import canonical, normalise
+from promptseg.data.sample import Box, Kind, Rle, Target, encode_box, rle_box_xyxy
+
+# Boxes around good masks of the same object overlap by more than this; neighbours in a crowd seldom do.
+SAME_OBJECT_IOU = 0.5
+
+
+@dataclass
+class _Draft:
+    phrase: str
+    kind: Kind
+    masks: list[Rle] = field(default_factory=list)
+    boxes_xyxy: list[Box] = field(default_factory=list)
+    void: list[Rle] = field(default_factory=list)
+    alternatives: dict[str, None] = field(default_factory=dict)
+    source: str = "human"
+    scores: list[float] = field(default_factory=list)
+
+    def to_target(self, size_hw: tuple[int, int]) -> Target:
+        mask_boxes = [rle_box_xyxy(rle) for rle in self.masks]
+        unmasked = [box for box in self.boxes_xyxy if self.masks and not _any_match(box, mask_boxes)]
+        return Target(
+            phrase=self.phrase,
+            kind=self.kind,
+            masks=tuple(self.masks),
+            boxes_xyxy=() if self.masks else tuple(self.boxes_xyxy),
+            void=(*self.void, *(encode_box(box, size_hw) for box in unmasked)),
+            alternatives=tuple(name for name in self.alternatives if name != self.phrase),
+            source=self.source,
+            score=sum(self.scores) / len(self.scores) if self.scores else 1.0,
+        )
+
+
+class TargetAssembler:
+    """Collects the annotations of one picture; add people's first, then made masks, then call `targets`."""
+
+    def __init__(self, size_hw: tuple[int, int], exhaustive: Iterable[str] = ()) -> None:
+        self._size_hw = size_hw
+        self._exhaustive = {canonical(name) for name in exhaustive}
+        self._drafts: dict[str, _Draft] = {}
+        self._aliases: dict[str, str] = {}
+
+    def add_mask(self, name: str, rle: Rle, *, kind: Kind = "thing", crowd: bool = False) -> None:
+        """Add a person's mask of one instance; a crowd's mask is void, not an instance."""
+        draft = self._draft(name, kind)
+        (draft.void if crowd else draft.masks).append(rle)
+
+    def add_void(self, name: str, rle: Rle) -> None:
+        """Mark a region where a name added before may or may not hold."""
+        self._draft(name, "thing").void.append(rle)
+
+    def add_box(self, name: str, box_xyxy: Box, *, kind: Kind = "thing") -> None:
+        """Add a person's box of one instance."""
+        self._draft(name, kind).boxes_xyxy.append(box_xyxy)
+
+    def add_tag(self, name: str, alternatives: Iterable[str] = ()) -> None:
+        """Say that a name is somewhere in the picture, and what else that very object may be called."""
+        draft = self._draft(name, "thing")
+        for alternative in alternatives:
+            draft.alternatives[normalise(alternative)] = None
+            self._aliases.setdefault(canonical(alternative), canonical(name))
+
+    def add_made_mask(
+        self, name: str, rle: Rle, *, kind: Kind, source: str, score: float, alternatives: Sequence[str] = ()
+    ) -> bool:
+        """Add a mask that a process made; say whether it was taken.
+
+        It is refused where a person drew masks of that name, where no box of a person agrees with it, and where people
+        say that the name is not in the picture.
+        """
+        key = self._key(name)
+        draft = self._drafts.get(key)
+        if draft is None and key in self._exhaustive:
+            return False
+        if draft is not None and draft.masks and draft.source == "human":
+            return False
+        if draft is not None and draft.boxes_xyxy and not _any_match(rle_box_xyxy(rle), draft.boxes_xyxy):
+            return False
+        draft = self._draft(name, kind)
+        draft.masks.append(rle)
+        draft.source = source
+        draft.scores.append(score)
+        draft.alternatives.update(dict.fromkeys(normalise(alternative) for alternative in alternatives))
+        return True
+
+    def targets(self) -> tuple[Target, ...]:
+        """Return one target per phrase, in the order in which they were first added."""
+        return tuple(draft.to_target(self._size_hw) for draft in self._drafts.values())
+
+    def _key(self, name: str) -> str:
+        key = canonical(name)
+        return key if key in self._drafts else self._aliases.get(key, key)
+
+    def _draft(self, name: str, kind: Kind) -> _Draft:
+        phrase = normalise(name)
+        draft = self._drafts.setdefault(self._key(name), _Draft(phrase, kind))
+        draft.alternatives[phrase] = None  # "cell phone" and "mobile phone" in one picture are one target
+        return draft
+
+
+def box_iou(a_xyxy: Box, b_xyxy: Box) -> float:
+    """Intersection over union of two boxes, pixels; 0 where both are empty."""
+    width = min(a_xyxy[2], b_xyxy[2]) - max(a_xyxy[0], b_xyxy[0])
+    height = min(a_xyxy[3], b_xyxy[3]) - max(a_xyxy[1], b_xyxy[1])
+    intersection = max(width, 0.0) * max(height, 0.0)
+    union = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (a_xyxy, b_xyxy)) - intersection
+    return intersection / union if union > 0 else 0.0
+
+
+def _any_match(box_xyxy: Box, others_xyxy: Iterable[Box]) -> bool:
+    return any(box_iou(box_xyxy, other) >= SAME_OBJECT_IOU for other in others_xyxy)

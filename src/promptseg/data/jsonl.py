@@ -1,0 +1,218 @@
+"""Reader of the JSONL index: one record a picture, pictures beside it.
+
+    {"image": "SET/NAME.webp", "width", "height",                     all coordinates are in the stored picture's pixels
+     "masks": [{"category", "rle", "kind", "iscrowd", "void"}], "boxes": [{"category", "box_xyxy"}],
+     "regions": [{"phrase", "box_xyxy"}], "tags": [...], "single_object": true, "alt_names": [...], "phrases": [...],
+     "captions": [...], "exhaustive": names or the name of a list, "coco_id", "sequence", "source", "license"}
+
+Masks that a process made come in files of the same form, whose masks also say "source", "score" and other "names".
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from promptseg.data.assemble import TargetAssembler
+from promptseg.data.names import EXHAUSTIVE_SETS, NAME_LISTS
+from promptseg.data.phrases import normalise
+from promptseg.data.sample import KINDS, Box, Kind, Problem, Rle, Sample, SampleSet
+from promptseg.errors import DataError
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One record and where it stands."""
+
+    where: str
+    record: Record
+
+    def require(self, holder: Record, key: str, kind: type | tuple[type, ...]) -> Any:
+        """Return a field that must be there and of that type.
+
+        Raises:
+            DataError: It is not.
+        """
+        if not isinstance(holder.get(key), kind):
+            expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+            raise DataError(f"{self.where}: field '{key}' must be {expected}, got {holder.get(key)!r:.80}")
+        return holder[key]
+
+
+MadeMasks = Mapping[str, tuple[Line, ...]]
+
+
+def load_lines(path: Path) -> Iterator[Line]:
+    """Yield the records of a JSONL file.
+
+    Raises:
+        DataError: The file can't be read, or a line is not a JSON object; names file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read ({error})") from error
+    for number, content in enumerate(text.splitlines(), start=1):
+        if not content.strip():
+            continue
+        where = f"{path}:{number}"
+        try:
+            record = json.loads(content)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from error
+        if not isinstance(record, dict):
+            raise DataError(f"{where}: expected a JSON object, got {type(record).__name__}")
+        yield Line(where, record)
+
+
+def load_made_masks(paths: Iterable[Path]) -> MadeMasks:
+    """Load files of made masks, by picture; one picture may stand in several files and lines.
+
+    Raises:
+        DataError: A file can't be read or a line is malformed; names file and line.
+    """
+    by_image: dict[str, tuple[Line, ...]] = defaultdict(tuple)
+    for path in paths:
+        for line in load_lines(path):
+            by_image[line.require(line.record, "image", str)] += (line,)
+    return dict(by_image)
+
+
+def read_jsonl(index: Path, *, made_masks: MadeMasks | None = None) -> SampleSet:
+    """Read an index and merge the masks that were made for its pictures.
+
+    Args:
+        index: The file; pictures are named relative to its directory.
+        made_masks: From `load_made_masks`; `None` for people's annotations only.
+
+    Returns:
+        The samples, and what was left out of them: missing pictures, masks of another size than their picture, boxes
+        outside it, made masks for pictures that the index does not have.
+
+    Raises:
+        DataError: The index can't be read, a record is malformed (names file and line), or no picture is left.
+    """
+    made_masks = made_masks or {}
+    samples: dict[str, Sample] = {}
+    problems: list[Problem] = []
+    for line in load_lines(index):
+        name = line.require(line.record, "image", str)
+        if name in samples:
+            raise DataError(f"{line.where}: picture {name} has a second record")
+        if not (index.parent / name).is_file():
+            problems.append(Problem(line.where, f"no picture {name}"))
+            continue
+        samples[name] = _read_sample(line, index, made_masks.get(name, ()), problems)
+    for name, lines in made_masks.items():
+        if name.startswith(f"{index.stem}/") and name not in samples:
+            problems.append(Problem(lines[0].where, f"made masks for {name}, which {index.name} does not have"))
+    if not samples:
+        raise DataError(f"{index}: not one record has its picture in {index.parent}")
+    return SampleSet(tuple(samples.values()), tuple(problems))
+
+
+def exhaustive_names(record: Record, dataset: str) -> frozenset[str]:
+    """The names that a record says are annotated completely."""
+    listed = record.get("exhaustive", EXHAUSTIVE_SETS.get(dataset, ()))
+    if isinstance(listed, str):
+        listed = NAME_LISTS.get(listed) or listed.split(",")
+    return frozenset(normalise(name) for name in listed)
+
+
+def _read_sample(line: Line, index: Path, made: tuple[Line, ...], problems: list[Problem]) -> Sample:
+    record = line.record
+    size_hw = (line.require(record, "height", int), line.require(record, "width", int))
+    exhaustive = exhaustive_names(record, index.stem)
+    assembler = TargetAssembler(size_hw, exhaustive)
+    for item, rle in _masks(line, size_hw, problems):
+        name = line.require(item, "category", str)
+        assembler.add_mask(name, rle, kind=_kind(line, item), crowd=bool(item.get("iscrowd")))
+        if item.get("void") is not None and _fits(line, name, item["void"], size_hw, problems):
+            assembler.add_void(name, item["void"])
+    for item in record.get("boxes", ()):
+        _add_box(assembler, line, item, "category", size_hw, problems)
+    _add_tags(assembler, record)
+    for item in record.get("regions", ()):
+        _add_box(assembler, line, item, "phrase", size_hw, problems)
+    for made_line in made:
+        for item, rle in _masks(made_line, size_hw, problems):
+            assembler.add_made_mask(
+                made_line.require(item, "category", str),
+                rle,
+                kind=_kind(made_line, item),
+                source=made_line.require(item, "source", str),
+                score=float(made_line.require(item, "score", (int, float))),
+                alternatives=item.get("names", ()),
+            )
+    return Sample(
+        sample_id=record["image"],
+        image=index.parent / record["image"],
+        size_hw=size_hw,
+        targets=assembler.targets(),
+        exhaustive=exhaustive,
+        captions=tuple(record.get("captions", ())),
+        dataset=index.stem,
+        licence=record.get("license"),
+        single_object=bool(record.get("single_object")),
+        coco_id=record.get("coco_id"),
+        sequence=record.get("sequence"),
+    )
+
+
+def _masks(line: Line, size_hw: tuple[int, int], problems: list[Problem]) -> Iterator[tuple[Record, Rle]]:
+    """The masks of a record that fit its picture."""
+    for item in line.record.get("masks", ()):
+        rle = line.require(item, "rle", dict)
+        if _fits(line, str(item.get("category")), rle, size_hw, problems):
+            yield item, cast(Rle, rle)
+
+
+def _fits(line: Line, name: str, rle: Record, size_hw: tuple[int, int], problems: list[Problem]) -> bool:
+    line.require(rle, "counts", str)
+    mask_hw = tuple(line.require(rle, "size", list))
+    if mask_hw != size_hw:
+        what = f"mask '{name}' of {line.record['image']} is {mask_hw} (height, width), the picture {size_hw}"
+        problems.append(Problem(line.where, what))
+    return mask_hw == size_hw
+
+
+def _add_box(
+    assembler: TargetAssembler,
+    line: Line,
+    item: Record,
+    name_key: str,
+    size_hw: tuple[int, int],
+    problems: list[Problem],
+) -> None:
+    name, corners = line.require(item, name_key, str), line.require(item, "box_xyxy", list)
+    if len(corners) != 4:
+        raise DataError(f"{line.where}: box_xyxy of '{name}' has {len(corners)} numbers, expected 4")
+    limits = (size_hw[1], size_hw[0]) * 2
+    x0, y0, x1, y1 = (float(min(max(corner, 0), limit)) for corner, limit in zip(corners, limits, strict=True))
+    if x0 >= x1 or y0 >= y1:
+        problems.append(Problem(line.where, f"box {corners} of '{name}' has no area inside {line.record['image']}"))
+        return
+    box: Box = (x0, y0, x1, y1)
+    assembler.add_box(name, box, kind="phrase" if name_key == "phrase" else "thing")
+
+
+def _add_tags(assembler: TargetAssembler, record: Record) -> None:
+    tags = record.get("tags", ())
+    if record.get("single_object") and tags:  # one object: every tag and phrase is a name of it
+        assembler.add_tag(tags[0], (*tags[1:], *record.get("alt_names", ()), *record.get("phrases", ())))
+        return
+    for tag in tags:
+        assembler.add_tag(tag)
+
+
+def _kind(line: Line, item: Record) -> Kind:
+    kind = item.get("kind", "thing")
+    if kind == "object":
+        return "thing"
+    if kind not in KINDS:
+        raise DataError(f"{line.where}: kind must be one of {', '.join(KINDS)} or object, got {kind!r}")
+    return cast(Kind, kind)
