@@ -1,0 +1,19 @@
+"""Pretrained weights by name: fetched from where they are published, checked, converted once, kept in a cache."""
+
+from promptseg.weights.progress import ReportProgress, progress_bar
+from promptseg.weights.records import SourceKind, WeightFile, WeightRecord
+from promptseg.weights.resolver import find_record, pull, resolve, verify
+from promptseg.weights.table import RECORDS
+
+__all__ = [
+    "RECORDS",
+    "ReportProgress",
+    "SourceKind",
+    "WeightFile",
+    "WeightRecord",
+    "find_record",
+    "progress_bar",
+    "pull",
+    "resolve",
+    "verify",
+]

@@ -1,0 +1,113 @@
+"""The cache directory: entries appear whole or not at all, also when two processes want the same one."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock
+
+from promptseg.errors import WeightsError
+from promptseg.weights.records import WeightRecord
+
+MANIFEST = "manifest.json"
+
+
+def cache_dir() -> Path:
+    """Say where weights are kept: $PROMPTSEG_CACHE, else $XDG_CACHE_HOME/promptseg, else ~/.cache/promptseg."""
+    if own := os.environ.get("PROMPTSEG_CACHE"):
+        return Path(own).expanduser()
+    if xdg := os.environ.get("XDG_CACHE_HOME"):
+        return Path(xdg) / "promptseg"
+    return Path.home() / ".cache" / "promptseg"
+
+
+def entry_dir(record: WeightRecord) -> Path:
+    """Name the cache entry of a record; another hash or conversion is another entry."""
+    identity = "\n".join([record.conversion, *(f"{file.filename} {file.sha256}" for file in record.files)])
+    return cache_dir() / "weights" / f"{record.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def product_path(record: WeightRecord) -> Path:
+    """Name the file or directory that a record resolves to, whether it is there or not."""
+    entry = entry_dir(record)
+    return entry / record.product if record.product else entry
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def exclusive(entry: Path) -> Iterator[None]:
+    """Hold the lock of one entry; the operating system frees it if this process dies."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(entry.parent / f".{entry.name}.lock"):
+        yield
+
+
+@contextlib.contextmanager
+def workspace(entry: Path) -> Iterator[Path]:
+    """Give an empty directory beside an entry, on the same file system, and remove it afterwards.
+
+    Call with the lock of the entry held: what a killed process left behind is removed too.
+    """
+    prefix = f".{entry.name}.work-"
+    for stale in entry.parent.glob(f"{prefix}*"):
+        shutil.rmtree(stale)
+    work = Path(tempfile.mkdtemp(prefix=prefix, dir=entry.parent))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work)
+
+
+def publish(built: Path, entry: Path, fetched_from: dict[str, str]) -> None:
+    """Make a finished directory the entry, in one rename, with a manifest of its files."""
+    files = sorted(path for path in built.rglob("*") if path.is_file())
+    manifest = {
+        "fetched_from": fetched_from,
+        "files": {
+            path.relative_to(built).as_posix(): {"sha256": file_sha256(path), "num_bytes": path.stat().st_size}
+            for path in files
+        },
+    }
+    (built / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    if entry.exists():
+        shutil.rmtree(entry)
+    built.rename(entry)
+
+
+def is_cached(record: WeightRecord) -> bool:
+    """Say whether the entry of a record is there."""
+    return (entry_dir(record) / MANIFEST).is_file()
+
+
+def check_entry(record: WeightRecord, *, hashes: bool) -> None:
+    """Check the cached files against their manifest.
+
+    Args:
+        record: Which entry.
+        hashes: Hash every file; otherwise compare sizes only, which costs nothing.
+
+    Raises:
+        WeightsError: A file is missing, has another size or another hash.
+    """
+    entry = entry_dir(record)
+    manifest = json.loads((entry / MANIFEST).read_text())
+    for name, expected in manifest["files"].items():
+        path = entry / name
+        num_bytes = path.stat().st_size if path.is_file() else None
+        if num_bytes != expected["num_bytes"]:
+            damage = "is missing" if num_bytes is None else f"has {num_bytes} bytes, not {expected['num_bytes']}"
+        elif hashes and file_sha256(path) != expected["sha256"]:
+            damage = "has another sha256 than when it was made"
+        else:
+            continue
+        raise WeightsError(f"{path} {damage}; run: promptseg weights pull --force {record.name}")

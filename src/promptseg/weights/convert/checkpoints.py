@@ -1,0 +1,71 @@
+"""Conversions that keep or rename the tensors of a PyTorch checkpoint."""
+
+import errno
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from promptseg.errors import WeightsError
+from promptseg.weights.records import WeightRecord
+
+
+def load_pickle(path: Path) -> dict[str, object]:
+    """Read a PyTorch checkpoint without running what it may contain.
+
+    Raises:
+        WeightsError: It holds anything but tensors and plain containers, or is no checkpoint.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise WeightsError(f"{path.name}: not a plain PyTorch checkpoint: {str(error).splitlines()[0]}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path.name}: holds a {type(content).__name__}, not a state dict")
+    return content
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file that transformers accepts.
+
+    Raises:
+        OSError: The disk is full or can't be written.
+    """
+    # Tied tensors share memory, which safetensors refuses.
+    separate = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(separate, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # safetensors hides the errno in its message: "I/O error: ... (os error 28)".
+        full = any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+        raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
+
+
+def as_state_dict(content: Mapping[str, object], filename: str) -> dict[str, Tensor]:
+    """Check that every value is a tensor.
+
+    Raises:
+        WeightsError: One is not.
+    """
+    tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
+    if not tensors or len(tensors) != len(content):
+        raise WeightsError(f"{filename}: not a flat state dict")
+    return tensors
+
+
+def copy_files(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+    """Take the files as they are: they are in their final form already."""
+    for name, path in files.items():
+        shutil.copyfile(path, out / name)
+
+
+def convert_state_dict(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+    """Turn one flat PyTorch state dict into safetensors with the original key names."""
+    ((filename, path),) = files.items()
+    assert record.product is not None
+    write_tensors(out / record.product, as_state_dict(load_pickle(path), filename))

