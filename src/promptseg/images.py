@@ -1,0 +1,210 @@
+"""Any picture a person has -> uint8 RGB, shape (H, W, 3), upright; all the quirks of picture files end here.
+
+EXIF orientation is applied; transparency is laid over white; grey, 16-bit, palette, CMYK and 1-bit pictures become RGB;
+an animation gives its first frame. Colour profiles are not applied.
+"""
+
+import glob
+import io
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from promptseg.errors import ImageError
+
+ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
+
+# Photo formats only: Pillow also opens EPS, which runs Ghostscript on the file, and formats without a signature.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+
+# What Pillow's decoders were seen to raise on 9,000 damaged files (RuntimeError: AVIF).
+_DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """How large a picture may be; what is larger is refused before it is decoded.
+
+    Attributes:
+        max_pixels: Height times width. The default, 89 million, is where Pillow starts to suspect a decompression bomb;
+            above 178 million Pillow itself refuses, whatever stands here.
+        max_bytes: Size of the encoded picture.
+    """
+
+    max_pixels: int = 89_478_485
+    max_bytes: int = 300_000_000
+
+
+DEFAULT_LIMITS = ImageLimits()
+
+
+def read_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
+    """Read a picture of any usual kind.
+
+    Args:
+        source: A file's path, its bytes, a Pillow image, or a uint8 RGB array of shape (H, W, 3).
+        limits: What is refused as too large.
+
+    Returns:
+        A new array, uint8, RGB, shape (H, W, 3), upright; H and W are at least 1.
+
+    Raises:
+        ImageError: The picture is missing, damaged, of an unknown kind or outside the limits; the message names it.
+    """
+    name = name_image(source)
+    if isinstance(source, np.ndarray):
+        return _copy_array(source, name, limits)
+    if isinstance(source, Image.Image):
+        return _decode(source, name, limits)
+    if isinstance(source, str | Path):
+        source = _load_bytes(Path(source), limits)
+    elif not isinstance(source, bytes | bytearray | memoryview):
+        raise ImageError(f"a picture is a path, bytes, a Pillow image or a uint8 array, not {type(source).__name__}")
+    if len(source) > limits.max_bytes:
+        raise ImageError(f"{name}: {len(source):,} bytes; the limit is {limits.max_bytes:,}")
+    Image.init()
+    try:
+        image = Image.open(io.BytesIO(source), formats=[kind for kind in _FORMATS if kind in Image.OPEN])
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a picture, or of a kind that can't be read; save it as JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{name}: damaged or cut short: {error}") from error
+    with image:
+        return _decode(image, name, limits)
+
+
+def name_image(source: object) -> str:
+    """Say which picture is meant, for messages: its path, or what it is when it has none."""
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "") or f"<{source.mode} image {source.height}x{source.width}>")
+    if isinstance(source, np.ndarray):
+        return f"<array {source.dtype} {source.shape}>"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return f"<{len(source):,} bytes>"
+    return f"<{type(source).__name__}>"
+
+
+def list_pictures(paths: Iterable[str | Path]) -> list[Path]:
+    """List the pictures that paths, folders and glob patterns stand for.
+
+    Args:
+        paths: A file is taken as it is, even when it is missing: reading it gives the error. A folder stands for the
+            pictures right in it, a pattern (`photos/**/*.jpg`) for the pictures it matches, both sorted by name.
+
+    Returns:
+        Each picture once, in the order of `paths`.
+
+    Raises:
+        ImageError: A folder or pattern holds no picture.
+    """
+    found: dict[Path, None] = {}
+    for path in map(Path, paths):
+        if path.is_dir():
+            matches: Iterable[Path] = path.iterdir()
+        elif glob.has_magic(str(path)) and not path.exists():
+            matches = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob refuses absolute ones)
+        else:
+            found[path] = None
+            continue
+        pictures = sorted(match for match in matches if match.suffix.lower() in PICTURE_SUFFIXES and match.is_file())
+        if not pictures:
+            kinds = " ".join(sorted(PICTURE_SUFFIXES))
+            raise ImageError(f"{path}: no picture {'in this folder' if path.is_dir() else 'matches'} ({kinds})")
+        found.update(dict.fromkeys(pictures))
+    return list(found)
+
+
+def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
+    try:
+        num_bytes = path.stat().st_size
+        if num_bytes > limits.max_bytes:
+            raise ImageError(f"{path}: {num_bytes:,} bytes; the limit is {limits.max_bytes:,}")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        hint = "; addresses are not fetched: download it first" if str(path).startswith(("http:", "https:")) else ""
+        raise ImageError(f"{path}: no such file{hint}") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{path}: a folder, not a picture") from error
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+        raise ImageError(f"{path}: can't be read: {error}") from error
+
+
+def _copy_array(array: NDArray[np.uint8], name: str, limits: ImageLimits) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8:
+        hint = "; multiply values in [0, 1] by 255 first" if array.dtype.kind == "f" else ""
+        raise ImageError(f"{name}: an array is uint8 RGB{hint}")
+    if array.ndim != 3 or array.shape[2] != 3:
+        hint = "; the channels come last: use .transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] == 3 else ""
+        raise ImageError(f"{name}: an array has the shape (H, W, 3){hint}")
+    _check_size(array.shape[0], array.shape[1], name, limits)
+    return array.copy(order="C")
+
+
+def _check_size(height: int, width: int, name: str, limits: ImageLimits) -> None:
+    if height < 1 or width < 1:
+        raise ImageError(f"{name}: {height}x{width} pixels, there is nothing to see")
+    if height * width > limits.max_pixels:
+        raise ImageError(f"{name}: {height}x{width} = {height * width:,} pixels; the limit is {limits.max_pixels:,}")
+
+
+def _decode(image: Image.Image, name: str, limits: ImageLimits) -> NDArray[np.uint8]:
+    _check_size(image.height, image.width, name, limits)
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION)
+        rgb = _to_rgb(image, name)
+        if orientation in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{name}: damaged or cut short: {error}") from error
+    return np.array(rgb)
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    # Pillow reads a PGM of more than 8 bits as mode I, scaled to 16 bits.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        grey = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            f"{name}: {'32-bit' if image.mode == 'I' else 'floating-point'} values have no known range; "
+            "save it with 8 or 16 bits a channel"
+        )
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""Pure functions on arrays and files; each module is one idea."""

@@ -1,0 +1,31 @@
+"""Connected objects of a mask."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+# A diagonal step stays inside an object: thin slanted things (a leash, a wire) would fall apart otherwise.
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+
+
+def iterate_components(
+    mask: NDArray[np.bool_], *, min_share: float
+) -> Iterator[tuple[tuple[slice, slice], NDArray[np.bool_]]]:
+    """Yield the connected objects of a mask, in reading order of their top edge.
+
+    Args:
+        mask: bool, shape (H, W).
+        min_share: Objects smaller than this share of the largest one are crumbs, and left out; in [0, 1].
+
+    Yields:
+        Window (rows, columns) of the object, and its pixels in that window, bool.
+    """
+    labels, num_objects = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
+    if num_objects == 0:
+        return
+    areas = np.bincount(labels.ravel(), minlength=num_objects + 1)[1:]
+    for index, window in enumerate(ndimage.find_objects(labels), start=1):
+        if areas[index - 1] >= min_share * areas.max():
+            yield window, labels[window] == index

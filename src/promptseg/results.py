@@ -1,0 +1,234 @@
+"""What comes back: one result for each query, with masks at the photo's own size.
+
+A result keeps the model's small logit map and works the full-size arrays out when they are asked for, so that a
+thousand phrases on a large photo fit in memory. Results are frozen, and their arrays can't be written to.
+"""
+
+import json
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg.ops.atomic import atomic_file
+from promptseg.ops.components import iterate_components
+from promptseg.ops.overlay import OverlayLayer, draw_overlay
+from promptseg.ops.resize import resize_map, sigmoid
+from promptseg.ops.rle import encode_rle
+
+# An object smaller than this share of the largest one of its query is a crumb of the mask, not an object.
+MIN_INSTANCE_SHARE = 0.02
+
+JSON_SCHEMA = "promptseg/segmentation-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One connected object.
+
+    Attributes:
+        box_xyxy: The tight box, whole pixels: (left, top, right, bottom), right and bottom exclusive.
+        score: Mean probability inside the object, times the presence of its query; in [0, 1].
+        box_mask: The object's pixels inside the box, bool, shape (bottom - top, right - left).
+        size_hw: Height and width of the photo.
+    """
+
+    box_xyxy: tuple[int, int, int, int]
+    score: float
+    box_mask: NDArray[np.bool_]
+    size_hw: tuple[int, int]
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The object in the photo, bool, shape (H, W)."""
+        left, top, right, bottom = self.box_xyxy
+        mask = np.zeros(self.size_hw, dtype=np.bool_)
+        mask[top:bottom, left:right] = self.box_mask
+        return _frozen(mask)
+
+
+@dataclass(frozen=True, eq=False)
+class QueryResult:
+    """The answer to one query.
+
+    Attributes:
+        label: The label of the query.
+        presence: Calibrated probability that the thing is in the photo at all.
+        mask_logits: The model's map over the whole photo at its own resolution, float32, shape (h, w).
+        size_hw: Height and width of the photo.
+        presence_threshold: Below it the thing counts as absent.
+        mask_threshold: Probability from which a pixel belongs to the thing; in (0, 1).
+    """
+
+    label: str
+    presence: float
+    mask_logits: NDArray[np.float32]
+    size_hw: tuple[int, int]
+    presence_threshold: float
+    mask_threshold: float
+
+    @property
+    def is_present(self) -> bool:
+        """Whether presence reaches the threshold; where it does not, `mask` is empty."""
+        return self.presence >= self.presence_threshold
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """How likely each pixel is the thing, were it in the photo: float32, shape (H, W), also where it is absent."""
+        return _frozen(sigmoid(self._full_size_logits()))
+
+    @cached_property
+    def mask(self) -> NDArray[np.bool_]:
+        """Where the thing is: bool, shape (H, W); nowhere when it is absent."""
+        if not self.is_present:
+            return _frozen(np.zeros(self.size_hw, dtype=np.bool_))
+        # Compared as logits: on a large photo the sigmoid costs more than all the rest.
+        return _frozen(self._full_size_logits() >= math.log(self.mask_threshold / (1 - self.mask_threshold)))
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """The connected objects of `mask`, best score first; crumbs under 2 % of the largest one are left out."""
+        if not self.mask.any():
+            return ()
+        logits = self._full_size_logits()
+        found = []
+        for window, box_mask in iterate_components(self.mask, min_share=MIN_INSTANCE_SHARE):
+            rows, columns = window
+            score = float(sigmoid(logits[window][box_mask]).mean()) * self.presence
+            box_xyxy = (columns.start, rows.start, columns.stop, rows.stop)
+            found.append(Instance(box_xyxy, score, _frozen(box_mask), self.size_hw))
+        return tuple(sorted(found, key=lambda instance: -instance.score))
+
+    def _full_size_logits(self) -> NDArray[np.float32]:
+        return resize_map(self.mask_logits, self.size_hw)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the result in JSON's own types; see `Segmentation.to_json`."""
+        return {
+            "label": self.label,
+            "presence": round(self.presence, 6),
+            "is_present": self.is_present,
+            "mask": encode_rle(self.mask),
+            "instances": [
+                {"box_xyxy": list(each.box_xyxy), "score": round(each.score, 6), "mask": encode_rle(each.mask)}
+                for each in self.instances
+            ],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation(Sequence[QueryResult]):
+    """The answers to a request, in its order: a sequence of `QueryResult`.
+
+    Attributes:
+        image_rgb: The photo, uint8, shape (H, W, 3), upright.
+        results: One for each query.
+        model: Name of the model.
+        presence_threshold: Below it a thing counts as absent.
+        mask_threshold: Probability from which a pixel belongs to a thing.
+    """
+
+    image_rgb: NDArray[np.uint8]
+    results: tuple[QueryResult, ...]
+    model: str
+    presence_threshold: float
+    mask_threshold: float
+
+    @overload
+    def __getitem__(self, index: int) -> QueryResult: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[QueryResult, ...]: ...
+    def __getitem__(self, index: int | slice) -> QueryResult | tuple[QueryResult, ...]:
+        return self.results[index]
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the photo, pixels."""
+        height, width, _ = self.image_rgb.shape
+        return height, width
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe everything but the pixels of the photo in JSON's own types; see `to_json`."""
+        return {
+            "schema": JSON_SCHEMA,
+            "model": self.model,
+            "size_hw": list(self.size_hw),
+            "presence_threshold": self.presence_threshold,
+            "mask_threshold": self.mask_threshold,
+            "results": [result.to_dict() for result in self.results],
+        }
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """Describe the results as JSON.
+
+        The object has the keys `schema`, `model`, `size_hw` (height, width), `presence_threshold`, `mask_threshold` and
+        `results`, a list in the order of the request. Each result has `label`, `presence`, `is_present`, `mask` and
+        `instances`; each instance `box_xyxy` (whole pixels, right and bottom exclusive), `score` and `mask`. A mask is
+        COCO's compressed RLE, `{"size": [height, width], "counts": text}`, as pycocotools reads it.
+
+        Args:
+            indent: Spaces for each level; None: everything on one line.
+        """
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+    def overlay(self) -> Image.Image:
+        """Draw the masks over the photo, each with its label and presence; absent things are not drawn."""
+        return draw_overlay(
+            self.image_rgb,
+            [
+                OverlayLayer(result.mask, f"{result.label} {result.presence:.2f}", color_index)
+                for color_index, result in enumerate(self.results)
+            ],
+        )
+
+    def save(self, directory: str | Path) -> tuple[Path, ...]:
+        """Write `overlay.png`, one mask a query (PNG, 0 and 255) and `result.json`, which says which mask is whose.
+
+        Each file appears whole or not at all; `result.json` comes last. Files of the same names are replaced.
+
+        Args:
+            directory: Made where it is missing.
+
+        Returns:
+            The files: overlay, masks in the order of the queries, JSON.
+
+        Raises:
+            OutputError: Something can't be written; the message names it.
+        """
+        directory = Path(directory)
+        overlay_path = directory / "overlay.png"
+        with atomic_file(overlay_path) as path:
+            self.overlay().save(path)
+        mask_paths = []
+        document = self.to_dict()
+        for index, result in enumerate(self.results):
+            mask_paths.append(directory / f"mask-{index:03d}-{_slug(result.label)}.png")
+            document["results"][index]["mask_file"] = mask_paths[-1].name
+            with atomic_file(mask_paths[-1]) as path:
+                Image.fromarray(result.mask.astype(np.uint8) * 255).save(path)
+        json_path = directory / "result.json"
+        with atomic_file(json_path) as path:
+            path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return overlay_path, *mask_paths, json_path
+
+
+def _slug(label: str) -> str:
+    """Turn a label into a part of a file name that is safe everywhere; not unique, the index is."""
+    ascii_text = unicodedata.normalize("NFKD", label.replace("'", "")).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", ascii_text.lower()).strip("-")[:40].strip("-") or "query"
+
+
+def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
