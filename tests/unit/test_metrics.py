@@ -11,9 +11,9 @@ from promptseg.metrics import (
     area_under_roc,
     argmax_counts,
     bootstrap_interval,
-    class_iou,
     count_pixels,
     expected_calibration_error,
+    mean_class_iou,
     pixel_average_precision,
     weighted_mean,
     weighted_median,
@@ -90,38 +90,40 @@ def test_average_precision_of_perfect_constant_and_empty_cases():
     assert np.isnan(pixel_average_precision(truth.astype(np.float32), np.zeros_like(truth)))
 
 
+def class_arrays(counts):
+    return np.array([count.intersection for count in counts]), np.array([count.union for count in counts])
+
+
 @pytest.mark.parametrize("seed", SEEDS)
-def test_class_iou_agrees_with_scikit_learn_over_a_data_set(seed):
+def test_mean_class_iou_agrees_with_scikit_learn_over_a_data_set(seed):
     generator = np.random.default_rng(seed)
     actual, assigned = generator.integers(0, 4, (2, 6, 15, 17))
-    per_picture = [
-        argmax_counts(guess, np.stack([labels == index for index in range(4)]))
+    counts = [
+        count
         for labels, guess in zip(actual, assigned, strict=True)
+        for count in argmax_counts(guess, np.stack([labels == index for index in range(4)]))
     ]
-    counts = [count for picture in per_picture for count in picture]
-    ious = class_iou(
-        np.array([count.intersection for count in counts]),
-        np.array([count.union for count in counts]),
-        np.tile(np.arange(4), 6),
-        4,
-        ones(counts),
-    )
-    expected = sklearn_metrics.jaccard_score(actual.ravel(), assigned.ravel(), average=None)
-    np.testing.assert_allclose(ious[0], expected)
+    class_index = np.tile(np.arange(4), 6)
+    weights = np.repeat([[1, 1, 1, 1, 1, 1], [0, 2, 0, 1, 3, 0]], 4, axis=1)
+    expected = [
+        sklearn_metrics.jaccard_score(actual.ravel(), assigned.ravel(), average="macro"),
+        sklearn_metrics.jaccard_score(
+            actual.ravel(),
+            assigned.ravel(),
+            average="macro",
+            sample_weight=np.repeat([0, 2, 0, 1, 3, 0], 15 * 17),
+        ),
+    ]
+    np.testing.assert_allclose(mean_class_iou(*class_arrays(counts), class_index, weights), expected)
 
 
-def test_class_iou_counts_unassigned_pixels_as_missed_and_leaves_unseen_classes_out():
+def test_mean_class_iou_counts_unassigned_pixels_as_missed_and_leaves_unseen_classes_out():
     assigned = np.array([[0, -1], [1, 1]])
     truths = np.array([[[True, True], [False, False]], [[False, False], [True, True]], [[False] * 2] * 2])
     counts = argmax_counts(assigned, truths)
-    ious = class_iou(
-        np.array([count.intersection for count in counts]),
-        np.array([count.union for count in counts]),
-        np.arange(3),
-        3,
-        np.ones((1, 3)),
-    )
-    np.testing.assert_allclose(ious, [[0.5, 1.0, np.nan]])
+    assert [count.iou for count in counts[:2]] == [0.5, 1.0]
+    assert mean_class_iou(*class_arrays(counts), np.arange(3), np.ones((1, 3))) == 0.75
+    assert np.isnan(mean_class_iou(*class_arrays(counts[2:]), np.array([0]), np.ones((1, 1)))).all()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -198,6 +200,12 @@ def test_expected_calibration_error_agrees_with_scikit_learn():
     came_true, said = calibration_curve(present, probabilities, n_bins=10)
     share = np.histogram(probabilities, 10, (0, 1))[0] / 2000
     expected = (share * np.abs(came_true - said)).sum()
-    assert expected_calibration_error(probabilities, present) == pytest.approx(expected)
-    assert expected_calibration_error(present.astype(float), present) == 0
-    assert np.isnan(expected_calibration_error(np.array([]), np.array([], bool)))
+    np.testing.assert_allclose(expected_calibration_error(probabilities, present, ones(present)), expected)
+    np.testing.assert_allclose(expected_calibration_error(present.astype(float), present, ones(present)), 0)
+    assert np.isnan(expected_calibration_error(np.array([]), np.array([], bool), np.ones((1, 0)))).all()
+    weights = generator.integers(0, 3, (1, 2000))
+    repeated = np.repeat(probabilities, weights[0]), np.repeat(present, weights[0])
+    np.testing.assert_allclose(
+        expected_calibration_error(probabilities, present, weights),
+        expected_calibration_error(*repeated, ones(repeated[0])),
+    )

@@ -25,7 +25,7 @@ def bootstrap_interval(
 
     Args:
         statistic: From weights (R, N) to numbers (R,), as in `promptseg.metrics.statistics`.
-        unit_index: Picture of every pair, shape (N,), int from 0; pairs with one index are drawn together.
+        unit_index: Picture of every pair, shape (N,), int; pairs with one index are drawn together.
         num_resamples: Number of draws.
         level: Share of the distribution inside the interval.
         seed: Of the draws.
@@ -33,7 +33,8 @@ def bootstrap_interval(
     Returns:
         Lower and upper end; nan for fewer than two pictures. Draws in which the statistic is undefined are left out.
     """
-    num_units = int(unit_index.max()) + 1 if len(unit_index) else 0
+    units, unit_index = np.unique(unit_index, return_inverse=True)
+    num_units = len(units)
     if num_units < 2:
         return float("nan"), float("nan")
     generator = np.random.default_rng(seed)

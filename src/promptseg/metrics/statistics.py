@@ -1,8 +1,8 @@
 """Numbers over many (picture, phrase) pairs.
 
-Every function but the last takes `weights` of shape (R, N): R weightings of the same N pairs, and returns R numbers.
-A row of ones gives the number itself; a row that counts how often each pair was drawn gives one bootstrap replicate.
-One definition serves both.
+Every function takes `weights` of shape (R, N): R weightings of the same N pairs, and returns R numbers. A row of ones
+gives the number itself; a row that counts how often each pair was drawn gives one bootstrap replicate. One definition
+serves both.
 """
 
 import numpy as np
@@ -87,39 +87,40 @@ def area_under_roc(scores: Floats, present: NDArray[np.bool_], weights: Floats) 
     return _divide((positives * below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
 
 
-def class_iou(
-    intersections: Floats, unions: Floats, class_index: NDArray[np.integer], num_classes: int, weights: Floats
-) -> Floats:
-    """IoU of every class over the whole data set; their mean over the classes is mIoU.
+def mean_class_iou(intersections: Floats, unions: Floats, class_index: NDArray[np.integer], weights: Floats) -> Floats:
+    """Mean over the classes of the IoU that each has over the whole data set (mIoU).
 
     Args:
         intersections: Shape (N,), pixels; one entry a (picture, class) pair.
         unions: Shape (N,), pixels.
-        class_index: Shape (N,), int in [0, num_classes).
-        num_classes: C.
+        class_index: Shape (N,), int from 0.
         weights: Shape (R, N).
 
     Returns:
-        Shape (R, C); nan for a class that is neither predicted nor true anywhere.
+        Shape (R,). A class that is neither predicted nor true anywhere is left out; nan where no class is left.
     """
-    member = np.eye(num_classes)[class_index]
-    return _divide(weights @ (member * intersections[:, None]), weights @ (member * unions[:, None]))
+    if not len(class_index):
+        return np.full(len(weights), np.nan)
+    member = np.eye(class_index.max() + 1)[class_index]
+    ious = _divide(weights @ (member * intersections[:, None]), weights @ (member * unions[:, None]))
+    defined = ~np.isnan(ious)
+    return _divide(np.where(defined, ious, 0.0).sum(axis=1), defined.sum(axis=1))
 
 
-def expected_calibration_error(probabilities: Floats, present: NDArray[np.bool_], *, num_bins: int = 10) -> float:
+def expected_calibration_error(
+    probabilities: Floats, present: NDArray[np.bool_], weights: Floats, *, num_bins: int = 10
+) -> Floats:
     """Mean distance between what a probability says and how often it comes true.
 
     Args:
         probabilities: Shape (N,), in [0, 1].
         present: Shape (N,), bool.
-        num_bins: Equal bins between 0 and 1; each counts by its number of pairs.
+        weights: Shape (R, N).
+        num_bins: Equal bins between 0 and 1; each counts by the weight of its pairs.
 
     Returns:
-        A value in [0, 1]; nan for no pairs.
+        Shape (R,), in [0, 1]; nan where no weight is left.
     """
-    if not len(probabilities):
-        return float("nan")
-    bins = np.minimum((probabilities * num_bins).astype(int), num_bins - 1)
-    said = np.bincount(bins, weights=probabilities, minlength=num_bins)
-    came_true = np.bincount(bins, weights=present, minlength=num_bins)
-    return float(np.abs(said - came_true).sum() / len(probabilities))
+    member = np.eye(num_bins)[np.minimum((probabilities * num_bins).astype(int), num_bins - 1)]
+    gaps = np.abs(weights @ (member * (probabilities - present)[:, None])).sum(axis=1)
+    return _divide(gaps, weights.sum(axis=1))

@@ -1,0 +1,185 @@
+"""Which numbers a set of (picture, phrase) pairs has, and how each is defined.
+
+A `_gated` number judges the mask that the model gives (empty where it says "absent"); its twin without the suffix judges
+the mask whatever the presence. A part after a slash restricts a number to such pairs: `/thing`, `/small`, `/name/cat`.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.data.sample import KINDS
+from promptseg.evaluate.records import PairRecord
+from promptseg.metrics import (
+    PixelCounts,
+    area_under_roc,
+    expected_calibration_error,
+    mean_class_iou,
+    weighted_mean,
+    weighted_median,
+    weighted_ratio,
+)
+from promptseg.metrics.statistics import Floats
+
+Bools = NDArray[np.bool_]
+
+# Share of the picture: below 1 %, from 1 to 10 %, and from 10 % on.
+SIZE_LIMITS = {"small": (0.0, 0.01), "medium": (0.01, 0.1), "large": (0.1, math.inf)}
+IOU_LEVELS = (50, 70, 90)
+
+
+@dataclass(frozen=True, eq=False)
+class Definition:
+    """A number before it is computed.
+
+    Attributes:
+        name: Of the number.
+        statistic: From weights (R, N) of the pairs to (R,) numbers.
+        pair_index: The N pairs it is measured on.
+        undefined: How many more were left out because their own value is undefined (the precision of an empty mask).
+    """
+
+    name: str
+    statistic: Callable[[Floats], Floats]
+    pair_index: NDArray[np.intp]
+    undefined: int = 0
+
+
+def define_numbers(pairs: Sequence[PairRecord], sequences: Sequence[str | None]) -> Iterator[Definition]:
+    """List every number that these pairs have.
+
+    Args:
+        pairs: All pairs of a data set.
+        sequences: The video each pair comes from, or None; as long as `pairs`.
+
+    Yields:
+        Definitions; a number without a single pair is not listed.
+    """
+    if not pairs:
+        return iter(())
+    present = np.array([pair.present for pair in pairs], dtype=bool)
+    groups = dict(_groups(pairs))
+    definitions = [
+        *_mask_numbers(pairs, present, groups, np.array([sequence or "" for sequence in sequences])),
+        *_presence_numbers(pairs, present, groups),
+        *_class_numbers(pairs),
+    ]
+    return (definition for definition in definitions if len(definition.pair_index))
+
+
+def _groups(pairs: Sequence[PairRecord]) -> Iterator[tuple[str, Bools]]:
+    """Members of each part of the pairs, shape (N,); the empty name is everything."""
+    yield "", np.ones(len(pairs), dtype=bool)
+    for kind in KINDS:
+        yield f"/{kind}", np.array([pair.kind == kind for pair in pairs], dtype=bool)
+    area = _column([pair.counts for pair in pairs], "iou_of_everything")
+    for size, (low, high) in SIZE_LIMITS.items():
+        yield f"/{size}", (area >= low) & (area < high)
+
+
+def _mask_numbers(
+    pairs: Sequence[PairRecord], present: Bools, groups: dict[str, Bools], sequences: NDArray[np.str_]
+) -> Iterator[Definition]:
+    names = np.array([pair.phrase for pair in pairs])
+    for suffix, counts in (
+        ("", [pair.counts for pair in pairs]),
+        ("_gated", [pair.gated_counts for pair in pairs]),
+    ):
+        iou = _column(counts, "iou")
+        for group, members in groups.items():
+            yield _mean(f"mean_iou{suffix}{group}", iou, present & members)
+        yield _median(f"median_iou{suffix}", iou, present)
+        yield _ratio(f"cumulative_iou{suffix}", _column(counts, "intersection"), _column(counts, "union"), present)
+        for level in IOU_LEVELS:
+            yield _mean(f"iou_at_{level}{suffix}", (iou >= level / 100).astype(float), present)
+        for measure in ("precision", "recall", "dice"):
+            yield _mean(f"{measure}{suffix}", _column(counts, measure), present)
+        for group, labels in (("name", names), ("sequence", sequences)):
+            labelled = present & (labels != "")
+            yield _mean_of_means(f"mean_iou_over_{group}s{suffix}", iou, labels, labelled)
+            for label in np.unique(labels[labelled]):
+                yield _mean(f"mean_iou{suffix}/{group}/{label}", iou, labelled & (labels == label))
+    yield _mean("average_precision", np.array([pair.average_precision for pair in pairs]), present)
+    yield _mean("mean_iou_of_everything", _column([pair.counts for pair in pairs], "iou_of_everything"), present)
+
+
+def _presence_numbers(pairs: Sequence[PairRecord], present: Bools, groups: dict[str, Bools]) -> Iterator[Definition]:
+    scores = np.array([pair.presence for pair in pairs])
+    kept = np.array([pair.kept for pair in pairs], dtype=float)
+    absent = ~present
+    yield _mean("absent_rejected", 1 - kept, absent)
+    for group, members in groups.items():
+        yield _mean(f"present_kept{group}", kept, present & members)
+        if absent.any() and (present & members).any():
+            yield _auroc(f"presence_auroc{group}", scores, present, absent | members)
+    if absent.any() and present.any():
+        yield _balanced_calibration_error("presence_calibration_error", scores, present)
+
+
+def _class_numbers(pairs: Sequence[PairRecord]) -> Iterator[Definition]:
+    chosen = np.array([pair.argmax_counts is not None for pair in pairs], dtype=bool)
+    names, class_index = np.unique([pair.phrase for pair in pairs], return_inverse=True)
+    for suffix, counts in (
+        ("", [pair.argmax_counts for pair in pairs]),
+        ("_gated", [pair.gated_argmax_counts for pair in pairs]),
+    ):
+        intersections, unions = _column(counts, "intersection"), _column(counts, "union")
+        yield _class_mean_iou(f"class_mean_iou{suffix}", intersections, unions, class_index, chosen)
+        yield _ratio(f"pixel_accuracy{suffix}", intersections, _column(counts, "actual"), chosen)
+        for index, name in enumerate(names):
+            yield _ratio(f"class_iou{suffix}/{name}", intersections, unions, chosen & (class_index == index))
+
+
+def _mean(name: str, values: Floats, chosen: Bools) -> Definition:
+    defined = chosen & ~np.isnan(values)
+    kept = values[defined]
+    undefined = int(chosen.sum() - defined.sum())
+    return Definition(name, lambda weights: weighted_mean(kept, weights), np.flatnonzero(defined), undefined)
+
+
+def _median(name: str, values: Floats, chosen: Bools) -> Definition:
+    kept = values[chosen]
+    return Definition(name, lambda weights: weighted_median(kept, weights), np.flatnonzero(chosen))
+
+
+def _mean_of_means(name: str, values: Floats, labels: NDArray[np.str_], chosen: Bools) -> Definition:
+    kept = values[chosen]
+    _, group_index, group_sizes = np.unique(labels[chosen], return_inverse=True, return_counts=True)
+    # Each pair by the inverse of its group's size: a group counts once, and twice where the bootstrap draws it twice.
+    share = 1 / group_sizes[group_index]
+    return Definition(name, lambda weights: weighted_mean(kept, weights * share), np.flatnonzero(chosen))
+
+
+def _ratio(name: str, numerators: Floats, denominators: Floats, chosen: Bools) -> Definition:
+    top, bottom = numerators[chosen], denominators[chosen]
+    return Definition(name, lambda weights: weighted_ratio(top, bottom, weights), np.flatnonzero(chosen))
+
+
+def _auroc(name: str, scores: Floats, present: Bools, chosen: Bools) -> Definition:
+    kept, is_present = scores[chosen], present[chosen]
+    return Definition(name, lambda weights: area_under_roc(kept, is_present, weights), np.flatnonzero(chosen))
+
+
+def _balanced_calibration_error(name: str, scores: Floats, present: Bools) -> Definition:
+    # Present and absent pairs count the same in sum: how many absent phrases are asked says nothing of the model.
+    share = np.where(present, 1 / present.sum(), 1 / (~present).sum())
+    return Definition(
+        name,
+        lambda weights: expected_calibration_error(scores, present, weights * share),
+        np.arange(len(scores)),
+    )
+
+
+def _class_mean_iou(
+    name: str, intersections: Floats, unions: Floats, class_index: NDArray[np.intp], chosen: Bools
+) -> Definition:
+    tops, bottoms, index = intersections[chosen], unions[chosen], class_index[chosen]
+    return Definition(name, lambda weights: mean_class_iou(tops, bottoms, index, weights), np.flatnonzero(chosen))
+
+
+def _column(counts: Sequence[PixelCounts | None], measure: str) -> Floats:
+    """One measure of every pair, shape (N,); nan where there are no counts."""
+    return np.array([math.nan if count is None else getattr(count, measure) for count in counts], dtype=float)
