@@ -1,8 +1,41 @@
-"""What a name may also be called."""
+"""Names and phrases as text: one spelling, other wordings, and which may mean the same."""
 
 import re
+from collections.abc import Iterator
+from functools import cache
+
+from promptseg.data.kinship import INTERCHANGEABLE, NARROWER, PARTS, UNRELATED
+from promptseg.data.synonyms import PLURAL_ONLY, SPELLINGS, SYNONYMS
 
 _EDGES = re.compile(r"^[\s.,;:!?\"]+|[\s.,;:!?\"]+$")
+_IRREGULAR = {
+    "buses": "bus",
+    "children": "child",
+    "feet": "foot",
+    "geese": "goose",
+    "knives": "knife",
+    "leaves": "leaf",
+    "loaves": "loaf",
+    "men": "man",
+    "mice": "mouse",
+    "oxen": "ox",
+    "people": "person",
+    "potatoes": "potato",
+    "scarves": "scarf",
+    "sheep": "sheep",
+    "shelves": "shelf",
+    "shoes": "shoe",
+    "teeth": "tooth",
+    "tomatoes": "tomato",
+    "wolves": "wolf",
+    "women": "woman",
+}
+_PLURALS = {singular: plural for plural, singular in _IRREGULAR.items()}
+
+# `{}` is a name; `{a}` a name with its article.
+THING_TEMPLATES = ("{}", "{a}", "the {}", "a photo of {a}", "this is {a}", "there is {a} here", "the {} in the picture")
+STUFF_TEMPLATES = ("{}", "the {}", "a photo of {}", "{} in the picture", "the area of {}", "where the {} is")
+PLURAL_TEMPLATES = ("{}", "the {}", "all {}", "all the {}", "a photo of {}", "several {}", "every {one}")
 
 
 def normalise(phrase: str) -> str:
@@ -15,6 +48,195 @@ def normalise(phrase: str) -> str:
     return _EDGES.sub("", " ".join(phrase.replace("_", " ").lower().split()))
 
 
+def singular(name: str) -> str:
+    """Put the last word of a name in the singular, unless it has none.
+
+    Example:
+        >>> singular("wine glasses"), singular("scissors")
+        ('wine glass', 'scissors')
+    """
+    *first, last = name.split(" ")
+    if name in PLURAL_ONLY or (last in PLURAL_ONLY and last != "glasses"):
+        return name
+    return " ".join((*first, _singular_word(last)))
+
+
+def plural(name: str) -> str:
+    """Put the last word of a singular name in the plural.
+
+    Example:
+        >>> plural("wine glass"), plural("person"), plural("scissors")
+        ('wine glasses', 'people', 'scissors')
+    """
+    *first, last = name.split(" ")
+    if last in PLURAL_ONLY or singular(last) != last:
+        return name
+    if last in _PLURALS:
+        last = _PLURALS[last]
+    elif re.search(r"[^aeiou]y$", last):
+        last = last[:-1] + "ies"
+    else:
+        last += "es" if re.search(r"(s|x|z|ch|sh)$", last) else "s"
+    return " ".join((*first, last))
+
+
+@cache
 def canonical(name: str) -> str:
-    """The one name of all that say the same thing."""
-    return normalise(name)
+    """The one name of all that say the same thing, in the singular.
+
+    Example:
+        >>> canonical("mobile phones"), canonical("Sofa"), canonical("moniter tv")
+        ('cell phone', 'couch', 'tv')
+    """
+    name = normalise(name)
+    name = SPELLINGS.get(name, name)
+    for form in (name, singular(name)):
+        if form in _HEADS:
+            return _HEADS[form]
+    return singular(name)
+
+
+def synonyms(name: str) -> tuple[str, ...]:
+    """Other names for exactly the same thing; empty where the table has none.
+
+    Example:
+        >>> synonyms("sofa")
+        ('couch', 'settee')
+    """
+    name = normalise(name)
+    return tuple(other for other in _GROUPS.get(canonical(name), ()) if other != name)
+
+
+def wordings(name: str, *, num_instances: int = 1) -> tuple[str, ...]:
+    """A name, its synonyms, and the plurals of both where there are several of it; the name itself comes first."""
+    names = (normalise(name), *synonyms(name))
+    plurals = tuple(plural(singular(one)) for one in names) if num_instances > 1 else ()
+    return tuple(dict.fromkeys(names + plurals))
+
+
+def with_article(name: str) -> str:
+    """Put "a" or "an" before a name, and nothing before a plural.
+
+    Example:
+        >>> with_article("orange"), with_article("scissors")
+        ('an orange', 'scissors')
+    """
+    last = name.split(" ")[-1]
+    if last in PLURAL_ONLY or singular(last) != last:
+        return name
+    return f"{'an' if name[:1] in 'aeio' or name.startswith('um') else 'a'} {name}"
+
+
+def fill(template: str, name: str) -> str:
+    """Put a name into one of the templates of this module.
+
+    Example:
+        >>> fill("a photo of {a}", "apple")
+        'a photo of an apple'
+    """
+    return template.replace("{a}", with_article(name)).replace("{one}", singular(name)).replace("{}", name)
+
+
+@cache
+def may_name_same(a: str, b: str) -> bool:
+    """Whether something called `a` may just as well be called `b`: the same, a kind of it, or a matter of taste.
+
+    Example:
+        >>> may_name_same("cab", "vehicle"), may_name_same("pizza", "food"), may_name_same("cat", "dog")
+        (True, True, False)
+    """
+    first, second = canonical(a), canonical(b)
+    pair = frozenset((first, second))
+    if pair in UNRELATED:
+        return False
+    kin = first == second or first in broader(second) or second in broader(first)
+    return kin or pair in _INTERCHANGEABLE or _says_more(first, second) or _says_more(second, first)
+
+
+@cache
+def related(a: str, b: str) -> bool:
+    """Whether `a` may name the same as `b`, or a part of it, or have it as a part: one pixel may well be both.
+
+    Example:
+        >>> related("hood", "car"), related("man", "hair"), related("cat", "dog")
+        (True, True, False)
+    """
+    first, second = canonical(a), canonical(b)
+    return may_name_same(a, b) or _is_part(first, second) or _is_part(second, first)
+
+
+@cache
+def broader(name: str) -> frozenset[str]:
+    """Every name that is broader than this one.
+
+    Example:
+        >>> sorted(broader("taxi"))
+        ['car', 'motor vehicle', 'vehicle']
+    """
+    found: set[str] = set()
+    waiting = [canonical(name)]
+    while waiting:
+        above = _BROADER.get(waiting.pop(), frozenset()) - found
+        found |= above
+        waiting.extend(above)
+    return frozenset(found)
+
+
+def mentions(text: str, name: str) -> bool:
+    """Whether a text says a name or one of its synonyms, in the singular or the plural."""
+    words = " ".join(re.findall(r"[\w'-]+", text.lower()))
+    return any(f" {form} " in f" {words} " for form in _forms(name))
+
+
+@cache
+def _forms(name: str) -> frozenset[str]:
+    names = (normalise(name), canonical(name), *synonyms(name))
+    return frozenset(form for one in names for form in (one, singular(one), plural(singular(one))))
+
+
+def _singular_word(word: str) -> str:
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    return word[:-2] if word.endswith(("sses", "shes", "ches", "xes")) else word[:-1]
+
+
+def _is_part(part: str, whole: str) -> bool:
+    parts = {part, *broader(part)}
+    return any(parts & _PARTS.get(name, frozenset()) for name in (whole, *broader(whole)))
+
+
+def _says_more(longer: str, shorter: str) -> bool:
+    """Whether one name is the other and more words: "dining table" and "table", "plate of food" and "food"."""
+    words = {singular(word) for word in longer.split(" ")}
+    return len(words) > 1 and words >= {singular(word) for word in shorter.split(" ")}
+
+
+def _head_names() -> Iterator[tuple[str, str]]:
+    for group in SYNONYMS:
+        head = singular(group[0])
+        for name in group:
+            yield name, head
+            yield singular(name), head
+
+
+_HEADS: dict[str, str] = dict(_head_names())
+_GROUPS: dict[str, tuple[str, ...]] = {singular(group[0]): group for group in SYNONYMS}
+
+
+def _upward(table: dict[str, tuple[str, ...]]) -> dict[str, frozenset[str]]:
+    above: dict[str, set[str]] = {}
+    for broad, narrow in table.items():
+        for name in narrow:
+            above.setdefault(canonical(name), set()).add(canonical(broad))
+    return {name: frozenset(names) for name, names in above.items()}
+
+
+_BROADER = _upward(NARROWER)
+_PARTS = {canonical(whole): frozenset(canonical(part) for part in parts) for whole, parts in PARTS.items()}
+_INTERCHANGEABLE = frozenset(
+    frozenset((canonical(a), canonical(b))) for group in INTERCHANGEABLE for a in group for b in group if a != b
+)
