@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from promptseg.data.phrases import canonical, normalise
-from promptseg.data.sample import Box, Kind, Rle, Target, encode_box, rle_box_xyxy
+from promptseg.data.sample import Box, Kind, Target, encode_box, rle_box_xyxy
+from promptseg.ops.rle import Rle
 
 # Boxes around good masks of the same object overlap by more than this; neighbours in a crowd seldom do.
 SAME_OBJECT_IOU = 0.5

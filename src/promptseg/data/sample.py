@@ -2,19 +2,21 @@
 
 Sample   a picture, the names and phrases said to be in it (targets), and what is known of the rest
 Target   one phrase with all its instances in one picture: masks where there are masks, boxes where there are only boxes
-Rle      a mask as COCO run-length code; decoded only when somebody looks at it
+
+Masks stay COCO run-length codes (`Rle`) until somebody looks at them.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from promptseg.errors import DataError
+from promptseg.ops.rle import Rle, decode_rle, encode_rle
 
 Box = tuple[float, float, float, float]
 Kind = Literal["thing", "stuff", "part", "phrase"]
@@ -22,13 +24,6 @@ Evidence = Literal["mask", "box", "tag"]
 Mask = NDArray[np.bool_]
 
 KINDS: tuple[str, ...] = get_args(Kind)
-
-
-class Rle(TypedDict):
-    """A COCO run-length code: `size` is [height, width] in pixels, `counts` the compressed runs, column by column."""
-
-    size: list[int]
-    counts: str
 
 
 @dataclass(frozen=True)
@@ -132,18 +127,12 @@ class SampleSet(Sequence[Sample]):
         return SampleSet(self.samples + other.samples, self.problems + other.problems)
 
 
-def encode_mask(mask: Mask) -> Rle:
-    """Encode a bool mask, shape (H, W), as a run-length code that JSON can hold."""
-    encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": [int(side) for side in encoded["size"]], "counts": encoded["counts"].decode("ascii")}
-
-
 def encode_box(box_xyxy: Box, size_hw: tuple[int, int]) -> Rle:
     """Encode a filled box, pixels, as a mask of a picture of that size."""
     x0, y0, x1, y1 = (round(corner) for corner in box_xyxy)
     mask = np.zeros(size_hw, dtype=bool)
     mask[y0:y1, x0:x1] = True
-    return encode_mask(mask)
+    return encode_rle(mask)
 
 
 def decode_masks(rles: Sequence[Rle], size_hw: tuple[int, int]) -> Mask:
@@ -216,6 +205,6 @@ def _coco(rle: Rle) -> dict[str, Any]:
 
 def _decode(rle: Rle, index: int) -> Mask:
     try:
-        return np.asarray(coco_mask.decode(_coco(rle)), dtype=bool)
+        return decode_rle(rle)
     except ValueError as error:
         raise DataError(f"mask {index}: malformed run-length code ({error})") from error
