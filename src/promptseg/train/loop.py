@@ -1,0 +1,159 @@
+"""The training loop. There is one; what differs between runs is in their recipes."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from promptseg._extras import require
+from promptseg.errors import RecipeError, TrainingError
+from promptseg.train import optim
+from promptseg.train.progress import ProgressBar
+from promptseg.train.recipe import Batch, Recipe
+from promptseg.train.run import Run, RunOptions, start_run
+from promptseg.train.state import replace_directory, seed_step
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """How a run ended."""
+
+    steps: int
+    best_step: int
+    best_value: float
+    stopped_early: bool
+
+
+def train(recipe: Recipe, options: RunOptions) -> TrainOutcome:
+    """Run a recipe from its first step, or from the last checkpoint, to its end.
+
+    Raises:
+        RecipeError: The recipe asks for what does not exist.
+        DataError: The data is missing, or too little.
+        OutputError: The run's directory can't be written, or already holds a run and `resume` is not set.
+        CheckpointError: `resume` is set and there is nothing to resume, or it is another run's.
+        TrainingError: A loss or gradient is not finite; the last checkpoint is kept.
+    """
+    run = start_run(recipe, options)
+    config, fabric, progress, optimizer = recipe.config, run.fabric, run.progress, run.optimizer
+    warmup_steps = round(config.warmup_epochs * run.steps_per_epoch)
+    evaluate_every = config.evaluate_every or run.steps_per_epoch
+
+    optim.set_train_mode(run.model)
+    with ProgressBar(run.total_steps, progress.step, enabled=options.show_progress and fabric.is_global_zero) as bar:
+        while progress.step < run.total_steps and not _is_stale(run):
+            started = time.perf_counter()
+            batch = fabric.to_device(next(run.batches))
+            seed_step(config.seed, progress.step, fabric.global_rank)
+            learning_rate = config.learning_rate * optim.lr_factor(
+                progress.step,
+                warmup_steps=warmup_steps,
+                total_steps=run.total_steps,
+                final_ratio=config.final_lr_ratio,
+            )
+            optim.set_learning_rate(optimizer, learning_rate)
+
+            losses = run.objective(batch)
+            _check_finite(run, "loss", losses["loss"], batch)
+            fabric.backward(losses["loss"])
+            # With a gradient scaler an overflow is normal: the scaler skips that update and lowers its scale.
+            norm = fabric.clip_gradients(run.objective, optimizer, max_norm=config.clip_norm, error_if_nonfinite=False)
+            assert norm is not None  # Fabric gives none only when it clips by value
+            if config.precision != "16-mixed":
+                _check_finite(run, "gradient", norm, batch)
+            optimizer.step()
+            optimizer.zero_grad()
+            if run.average is not None:
+                run.average.update(run.model, progress.step)
+            progress.step += 1
+            at_end = progress.step == run.total_steps
+
+            progress.add({**losses, "gradient_norm": norm, "seconds": time.perf_counter() - started})
+            bar.advance(loss=losses["loss"].item(), learning_rate=learning_rate)
+            if progress.step % config.log_every == 0 or at_end:
+                _log_means(run, learning_rate)
+            if validates := progress.step % evaluate_every == 0 or at_end:
+                bar.show(**{config.metric: _validate(run)})
+                optim.set_train_mode(run.model)
+            if fabric.is_global_zero and (validates or progress.step % config.checkpoint_every == 0):
+                run.checkpoint()
+
+    if fabric.is_global_zero:
+        _save_model(run, "final")
+        _draw_plots(run)
+    fabric.barrier()
+    assert progress.best_value is not None  # the last step validates, and so did the one that stopped early
+    return TrainOutcome(progress.step, progress.best_step, progress.best_value, progress.step < run.total_steps)
+
+
+def _validate(run: Run) -> float:
+    """Measure the weights that would be kept, keep them if they are the best so far, and return the metric."""
+    config, progress = run.recipe.config, run.progress
+    metrics: Mapping[str, float] = {}
+    if run.fabric.is_global_zero:
+        run.model.eval()
+        with optim.swapped_weights(run.model, run.kept_weights()), torch.no_grad(), run.fabric.autocast():
+            metrics = run.recipe.validate(run.model, run.validation_source)
+    metrics = run.fabric.broadcast(metrics)
+    value = metrics.get(config.metric)
+    if value is None or not math.isfinite(value):
+        raise RecipeError(f"validation gave no finite {config.metric!r}, which picks the best weights: {dict(metrics)}")
+    if run.log is not None:
+        run.log.write("validation", progress.step, epoch=progress.step / run.steps_per_epoch, **metrics)
+
+    sign = 1.0 if config.metric_goal == "max" else -1.0
+    if progress.best_value is not None and sign * value <= sign * progress.best_value:
+        progress.num_stale += 1
+        return value
+    progress.best_value, progress.best_step, progress.num_stale = value, progress.step, 0
+    progress.best_weights = {name: weight.detach().cpu().clone() for name, weight in run.kept_weights().items()}
+    if run.fabric.is_global_zero:
+        _save_model(run, "best")
+    return value
+
+
+def _is_stale(run: Run) -> bool:
+    """Whether validation has stopped getting better for as long as the recipe has patience."""
+    patience = run.recipe.config.patience
+    return patience is not None and run.progress.num_stale >= patience
+
+
+def _save_model(run: Run, name: str) -> None:
+    with optim.swapped_weights(run.model, run.kept_weights()):
+        replace_directory(run.options.out_dir / name, lambda directory: run.recipe.save(run.model, directory))
+
+
+def _draw_plots(run: Run) -> None:
+    """Draw the curves, and with the best weights the plots that need cases."""
+    require("matplotlib", extra="train")
+    from promptseg.train.plots import draw_run
+
+    with optim.swapped_weights(run.model, run.progress.best_weights), torch.no_grad(), run.fabric.autocast():
+        run.model.eval()
+        cases = run.recipe.examine(run.model, run.validation_source) if run.recipe.examine else iter(())
+        draw_run(run.options.out_dir, cases)
+
+
+def _log_means(run: Run, learning_rate: float) -> None:
+    """Write the means since the last line, over all devices, and start again."""
+    means = {name: run.fabric.all_reduce(torch.tensor(mean)) for name, mean in run.progress.take_means().items()}
+    if run.log is not None:
+        epoch = run.progress.step / run.steps_per_epoch
+        numbers = {name: float(mean) for name, mean in means.items() if isinstance(mean, Tensor)}
+        run.log.write("train", run.progress.step, epoch=epoch, learning_rate=learning_rate, **numbers)
+
+
+def _check_finite(run: Run, what: str, value: Tensor | None, batch: Batch) -> None:
+    """Stop before a value that is not finite gets into the weights."""
+    if value is not None and torch.isfinite(value).all():
+        return
+    step = run.progress.step
+    kept = run.progress.checkpoint_step
+    raise TrainingError(
+        f"the {what} is {value if value is None else value.item()} at step {step + 1} "
+        f"(epoch {step // run.steps_per_epoch + 1}), samples {', '.join(batch.sample_ids)}; "
+        + (f"the last good checkpoint is that of step {kept}" if kept else "there is no checkpoint yet")
+    )

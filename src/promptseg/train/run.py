@@ -1,0 +1,211 @@
+"""From a recipe and a directory to everything the loop works with, at the step where it left off.
+
+A run's directory:
+    run.json    recipe, seed, commit, config, versions       log.jsonl   one line per logged step and per validation
+    state.pt    what --resume reads                          best/ final/   models that promptseg.load() reads
+    plots/      pictures, drawn at the end
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from promptseg.errors import CheckpointError, DataError, OutputError, RecipeError
+from promptseg.train import log, optim, state
+from promptseg.train.recipe import Batch, Recipe
+from promptseg.train.stream import stream_batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Where and on what a recipe is run.
+
+    Attributes:
+        data_dir: Given to the recipe's `build_data`.
+        out_dir: The run's directory.
+        recipe_name: For the record.
+        pseudo_dir: Given to the recipe's `build_data`.
+        resume: Go on with the run in `out_dir`.
+        devices: How many; a batch is shared by them.
+        accelerator: Lightning Fabric's name of the kind of device.
+        cache_dir: Where features of the frozen tower are kept; None computes them each time.
+        show_progress: Draw a progress bar on stderr.
+    """
+
+    data_dir: Path
+    out_dir: Path
+    recipe_name: str = "recipe"
+    pseudo_dir: Path | None = None
+    resume: bool = False
+    devices: int = 1
+    accelerator: str = "auto"
+    cache_dir: Path | None = None
+    show_progress: bool = True
+
+
+class Objective(nn.Module):
+    """Model and objective as one module: precision and data parallelism then wrap a single forward."""
+
+    def __init__(self, recipe: Recipe, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self._step = recipe.step
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Losses and metrics of a batch, scalars."""
+        return dict(self._step(self.model, batch))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything the loop works with.
+
+    Attributes:
+        model: The recipe's, without wrappers.
+        objective: Model and objective, wrapped for precision and devices.
+        average: Moving average of the weights, where the config asks for one.
+        batches: From the first step not yet done.
+        validation_source: What the recipe's `validate` takes.
+        progress: How far the run has come; the one part that changes from outside.
+        log: None in all processes but the first.
+        frozen: Fingerprint of the frozen weights.
+        commit: Of the code.
+    """
+
+    fabric: Fabric
+    recipe: Recipe
+    options: RunOptions
+    model: nn.Module
+    objective: nn.Module
+    optimizer: Optimizer
+    average: optim.WeightAverage | None
+    batches: Iterator[Batch]
+    validation_source: Any
+    progress: state.Progress
+    log: log.TrainLog | None
+    steps_per_epoch: int
+    total_steps: int
+    frozen: str
+    commit: str | None
+
+    def kept_weights(self) -> Mapping[str, Tensor]:
+        """Return the trainable weights that are validated and saved: the moving average, where there is one."""
+        return self.average.weights if self.average is not None else optim.trainable_parameters(self.model)
+
+    def checkpoint(self) -> None:
+        """Write what --resume reads."""
+        self.progress.checkpoint_step = self.progress.step
+        state.save_state(
+            self.options.out_dir / state.STATE_FILE,
+            progress=self.progress,
+            config=self.recipe.config,
+            commit=self.commit,
+            frozen=self.frozen,
+            model=self.model,
+            optimizer=self.optimizer.state_dict(),
+            scaler=self.fabric.strategy.precision.state_dict(),
+            average=self.average.weights if self.average is not None else None,
+        )
+
+
+def start_run(recipe: Recipe, options: RunOptions) -> Run:
+    """Build model and data, and restore the last checkpoint where there is one to resume.
+
+    Raises:
+        RecipeError: The recipe asks for what does not exist.
+        DataError: The data is missing, or too little.
+        OutputError: The run's directory can't be written, or already holds a run and `resume` is not set.
+        CheckpointError: `resume` is set and there is nothing to resume, or it is another run's.
+    """
+    config = recipe.config
+    _check_directories(options)
+    fabric = _build_fabric(recipe, options)
+    fabric.launch()
+
+    state.seed_step(config.seed, step=0)
+    model = recipe.build_model()
+    source, validation_source = recipe.build_data(options.data_dir, options.pseudo_dir)
+    if options.cache_dir is not None:
+        if recipe.cache_features is None:
+            raise RecipeError(f"{options.recipe_name} can't use cached features: its Recipe has no cache_features")
+        with fabric.rank_zero_first():
+            source = recipe.cache_features(model, source, options.cache_dir)
+            validation_source = recipe.cache_features(model, validation_source, options.cache_dir)
+    steps_per_epoch = max(1, len(source) // config.batch_size)
+    total_steps = config.total_steps(steps_per_epoch)
+    optimizer = optim.build_optimizer(model, config)
+
+    frozen = state.frozen_fingerprint(model)
+    state_file = options.out_dir / state.STATE_FILE
+    saved = state.load_state(state_file, config=config, frozen=frozen) if state_file.exists() else None
+    if saved is not None:
+        state.restore_model(model, saved["model"])
+    objective, optimizer = fabric.setup(Objective(recipe, model), optimizer)
+    average = optim.WeightAverage(model, config.ema_decay) if config.ema_decay else None
+    if saved is not None:
+        optimizer.load_state_dict(saved["optimizer"])
+        fabric.strategy.precision.load_state_dict(saved["scaler"])
+        if average is not None:
+            average.load(saved["average"])
+    progress = state.Progress(**saved["progress"]) if saved is not None else state.Progress()
+
+    commit = log.source_commit()
+    steps = range(progress.step, total_steps)
+    batches = stream_batches(source, config, steps=steps, rank=fabric.global_rank, world_size=fabric.world_size)
+    if fabric.is_global_zero and saved is None:
+        log.write_run(
+            options.out_dir,
+            recipe_name=options.recipe_name,
+            config=config,
+            commit=commit,
+            facts={
+                "device": str(fabric.device),
+                "num_devices": fabric.world_size,
+                "num_items": len(source),
+                "steps_per_epoch": steps_per_epoch,
+                "total_steps": total_steps,
+                "num_trainable": sum(p.numel() for p in optim.trainable_parameters(model).values()),
+            },
+        )
+    return Run(
+        fabric=fabric, recipe=recipe, options=options, model=model, objective=objective, optimizer=optimizer,
+        average=average, batches=batches, validation_source=validation_source, progress=progress,
+        log=log.TrainLog(options.out_dir, step=progress.step) if fabric.is_global_zero else None,
+        steps_per_epoch=steps_per_epoch, total_steps=total_steps, frozen=frozen, commit=commit,
+    )  # fmt: skip
+
+
+def _check_directories(options: RunOptions) -> None:
+    if not options.data_dir.is_dir():
+        raise DataError(f"data directory {options.data_dir} does not exist")
+    if options.pseudo_dir is not None and not options.pseudo_dir.is_dir():
+        raise DataError(f"pseudo-mask directory {options.pseudo_dir} does not exist")
+    run_exists = (options.out_dir / log.RUN_FILE).exists()
+    if run_exists and not options.resume:
+        raise OutputError(f"{options.out_dir} already holds a run: go on with it (--resume) or choose another --out")
+    if options.resume and not run_exists:
+        raise CheckpointError(f"there is no run to resume in {options.out_dir}")
+    try:
+        options.out_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{options.out_dir} can't be made: {error}") from error
+
+
+def _build_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
+    # Not every phrase kind is in every batch, so that a head may go without gradient in one of the processes.
+    strategy = DDPStrategy(find_unused_parameters=True) if options.devices > 1 else "auto"
+    try:
+        return Fabric(
+            accelerator=options.accelerator,
+            devices=options.devices,
+            strategy=strategy,
+            precision=recipe.config.precision,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise RecipeError(f"{options.devices} devices of kind {options.accelerator!r} can't be had: {error}") from error
