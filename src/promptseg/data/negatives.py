@@ -24,8 +24,8 @@ UNSEEN_COOCCURRENCE = 0.01
 def absent_names(sample: Sample, vocabulary: Iterable[str]) -> tuple[str, ...]:
     """Choose the names of a vocabulary that are known not to be in a picture.
 
-    A name is, if it is annotated completely and not there, or is a kind of such a name ("taxi" where there is no car). Left
-    out are names that may also be said of something in the picture, and those that a caption mentions.
+    A name is, if it is annotated completely and not there, or is a kind of such a name ("taxi" where there is no car).
+    Left out are names that may also be said of something in the picture, and those that a caption mentions.
 
     Args:
         sample: With its complete names in `exhaustive`.
@@ -106,7 +106,7 @@ class TextSimilarity:
             raise DataError(f"similarity of {len(self.names)} names has shape {self.cosines.shape}, expected (V, V)")
 
     def weigh(self, names: Sequence[str], present: Iterable[str]) -> NDArray[np.float64]:
-        """Weigh names, shape (N,), by their nearness to the nearest name that is there; 1 for names outside the table."""
+        """Weigh names, shape (N,), by how near the nearest name that is there comes; 1 for names outside the table."""
         rows = {name: index for index, name in enumerate(self.names)}
         there = [rows[name] for name in present if name in rows]
         known = [index for index, name in enumerate(names) if name in rows]

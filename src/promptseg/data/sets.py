@@ -1,0 +1,166 @@
+"""The named sets: what is asked of whom when a model is judged, and what it may be trained on.
+
+An evaluation set is one index of the data directory, read as its annotation means it. Training sets are all the others,
+without the pictures and names that are held out.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from promptseg.data.held_out import SAME_AS_EVALUATION, is_held_out_region_picture, to_training_sample
+from promptseg.data.jsonl import MadeMasks, load_lines, read_jsonl
+from promptseg.data.names import CAMVID_NAMES, COCO_THINGS
+from promptseg.data.negatives import absent_names, count_cooccurrence, draw_names, present_names
+from promptseg.data.sample import Problem, Sample, SampleSet, Target, encode_box
+from promptseg.errors import DataError
+
+Absent = Literal["exhaustive", "none"]
+
+
+@dataclass(frozen=True)
+class EvalSet:
+    """What an evaluation set asks.
+
+    Attributes:
+        index: The file of the data directory, without its suffix.
+        summary: One line for people.
+        absent: Which names are asked that are not there: as many as are, from the complete ones; or none.
+        class_names: Names that together label every pixel, and are asked of every picture; empty: what is annotated.
+    """
+
+    index: str
+    summary: str
+    absent: Absent = "none"
+    class_names: tuple[str, ...] = ()
+
+
+EVAL_SETS: Mapping[str, EvalSet] = {
+    "coco_dev": EvalSet("coco_dev", "80 things, and stuff where it is annotated; as many absent things", "exhaustive"),
+    "camvid_val": EvalSet("camvid_val", "street scenes, 11 names asked of each", class_names=CAMVID_NAMES),
+    "davis_dev": EvalSet("davis_dev", "one phrase for each of 10 videos"),
+    "clothes_dev": EvalSet("clothes_dev", "clothes that people wear"),
+    "carparts_dev": EvalSet("carparts_dev", "parts of cars, by side"),
+    "faces_dev": EvalSet("faces_dev", "parts of faces"),
+    "fss_dev": EvalSet("fss_dev", "a name kept out of training: apple"),
+    "pets_dev": EvalSet("pets_dev", "names kept out of training: breeds of cats"),
+    "regions": EvalSet("coco_boxes", "human referring phrases on held-out pictures"),
+}
+
+# Regions that say "the NAME <relation> the NAME" come from a table of relations (VSR), not from a person.
+_NAME = f"(?:{'|'.join(COCO_THINGS)})"
+_RELATED_NAMES = re.compile(
+    rf"the {_NAME} (?:above|alongside|at the (?:left |right )?side of|attached to|(?:far )?away from|behind|below|beneath|"
+    r"beside|by|close to|facing|in front of|in|inside|left of|near|next to|off|on top of|on|part of|perpendicular to|"
+    rf"right of|surrounding|touching|under) the {_NAME}"
+)
+
+
+def load_eval_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = None, seed: int = 0) -> SampleSet:
+    """Load an evaluation set.
+
+    Args:
+        name: A key of `EVAL_SETS`.
+        data_dir: Holds the index files and picture directories.
+        made_masks: For "regions" only, where people drew boxes: masks with the source "region" are the truth then.
+            Without them it is the filled box, and the target's source says "box".
+        seed: Of the choice of absent names.
+
+    Returns:
+        Samples whose targets are the phrases to ask and whose `absent` are the others.
+
+    Raises:
+        DataError: No such set, or its data is missing or malformed.
+    """
+    if name not in EVAL_SETS:
+        raise DataError(f"no evaluation set '{name}'; there are {', '.join(EVAL_SETS)}")
+    definition = EVAL_SETS[name]
+    index = data_dir / f"{definition.index}.jsonl"
+    if name == "regions":
+        return _load_regions(index, made_masks)
+    samples = read_jsonl(index)
+    if definition.absent == "none":
+        return samples
+    return SampleSet(tuple(_with_absent(samples, seed)), samples.problems)
+
+
+def load_training_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = None) -> SampleSet:
+    """Load an index for training: without held-out pictures, which its problems list, and without held-out names.
+
+    Args:
+        name: Of the index, without its suffix.
+        data_dir: Holds the index files and picture directories.
+        made_masks: From `load_made_masks`.
+
+    Raises:
+        DataError: The set is for evaluation, or its data is missing or malformed.
+    """
+    if name in EVAL_SETS:
+        raise DataError(f"'{name}' is an evaluation set; training on it would spoil it")
+    index = data_dir / f"{name}.jsonl"
+    samples = read_jsonl(index, made_masks=made_masks)
+    excluded = excluded_pictures(index)
+    kept = tuple(to_training_sample(sample) for sample in samples if sample.sample_id not in excluded)
+    left_out = tuple(Problem(str(index), f"{picture} is held out for evaluation") for picture in sorted(excluded))
+    return SampleSet(kept, samples.problems + left_out)
+
+
+def excluded_pictures(index: Path) -> frozenset[str]:
+    """Name the pictures of an index that must not be trained on, nor used to make anything that is.
+
+    Raises:
+        DataError: The index can't be read.
+    """
+    records = [line.record for line in load_lines(index)]
+    if index.stem in EVAL_SETS:
+        return frozenset(record["image"] for record in records)
+    return frozenset(
+        record["image"]
+        for record in records
+        if record["image"] in SAME_AS_EVALUATION or is_held_out_region_picture(record)
+    )
+
+
+def is_derived_phrase(phrase: str) -> bool:
+    """Whether a region's phrase was made from a table of relations between two names, not said by a person."""
+    return _RELATED_NAMES.fullmatch(phrase) is not None
+
+
+def _load_regions(index: Path, made_masks: MadeMasks | None) -> SampleSet:
+    held_out = {line.record["image"] for line in load_lines(index) if is_held_out_region_picture(line.record)}
+    samples = read_jsonl(index, made_masks=made_masks)
+    asked = (
+        replace(sample, targets=tuple(_region_truths(sample)), exhaustive=frozenset())
+        for sample in samples
+        if sample.sample_id in held_out
+    )
+    return SampleSet(tuple(sample for sample in asked if sample.targets), samples.problems)
+
+
+def _region_truths(sample: Sample) -> Iterator[Target]:
+    for target in sample.targets:
+        if target.kind != "phrase" or is_derived_phrase(target.phrase):
+            continue
+        if target.evidence == "mask" and target.source == "region":
+            yield target
+        elif target.evidence == "box":
+            boxes = tuple(encode_box(box_xyxy, sample.size_hw) for box_xyxy in target.boxes_xyxy)
+            yield replace(target, masks=boxes, boxes_xyxy=(), source="box")
+
+
+def _with_absent(samples: SampleSet, seed: int) -> Iterator[Sample]:
+    """Ask as many absent names as there are present ones: half of them such as go with what is there."""
+    cooccurrence = count_cooccurrence(samples)
+    for sample in samples:
+        # A generator of its own for each picture: leaving one out does not change what is asked of the others.
+        rng = np.random.default_rng([seed, *sample.sample_id.encode()])
+        names = absent_names(sample, sorted(sample.exhaustive))
+        count = min(len(sample.with_evidence("mask")), len(names))
+        hard = draw_names(names, cooccurrence.weigh(names, present_names(sample)), (count + 1) // 2, rng)
+        rest = [name for name in names if name not in hard]
+        easy = draw_names(rest, np.ones(len(rest)), count - len(hard), rng)
+        yield replace(sample, absent=(*hard, *easy))
