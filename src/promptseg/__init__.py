@@ -1,1 +1,85 @@
-"""Prompt-guided image segmentation: point at something with words and get its mask."""
+"""Prompt-guided image segmentation: point at something with words and get its mask.
+
+    import promptseg
+
+    model = promptseg.load()
+    result = model.segment("photo.jpg", ["the cat's ear", "grass"])
+    result[0].mask, result[0].presence, result[0].instances
+
+Names are imported when they are first used: `import promptseg` alone brings in nothing heavy.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from promptseg.embedding import Embedding
+    from promptseg.errors import (
+        CheckpointError,
+        DataError,
+        EngineError,
+        ImageError,
+        MissingExtraError,
+        OfflineError,
+        OutputError,
+        PromptError,
+        PromptsegError,
+        UnknownModelError,
+        UnsupportedPromptError,
+        WeightsError,
+    )
+    from promptseg.images import ImageLimits, read_image
+    from promptseg.predict import Predictor, load
+    from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt
+    from promptseg.results import Instance, QueryResult, Segmentation
+
+__all__ = [
+    "BoxPrompt",
+    "CheckpointError",
+    "DataError",
+    "Embedding",
+    "EngineError",
+    "ExemplarPrompt",
+    "ImageError",
+    "ImageLimits",
+    "Instance",
+    "MaskPrompt",
+    "MissingExtraError",
+    "OfflineError",
+    "OutputError",
+    "PointPrompt",
+    "Predictor",
+    "PromptError",
+    "PromptsegError",
+    "Query",
+    "QueryResult",
+    "Segmentation",
+    "TextPrompt",
+    "UnknownModelError",
+    "UnsupportedPromptError",
+    "WeightsError",
+    "load",
+    "read_image",
+]
+
+_HOMES = {
+    "embedding": ("Embedding",),
+    "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "images": ("ImageLimits", "read_image"),
+    "predict": ("Predictor", "load"),
+    "prompts": ("BoxPrompt", "ExemplarPrompt", "MaskPrompt", "PointPrompt", "Query", "TextPrompt"),
+    "results": ("Instance", "QueryResult", "Segmentation"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"promptseg.{home}"), name)
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("promptseg")
+    raise AttributeError(f"module 'promptseg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -5,7 +5,6 @@ thousand phrases on a large photo fit in memory. Results are frozen, and their a
 """
 
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from PIL import Image
 from promptseg.ops.atomic import atomic_file
 from promptseg.ops.components import iterate_components
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
-from promptseg.ops.resize import resize_map, sigmoid
+from promptseg.ops.resize import logit, resize_map, sigmoid
 from promptseg.ops.rle import encode_rle
 
 # An object smaller than this share of the largest one of its query is a crumb of the mask, not an object.
@@ -65,7 +64,7 @@ class QueryResult:
         mask_logits: The model's map over the whole photo at its own resolution, float32, shape (h, w).
         size_hw: Height and width of the photo.
         presence_threshold: Below it the thing counts as absent.
-        mask_threshold: Probability from which a pixel belongs to the thing; in (0, 1).
+        mask_threshold: Probability from which a pixel belongs to the thing; in [0, 1].
     """
 
     label: str
@@ -91,7 +90,7 @@ class QueryResult:
         if not self.is_present:
             return _frozen(np.zeros(self.size_hw, dtype=np.bool_))
         # Compared as logits: on a large photo the sigmoid costs more than all the rest.
-        return _frozen(self._full_size_logits() >= math.log(self.mask_threshold / (1 - self.mask_threshold)))
+        return _frozen(self._full_size_logits() >= logit(self.mask_threshold))
 
     @cached_property
     def instances(self) -> tuple[Instance, ...]:

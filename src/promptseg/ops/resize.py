@@ -1,4 +1,6 @@
-"""Maps of numbers from one size to another."""
+"""Maps of numbers from one size to another, and from logits to probabilities."""
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,3 +27,10 @@ def resize_map(values: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Map logits to probabilities in [0, 1] without overflow."""
     return 0.5 * (1.0 + np.tanh(0.5 * logits))
+
+
+def logit(probability: float) -> float:
+    """Map a probability in [0, 1] to its logit; infinite at the ends."""
+    if probability in (0.0, 1.0):
+        return math.copysign(math.inf, probability - 0.5)
+    return math.log(probability / (1.0 - probability))

@@ -1,0 +1,43 @@
+# Two commands are all there is to know: `make demo` and `make test`. Both work in an empty clone with Python 3.11 or newer.
+
+VENV ?= .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DEMO_OUT ?= demo-output
+DEMO_PHOTO ?= src/promptseg/photos/chelsea.jpg
+PYTEST_ARGS ?=
+
+# constraints.txt says why torch is pinned; pip hands the constraint on to the build's own environment too.
+PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/pip
+
+.PHONY: demo test check fix clean
+
+demo: $(VENV)/.installed  ## segment a bundled photo by two phrases
+	$(VENV)/bin/promptseg predict $(DEMO_PHOTO) --text "cat" --text "the cat's ear" --out $(DEMO_OUT)
+
+test: $(VENV)/.installed-dev  ## pass the tests
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev  ## lint and type-check
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+fix: $(VENV)/.installed-dev  ## format, and repair what can be repaired
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUT)
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps make the second run take seconds: pip runs again only when what it installs from has changed.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --progress-bar on -q -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -q -e '.[dev]'
+	@touch $(VENV)/.installed $@

@@ -1,0 +1,202 @@
+"""The one flow: encode a picture once, then segment it by as many requests as come."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from promptseg.embedding import Embedding
+from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
+from promptseg.images import ImageSource, read_image
+from promptseg.models.base import Segmenter
+from promptseg.models.checkpoint import save_pretrained
+from promptseg.models.promptseg import PromptSeg
+from promptseg.models.registry import MODELS, load_model
+from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
+from promptseg.results import QueryResult, Segmentation
+
+DEFAULT_MODEL = "promptseg"
+
+
+def load(
+    name_or_dir: str | Path | None = None,
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    offline: bool = False,
+    threshold: float | None = None,
+) -> "Predictor":
+    """Load a model that is ready to segment; what it needs is fetched the first time.
+
+    Args:
+        name_or_dir: A name that `promptseg models` lists, or a directory that `save_pretrained` wrote; None: the
+            default.
+        device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
+        engine: What computes: "torch" or "openvino"; "auto" takes what is fastest on the device.
+        offline: Fetch nothing.
+        threshold: Presence below which a thing counts as absent, in [0, 1]; None: the model's own, stated one.
+
+    Raises:
+        UnknownModelError: There is neither a model nor a directory of that name.
+        CheckpointError: The directory holds no checkpoint, or one that does not fit.
+        WeightsError: Pretrained weights can't be fetched, or `offline` forbids it.
+        EngineError: The device or the engine is not to be had here.
+        PromptError: The threshold is no probability.
+    """
+    model = load_model(name_or_dir or DEFAULT_MODEL, offline=offline)
+    name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
+    placed = model.to(resolve_device(device))
+    return Predictor(name, placed, placed, _checked_threshold(threshold, model.presence_threshold))
+
+
+def resolve_device(device: str) -> torch.device:
+    """Find the device that is meant.
+
+    Args:
+        device: As torch writes it, or "auto": CUDA, else MPS, else the CPU.
+
+    Raises:
+        EngineError: There is no such device here.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise EngineError(f"{device!r} is no device; use auto, cpu, cuda, cuda:1 or mps") from error
+    num_devices = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (found.index or 0) >= num_devices.get(found.type, 0):
+        raise EngineError(f"there is no device {device!r} here; use auto or cpu")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A loaded model. It never changes, so threads may share it.
+
+    Attributes:
+        name: Its name, or that of the directory it is from.
+        model: The network, as trained.
+        segmenter: What computes: the network itself, or an engine that runs it.
+        presence_threshold: Presence below which a thing counts as absent.
+    """
+
+    name: str
+    model: PromptSeg
+    segmenter: Segmenter
+    presence_threshold: float
+
+    @property
+    def prompt_kinds(self) -> frozenset[str]:
+        """Kinds of prompt that the model takes, such as "text"."""
+        return self.segmenter.prompt_kinds
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Tells this checkpoint from others: a hash of the config and of every trained weight."""
+        digest = hashlib.sha256(json.dumps(self.model.config.to_dict(), sort_keys=True).encode())
+        state = self.model.state_dict()
+        for name in sorted(self.model.trained_names()):
+            digest.update(name.encode())
+            digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def encode(self, image: ImageSource) -> Embedding:
+        """Encode a picture, once for all requests.
+
+        Args:
+            image: A file's path, its bytes, a Pillow image, or a uint8 RGB array of shape (H, W, 3).
+
+        Raises:
+            ImageError: The picture can't be read; the message names it.
+        """
+        image_rgb = read_image(image)
+        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb))
+
+    def segment(
+        self,
+        picture: Embedding | ImageSource,
+        queries: QueryLike | Iterable[QueryLike],
+        *,
+        threshold: float | None = None,
+    ) -> Segmentation:
+        """Find things in a picture.
+
+        Args:
+            picture: What `encode` returned, or a picture of any kind that it takes.
+            queries: Phrases, prompts and queries, 1 to 1,000.
+            threshold: Presence below which a thing counts as absent, in [0, 1]; None: the predictor's own.
+
+        Returns:
+            One result for each query, in order, whatever is found.
+
+        Raises:
+            ImageError: The picture can't be read.
+            PromptError: The request is malformed, or the threshold no probability.
+            UnsupportedPromptError: The model does not take this kind of prompt.
+            CheckpointError: The embedding is of another model, or the model's numbers are not finite.
+        """
+        requested = to_queries(queries)
+        texts = [self._text_of(query) for query in requested]
+        presence_threshold = _checked_threshold(threshold, self.presence_threshold)
+        embedding = picture if isinstance(picture, Embedding) else self.encode(picture)
+        embedding.check_made_by(self.name, self.fingerprint)
+        prediction = self.segmenter.segment_texts(self._placed(embedding.features), texts, embedding.size_hw)
+        if not (torch.isfinite(prediction.mask_logits).all() and torch.isfinite(prediction.presence).all()):
+            raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
+        results = tuple(
+            QueryResult(
+                label=query.label,
+                presence=presence,
+                mask_logits=mask_logits,
+                size_hw=embedding.size_hw,
+                presence_threshold=presence_threshold,
+                mask_threshold=self.segmenter.mask_threshold,
+            )
+            for query, presence, mask_logits in zip(
+                requested, prediction.presence.tolist(), prediction.mask_logits.float().cpu().numpy(), strict=True
+            )
+        )
+        return Segmentation(embedding.image_rgb, results, self.name, presence_threshold, self.segmenter.mask_threshold)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write config.json and model.safetensors, which `load(directory)` reads.
+
+        The checkpoint holds what was trained, and names the towers it needs without their bytes.
+
+        Raises:
+            OutputError: The directory can't be written.
+        """
+        save_pretrained(self.model, Path(directory))
+
+    def _text_of(self, query: Query) -> str:
+        for prompt in query.prompts:
+            if prompt.kind not in self.prompt_kinds:
+                takers = [row.name for row in MODELS.values() if prompt.kind in row.prompt_kinds]
+                raise UnsupportedPromptError(
+                    f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
+                    f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
+                )
+        match query.prompts:
+            case (TextPrompt(text=text),):
+                return text
+        raise UnsupportedPromptError(
+            f"{self.name} takes one phrase a query, {query.label!r} has {len(query.prompts)}: ask them one by one"
+        )
+
+    def _placed(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        # An embedding may have been made on another device, or come from a file.
+        return {name: value.to(self.model.device) for name, value in features.items()}
+
+
+def _checked_threshold(threshold: float | None, default: float) -> float:
+    if threshold is None:
+        return default
+    if not 0.0 <= threshold <= 1.0:
+        raise PromptError(f"the threshold is a probability in [0, 1], not {threshold}")
+    return threshold
