@@ -1,0 +1,1 @@
+"""Image and text towers: pretrained encoders behind one small interface each."""

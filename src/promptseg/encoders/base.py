@@ -1,0 +1,107 @@
+"""What a model may ask of a tower, whatever is inside it.
+
+Shapes: B pictures, N texts, T tokens, C channels, H W pixels, h w features.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+Layer = int | str
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What a text tower says about N texts.
+
+    Attributes:
+        pooled: One vector a text, shape (N, C), L2-normalised.
+        tokens: Token states, shape (N, T, C).
+        token_mask: True where a token is real and not padding, shape (N, T), bool.
+    """
+
+    pooled: Tensor
+    tokens: Tensor
+    token_mask: Tensor
+
+
+class ImageTower(nn.Module, ABC):
+    """An image encoder that yields one map for each of its chosen layers.
+
+    Attributes:
+        channels: Channels of each map.
+        strides: Input pixels for each cell of a map, never decreasing.
+        multiple: Height and width of the input must be multiples of this.
+        mean: Per channel, taken from RGB in [0, 1].
+        std: Per channel, divided by afterwards.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    multiple: int
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Encode normalised pixels, shape (B, 3, H, W), to maps of shape (B, C_i, h_i, w_i)."""
+
+    @abstractmethod
+    def load_weights(self, *paths: Path) -> None:
+        """Read pretrained weights from the paths that the weight resolver gave, in the order of the tower's record."""
+
+    @abstractmethod
+    def lora_targets(self, layers: Sequence[int]) -> list[str]:
+        """Name the modules inside the tower that low-rank adapters of these layers belong to."""
+
+
+class TextTower(nn.Module, ABC):
+    """A text encoder with its tokenizer.
+
+    Attributes:
+        dim: Channels of the pooled vector.
+        token_dim: Channels of the token states.
+        max_tokens: Longest token sequence, special tokens included. A longer text loses its end, with a logged warning.
+    """
+
+    dim: int
+    token_dim: int
+    max_tokens: int
+
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Turn texts into token ids, shape (N, T), int64, and their mask, shape (N, T), bool."""
+
+    @abstractmethod
+    def forward(self, token_ids: Tensor, token_mask: Tensor) -> TextFeatures:
+        """Encode token ids, shape (N, T)."""
+
+    @abstractmethod
+    def load_weights(self, *paths: Path) -> None:
+        """Read pretrained weights from the paths that the weight resolver gave, in the order of the tower's record."""
+
+    @abstractmethod
+    def lora_targets(self, layers: Sequence[int]) -> list[str]:
+        """Name the modules inside the tower that low-rank adapters of these layers belong to."""
+
+
+def check_pixels(pixels: Tensor, multiple: int) -> None:
+    """Refuse pixels that a tower can't take.
+
+    Args:
+        pixels: Shape (B, 3, H, W).
+        multiple: What H and W must be multiples of.
+
+    Raises:
+        ValueError: another number of dimensions or channels, or a size that is not a multiple.
+    """
+    if pixels.ndim != 4 or pixels.shape[1] != 3:
+        raise ValueError(f"pixels must have shape (B, 3, H, W), got {tuple(pixels.shape)}")
+    height, width = pixels.shape[-2:]
+    if height % multiple or width % multiple:
+        raise ValueError(f"height and width must be multiples of {multiple}, got {height}x{width}")

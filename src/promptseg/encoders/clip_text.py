@@ -1,0 +1,83 @@
+"""CLIP's text tower.
+
+Paper: Radford et al. 2021, arXiv:2103.00020. The network is transformers' CLIPTextModelWithProjection.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from promptseg.encoders.base import TextFeatures, TextTower
+from promptseg.errors import WeightsError
+
+logger = logging.getLogger(__name__)
+
+END_TOKEN = 49407  # also the padding; the first one ends the text
+
+
+class ClipText(TextTower):
+    """Text tower of CLIP ViT-B/16: 77 tokens; the pooled vector is the projected state of the end token.
+
+    Built with random weights and without its tokenizer; `load_weights` reads both.
+    """
+
+    dim = 512
+    token_dim = 512
+    max_tokens = 77
+
+    def __init__(self) -> None:
+        super().__init__()
+        # here and not above: transformers takes seconds to import
+        from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+        # transformers' other defaults are this very tower: width 512, 12 blocks, 8 heads
+        config = CLIPTextConfig(projection_dim=512, bos_token_id=END_TOKEN - 1, eos_token_id=END_TOKEN)
+        self.clip = CLIPTextModelWithProjection(config)
+        self._tokenizer: Any = None
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        if self._tokenizer is None:
+            raise WeightsError("CLIP has no tokenizer yet: load its weights (clip-vit-base-patch16) first")
+        encoded = self._tokenizer.encode_batch(list(texts))
+        for text, encoding in zip(texts, encoded, strict=True):
+            if encoding.overflowing:
+                logger.warning("cut to its first %d tokens: %.60s...", self.max_tokens, text)
+        token_ids = torch.tensor([encoding.ids for encoding in encoded])
+        return token_ids, torch.tensor([encoding.attention_mask for encoding in encoded], dtype=torch.bool)
+
+    def forward(self, token_ids: Tensor, token_mask: Tensor) -> TextFeatures:
+        # no mask goes in: attention is causal and padding comes last, so no real token ever sees any
+        output = self.clip(input_ids=token_ids)
+        return TextFeatures(
+            pooled=F.normalize(output.text_embeds, dim=-1), tokens=output.last_hidden_state, token_mask=token_mask
+        )
+
+    def load_weights(self, *paths: Path) -> None:
+        from transformers import CLIPTextModelWithProjection
+
+        (directory,) = paths
+        model, report = CLIPTextModelWithProjection.from_pretrained(
+            directory, local_files_only=True, output_loading_info=True
+        )
+        if report["missing_keys"]:
+            missing = ", ".join(sorted(report["missing_keys"])[:5])
+            raise WeightsError(f"{directory} does not hold CLIP's text tower, it lacks {missing}")
+        self.clip = model
+        self.load_tokenizer(directory)
+
+    def load_tokenizer(self, directory: Path) -> None:
+        """Read the tokenizer alone, from a directory that transformers' CLIPTokenizer loads (clip-tokenizer)."""
+        from transformers import CLIPTokenizer
+
+        tokenizer = CLIPTokenizer.from_pretrained(directory, local_files_only=True).backend_tokenizer
+        tokenizer.enable_truncation(self.max_tokens)
+        tokenizer.enable_padding(pad_id=END_TOKEN, pad_token="<|endoftext|>")
+        self._tokenizer = tokenizer
+
+    def lora_targets(self, layers: Sequence[int]) -> list[str]:
+        return [f"clip.text_model.encoder.layers.{i}.self_attn.{name}" for i in layers for name in ("q_proj", "v_proj")]

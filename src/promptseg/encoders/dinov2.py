@@ -1,0 +1,83 @@
+"""DINOv2: a plain vision transformer without labels, patch 14.
+
+Paper: Oquab et al. 2023, arXiv:2304.07193. The network is transformers' Dinov2Model.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from promptseg.encoders.base import ImageTower, Layer, check_pixels
+from promptseg.errors import WeightsError
+
+# size: (width, blocks, heads, pixels that the position table was trained at)
+SIZES = {"small": (384, 12, 6, 518), "base": (768, 12, 12, 518), "large": (1024, 24, 16, 518), "test": (32, 4, 2, 56)}
+PATCH = 14
+
+
+class Dinov2(ImageTower):
+    """Patch states after chosen blocks, as they come: without the final norm.
+
+    Position codes are interpolated to whatever size comes in. Built with random weights.
+
+    Args:
+        size: "small", "base", "large", or "test".
+        layers: Blocks whose output is taken, rising; 0 is the first block, 11 the last of twelve.
+
+    Raises:
+        ValueError: an unknown size or block.
+    """
+
+    multiple = PATCH
+
+    def __init__(self, size: str = "base", layers: Sequence[Layer] = (3, 6, 9, 11)) -> None:
+        super().__init__()
+        # here and not above: transformers takes seconds to import
+        from transformers import Dinov2Config, Dinov2Model
+
+        if size not in SIZES:
+            raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+        width, num_blocks, num_heads, position_pixels = SIZES[size]
+        blocks = [layer for layer in layers if isinstance(layer, int)]
+        if not blocks or len(blocks) != len(layers) or blocks != sorted(set(blocks) & set(range(num_blocks))):
+            raise ValueError(f"layers must be rising numbers from 0 to {num_blocks - 1}, got {tuple(layers)}")
+        self.layers = tuple(blocks)
+        self.channels = (width,) * len(blocks)
+        self.strides = (PATCH,) * len(blocks)
+        self.model = Dinov2Model(
+            Dinov2Config(
+                hidden_size=width,
+                num_hidden_layers=num_blocks,
+                num_attention_heads=num_heads,
+                image_size=position_pixels,
+                patch_size=PATCH,
+            )
+        )
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        check_pixels(pixels, self.multiple)
+        grid_hw = (pixels.shape[2] // PATCH, pixels.shape[3] // PATCH)
+        states = self.model.embeddings(pixels)
+        maps = []
+        for index, block in enumerate(self.model.encoder.layer[: self.layers[-1] + 1]):
+            states = block(states)
+            if index in self.layers:
+                maps.append(states[:, 1:].transpose(1, 2).unflatten(2, grid_hw))
+        return tuple(maps)
+
+    def load_weights(self, *paths: Path) -> None:
+        from transformers import Dinov2Model
+
+        (directory,) = paths
+        # from_pretrained and not load_state_dict: it maps the parameter names of older files
+        model, report = Dinov2Model.from_pretrained(directory, local_files_only=True, output_loading_info=True)
+        problems = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
+        if problems:
+            raise WeightsError(f"{directory} does not hold a DINOv2: {', '.join(problems[:5])}")
+        if model.config.hidden_size != self.channels[0]:
+            raise WeightsError(f"{directory} has width {model.config.hidden_size}, this tower {self.channels[0]}")
+        self.model = model
+
+    def lora_targets(self, layers: Sequence[int]) -> list[str]:
+        return [f"model.encoder.layer.{i}.attention.{name}" for i in layers for name in ("q_proj", "v_proj")]

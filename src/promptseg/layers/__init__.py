@@ -1,0 +1,1 @@
+"""Blocks that models are put together from; they know tensors, not configurations."""

@@ -1,0 +1,36 @@
+"""Where a cell lies in the picture, as a vector."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class FourierPositions(nn.Module):
+    """Random Fourier features of cell centres, the codes that SAM's decoder was trained with.
+
+    The frequencies are a buffer: drawn once, stored with the weights, never trained.
+
+    Args:
+        dim: Width of a code, even.
+
+    Source:
+        Tancik et al. 2020, arXiv:2006.10739; SamPositionalEmbedding of transformers 5.23 (Apache-2.0).
+    """
+
+    positional_embedding: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("positional_embedding", torch.randn(2, dim // 2))
+
+    def forward(self, size_hw: tuple[int, int]) -> Tensor:
+        """Give codes of a grid of cells, shape (1, h * w, dim), row by row."""
+        height, width = size_hw
+        frequencies = self.positional_embedding
+        y = (torch.arange(height, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / height
+        x = (torch.arange(width, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / width
+        grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+        centres_xy_unit = torch.stack([grid_x, grid_y], dim=-1).flatten(0, 1)
+        angles = 2 * math.pi * (2 * centres_xy_unit - 1) @ frequencies
+        return torch.cat([angles.sin(), angles.cos()], dim=-1)[None]

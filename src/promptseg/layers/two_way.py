@@ -1,0 +1,141 @@
+"""SAM's two-way transformer: prompt tokens and image cells read each other.
+
+Paper: Kirillov et al. 2023, arXiv:2304.02643; parameter names as in transformers 5.23's SamTwoWayTransformer (Apache-2.0).
+Differs: texts may be padded, so every attention over tokens takes a mask; attention uses PyTorch's fused kernel.
+
+Shapes: N queries, T tokens, S image cells, D width.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+BLOCK_NORM_EPS = 1e-6
+
+
+class Attention(nn.Module):
+    """Multi-head attention whose inner width may be narrower than the tokens.
+
+    Args:
+        dim: Width of the tokens.
+        num_heads: Heads; divides dim // downsample_rate.
+        downsample_rate: dim over the inner width.
+    """
+
+    def __init__(self, dim: int, num_heads: int, *, downsample_rate: int = 1) -> None:
+        super().__init__()
+        inner_dim = dim // downsample_rate
+        if inner_dim % num_heads:
+            raise ValueError(f"num_heads must divide the inner width {inner_dim}, got {num_heads}")
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(dim, inner_dim)
+        self.k_proj = nn.Linear(dim, inner_dim)
+        self.v_proj = nn.Linear(dim, inner_dim)
+        self.out_proj = nn.Linear(inner_dim, dim)
+
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None = None) -> Tensor:
+        """Let each query read the values.
+
+        Args:
+            query: Shape (N, Tq, D).
+            key: Shape (N, Tk, D).
+            value: Shape (N, Tk, D).
+            key_mask: True where a key may be read, shape (N, Tk), bool. None: everywhere.
+
+        Returns:
+            Shape (N, Tq, D).
+        """
+        q, k, v = (
+            projection(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
+        )
+        mask = None if key_mask is None else key_mask[:, None, None, :]
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
+
+
+class TokenMlp(nn.Module):
+    """The feed-forward part of a block."""
+
+    def __init__(self, dim: int, mlp_dim: int) -> None:
+        super().__init__()
+        self.lin1 = nn.Linear(dim, mlp_dim)
+        self.lin2 = nn.Linear(mlp_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lin2(F.relu(self.lin1(x)))
+
+
+class TwoWayBlock(nn.Module):
+    """Self-attention of tokens, tokens read the image, feed-forward, the image reads the tokens; norms come after.
+
+    Args:
+        dim: Width of tokens and image cells.
+        num_heads: Attention heads.
+        mlp_dim: Inner width of the feed-forward part.
+        is_first: The tokens of the first block are their own position codes, which are then not added again.
+    """
+
+    def __init__(self, dim: int, num_heads: int, mlp_dim: int, *, is_first: bool) -> None:
+        super().__init__()
+        self.self_attn = Attention(dim, num_heads)
+        self.layer_norm1 = nn.LayerNorm(dim, eps=BLOCK_NORM_EPS)
+        self.cross_attn_token_to_image = Attention(dim, num_heads, downsample_rate=2)
+        self.layer_norm2 = nn.LayerNorm(dim, eps=BLOCK_NORM_EPS)
+        self.mlp = TokenMlp(dim, mlp_dim)
+        self.layer_norm3 = nn.LayerNorm(dim, eps=BLOCK_NORM_EPS)
+        self.layer_norm4 = nn.LayerNorm(dim, eps=BLOCK_NORM_EPS)
+        self.cross_attn_image_to_token = Attention(dim, num_heads, downsample_rate=2)
+        self.is_first = is_first
+
+    def forward(
+        self, tokens: Tensor, cells: Tensor, token_codes: Tensor, cell_codes: Tensor, token_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Update tokens, shape (N, T, D), and cells, shape (N, S, D); the codes are their positions."""
+        if self.is_first:
+            tokens = self.self_attn(tokens, tokens, tokens, token_mask)
+        else:
+            placed = tokens + token_codes
+            tokens = tokens + self.self_attn(placed, placed, tokens, token_mask)
+        tokens = self.layer_norm1(tokens)
+        placed_cells = cells + cell_codes
+        tokens = tokens + self.cross_attn_token_to_image(tokens + token_codes, placed_cells, cells)
+        tokens = self.layer_norm2(tokens)
+        tokens = self.layer_norm3(tokens + self.mlp(tokens))
+        read = self.cross_attn_image_to_token(placed_cells, tokens + token_codes, tokens, token_mask)
+        return tokens, self.layer_norm4(cells + read)
+
+
+class TwoWayTransformer(nn.Module):
+    """Blocks, then a last look of the tokens at the image.
+
+    Args:
+        dim: Width of tokens and image cells.
+        num_heads: Attention heads.
+        mlp_dim: Inner width of the feed-forward parts.
+        depth: Blocks, one at least.
+    """
+
+    def __init__(self, dim: int, num_heads: int, mlp_dim: int, depth: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(TwoWayBlock(dim, num_heads, mlp_dim, is_first=i == 0) for i in range(depth))
+        self.final_attn_token_to_image = Attention(dim, num_heads, downsample_rate=2)
+        self.layer_norm_final_attn = nn.LayerNorm(dim)
+
+    def forward(
+        self, tokens: Tensor, cells: Tensor, cell_codes: Tensor, token_mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Let tokens and image cells read each other.
+
+        Args:
+            tokens: Prompt and output tokens, shape (N, T, D). They are their own position codes.
+            cells: Image, shape (N, S, D).
+            cell_codes: Positions of the cells, shape (1 or N, S, D).
+            token_mask: True where a token is real, shape (N, T), bool. None: everywhere.
+
+        Returns:
+            Tokens, shape (N, T, D), and cells, shape (N, S, D). Tokens that the mask hides hold no meaning.
+        """
+        token_codes = tokens
+        for block in self.layers:
+            tokens, cells = block(tokens, cells, token_codes, cell_codes, token_mask)
+        read = self.final_attn_token_to_image(tokens + token_codes, cells + cell_codes, cells)
+        return self.layer_norm_final_attn(tokens + read), cells

@@ -1,0 +1,1 @@
+"""Architectures, the table that names them, and their checkpoints."""

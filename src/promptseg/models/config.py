@@ -1,0 +1,137 @@
+"""What a PromptSeg model is made of, as plain data."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from promptseg.encoders.base import Layer
+from promptseg.errors import CheckpointError
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters inside the frozen towers.
+
+    Attributes:
+        rank: Inner width of an adapter.
+        alpha: An adapter's output is scaled by alpha / rank.
+        image_layers: Blocks of the image tower that get adapters.
+        text_layers: Blocks of the text tower that get adapters.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    image_layers: tuple[int, ...] = ()
+    text_layers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class DenseConfig:
+    """Pixel embeddings compared with text embeddings.
+
+    Attributes:
+        embedding_dim: Width of the common space.
+        hidden_dim: Inner width of the text adapter.
+        vocabulary: Names that compete with every asked text for each pixel; empty: none do.
+        near: Cosine similarity in the text tower's space from which on a name does not compete, for it means the same.
+    """
+
+    embedding_dim: int = 256
+    hidden_dim: int = 512
+    vocabulary: tuple[str, ...] = ()
+    near: float = 0.85
+
+
+@dataclass(frozen=True)
+class PromptSegConfig:
+    """Architecture and operating point.
+
+    Attributes:
+        image_tower: A row of encoders.towers.IMAGE_TOWERS.
+        image_layers: Strides of a convolutional tower, blocks of a transformer.
+        text_tower: A row of encoders.towers.TEXT_TOWERS.
+        text_mode: The decoder reads one vector a text, or that and every token.
+        image_size: Longest side of what the tower sees, pixels.
+        resize: "square" squashes every picture to image_size x image_size; "aspect" makes the longest side image_size
+            and rounds the other to what the tower takes.
+        dim: Width of the fused map and of the decoder's tokens.
+        num_heads: Attention heads of the decoder.
+        mlp_dim: Inner width of the decoder's feed-forward parts.
+        decoder_depth: Two-way blocks; 0: no decoder, the dense maps are the mask.
+        fine_stride: Stride of the finer map: 4 or 8; None: there is none. Convolutional towers only.
+        fine_dim: Channels of the finer map.
+        dense: Pixel embeddings, or None.
+        lora: Adapters, or None.
+        train_towers: Whether the image tower is trained (and then stored in checkpoints).
+        mask_threshold: A pixel belongs to the mask from this probability on.
+        presence_threshold: A query counts as found from this presence on.
+        presence_calibration: (scale, shift): presence = sigmoid(scale * logit + shift).
+        refiner: The promptable masker that sharpens the coarse mask, or None.
+    """
+
+    image_tower: str
+    image_layers: tuple[Layer, ...]
+    text_tower: str
+    text_mode: Literal["pooled", "tokens"] = "pooled"
+    image_size: int = 512
+    resize: Literal["square", "aspect"] = "square"
+    dim: int = 256
+    num_heads: int = 8
+    mlp_dim: int = 2048
+    decoder_depth: int = 3
+    fine_stride: int | None = None
+    fine_dim: int = 128
+    dense: DenseConfig | None = None
+    lora: LoraConfig | None = None
+    train_towers: Literal["none", "image"] = "none"
+    mask_threshold: float = 0.5
+    presence_threshold: float = 0.5
+    presence_calibration: tuple[float, float] = (1.0, 0.0)
+    refiner: Literal["mobile-sam", "sam2-hiera-tiny"] | None = None
+
+    def __post_init__(self) -> None:
+        choices = {
+            "text_mode": ("pooled", "tokens"),
+            "resize": ("square", "aspect"),
+            "train_towers": ("none", "image"),
+            "refiner": (None, "mobile-sam", "sam2-hiera-tiny"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.decoder_depth == 0 and self.dense is None:
+            raise ValueError("without a decoder (decoder_depth=0) the mask comes from the dense maps: set dense")
+        if self.train_towers == "image" and self.lora is not None and self.lora.image_layers:
+            raise ValueError("train the image tower or give it adapters (lora.image_layers), not both")
+        for name in ("mask_threshold", "presence_threshold"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be a probability in [0, 1], got {getattr(self, name)}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the config as what JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PromptSegConfig":
+        """Build a config from what `to_dict` gave, perhaps by way of JSON.
+
+        Raises:
+            CheckpointError: a field is unknown, missing, or has a value that no model has.
+        """
+        parts = dict(values)
+        for name, part in (("dense", DenseConfig), ("lora", LoraConfig)):
+            if parts.get(name) is not None:
+                parts[name] = _build(part, parts[name])
+        return _build(cls, parts)
+
+
+def _build(part: type[Part], values: Mapping[str, Any]) -> Part:
+    # JSON has no tuples
+    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    try:
+        return part(**fields)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"not a config of this version of promptseg: {error}") from error

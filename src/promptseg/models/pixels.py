@@ -1,0 +1,57 @@
+"""From a picture to what an image tower takes."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from promptseg.encoders.base import ImageTower
+
+
+def fit_size(
+    size_hw: tuple[int, int], *, image_size: int, multiple: int, resize: Literal["square", "aspect"]
+) -> tuple[int, int]:
+    """Choose the size that a picture is resized to.
+
+    Nothing is ever padded, so a map of the resized picture is a map of the whole picture and of nothing else.
+
+    Args:
+        size_hw: Size of the picture, pixels.
+        image_size: Wanted longest side, pixels; rounded to a multiple.
+        multiple: Both sides become multiples of this, and at least this.
+        resize: "square": both sides are image_size. "aspect": the shorter side follows, rounded, which changes the
+            ratio of the sides a little.
+
+    Returns:
+        Height and width, pixels.
+    """
+    if resize == "square":
+        side = _round(image_size, multiple)
+        return side, side
+    scale = image_size / max(size_hw)
+    height, width = (_round(side * scale, multiple) for side in size_hw)
+    return height, width
+
+
+def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], tower: ImageTower) -> Tensor:
+    """Resize a picture and normalise it for a tower.
+
+    Args:
+        image_rgb: uint8, shape (H, W, 3).
+        size_hw: Height and width to resize to, pixels.
+        tower: Its mean and std are applied.
+
+    Returns:
+        Shape (1, 3, *size_hw), float32, on the CPU.
+    """
+    height, width = size_hw
+    resized = Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float().div_(255.0)
+    mean, std = torch.tensor(tower.mean), torch.tensor(tower.std)
+    return ((pixels - mean[:, None, None]) / std[:, None, None])[None]
+
+
+def _round(side: float, multiple: int) -> int:
+    return max(multiple, round(side / multiple) * multiple)
