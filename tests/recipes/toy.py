@@ -1,4 +1,4 @@
-"""A recipe of the smallest model that has all that can go wrong on a resume: dropout, batch statistics, frozen weights."""
+"""A recipe of the smallest model that has all a resume can get wrong: dropout, batch statistics, frozen weights."""
 
 import os
 import time

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from promptseg.errors import RecipeError
+from promptseg.models.checkpoint import save_pretrained
 from promptseg.train.config import TrainConfig
 
 
@@ -50,6 +51,14 @@ class TrainSource(Protocol):
     def collate(self, items: list[Any]) -> Batch:
         """Join items into a batch."""
         ...
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where a frozen tower's features are kept, and how much they may take; None: whatever they need."""
+
+    root: Path
+    limit_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ class Recipe:
         save: (model, directory) writes what `promptseg.load(directory)` reads.
         examine: (model, validation source) to cases for the plots, after the last step, with the best weights. None
             leaves out the plots that need cases.
-        cache_features: (model, source, cache directory) to a source whose items carry the frozen tower's features
+        cache_features: (model, source, options) to a source whose items carry the frozen tower's features
             instead of pixels; called for both sources when `--cache` is given. None means the recipe can't.
     """
 
@@ -96,9 +105,9 @@ class Recipe:
     build_data: Callable[[Path, Path | None], tuple[TrainSource, Any]]
     step: Callable[[Any, Any], Mapping[str, Tensor]]
     validate: Callable[[Any, Any], Mapping[str, float]]
-    save: Callable[[Any, Path], None]
+    save: Callable[[Any, Path], None] = save_pretrained
     examine: Callable[[Any, Any], Iterator[Case]] | None = None
-    cache_features: Callable[[Any, Any, Path], Any] | None = None
+    cache_features: Callable[[Any, Any, CacheOptions], Any] | None = None
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 
 from promptseg.errors import CheckpointError, DataError, OutputError, RecipeError
 from promptseg.train import log, optim, state
-from promptseg.train.recipe import Batch, Recipe
+from promptseg.train.recipe import Batch, CacheOptions, Recipe
 from promptseg.train.stream import stream_batches
 
 
@@ -34,7 +34,7 @@ class RunOptions:
         resume: Go on with the run in `out_dir`.
         devices: How many; a batch is shared by them.
         accelerator: Lightning Fabric's name of the kind of device.
-        cache_dir: Where features of the frozen tower are kept; None computes them each time.
+        cache: Where features of the frozen tower are kept; None computes them each time.
         show_progress: Draw a progress bar on stderr.
     """
 
@@ -45,7 +45,7 @@ class RunOptions:
     resume: bool = False
     devices: int = 1
     accelerator: str = "auto"
-    cache_dir: Path | None = None
+    cache: CacheOptions | None = None
     show_progress: bool = True
 
 
@@ -131,12 +131,13 @@ def start_run(recipe: Recipe, options: RunOptions) -> Run:
     state.seed_step(config.seed, step=0)
     model = recipe.build_model()
     source, validation_source = recipe.build_data(options.data_dir, options.pseudo_dir)
-    if options.cache_dir is not None:
+    if options.cache is not None:
         if recipe.cache_features is None:
             raise RecipeError(f"{options.recipe_name} can't use cached features: its Recipe has no cache_features")
+        model.to(fabric.device)
         with fabric.rank_zero_first():
-            source = recipe.cache_features(model, source, options.cache_dir)
-            validation_source = recipe.cache_features(model, validation_source, options.cache_dir)
+            source = recipe.cache_features(model, source, options.cache)
+            validation_source = recipe.cache_features(model, validation_source, options.cache)
     steps_per_epoch = max(1, len(source) // config.batch_size)
     total_steps = config.total_steps(steps_per_epoch)
     optimizer = optim.build_optimizer(model, config)

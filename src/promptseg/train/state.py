@@ -53,7 +53,8 @@ class Progress:
     def add(self, values: Mapping[str, Tensor | float]) -> None:
         """Count a step's values towards the next line of the log."""
         for name, value in values.items():
-            self.totals[name] = self.totals.get(name, 0.0) + float(value)
+            number = value.item() if isinstance(value, Tensor) else value
+            self.totals[name] = self.totals.get(name, 0.0) + number
         self.count += 1
 
     def take_means(self) -> dict[str, float]:
@@ -71,14 +72,18 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     torch.manual_seed(int(value))
 
 
-def frozen_fingerprint(model: nn.Module) -> str:
-    """Hash of the frozen weights' names and bytes, sha256 in hexadecimal."""
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """Hash of tensors' names and bytes, sha256 in hexadecimal."""
     digest = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        if not parameter.requires_grad:
-            digest.update(name.encode())
-            digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def frozen_fingerprint(model: nn.Module) -> str:
+    """Fingerprint of the frozen weights."""
+    return fingerprint({name: p for name, p in model.named_parameters() if not p.requires_grad})
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

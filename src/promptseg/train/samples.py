@@ -1,0 +1,253 @@
+"""From annotated pictures to training batches: which phrases are asked, in which words, of which view."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptseg.data.negatives import NegativeSampler
+from promptseg.data.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, normalise, wordings
+from promptseg.data.sample import Sample, Target, ignore_mask, target_mask
+from promptseg.errors import DataError, RecipeError
+from promptseg.images import read_image
+from promptseg.train.cache import FeatureCache, PictureView
+from promptseg.train.mirror import mirror_phrase
+from promptseg.train.views import View, draw_crop, draw_factor, view_image, view_mask, visible_share
+
+T = TypeVar("T")
+
+# Of a target that a crop cuts, this much must be left to ask for it; less is neither there nor absent.
+_LEAST_VISIBLE = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """How pictures become items.
+
+    Attributes:
+        image_hw: Size of the pixels given to the tower.
+        mask_hw: Size of the loss grid.
+        num_present: Most phrases of an item that are in its picture.
+        num_absent: Most phrases of an item that are not.
+        reword: Chance that a name is asked by a synonym, a plural or a template instead of as annotated.
+        mirror: Chance that the picture is mirrored, where its phrases can be.
+        crop: Least share of each side that a random crop keeps; None: no crop. Phrases of place are never cropped.
+        jitter: Strength of the random brightness, contrast and saturation; 0: none.
+        passes: How often an epoch visits each picture.
+    """
+
+    image_hw: tuple[int, int]
+    mask_hw: tuple[int, int]
+    num_present: int = 1
+    num_absent: int = 0
+    reword: float = 0.0
+    mirror: float = 0.0
+    crop: float | None = None
+    jitter: float = 0.0
+    passes: int = 1
+
+    def plain(self) -> "SampleOptions":
+        """The same without any random choice but which phrases are asked; for validation."""
+        return replace(self, reword=0.0, mirror=0.0, crop=None, jitter=0.0, passes=1)
+
+
+@dataclass(frozen=True)
+class PhraseItem:
+    """One view of a picture and N phrases asked of it; see `PhraseBatch`."""
+
+    sample_id: str
+    image_rgb: np.ndarray | None
+    maps: tuple[Tensor, ...] | None
+    texts: tuple[str, ...]
+    target: np.ndarray
+    valid: np.ndarray
+    present: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhraseBatch:
+    """B pictures and N phrases, each asked of one of them.
+
+    Attributes:
+        images_rgb: Shape (B, H, W, 3), uint8; None where `maps` are given. The objective normalises them, on its device.
+        maps: The image tower's maps, each (B, C_i, h_i, w_i), float16; None where pixels are given.
+        texts: N phrases.
+        image_index: Which picture each is asked of, shape (N,), int64.
+        target: Share of each pixel that is object, shape (N, h, w), float32.
+        valid: Pixels where that is known, shape (N, h, w), bool.
+        present: Whether the phrase is in the picture, shape (N,), bool.
+        weight: How far the annotation is to be trusted, shape (N,), float32.
+        sample_ids: B names of pictures.
+    """
+
+    images_rgb: Tensor | None
+    maps: tuple[Tensor, ...] | None
+    texts: tuple[str, ...]
+    image_index: Tensor
+    target: Tensor
+    valid: Tensor
+    present: Tensor
+    weight: Tensor
+    sample_ids: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch with its tensors on another device."""
+        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        maps = None if self.maps is None else tuple(level.to(device) for level in self.maps)
+        return replace(self, **moved, maps=maps)
+
+
+class PhraseSource:
+    """Items from annotated pictures; a `TrainSource`.
+
+    Args:
+        samples: Pictures; those without a mask are left out, since nothing can be asked of them.
+        options: How they become items.
+        negatives: Draws absent names, besides those that a sample itself says are absent.
+        cache: Features of the frozen tower, filled for every view that `options` can draw.
+
+    Raises:
+        DataError: No sample has a mask.
+        RecipeError: The cache can't hold the views that `options` draw.
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        options: SampleOptions,
+        *,
+        negatives: NegativeSampler | None = None,
+        cache: FeatureCache | None = None,
+    ) -> None:
+        self.samples = tuple(sample for sample in samples if sample.with_evidence("mask"))
+        self.options, self.negatives, self.cache = options, negatives, cache
+        if not self.samples:
+            raise DataError(f"none of {len(samples)} pictures has a mask to train on")
+        if cache is not None and (options.crop is not None or options.jitter):
+            raise RecipeError("cached features hold whole and mirrored pictures only: set crop=None and jitter=0")
+
+    def __len__(self) -> int:
+        return len(self.samples) * self.options.passes
+
+    def views(self) -> list[PictureView]:
+        """Every view of every picture that a cache has to hold."""
+        sides = (False, True) if self.options.mirror else (False,)
+        return [PictureView(sample.image, mirrored) for sample in self.samples for mirrored in sides]
+
+    def with_cache(self, cache: FeatureCache) -> "PhraseSource":
+        """The same source, with features instead of pixels."""
+        return PhraseSource(self.samples, self.options, negatives=self.negatives, cache=cache)
+
+    def item(self, index: int, rng: np.random.Generator) -> PhraseItem:
+        """Make one item; every choice comes from `rng`.
+
+        Raises:
+            ImageError: The picture can't be read.
+            DataError: One of its masks is damaged or of another size.
+        """
+        sample, options = self.samples[index % len(self.samples)], self.options
+        targets = _draw(sample.with_evidence("mask"), options.num_present, rng)
+        absent = list(_draw(sample.absent, options.num_absent, rng))
+        if self.negatives is not None and len(absent) < options.num_absent:
+            absent += self.negatives.draw(sample, options.num_absent - len(absent), rng)
+        texts = [_wording(target, options.reword, rng) for target in targets] + absent
+
+        mirrored_texts = [mirror_phrase(text) for text in texts]
+        mirrored = rng.random() < options.mirror and None not in mirrored_texts
+        view = self._draw_view(sample, targets, mirrored, rng)
+        if mirrored:
+            texts = [text for text in mirrored_texts if text is not None]
+
+        masks = [target_mask(target, sample.size_hw) for target in targets]
+        unknown = [ignore_mask(target, sample.size_hw) for target in targets]
+        there = [_is_there(mask, void, view) for mask, void in zip(masks, unknown, strict=True)]
+        asked = [i for i in range(len(targets)) if there[i] is not None]
+        height, width = options.mask_hw
+        target = np.zeros((len(asked) + len(absent), height, width), dtype=np.float32)
+        valid = np.ones(target.shape, dtype=bool)
+        for row, i in enumerate(asked):
+            target[row] = view_mask(masks[i], view, options.mask_hw)
+            valid[row] = view_mask(unknown[i], view, options.mask_hw) < 0.5
+        maps = None if self.cache is None else self.cache.load(PictureView(sample.image, mirrored))
+        return PhraseItem(
+            sample_id=sample.sample_id,
+            image_rgb=None if maps is not None else view_image(read_image(sample.image), view, options.image_hw),
+            maps=maps,
+            texts=tuple(texts[i] for i in asked) + tuple(texts[len(targets) :]),
+            target=target,
+            valid=valid,
+            present=np.array([bool(there[i]) for i in asked] + [False] * len(absent)),
+            weight=np.array([targets[i].score for i in asked] + [1.0] * len(absent), dtype=np.float32),
+        )
+
+    def _draw_view(self, sample: Sample, targets: Sequence[Target], mirrored: bool, rng: np.random.Generator) -> View:
+        options = self.options
+        cropped = options.crop is not None and all(target.kind != "phrase" for target in targets)
+        brightness, contrast, saturation = (draw_factor(options.jitter, rng) for _ in range(3))
+        return View(
+            crop_xyxy=draw_crop(sample.size_hw, options.crop, rng) if cropped and options.crop is not None else None,
+            mirrored=mirrored,
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+        )
+
+    def collate(self, items: list[PhraseItem]) -> PhraseBatch:
+        """Join items into a batch."""
+        images = [item.image_rgb for item in items if item.image_rgb is not None]
+        levels = [item.maps for item in items if item.maps is not None]
+        counts = torch.tensor([len(item.texts) for item in items])
+        return PhraseBatch(
+            images_rgb=torch.from_numpy(np.stack(images)) if images else None,
+            maps=tuple(torch.stack(level) for level in zip(*levels, strict=True)) if levels else None,
+            texts=tuple(text for item in items for text in item.texts),
+            image_index=torch.arange(len(items)).repeat_interleave(counts),
+            target=torch.from_numpy(np.concatenate([item.target for item in items])),
+            valid=torch.from_numpy(np.concatenate([item.valid for item in items])),
+            present=torch.from_numpy(np.concatenate([item.present for item in items])),
+            weight=torch.from_numpy(np.concatenate([item.weight for item in items])),
+            sample_ids=tuple(item.sample_id for item in items),
+        )
+
+
+def one_phrase_each(samples: Sequence[Sample]) -> list[Sample]:
+    """Split samples so that each asks one phrase: an epoch then visits phrases, not pictures.
+
+    Each keeps nothing of the other targets, so names of theirs must not be drawn as absent.
+    """
+    return [replace(sample, targets=(target,)) for sample in samples for target in sample.with_evidence("mask")]
+
+
+def _draw(choices: Sequence[T], most: int, rng: np.random.Generator) -> list[T]:
+    """Draw at most that many, in their own order."""
+    if len(choices) <= most:
+        return list(choices)
+    return [choices[i] for i in sorted(rng.choice(len(choices), size=most, replace=False))]
+
+
+def _is_there(mask: NDArray[np.bool_], unknown: NDArray[np.bool_], view: View) -> bool | None:
+    """Whether a view shows what a mask shows, bool (H, W); None where it shows too little of it to tell."""
+    share = visible_share(mask, view)
+    if share >= _LEAST_VISIBLE:
+        return True
+    return False if share == 0.0 and not (unknown.any() and visible_share(unknown, view) > 0.0) else None
+
+
+def _wording(target: Target, reword: float, rng: np.random.Generator) -> str:
+    """Choose the words in which a target is asked."""
+    if rng.random() >= reword:
+        return target.phrase
+    if target.kind == "phrase":
+        return str(rng.choice((target.phrase, *target.alternatives)))
+    num_instances = len(target.masks)
+    name = str(rng.choice((*wordings(target.phrase, num_instances=num_instances), *target.alternatives)))
+    if target.kind == "stuff":
+        templates = STUFF_TEMPLATES
+    else:
+        templates = PLURAL_TEMPLATES if normalise(name) != name or num_instances > 1 else THING_TEMPLATES
+    return fill(str(rng.choice(templates)), name)
