@@ -63,12 +63,15 @@ class TargetAssembler:
         """Add a person's box of one instance."""
         self._draft(name, kind).boxes_xyxy.append(box_xyxy)
 
-    def add_tag(self, name: str, alternatives: Iterable[str] = ()) -> None:
-        """Say that a name is somewhere in the picture, and what else that very object may be called."""
-        draft = self._draft(name, "thing")
-        for alternative in alternatives:
-            draft.alternatives[normalise(alternative)] = None
-            self._aliases.setdefault(canonical(alternative), canonical(name))
+    def add_tag(self, name: str) -> None:
+        """Say that a name is somewhere in the picture."""
+        self._draft(name, "thing")
+
+    def add_wordings(self, name: str, wordings: Iterable[str]) -> None:
+        """Say what else the very object may be called that was added under a name."""
+        for wording in wordings:
+            self._drafts[self._key(name)].alternatives[normalise(wording)] = None
+            self._aliases.setdefault(canonical(wording), self._key(name))
 
     def add_made_mask(
         self, name: str, rle: Rle, *, kind: Kind, source: str, score: float, alternatives: Sequence[str] = ()

@@ -204,7 +204,8 @@ def _add_box(
 def _add_tags(assembler: TargetAssembler, record: Record) -> None:
     tags = record.get("tags", ())
     if record.get("single_object") and tags:  # one object: every tag and phrase is a name of it
-        assembler.add_tag(tags[0], (*tags[1:], *record.get("alt_names", ()), *record.get("phrases", ())))
+        assembler.add_tag(tags[0])
+        assembler.add_wordings(tags[0], (*tags[1:], *record.get("alt_names", ()), *record.get("phrases", ())))
         return
     for tag in tags:
         assembler.add_tag(tag)

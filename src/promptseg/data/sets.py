@@ -54,9 +54,9 @@ EVAL_SETS: Mapping[str, EvalSet] = {
 # Regions that say "the NAME <relation> the NAME" come from a table of relations (VSR), not from a person.
 _NAME = f"(?:{'|'.join(COCO_THINGS)})"
 _RELATED_NAMES = re.compile(
-    rf"the {_NAME} (?:above|alongside|at the (?:left |right )?side of|attached to|(?:far )?away from|behind|below|beneath|"
-    r"beside|by|close to|facing|in front of|in|inside|left of|near|next to|off|on top of|on|part of|perpendicular to|"
-    rf"right of|surrounding|touching|under) the {_NAME}"
+    rf"the {_NAME} (?:above|alongside|at the (?:left |right )?side of|attached to|(?:far )?away from|behind|below|"
+    r"beneath|beside|by|close to|facing|in front of|in|inside|left of|near|next to|off|on top of|on|part of|"
+    rf"perpendicular to|right of|surrounding|touching|under) the {_NAME}"
 )
 
 

@@ -1,0 +1,160 @@
+"""Reader of a plain folder of pictures and masks, in any of three layouts.
+
+    images/NAME.jpg   masks/NAME.png          phrases.json {"NAME": "the red mug" or ["the red mug", "mug"]}
+    images/NAME.jpg   masks/PHRASE/NAME.png   one folder of masks per phrase
+    images/CATEGORY/NAME.jpg   masks/CATEGORY/NAME.png   few-shot: pictures by category
+
+A mask is black outside and white (or 1, or a palette index) inside; one that is black all over says that the phrase is
+not in the picture.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from promptseg.data.assemble import TargetAssembler
+from promptseg.data.phrases import normalise
+from promptseg.data.sample import Mask, Problem, Sample, SampleSet
+from promptseg.errors import DataError, ImageError
+from promptseg.images import PICTURE_SUFFIXES, read_image
+from promptseg.ops.rle import encode_rle
+
+
+class _Annotation(NamedTuple):
+    mask: Path
+    phrase: str
+    wordings: tuple[str, ...] = ()
+
+
+def read_folder(directory: Path) -> SampleSet:
+    """Read a folder of pictures and masks.
+
+    Args:
+        directory: Holds `images`, `masks` and, where masks are not sorted by phrase, `phrases.json`.
+
+    Returns:
+        The samples, and what was left out of them: files that are no pictures, masks of another size than their picture,
+        masks without a picture, pictures without a mask.
+
+    Raises:
+        DataError: A folder is missing, phrases.json is missing or malformed, or no picture is left.
+    """
+    images, masks = directory / "images", directory / "masks"
+    for needed in (images, masks):
+        if not needed.is_dir():
+            raise DataError(f"{directory}: no folder '{needed.name}'; expected images/ and masks/")
+    problems: list[Problem] = []
+    pictures = {path.relative_to(images).with_suffix(""): path for path in _pictures(images, problems)}
+    annotations = _annotations(directory, {key.parent for key in pictures}, problems)
+    for key in annotations.keys() - pictures.keys():
+        problems.append(Problem(str(annotations[key][0].mask), f"no picture images/{key}.*"))
+    samples = []
+    for key, path in pictures.items():
+        if key not in annotations:
+            problems.append(Problem(str(path), "no mask"))
+            continue
+        try:
+            sample = _read_sample(directory, path, annotations[key], problems)
+        except ImageError as error:
+            problems.append(Problem(str(path), str(error)))
+            continue
+        if sample.targets or sample.absent:
+            samples.append(sample)
+    if not samples:
+        first = f"; for one, {problems[0]}" if problems else ""
+        raise DataError(f"{directory}: not one picture with a mask{first}")
+    return SampleSet(tuple(samples), tuple(problems))
+
+
+def _pictures(folder: Path, problems: list[Problem]) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in PICTURE_SUFFIXES:
+            yield path
+        elif path.is_file():
+            problems.append(Problem(str(path), "not a picture"))
+
+
+def _annotations(
+    directory: Path, picture_folders: Iterable[Path], problems: list[Problem]
+) -> dict[Path, list[_Annotation]]:
+    """Find the masks of each picture, by the picture's path below images/ without its suffix."""
+    masks = directory / "masks"
+    by_category = any(folder != Path() for folder in picture_folders)
+    phrases: Mapping[str, tuple[str, ...]] | None = None
+    found: dict[Path, list[_Annotation]] = defaultdict(list)
+    for path in _pictures(masks, problems):
+        place = path.relative_to(masks)
+        if place.parent != Path():
+            key = place.with_suffix("") if by_category else Path(place.stem)
+            found[key].append(_Annotation(path, normalise(place.parent.as_posix())))
+            continue
+        phrases = _load_phrases(directory) if phrases is None else phrases
+        wordings = phrases.get(place.stem)
+        if wordings is None:
+            problems.append(Problem(str(path), f"phrases.json has no phrase for {place.stem}"))
+        else:
+            found[Path(place.stem)].append(_Annotation(path, wordings[0], wordings[1:]))
+    return found
+
+
+def _load_phrases(directory: Path) -> dict[str, tuple[str, ...]]:
+    path = directory / "phrases.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: missing; it says what each mask of masks/ shows. Or sort the masks: masks/PHRASE/NAME.png"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: expected {{"NAME": "phrase"}}, got {type(content).__name__}')
+    phrases: dict[str, tuple[str, ...]] = {}
+    for name, value in content.items():
+        wordings = tuple(value) if isinstance(value, list) else (value,)
+        if not wordings or not all(isinstance(wording, str) and wording.strip() for wording in wordings):
+            raise DataError(f"{path}: '{name}' must be a phrase or a list of phrases, got {value!r:.80}")
+        known_suffix = Path(name).suffix.lower() in PICTURE_SUFFIXES
+        phrases[Path(name).stem if known_suffix else name] = tuple(normalise(wording) for wording in wordings)
+    return phrases
+
+
+def _read_sample(directory: Path, path: Path, annotations: Iterable[_Annotation], problems: list[Problem]) -> Sample:
+    height, width = read_image(path).shape[:2]
+    assembler = TargetAssembler((height, width))
+    absent = []
+    for annotation in annotations:
+        try:
+            mask = _read_mask(annotation.mask)
+        except (UnidentifiedImageError, OSError) as error:
+            problems.append(Problem(str(annotation.mask), f"can't be read ({error})"))
+            continue
+        if mask.shape != (height, width):
+            what = f"the mask is {mask.shape} (height, width), its picture {path.name} {(height, width)}"
+            problems.append(Problem(str(annotation.mask), what))
+        elif not mask.any():
+            absent.append(annotation.phrase)
+        else:
+            assembler.add_mask(annotation.phrase, encode_rle(mask), kind="phrase")
+            assembler.add_wordings(annotation.phrase, annotation.wordings)
+    return Sample(
+        sample_id=path.relative_to(directory).as_posix(),
+        image=path,
+        size_hw=(height, width),
+        targets=assembler.targets(),
+        absent=tuple(absent),
+        dataset=directory.name,
+    )
+
+
+def _read_mask(path: Path) -> Mask:
+    """Read a mask, bool (H, W): palette and 0/1 masks by value, grey ones from the middle on (JPEG is not exact)."""
+    with Image.open(path) as image:
+        values = np.asarray(image if image.mode in ("1", "P", "L") else image.convert("L"))
+        indexed = image.mode in ("1", "P")
+    return values > (127 if not indexed and values.max(initial=0) > 1 else 0)

@@ -1,0 +1,122 @@
+"""Reader of RefCOCO-M, referring phrases with sharp masks, in the Parquet layout of its publishers.
+
+    image {bytes, path}, image_id, file_name,
+    samples [{id, image_id, category, supercategory, label, sentences [text], bbox [x, y, w, h],
+              mask {counts, size [h, w]}}]
+
+Source:
+    RefCOCO-M, Moondream 2025 (MIT; pictures under COCO terms): RefCOCO's validation pictures with new masks, one split.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from promptseg._extras import require
+from promptseg.data.assemble import TargetAssembler
+from promptseg.data.sample import Problem, Sample, SampleSet
+from promptseg.errors import DataError, ImageError
+from promptseg.images import read_image
+from promptseg.ops.rle import Rle
+
+Split = Literal["train", "val", "test"]
+
+COLUMNS = ("image", "image_id", "file_name", "samples")
+LICENCE = "annotations MIT; pictures under Flickr/COCO terms"
+
+_SPLIT_OF_TENTH: tuple[Split, ...] = ("train",) * 8 + ("val", "test")
+
+# Rows decoded at a time: their pictures are about half a megabyte each.
+_BATCH_ROWS = 32
+
+
+def split_of(image_id: int) -> Split:
+    """Return the split of a picture: 80 % train, 10 % val, 10 % test.
+
+    The publishers have one split only, so ours is a function of the id: the first eight bytes of
+    sha256("refcoco-m:ID"), modulo 10, are 0-7 for train, 8 for val and 9 for test. So the ids of a split follow from
+    the data set's own ids, on any machine.
+
+    Example:
+        >>> split_of(11), split_of(17), split_of(12)
+        ('train', 'val', 'test')
+    """
+    digest = hashlib.sha256(f"refcoco-m:{image_id}".encode()).digest()
+    return _SPLIT_OF_TENTH[int.from_bytes(digest[:8], "big") % 10]
+
+
+def read_refcoco_m(path: Path, split: Split | None = None) -> SampleSet:
+    """Read RefCOCO-M.
+
+    Every sentence is a target of its own, as the publishers' evaluation has it: (picture, sentence) is one example.
+
+    Args:
+        path: A Parquet file, or a directory of them.
+        split: Which pictures; `None` for all.
+
+    Returns:
+        The samples, with the encoded pictures in memory, and what was left out.
+
+    Raises:
+        DataError: There is no such file, it is not Parquet, or its columns are others.
+        MissingExtraError: pyarrow is not installed.
+    """
+    problems: list[Problem] = []
+    samples = []
+    for where, row in _rows(path):
+        if split is None or split_of(row["image_id"]) == split:
+            sample = _read_sample(where, row, problems)
+            samples += [sample] if sample else []
+    if not samples:
+        raise DataError(f"{path}: no picture{f' of split {split}' if split else ''}")
+    return SampleSet(tuple(samples), tuple(problems))
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    parquet, arrow = require("pyarrow.parquet", extra="train"), require("pyarrow", extra="train")
+    files = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
+    if not files or not all(file.is_file() for file in files):
+        raise DataError(f"{path}: no Parquet file; RefCOCO-M has data/validation-*.parquet")
+    for file in files:
+        try:
+            table = parquet.ParquetFile(file)
+        except (arrow.ArrowInvalid, OSError) as error:
+            raise DataError(f"{file}: not a Parquet file ({error})") from error
+        missing = [column for column in COLUMNS if column not in table.schema_arrow.names]
+        if missing:
+            raise DataError(f"{file}: no column {', '.join(missing)}; has {', '.join(table.schema_arrow.names)}")
+        number = 0
+        for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS)):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"{file}, row {number}", row
+
+
+def _read_sample(where: str, row: Mapping[str, Any], problems: list[Problem]) -> Sample | None:
+    image = row["image"]["bytes"]
+    try:
+        height, width = read_image(image).shape[:2]
+    except ImageError as error:
+        problems.append(Problem(where, str(error)))
+        return None
+    assembler = TargetAssembler((height, width))
+    for annotation in row["samples"]:
+        rle = Rle(size=[int(side) for side in annotation["mask"]["size"]], counts=annotation["mask"]["counts"])
+        if rle["size"] != [height, width]:
+            what = (
+                f"mask {annotation['id']} of {row['file_name']} is {tuple(rle['size'])}, the picture {(height, width)}"
+            )
+            problems.append(Problem(where, what))
+            continue
+        for sentence in annotation["sentences"]:
+            assembler.add_mask(sentence, rle, kind="phrase")
+    return Sample(
+        sample_id=f"refcoco_m/{row['image_id']}",
+        image=image,
+        size_hw=(height, width),
+        targets=assembler.targets(),
+        dataset="refcoco_m",
+        licence=LICENCE,
+        coco_id=row["image_id"],
+    )
