@@ -1,7 +1,8 @@
 """Which numbers a set of (picture, phrase) pairs has, and how each is defined.
 
-A `_gated` number judges the mask that the model gives (empty where it says "absent"); its twin without the suffix judges
-the mask whatever the presence. A part after a slash restricts a number to such pairs: `/thing`, `/small`, `/name/cat`.
+A `_gated` number judges the mask that the model gives (empty where it says "absent"); its twin without the suffix
+judges the mask whatever the presence. A part after a slash restricts a number to such pairs: `/thing`, `/small`,
+`/name/cat`.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What is asked of a picture, and the true answers: an annotated sample turned into phrases with masks.
 
-A phrase with a mask is a present question, one that is known not to be in the picture an absent one. A phrase whose place is
-not known to the pixel (a box, a tag) is not asked: a filled box is no truth for a mask.
+A phrase with a mask is a present question, one that is known not to be in the picture an absent one. A phrase whose
+place is not known to the pixel (a box, a tag) is not asked: a filled box is no truth for a mask.
 """
 
 import hashlib

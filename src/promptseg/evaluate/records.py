@@ -1,18 +1,19 @@
 """What came out for each picture and phrase, and the JSON-lines file that keeps it.
 
-One line a picture: every number of a report can be computed again from this file, the worst cases can be looked up in it, and
-a run that was broken off continues from it.
+One line a picture: every number of a report can be computed again from this file, the worst cases can be looked up in
+it, and a run that was broken off continues from it.
 """
 
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import DataError
+from promptseg.errors import DataError, OutputError
 from promptseg.metrics import PixelCounts
+from promptseg.ops.atomic import atomic_file
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,13 @@ class PairRecord:
         present: Whether it is in the picture.
         presence: What the model says of that, in [0, 1].
         kept: Whether that reaches its presence threshold.
-        counts: Of the mask whatever the presence: pixels at or above the mask threshold.
         gated_counts: Of the mask that the model gives: empty where it says that the phrase is absent.
+        counts: Of the mask whatever the presence; None for an absent phrase.
         average_precision: Of the pixels ranked by probability; nan for an absent phrase.
-        argmax_counts: Of the pixels where this name has the highest probability of all names; None where the names do not
-            label every pixel.
-        gated_argmax_counts: The same among the names said to be present, and only where the probability reaches the mask
-            threshold.
+        argmax_counts: Of the pixels where this name has the highest probability of all; None where the names asked do
+            not label every pixel.
+        gated_argmax_counts: The same among the names said to be present, and only where their probability reaches the
+            mask threshold.
     """
 
     phrase: str
@@ -39,9 +40,9 @@ class PairRecord:
     present: bool
     presence: float
     kept: bool
-    counts: PixelCounts
     gated_counts: PixelCounts
-    average_precision: float
+    counts: PixelCounts | None = None
+    average_precision: float = math.nan
     argmax_counts: PixelCounts | None = None
     gated_argmax_counts: PixelCounts | None = None
 
@@ -54,6 +55,7 @@ class PictureRecord:
         sample_id: Of the picture, in its data set.
         sequence: The video it was taken from; None for a single picture.
         digest: Of the picture, the phrases and the truths; "" where the picture failed.
+        asked: Who was asked: model, checkpoint, thresholds.
         seconds: Time to read and encode the picture and to answer all phrases.
         pairs: One per phrase.
         error: Why the picture failed; None where it did not.
@@ -62,6 +64,7 @@ class PictureRecord:
     sample_id: str
     sequence: str | None = None
     digest: str = ""
+    asked: str = ""
     seconds: float = math.nan
     pairs: tuple[PairRecord, ...] = ()
     error: str | None = None
@@ -73,18 +76,17 @@ class PictureRecord:
 
 
 def to_json_line(record: PictureRecord) -> str:
-    """Write a record as one line of strict JSON; nan becomes null, counts become [intersection, predicted, actual, valid]."""
-    values = asdict(record)
+    """Write a record as one line of strict JSON, without its line end.
+
+    nan becomes null, counts become [intersection, predicted, actual, valid], and a present pair also tells its `iou`.
+    """
+    values = {name: _to_json(value) for name, value in vars(record).items()}
     values["pairs"] = [
-        {
-            name: list(astuple(value)) if isinstance(value, PixelCounts) else value
-            for name, value in vars(pair).items()
-            if value is not None
-        }
-        | {"iou": pair.counts.iou if pair.present else None}
+        {name: _to_json(value) for name, value in vars(pair).items()}
+        | ({"iou": pair.counts.iou} if pair.counts is not None else {})
         for pair in record.pairs
     ]
-    return json.dumps(_nan_to_none(values), allow_nan=False, ensure_ascii=False)
+    return json.dumps(values, allow_nan=False, ensure_ascii=False)
 
 
 def from_json_line(line: str) -> PictureRecord:
@@ -95,9 +97,8 @@ def from_json_line(line: str) -> PictureRecord:
     """
     try:
         values = json.loads(line)
-        pairs = tuple(_pair(pair) for pair in values.pop("pairs"))
-        seconds = _number(values.pop("seconds"))
-        return PictureRecord(**values, seconds=seconds, pairs=pairs)
+        pairs = tuple(_to_pair(pair) for pair in values.pop("pairs"))
+        return PictureRecord(**values | {"seconds": _to_float(values["seconds"])}, pairs=pairs)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"not a record of an evaluation: {line[:80]!r}") from error
 
@@ -106,7 +107,7 @@ def read_records(path: Path) -> Iterator[PictureRecord]:
     """Read the records of a run; a last line that was broken off is left out.
 
     Raises:
-        DataError: Another line is not a record.
+        DataError: Another line is not a record; the message names it.
     """
     lines = path.read_text(encoding="utf-8").split("\n")
     for number, line in enumerate(lines[:-1], start=1):
@@ -116,20 +117,60 @@ def read_records(path: Path) -> Iterator[PictureRecord]:
             raise DataError(f"{path}, line {number}: {error}") from error
 
 
-def _pair(values: dict[str, Any]) -> PairRecord:
-    values.pop("iou")
-    counts = {name: PixelCounts(*values.pop(name)) for name in list(values) if name.endswith("counts")}
-    average_precision = _number(values.pop("average_precision"))
-    return PairRecord(**{"kind": None} | values | counts, average_precision=average_precision)
+def load_done(path: Path) -> dict[str, PictureRecord]:
+    """Read what a broken-off run had already done, by sample id; nothing where there is no such file."""
+    if not path.exists():
+        return {}
+    return {record.sample_id: record for record in read_records(path) if record.error is None}
 
 
-def _number(value: float | None) -> float:
+def keep_records(
+    records: Iterable[PictureRecord], path: Path, *, done: Mapping[str, PictureRecord]
+) -> Iterator[PictureRecord]:
+    """Pass records on, and write each to a file before the next is made.
+
+    Args:
+        records: As they come.
+        path: JSON-lines file; replaced.
+        done: What it holds already; it stays in the file should this run break off too.
+
+    Yields:
+        The same records. After the last one the file holds them and no others, in order.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    kept = []
+    _write_records(done.values(), path)
+    try:
+        with path.open("a", encoding="utf-8") as journal:
+            for record in records:
+                if done.get(record.sample_id) is not record:
+                    journal.write(to_json_line(record) + "\n")
+                    journal.flush()
+                kept.append(record)
+                yield record
+    except OSError as error:
+        raise OutputError(f"{path}: can't be written: {error.strerror or error}") from error
+    _write_records(kept, path)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, PixelCounts):
+        return astuple(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _to_pair(values: dict[str, Any]) -> PairRecord:
+    values.pop("iou", None)
+    counts = {name: PixelCounts(*values[name]) for name in values if name.endswith("counts") and values[name]}
+    return PairRecord(**values | counts | {"average_precision": _to_float(values["average_precision"])})
+
+
+def _to_float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _write_records(records: Iterable[PictureRecord], path: Path) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text("".join(f"{to_json_line(record)}\n" for record in records), encoding="utf-8")

@@ -1,0 +1,194 @@
+"""Where yes begins: mask threshold, presence threshold, calibration of presence; fixed on training-side pictures."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from promptseg.errors import DataError
+from promptseg.metrics import expected_calibration_error
+from promptseg.metrics.pixels import BoolMask
+from promptseg.metrics.statistics import Floats
+
+# Presence comes as float32: nearer to 0 or 1 its logit is rounding.
+_PRESENCE_EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """An operating point: the three fields of a checkpoint's config that say where yes begins, and their evidence.
+
+    The figures from `mean_iou` down were measured on the pairs of the fit.
+
+    Attributes:
+        mask_threshold: Probability from which a pixel belongs to the mask.
+        presence_threshold: Calibrated presence from which a phrase counts as present.
+        presence_calibration: (scale, shift): presence = sigmoid(scale x logit + shift), on the model's own logit.
+        mean_iou: Of the present pairs at the mask threshold, whatever the presence.
+        present_kept: Share of the present pairs at or above the presence threshold.
+        absent_rejected: Share of the absent pairs below it.
+        calibration_error: Expected calibration error of the calibrated presence, both sides counting the same.
+        calibration_error_before: The same of the presence that the model gave.
+        num_present: Pairs.
+        num_absent: Pairs.
+    """
+
+    mask_threshold: float
+    presence_threshold: float
+    presence_calibration: tuple[float, float]
+    mean_iou: float
+    present_kept: float
+    absent_rejected: float
+    calibration_error: float
+    calibration_error_before: float
+    num_present: int
+    num_absent: int
+
+
+class Platt(NamedTuple):
+    """A line on logits: sigmoid(scale x logit + shift) is a calibrated probability."""
+
+    scale: float
+    shift: float
+
+
+def calibrate(
+    ious: Floats,
+    presence: Floats,
+    present: NDArray[np.bool_],
+    *,
+    current: tuple[float, float] = (1.0, 0.0),
+    min_present_kept: float | None = None,
+) -> Calibration:
+    """Choose both thresholds and calibrate presence.
+
+    Args:
+        ious: IoU of every present pair at every candidate threshold, shape (P, T), as `iou_by_threshold` gives it.
+        presence: What the model said of every pair, shape (N,), in [0, 1].
+        present: Whether it is there, shape (N,), bool.
+        current: The (scale, shift) that already is in `presence`; the new one replaces it.
+        min_present_kept: See `choose_presence_threshold`.
+
+    Raises:
+        DataError: There are no present or no absent pairs, or the model's presence does not tell them apart.
+    """
+    if present.all() or not present.any():
+        raise DataError(
+            f"thresholds need present and absent phrases, there are {present.sum()} and {(~present).sum()}; "
+            "a set whose names are annotated completely has both"
+        )
+    mask_threshold = choose_mask_threshold(ious)
+    logits = logit(np.clip(presence, _PRESENCE_EPSILON, 1 - _PRESENCE_EPSILON))
+    scale, shift = fit_platt(logits, present)
+    calibrated = expit(scale * logits + shift)
+    presence_threshold = choose_presence_threshold(calibrated, present, min_present_kept=min_present_kept)
+    weights = _balanced_weights(present)[None]
+    return Calibration(
+        mask_threshold=mask_threshold,
+        presence_threshold=presence_threshold,
+        presence_calibration=(scale * current[0], scale * current[1] + shift),
+        mean_iou=float(ious.mean(axis=0).max()),
+        present_kept=float((calibrated[present] >= presence_threshold).mean()),
+        absent_rejected=float((calibrated[~present] < presence_threshold).mean()),
+        calibration_error=float(expected_calibration_error(calibrated, present, weights)[0]),
+        calibration_error_before=float(expected_calibration_error(presence, present, weights)[0]),
+        num_present=int(present.sum()),
+        num_absent=int((~present).sum()),
+    )
+
+
+def iou_by_threshold(
+    probability: NDArray[np.float32], truth: BoolMask, *, valid: BoolMask | None = None, num_bins: int = 100
+) -> Floats:
+    """IoU of one pair at the thresholds 0, 1/num_bins, 2/num_bins ... below 1.
+
+    Args:
+        probability: Shape (H, W), in [0, 1].
+        truth: Shape (H, W), bool, not empty.
+        valid: Pixels that count, shape (H, W), bool; None for all of them.
+        num_bins: T.
+
+    Returns:
+        Shape (T,).
+    """
+    bins = np.minimum((probability * num_bins).astype(np.int32), num_bins - 1)
+    hits = np.bincount(bins[truth if valid is None else truth & valid], minlength=num_bins)
+    misses = np.bincount(bins[~truth if valid is None else ~truth & valid], minlength=num_bins)
+    return np.asarray(hits[::-1].cumsum()[::-1] / (hits.sum() + misses[::-1].cumsum()[::-1]))
+
+
+def choose_mask_threshold(ious: Floats) -> float:
+    """Take the threshold of the best mean IoU; the middle one of equals.
+
+    Args:
+        ious: Shape (P, T), P pairs at the thresholds 0, 1/T, 2/T ...
+
+    Returns:
+        A threshold inside (0, 1).
+    """
+    means = ious.mean(axis=0)[1:]
+    best = np.flatnonzero(means == means.max()) + 1
+    return float(best[len(best) // 2] / ious.shape[1])
+
+
+def choose_presence_threshold(
+    presence: Floats, present: NDArray[np.bool_], *, min_present_kept: float | None = None
+) -> float:
+    """Take the threshold of the best balanced accuracy, or the highest that keeps enough of what is there.
+
+    Args:
+        presence: Shape (N,).
+        present: Shape (N,), bool; both sides have members.
+        min_present_kept: Share of the present pairs that must reach the threshold; None: balanced accuracy decides.
+
+    Returns:
+        A threshold half-way between two neighbouring values of `presence`.
+    """
+    values = np.unique(presence)
+    candidates = np.r_[values[0], (values[:-1] + values[1:]) / 2]
+    kept = 1 - np.searchsorted(np.sort(presence[present]), candidates) / present.sum()
+    rejected = np.searchsorted(np.sort(presence[~present]), candidates) / (~present).sum()
+    if min_present_kept is None:
+        return float(candidates[np.argmax(kept + rejected)])
+    return float(candidates[np.flatnonzero(kept >= min_present_kept)[-1]])
+
+
+def fit_platt(logits: Floats, present: NDArray[np.bool_]) -> Platt:
+    """Fit the line on logits that makes presence a probability, for a phrase as likely there as not.
+
+    Maximum likelihood with both sides weighted the same, since how many absent phrases are asked is our choice, and
+    with Platt's smoothed targets, so that a model without mistakes does not get an infinite scale.
+
+    Args:
+        logits: Shape (N,), finite.
+        present: Shape (N,), bool; both sides have members.
+
+    Raises:
+        DataError: Present pairs do not score higher than absent ones.
+
+    Source:
+        Platt 1999, "Probabilistic outputs for support vector machines", section 2.2. Differs: weighted by side.
+    """
+    num_present, num_absent = int(present.sum()), int((~present).sum())
+    targets = np.where(present, (num_present + 1) / (num_present + 2), 1 / (num_absent + 2))
+    weights = _balanced_weights(present)
+
+    def loss(line: Floats) -> tuple[float, Floats]:
+        scores = line[0] * logits + line[1]
+        losses = np.logaddexp(0, scores) - targets * scores
+        gradient = weights * (expit(scores) - targets)
+        return float(weights @ losses), np.array([gradient @ logits, gradient.sum()])
+
+    scale, shift = minimize(loss, x0=np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    if not scale > 0 or not math.isfinite(scale):
+        raise DataError("presence is not higher for what is there than for what is not: there is nothing to calibrate")
+    return Platt(float(scale), float(shift))
+
+
+def _balanced_weights(present: NDArray[np.bool_]) -> Floats:
+    """Weights that sum to 1/2 on each side, shape (N,)."""
+    return np.asarray(np.where(present, 0.5 / present.sum(), 0.5 / (~present).sum()))

@@ -1,0 +1,214 @@
+"""Sheets of answers to look at: the best, the typical and the worst, truth in green and prediction in red."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from promptseg.data.sample import Mask, Sample
+from promptseg.evaluate.questions import build_questions
+from promptseg.evaluate.records import PairRecord, PictureRecord
+from promptseg.evaluate.runner import PhraseSegmenter, ask, ungated_mask
+from promptseg.images import read_image
+
+TRUTH_RGB = (40, 230, 90)
+PREDICTION_RGB = (255, 45, 60)
+_INK, _FAINT, _PAPER, _MOUNT = (25, 25, 28), (110, 110, 116), (255, 255, 255), (238, 238, 240)
+
+# One tile, pixels: the picture is fitted into the frame, two lines of text stand under it.
+_FRAME_WH = (320, 240)
+_CAPTION_HEIGHT = 48
+_GAP = 16
+_HEADING_HEIGHT = 44
+# Drawn larger and shrunk, so that contours are smooth.
+_OVERSAMPLING = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """One answer to look at.
+
+    Attributes:
+        image_rgb: The picture, uint8 (H, W, 3).
+        truth: bool (H, W).
+        prediction: bool (H, W).
+        title: First line under the picture: the phrase.
+        caption: Second line: figures.
+    """
+
+    image_rgb: NDArray[np.uint8]
+    truth: Mask
+    prediction: Mask
+    title: str
+    caption: str
+
+
+def choose_pairs(
+    pictures: Iterable[PictureRecord], *, num_each: int = 8
+) -> dict[str, tuple[tuple[PictureRecord, PairRecord], ...]]:
+    """Choose the present pairs of the highest IoU, of the IoU nearest to the median, and of the lowest.
+
+    Args:
+        pictures: All records of a data set.
+        num_each: Pairs in each row of the sheet, at most.
+
+    Returns:
+        "best", "typical" and "worst". Each shows a picture once and a phrase once, as far as there are enough of them;
+        among equally bad ones the largest objects come first.
+    """
+    pairs = [(picture, pair) for picture in pictures for pair in picture.pairs if pair.counts is not None]
+    if not pairs:
+        return {}
+    ious = np.array([pair.counts.iou for _, pair in pairs if pair.counts is not None])
+    areas = np.array([pair.counts.iou_of_everything for _, pair in pairs if pair.counts is not None])
+    ranks = {
+        "best": np.lexsort((-areas, -ious)),
+        "typical": np.argsort(np.abs(ious - np.median(ious)), kind="stable"),
+        "worst": np.lexsort((-areas, ious)),
+    }
+    return {name: _spread([pairs[index] for index in order], num_each) for name, order in ranks.items()}
+
+
+def draw_pairs(
+    model: PhraseSegmenter,
+    samples: Iterable[Sample],
+    chosen: Mapping[str, Sequence[tuple[PictureRecord, PairRecord]]],
+    *,
+    title: str,
+    class_names: Sequence[str] = (),
+) -> Image.Image:
+    """Ask the model again for the chosen pairs and draw the sheet.
+
+    Args:
+        model: The one that made the records.
+        samples: The samples that the records are of.
+        chosen: Rows of the sheet by their headings, as `choose_pairs` gives them.
+        title: Heading of the sheet.
+        class_names: As in `evaluate_samples`.
+
+    Raises:
+        PromptsegError: A picture can't be read or judged any more.
+    """
+    by_id = {sample.sample_id: sample for sample in samples}
+    sections = {
+        name: [_tile(model, by_id[picture.sample_id], pair, class_names) for picture, pair in pairs]
+        for name, pairs in chosen.items()
+    }
+    return draw_sheet(sections, title=title)
+
+
+def draw_sheet(sections: Mapping[str, Sequence[Tile]], *, title: str, num_columns: int = 4) -> Image.Image:
+    """Draw tiles in even columns, a heading over each section.
+
+    Args:
+        sections: Tiles by heading.
+        title: Heading of the sheet.
+        num_columns: Tiles side by side.
+
+    Returns:
+        RGB image.
+    """
+    step_x, step_y = _FRAME_WH[0] + _GAP, _FRAME_WH[1] + _CAPTION_HEIGHT + _GAP
+    heights = [_HEADING_HEIGHT + step_y * math.ceil(len(tiles) / num_columns) for tiles in sections.values()]
+    sheet = Image.new("RGB", (step_x * num_columns + _GAP, 2 * _HEADING_HEIGHT + sum(heights)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_GAP, _HEADING_HEIGHT * 0.75), title, fill=_INK, font=ImageFont.load_default(24), anchor="lm")
+    _draw_legend(draw, y=_HEADING_HEIGHT * 1.45)
+    top = 2 * _HEADING_HEIGHT
+    for (name, tiles), height in zip(sections.items(), heights, strict=True):
+        draw.text((_GAP, top + _HEADING_HEIGHT / 2), name, fill=_INK, font=ImageFont.load_default(20), anchor="lm")
+        for index, tile in enumerate(tiles):
+            row, column = divmod(index, num_columns)
+            _draw_tile(sheet, tile, (_GAP + column * step_x, top + _HEADING_HEIGHT + row * step_y))
+        top += height
+    return sheet
+
+
+def _spread(
+    ranked: Sequence[tuple[PictureRecord, PairRecord]], num_each: int
+) -> tuple[tuple[PictureRecord, PairRecord], ...]:
+    """Take from the front, each picture and each phrase once; fill up with the front of the rest."""
+    taken: list[tuple[PictureRecord, PairRecord]] = []
+    seen: set[str] = set()
+    for picture, pair in ranked:
+        if len(taken) < num_each and not seen & {picture.sample_id, f"phrase {pair.phrase}"}:
+            taken.append((picture, pair))
+            seen |= {picture.sample_id, f"phrase {pair.phrase}"}
+    rest = [item for item in ranked if item not in taken]
+    return (*taken, *rest[: num_each - len(taken)])
+
+
+def _tile(model: PhraseSegmenter, sample: Sample, pair: PairRecord, class_names: Sequence[str]) -> Tile:
+    questions = build_questions(sample, class_names=class_names)
+    answers = ask(model, sample, questions)
+    index = [question.phrase for question in questions].index(pair.phrase)
+    iou = pair.counts.iou if pair.counts is not None else math.nan
+    said = "" if pair.kept else ", taken for absent"
+    return Tile(
+        image_rgb=read_image(sample.image),
+        truth=questions[index].truth,
+        prediction=ungated_mask(answers[index]),
+        title=pair.phrase,
+        caption=f"IoU {iou:.2f}   presence {pair.presence:.2f}{said}",
+    )
+
+
+def _draw_legend(draw: ImageDraw.ImageDraw, *, y: float) -> None:
+    font = ImageFont.load_default(15)
+    x = float(_GAP)
+    for text, color in (("truth", TRUTH_RGB), ("prediction", PREDICTION_RGB)):
+        draw.line((x, y, x + 26, y), fill=_INK, width=7)
+        draw.line((x + 1, y, x + 25, y), fill=color, width=4)
+        draw.text((x + 34, y), text, fill=_FAINT, font=font, anchor="lm")
+        x += 34 + draw.textlength(text, font=font) + 24
+
+
+def _draw_tile(sheet: Image.Image, tile: Tile, corner_xy: tuple[int, int]) -> None:
+    x, y = corner_xy
+    width, height = _FRAME_WH
+    picture = _paint(tile)
+    sheet.paste(_MOUNT, (x, y, x + width, y + height))
+    sheet.paste(picture, (x + (width - picture.width) // 2, y + (height - picture.height) // 2))
+    draw = ImageDraw.Draw(sheet)
+    for line, (text, size, color) in enumerate(((tile.title, 16, _INK), (tile.caption, 13, _FAINT))):
+        font = ImageFont.load_default(size)
+        draw.text((x, y + height + 14 + 20 * line), _fit(draw, text, font), fill=color, font=font, anchor="lm")
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:
+    if draw.textlength(text, font=font) <= _FRAME_WH[0]:
+        return text
+    while text and draw.textlength(text + "…", font=font) > _FRAME_WH[0]:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def _paint(tile: Tile) -> Image.Image:
+    """Fit the picture into the frame and draw both contours, each with a dark edge that shows on any ground."""
+    H, W, _ = tile.image_rgb.shape
+    scale = min(_FRAME_WH[0] / W, _FRAME_WH[1] / H)
+    size_wh = max(1, round(W * scale)), max(1, round(H * scale))
+    large_wh = size_wh[0] * _OVERSAMPLING, size_wh[1] * _OVERSAMPLING
+    canvas = Image.fromarray(tile.image_rgb).resize(large_wh, Image.Resampling.LANCZOS)
+    masks = [
+        Image.fromarray(mask.astype(np.uint8) * 255).resize(large_wh, Image.Resampling.BILINEAR).point(_binary)
+        for mask in (tile.truth, tile.prediction)
+    ]
+    # The truth is the wider line, so that it stays in sight where both agree.
+    for mask, color, width in zip(masks, (TRUTH_RGB, PREDICTION_RGB), (7, 5), strict=True):
+        canvas.paste(_INK, mask=_contour(mask, width + 4))
+        canvas.paste(color, mask=_contour(mask, width))
+    return canvas.resize(size_wh, Image.Resampling.LANCZOS)
+
+
+def _binary(value: int) -> int:
+    return 255 if value >= 128 else 0
+
+
+def _contour(mask: Image.Image, width: int) -> Image.Image:
+    """The edge of a mask, `width` (odd) pixels wide, half of it inside; the border of the picture is no edge."""
+    grown, shrunk = mask.filter(ImageFilter.MaxFilter(width)), mask.filter(ImageFilter.MinFilter(width))
+    return Image.fromarray(np.asarray(grown) & ~np.asarray(shrunk))

@@ -1,0 +1,143 @@
+"""What an evaluation says in the end: numbers, and all that is needed to get them again."""
+
+import hashlib
+import json
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from promptseg.evaluate.records import PictureRecord
+from promptseg.evaluate.tally import Number, Tally
+from promptseg.ops.atomic import atomic_file
+
+JSON_SCHEMA = "promptseg/evaluation-1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the numbers were made.
+
+    Attributes:
+        model: Name or directory.
+        fingerprint: Of its checkpoint.
+        engine: What computed it.
+        device: Where.
+        mask_threshold: Probability from which a pixel belongs to a mask.
+        presence_threshold: Presence from which a phrase counts as present.
+        command: The command line.
+        version: Of promptseg.
+        commit: Of promptseg; None where it was installed.
+        seed: Of the bootstrap.
+        num_resamples: Of the bootstrap.
+    """
+
+    model: str
+    fingerprint: str
+    engine: str
+    device: str
+    mask_threshold: float
+    presence_threshold: float
+    command: str
+    version: str
+    commit: str | None
+    seed: int = 0
+    num_resamples: int = 1000
+
+    @property
+    def asked(self) -> str:
+        """Who was asked, in a text that differs whenever an answer might."""
+        thresholds = f"mask {self.mask_threshold}, presence {self.presence_threshold}"
+        return f"{self.model} {self.fingerprint}, {self.engine} on {self.device}, {thresholds}, {self.version}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The numbers of one model on one data set.
+
+    Attributes:
+        data_set: Its name.
+        digest: sha256 over everything that was asked: pictures, phrases, truths.
+        num_pictures: Pictures that were judged.
+        num_present: Present pairs.
+        num_absent: Absent pairs.
+        failures: Pictures that could not be judged, and why.
+        median_seconds: For one picture with all its phrases.
+        numbers: By name; `docs/evaluation.md` defines them.
+        run: How they were made.
+    """
+
+    data_set: str
+    digest: str
+    num_pictures: int
+    num_present: int
+    num_absent: int
+    failures: Mapping[str, str]
+    median_seconds: float
+    numbers: Mapping[str, Number]
+    run: Run
+
+
+def build_report(data_set: str, pictures: Iterable[PictureRecord], run: Run) -> Report:
+    """Sum up the records of all pictures of a data set."""
+    tally = Tally(seed=run.seed, num_resamples=run.num_resamples)
+    judged, failures = [], {}
+    for picture in pictures:
+        tally.add(picture)
+        if picture.error is None:
+            judged.append(picture)
+        else:
+            failures[picture.sample_id] = picture.error
+    present = [pair.present for picture in judged for pair in picture.pairs]
+    return Report(
+        data_set=data_set,
+        digest=hashlib.sha256("".join(picture.digest for picture in judged).encode()).hexdigest(),
+        num_pictures=len(judged),
+        num_present=sum(present),
+        num_absent=len(present) - sum(present),
+        failures=failures,
+        median_seconds=statistics.median(picture.seconds for picture in judged) if judged else math.nan,
+        numbers=dict(tally.numbers()),
+        run=run,
+    )
+
+
+def write_reports(reports: Sequence[Report], path: Path) -> None:
+    """Write reports as strict JSON; a number that is not defined is null.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
+    document = {"schema": JSON_SCHEMA, "reports": [_to_json(asdict(report)) for report in reports]}
+    with atomic_file(path) as temporary:
+        temporary.write_text(
+            json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+
+
+def report_table(report: Report) -> Table:
+    """Lay the numbers out for a terminal, without those of single names."""
+    title = f"{report.run.model} on {report.data_set}: {report.num_pictures} pictures"
+    failed = f", {len(report.failures)} more failed" if report.failures else ""
+    table = Table(title=title + failed, title_justify="left")
+    table.add_column("number")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    table.add_column("pairs", justify="right")
+    for name, number in report.numbers.items():
+        if "/name/" not in name:
+            table.add_row(name, f"{number.value:.3f}", f"{number.low:.3f} - {number.high:.3f}", str(number.count))
+    return table
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _to_json(item) for key, item in value.items()}
+    if isinstance(value, float):
+        # Six digits say more than any interval here; nan has no place in JSON.
+        return round(value, 6) if math.isfinite(value) else None
+    return value
