@@ -1,8 +1,8 @@
 """Features of a frozen image tower on disk, so that a picture goes through the tower once and not once an epoch.
 
 One safetensors file for each (picture, mirrored or not), float16, named by the hash of the picture's bytes, under a
-directory named by the tower's weights and the input size: another tower or size is another directory. Files appear whole,
-so several processes may fill one cache.
+directory named by the tower's weights and the input size: another tower or size is another directory. Files appear
+whole, so several processes may fill one cache.
 """
 
 import hashlib
@@ -109,8 +109,9 @@ class FeatureCache:
         needed = there + num_views * bytes_per_view
         if needed > self.limit_bytes:
             raise OutputError(
-                f"the feature cache would take {needed / 1e9:.1f} GB ({num_views} more views of {bytes_per_view / 1e6:.1f} "
-                f"MB), more than its limit of {self.limit_bytes / 1e9:.1f} GB; raise --cache-gb or leave out --cache"
+                f"the feature cache would take {needed / 1e9:.3g} GB ({num_views} more views of "
+                f"{bytes_per_view / 1e6:.3g} MB), more than its limit of {self.limit_bytes / 1e9:.3g} GB; "
+                "raise --cache-gb or leave out --cache"
             )
 
     def _path(self, view: PictureView) -> Path:

@@ -26,8 +26,8 @@ def mirror_phrase(phrase: str) -> str | None:
     """Reword a phrase for the mirrored picture.
 
     Returns:
-        The phrase with its sides exchanged, the phrase itself where it names none, or None where it can't be told which:
-        then the picture must not be mirrored.
+        The phrase with its sides exchanged, the phrase itself where it names none, or None where it can't be told
+        which: then the picture must not be mirrored.
 
     Example:
         >>> mirror_phrase("Left man next to the leftmost car"), mirror_phrase("bright sofa"), mirror_phrase("lft guy")

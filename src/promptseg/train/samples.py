@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.data.negatives import NegativeSampler
-from promptseg.data.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, normalise, wordings
+from promptseg.data.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, plural, wordings
 from promptseg.data.sample import Sample, Target, ignore_mask, target_mask
 from promptseg.errors import DataError, RecipeError
 from promptseg.images import read_image
@@ -74,7 +74,7 @@ class PhraseBatch:
     """B pictures and N phrases, each asked of one of them.
 
     Attributes:
-        images_rgb: Shape (B, H, W, 3), uint8; None where `maps` are given. The objective normalises them, on its device.
+        images_rgb: Shape (B, H, W, 3), uint8, normalised by the objective; None where `maps` are given.
         maps: The image tower's maps, each (B, C_i, h_i, w_i), float16; None where pixels are given.
         texts: N phrases.
         image_index: Which picture each is asked of, shape (N,), int64.
@@ -97,9 +97,16 @@ class PhraseBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        maps = None if self.maps is None else tuple(level.to(device) for level in self.maps)
-        return replace(self, **moved, maps=maps)
+        return replace(
+            self,
+            images_rgb=None if self.images_rgb is None else self.images_rgb.to(device),
+            maps=None if self.maps is None else tuple(level.to(device) for level in self.maps),
+            image_index=self.image_index.to(device),
+            target=self.target.to(device),
+            valid=self.valid.to(device),
+            present=self.present.to(device),
+            weight=self.weight.to(device),
+        )
 
 
 class PhraseSource:
@@ -246,8 +253,11 @@ def _wording(target: Target, reword: float, rng: np.random.Generator) -> str:
         return str(rng.choice((target.phrase, *target.alternatives)))
     num_instances = len(target.masks)
     name = str(rng.choice((*wordings(target.phrase, num_instances=num_instances), *target.alternatives)))
+    return fill(str(rng.choice(_templates(target, name))), name)
+
+
+def _templates(target: Target, name: str) -> Sequence[str]:
     if target.kind == "stuff":
-        templates = STUFF_TEMPLATES
-    else:
-        templates = PLURAL_TEMPLATES if normalise(name) != name or num_instances > 1 else THING_TEMPLATES
-    return fill(str(rng.choice(templates)), name)
+        return STUFF_TEMPLATES
+    many = len(target.masks) > 1 and name == plural(name)
+    return PLURAL_TEMPLATES if many else THING_TEMPLATES

@@ -67,8 +67,8 @@ def view_mask(mask: NDArray[np.bool_], view: View, size_hw: tuple[int, int]) -> 
     """Show a mask, bool (H, W), in a view.
 
     Returns:
-        The share of each pixel that the mask covers, float32 in [0, 1], shape `size_hw`. A share and not a bool, so that
-        what is thinner than a pixel of the loss grid is not lost.
+        The share of each pixel that the mask covers, float32 in [0, 1], shape `size_hw`. A share and not a bool, so
+        that what is thinner than a pixel of the loss grid is not lost.
     """
     return np.asarray(_place(Image.fromarray(mask.astype(np.float32)), view, size_hw, Image.Resampling.BOX))
 
