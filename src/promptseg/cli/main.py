@@ -1,0 +1,61 @@
+"""`promptseg`: the commands, and how they end.
+
+Exit codes: 0 all went well, 1 some pictures failed (each named), 2 the request or its input is wrong, 130 interrupted.
+A command is a function in a module of its own; heavy imports stay inside it, so that `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from promptseg.cli.models import models
+from promptseg.cli.predict import predict
+from promptseg.cli.version import version
+from promptseg.cli.weights import weights_app
+from promptseg.errors import (
+    EngineError,
+    ImageError,
+    OfflineError,
+    PromptsegError,
+    UnknownModelError,
+)
+
+app = typer.Typer(
+    name="promptseg",
+    help="Point at something in a photo with words, and get its mask.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(predict)
+app.command()(models)
+app.add_typer(weights_app, name="weights")
+app.command()(version)
+
+# Errors whose message does not hold the way out already.
+_HINTS: dict[type[PromptsegError], str] = {
+    UnknownModelError: "`promptseg models` lists them; a checkpoint is given as its directory",
+    OfflineError: "run it once without --offline, or `promptseg weights pull` where there is a network",
+    ImageError: "pictures are JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF files",
+    EngineError: "`promptseg version` shows what is here",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Args:
+        arguments: What stands after the program's name; None: the process's own arguments.
+    """
+    try:
+        app(arguments, prog_name="promptseg")
+    except PromptsegError as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
+        if hint:
+            typer.echo(f"hint: {hint}", err=True)
+        sys.exit(2)
+    sys.exit(0)

@@ -1,0 +1,34 @@
+"""`promptseg models`: which models have a name."""
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def models(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False) -> None:
+    """List the models that `--model` takes."""
+    from promptseg.models.registry import MODELS
+
+    if as_json:
+        rows = [
+            {
+                "name": row.name,
+                "status": row.status,
+                "prompt_kinds": sorted(row.prompt_kinds),
+                "num_trained": row.num_trained,
+                "licence": row.licence,
+                "paper": row.paper,
+                "summary": row.summary,
+            }
+            for row in MODELS.values()
+        ]
+        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    lines = [("name", "status", "prompts", "trained", "licence", "what")]
+    for row in MODELS.values():
+        trained = f"{row.num_trained / 1e6:.2f} M"
+        lines.append((row.name, row.status, ", ".join(sorted(row.prompt_kinds)), trained, row.licence, row.summary))
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,119 @@
+"""`promptseg predict`: phrases and pictures in, masks out."""
+
+import json
+from collections import Counter
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from promptseg.errors import ImageError
+
+if TYPE_CHECKING:
+    from promptseg.results import Segmentation
+
+
+class EngineChoice(StrEnum):
+    """What computes."""
+
+    auto = "auto"
+    torch = "torch"
+    openvino = "openvino"
+
+
+def predict(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO", help="Pictures, folders, and patterns such as 'photos/**/*.jpg'."),
+    ],
+    text: Annotated[
+        list[str], typer.Option("--text", "-t", help='What to find, for example "the cat\'s ear"; repeat it for more.')
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Write overlay.png, the masks and result.json to a folder in here."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Presence below which a thing is absent; else the model's own."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+) -> None:
+    """Find things in photos by phrases.
+
+    Without --out nothing is written: stdout says what was found.
+
+    Exit code 1: some pictures failed. Each is named on stderr, the others are done.
+    """
+    from promptseg.images import list_pictures
+    from promptseg.prompts import to_queries
+
+    # What is wrong with the request is said before a model is loaded for it.
+    paths = list_pictures(pictures)
+    queries = to_queries(text)
+    folders = name_folders(paths)
+
+    from promptseg.predict import load
+
+    predictor = load(model, device=device, engine=engine.value, offline=offline, threshold=threshold)
+    num_failed = 0
+    console = Console(stderr=True)
+    columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    is_quiet = not console.is_terminal or len(paths) == 1
+    with Progress(*columns, console=console, disable=is_quiet, transient=True) as progress:
+        for path in progress.track(paths):
+            try:
+                found = predictor.segment(path, queries)
+            except ImageError as error:
+                num_failed += 1
+                typer.echo(f"error: {error}", err=True)
+                if as_json:
+                    typer.echo(json.dumps({"picture": str(path), "error": str(error)}, ensure_ascii=False))
+                continue
+            if as_json:
+                typer.echo(json.dumps({"picture": str(path), **found.to_dict()}, ensure_ascii=False))
+            else:
+                typer.echo(describe(path, found))
+            if out is not None:
+                overlay, *masks, document = found.save(out / folders[path])
+                num_masks = f"{len(masks)} mask{'s' if len(masks) > 1 else ''} ({masks[0].name}"
+                ending = ", ..." if len(masks) > 1 else ""
+                typer.echo(f"written: {overlay}, {num_masks}{ending}), {document.name}", err=True)
+    if num_failed:
+        typer.echo(f"{num_failed} of {len(paths)} pictures failed", err=True)
+        raise typer.Exit(1)
+
+
+def name_folders(paths: list[Path]) -> dict[Path, str]:
+    """Give each picture a folder name of its own: its stem, or its whole name and a number where stems clash."""
+    stems = Counter(path.stem for path in paths)
+    names: dict[Path, str] = {}
+    for path in paths:
+        name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "-")
+        while name in names.values():
+            name += "-2"
+        names[path] = name
+    return names
+
+
+def describe(path: Path, found: "Segmentation") -> str:
+    """Say in a few lines what was found: presence, label, objects, share of the picture."""
+    width = max(len(result.label) for result in found)
+    lines = [str(path)]
+    for result in found:
+        if result.is_present:
+            objects = "1 object" if len(result.instances) == 1 else f"{len(result.instances)} objects"
+            said = f"{objects}, {result.mask.mean():.1%} of the picture"
+        else:
+            said = "absent"
+        lines.append(f"  {result.presence:.2f}  {result.label:<{width}}  {said}")
+    return "\n".join(lines)
