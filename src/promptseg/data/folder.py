@@ -38,8 +38,8 @@ def read_folder(directory: Path) -> SampleSet:
         directory: Holds `images`, `masks` and, where masks are not sorted by phrase, `phrases.json`.
 
     Returns:
-        The samples, and what was left out of them: files that are no pictures, masks of another size than their picture,
-        masks without a picture, pictures without a mask.
+        The samples, and what was left out of them: files that are no pictures, masks of another size than their
+        picture, masks without a picture, pictures without a mask.
 
     Raises:
         DataError: A folder is missing, phrases.json is missing or malformed, or no picture is left.

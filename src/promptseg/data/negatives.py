@@ -32,7 +32,9 @@ def absent_names(sample: Sample, vocabulary: Iterable[str]) -> tuple[str, ...]:
         vocabulary: Names to choose from, in any spelling.
     """
     present = present_names(sample)
-    missing = {canonical(name) for name in sample.exhaustive} - {canonical(name) for name in present}
+    missing = {
+        canonical(name) for name in sample.exhaustive if not any(may_name_same(name, there) for there in present)
+    }
     return tuple(
         name
         for name in vocabulary
@@ -48,11 +50,8 @@ def present_names(sample: Sample) -> frozenset[str]:
 
 
 def _is_known_absent(name: str, missing: set[str], present: frozenset[str]) -> bool:
-    if canonical(name) in missing:
-        return not any(may_name_same(name, there) for there in present)
-    if broader(name) & missing:
-        return not any(related(name, there) for there in present)
-    return False
+    is_kind_of_missing = bool(broader(name) & missing) and not any(related(name, there) for there in present)
+    return canonical(name) in missing or is_kind_of_missing
 
 
 @dataclass(frozen=True)

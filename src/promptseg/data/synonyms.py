@@ -211,7 +211,6 @@ SYNONYMS: tuple[tuple[str, ...], ...] = (
     ("flower pot", "plant pot", "flowerpot", "planter"),
     ("ceiling fan", "fan on the ceiling"),
     ("electric fan", "fan"),
-    ("clock", "wall clock"),
     ("light", "lamp"),
     ("power outlet", "wall socket", "socket"),
     ("eraser", "rubber eraser"),
