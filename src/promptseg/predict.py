@@ -19,6 +19,7 @@ from promptseg.models.promptseg import PromptSeg
 from promptseg.models.registry import MODELS, load_model
 from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
 from promptseg.results import QueryResult, Segmentation
+from promptseg.weights import ReportProgress
 
 DEFAULT_MODEL = "promptseg"
 
@@ -30,6 +31,7 @@ def load(
     engine: str = "auto",
     offline: bool = False,
     threshold: float | None = None,
+    progress: ReportProgress | None = None,
 ) -> "Predictor":
     """Load a model that is ready to segment; what it needs is fetched the first time.
 
@@ -40,6 +42,7 @@ def load(
         engine: What computes: "torch" or "openvino"; "auto" takes what is fastest on the device.
         offline: Fetch nothing.
         threshold: Presence below which a thing counts as absent, in [0, 1]; None: the model's own, stated one.
+        progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
 
     Raises:
         UnknownModelError: There is neither a model nor a directory of that name.
@@ -48,7 +51,7 @@ def load(
         EngineError: The device or the engine is not to be had here.
         PromptError: The threshold is no probability.
     """
-    model = load_model(name_or_dir or DEFAULT_MODEL, offline=offline)
+    model = load_model(name_or_dir or DEFAULT_MODEL, offline=offline, progress=progress)
     name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
     placed = model.to(resolve_device(device))
     return Predictor(name, placed, placed, _checked_threshold(threshold, model.presence_threshold))

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import typer
 
+from promptseg.cli.evaluate import evaluate
 from promptseg.cli.models import models
 from promptseg.cli.predict import predict
 from promptseg.cli.version import version
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(predict)
+app.command()(evaluate)
 app.command()(models)
 app.add_typer(weights_app, name="weights")
 app.command()(version)

@@ -63,8 +63,12 @@ def predict(
     folders = name_folders(paths)
 
     from promptseg.predict import load
+    from promptseg.weights import progress_bar
 
-    predictor = load(model, device=device, engine=engine.value, offline=offline, threshold=threshold)
+    with progress_bar() as report:
+        predictor = load(
+            model, device=device, engine=engine.value, offline=offline, threshold=threshold, progress=report
+        )
     num_failed = 0
     console = Console(stderr=True)
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -86,19 +86,26 @@ def build_text_tower(name: str) -> TextTower:
         return record.build()
 
 
-def load_tower(tower: ImageTower | TextTower, name: str, *, offline: bool = False) -> None:
+def load_tower(
+    tower: ImageTower | TextTower,
+    name: str,
+    *,
+    offline: bool = False,
+    progress: weights.ReportProgress | None = None,
+) -> None:
     """Read the pretrained weights of a tower, fetching them the first time; a test tower has none and stays random.
 
     Args:
         tower: What `build_image_tower` or `build_text_tower` gave for `name`; changed in place.
         name: Its row.
         offline: Don't use the network.
+        progress: Told (name, bytes here, bytes in all) while weights are fetched.
 
     Raises:
         WeightsError: weights can't be fetched, or don't fit.
     """
     if names := tower_weights(name):
-        tower.load_weights(*(weights.resolve(weight, offline=offline) for weight in names))
+        tower.load_weights(*(weights.resolve(weight, offline=offline, progress=progress) for weight in names))
 
 
 def tower_weights(name: str) -> tuple[str, ...]:

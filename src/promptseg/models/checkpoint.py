@@ -17,7 +17,7 @@ from promptseg.encoders.towers import build_image_tower, build_text_tower, load_
 from promptseg.errors import CheckpointError, OutputError
 from promptseg.models.config import PromptSegConfig
 from promptseg.models.promptseg import PromptSeg
-from promptseg.weights import find_record
+from promptseg.weights import ReportProgress, find_record
 
 FORMAT = "promptseg-checkpoint-1"
 ARCHITECTURE = "promptseg"
@@ -60,12 +60,13 @@ def save_pretrained(model: PromptSeg, directory: Path, *, half: bool = False) ->
         raise OutputError(f"can't write a checkpoint to {directory}: {error}") from error
 
 
-def load_pretrained(directory: Path, *, offline: bool = False) -> PromptSeg:
+def load_pretrained(directory: Path, *, offline: bool = False, progress: ReportProgress | None = None) -> PromptSeg:
     """Read a model that `save_pretrained` wrote.
 
     Args:
         directory: The checkpoint.
         offline: Don't use the network for the towers' weights.
+        progress: Told (name, bytes here, bytes in all) while towers' weights are fetched.
 
     Raises:
         CheckpointError: not a checkpoint, one of another model, damaged, or with weights that are missing, too many, of
@@ -79,8 +80,8 @@ def load_pretrained(directory: Path, *, offline: bool = False) -> PromptSeg:
     image_tower = build_image_tower(config.image_tower, config.image_layers)
     text_tower = build_text_tower(config.text_tower)
     if config.train_towers == "none":
-        load_tower(image_tower, config.image_tower, offline=offline)
-    load_tower(text_tower, config.text_tower, offline=offline)
+        load_tower(image_tower, config.image_tower, offline=offline, progress=progress)
+    load_tower(text_tower, config.text_tower, offline=offline, progress=progress)
     model = PromptSeg(config, image_tower, text_tower)
     load_trained(model, state, source=str(directory / WEIGHTS_FILE))
     return model

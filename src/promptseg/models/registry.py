@@ -13,6 +13,7 @@ from promptseg.errors import CheckpointError, UnknownModelError
 from promptseg.models.checkpoint import load_pretrained
 from promptseg.models.config import DenseConfig, LoraConfig, PromptSegConfig
 from promptseg.models.promptseg import PromptSeg
+from promptseg.weights import ReportProgress
 
 
 @dataclass(frozen=True)
@@ -201,12 +202,13 @@ def get_model(name: str, *, pretrained: bool = False, offline: bool = False) -> 
     return build_model(find_record(name).config, pretrained=pretrained, offline=offline)
 
 
-def load_model(name_or_dir: str | Path, *, offline: bool = False) -> PromptSeg:
+def load_model(name_or_dir: str | Path, *, offline: bool = False, progress: ReportProgress | None = None) -> PromptSeg:
     """Load a trained model, ready for inference.
 
     Args:
         name_or_dir: A shipped row, a test row (random weights, always the same), or a checkpoint's directory.
         offline: Don't use the network.
+        progress: Told (name, bytes here, bytes in all) while towers' weights are fetched.
 
     Raises:
         UnknownModelError: neither a row nor a directory.
@@ -214,11 +216,11 @@ def load_model(name_or_dir: str | Path, *, offline: bool = False) -> PromptSeg:
         WeightsError: a tower's weights can't be fetched.
     """
     if str(name_or_dir) not in MODELS and Path(name_or_dir).exists():
-        return load_pretrained(Path(name_or_dir), offline=offline).eval()
+        return load_pretrained(Path(name_or_dir), offline=offline, progress=progress).eval()
     record = find_record(str(name_or_dir))
     if record.status == "shipped":
         with resources.as_file(resources.files("promptseg") / "checkpoints" / record.name) as directory:
-            return load_pretrained(directory, offline=offline).eval()
+            return load_pretrained(directory, offline=offline, progress=progress).eval()
     if record.status == "test":
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
