@@ -65,7 +65,7 @@ def training_name(name: str) -> str | None:
     """
     name = normalise(name)
     words = name.split(" ")
-    if name in _APPLES or {"apple", "apples"} & set(words):
+    if name in _APPLES or re.search(r"\bapples?\b", name):
         return None
     if name in _NOT_BREEDS:
         return name

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 
 from promptseg.data.kinship import INTERCHANGEABLE, NARROWER, PARTS, UNRELATED
 from promptseg.data.synonyms import PLURAL_ONLY, SPELLINGS, SYNONYMS
 
 _EDGES = re.compile(r"^[\s.,;:!?\"]+|[\s.,;:!?\"]+$")
+_WORD = re.compile(r"[\w'-]+")
 _IRREGULAR = {
     "buses": "bus",
     "children": "child",
@@ -184,8 +185,13 @@ def broader(name: str) -> frozenset[str]:
 
 def mentions(text: str, name: str) -> bool:
     """Whether a text says a name or one of its synonyms, in the singular or the plural."""
-    words = " ".join(re.findall(r"[\w'-]+", text.lower()))
-    return any(f" {form} " in f" {words} " for form in _forms(name))
+    words = _spaced_words(text)
+    return any(f" {form} " in words for form in _forms(name))
+
+
+@lru_cache(maxsize=4096)  # a caption is asked for hundreds of names in a row
+def _spaced_words(text: str) -> str:
+    return f" {' '.join(re.findall(_WORD, text.lower()))} "
 
 
 @cache
