@@ -1,7 +1,6 @@
 """The record of a run: `run.json` says what was run, `log.jsonl` what happened."""
 
 import json
-import subprocess
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,18 +13,6 @@ LOG_FILE = "log.jsonl"
 RUN_FILE = "run.json"
 
 
-def source_commit() -> str | None:
-    """Commit of the checkout that this package is imported from, "-dirty" if changed; None outside a checkout."""
-    try:
-        described = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--match", ""],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return described.stdout.strip()
-
-
 def write_run(
     out_dir: Path, *, recipe_name: str, config: TrainConfig, commit: str | None, facts: Mapping[str, Any]
 ) -> None:
@@ -35,7 +22,7 @@ def write_run(
         out_dir: The run's directory.
         recipe_name: File name of the recipe.
         config: Its numbers, after the command line changed them.
-        commit: `source_commit()`.
+        commit: Of the code, `evaluate.provenance.git_commit()`.
         facts: Counts and devices worth knowing.
 
     Raises:

@@ -138,10 +138,10 @@ def examine_phrases(model: PromptSeg, source: PhraseSource) -> Iterator[Case]:
         for target, logits, predicted_iou in zip(targets, answer.mask_logits, answer.iou, strict=True):
             truth, valid = target_mask(target, sample.size_hw), ~ignore_mask(target, sample.size_hw)
             probability = sigmoid(resize_map(logits.float().cpu().numpy(), sample.size_hw))
-            mask = (probability > model.mask_threshold) & valid
-            union = int(np.count_nonzero(mask | truth))
-            iou = float(np.count_nonzero(mask & truth) / union) if union else 1.0
-            yield Case(image_rgb, target.phrase, truth, probability, iou, float(predicted_iou))
+            prediction = probability >= model.mask_threshold
+            union = np.count_nonzero((prediction | truth) & valid)
+            iou = float(np.count_nonzero(prediction & truth & valid) / union) if union else 1.0
+            yield Case(image_rgb, target.phrase, truth, prediction, iou, float(predicted_iou))
 
 
 def _decode(model: PromptSeg, batch: PhraseBatch) -> Decoded:

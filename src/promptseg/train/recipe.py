@@ -69,15 +69,15 @@ class Case:
         image_rgb: Shape (H, W, 3), uint8.
         phrase: What was asked for.
         truth: Shape (H, W), bool.
-        probability: Shape (H, W), float32, in [0, 1].
-        iou: Intersection over union at the model's threshold.
+        prediction: Shape (H, W), bool, at the model's threshold.
+        iou: Intersection over union of the two, pixels that nobody knows left out.
         predicted_iou: What the model expected it to be.
     """
 
     image_rgb: np.ndarray
     phrase: str
     truth: np.ndarray
-    probability: np.ndarray
+    prediction: np.ndarray
     iou: float
     predicted_iou: float
 

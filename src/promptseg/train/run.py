@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from promptseg.errors import CheckpointError, DataError, OutputError, RecipeError
+from promptseg.evaluate.provenance import git_commit
 from promptseg.train import log, optim, state
 from promptseg.train.recipe import Batch, CacheOptions, Recipe
 from promptseg.train.stream import stream_batches
@@ -156,7 +157,7 @@ def start_run(recipe: Recipe, options: RunOptions) -> Run:
             average.load(saved["average"])
     progress = state.Progress(**saved["progress"]) if saved is not None else state.Progress()
 
-    commit = log.source_commit()
+    commit = git_commit()
     steps = range(progress.step, total_steps)
     batches = stream_batches(source, config, steps=steps, rank=fabric.global_rank, world_size=fabric.world_size)
     if fabric.is_global_zero and saved is None:
