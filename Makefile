@@ -35,9 +35,9 @@ $(VENV)/bin/python:
 
 # The stamps make the second run take seconds: pip runs again only when what it installs from has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --progress-bar on -q -e .
+	$(PIP) install -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install -q -e '.[dev]'
+	$(PIP) install -e '.[dev]'
 	@touch $(VENV)/.installed $@
