@@ -133,9 +133,7 @@ def test_predict_refuses_phrases(promptseg: Callable[..., Ended], photo: Path, t
 
 def test_predict_refuses_a_folder_without_a_picture(promptseg: Callable[..., Ended], tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    assert_refused(
-        promptseg("predict", tmp_path, "-t", "cat", *MODEL), "no picture in this folder", "hint: pictures are"
-    )
+    assert_refused(promptseg("predict", tmp_path, "-t", "cat", *MODEL), "no picture in this folder", ".jpeg .jpg")
     assert_refused(promptseg("predict", tmp_path / "*.jpg", "-t", "cat", *MODEL), "no picture matches")
 
 

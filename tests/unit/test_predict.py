@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import promptseg
 from promptseg import BoxPrompt, Embedding, Query, TextPrompt
@@ -174,3 +175,26 @@ def test_load_refuses_unknown_names_and_devices(tmp_path: Path) -> None:
         promptseg.load("promptseg-test", device="cuda:64")
     with pytest.raises(promptseg.PromptError, match="probability"):
         promptseg.load("promptseg-test", threshold=2.0)
+
+
+def test_load_refuses_damaged_and_foreign_checkpoints(model: Predictor, tmp_path: Path) -> None:
+    def saved(name: str) -> Path:
+        model.save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    nan = saved("nan") / "model.safetensors"
+    state = load_file(nan)
+    state["text_projection.bias"][0] = float("nan")
+    save_file(state, nan)
+    with pytest.raises(promptseg.CheckpointError, match=r"text_projection\.bias holds values that are not finite"):
+        promptseg.load(nan.parent)
+
+    foreign = saved("foreign") / "config.json"
+    foreign.write_text(foreign.read_text().replace('"architecture": "promptseg"', '"architecture": "clipseg"'))
+    with pytest.raises(promptseg.CheckpointError, match="a checkpoint of another model: 'clipseg'"):
+        promptseg.load(foreign.parent)
+
+    cut = saved("cut") / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:2000])
+    with pytest.raises(promptseg.CheckpointError, match=r"can't read .*model\.safetensors"):
+        promptseg.load(cut.parent)
