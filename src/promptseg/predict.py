@@ -51,6 +51,8 @@ def load(
         EngineError: The device or the engine is not to be had here.
         PromptError: The threshold is no probability.
     """
+    if engine not in ("auto", "torch"):
+        raise EngineError(f"there is no engine {engine!r} here; use auto or torch")
     model = load_model(name_or_dir or DEFAULT_MODEL, offline=offline, progress=progress)
     name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
     placed = model.to(resolve_device(device))
