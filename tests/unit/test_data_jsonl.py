@@ -150,6 +150,7 @@ def test_people_win_over_made_masks(tmp_path):
         made(image, mask_of("dog", 16, 16, 24, 24), source="teacher"),  # people drew the dogs
         made(image, mask_of("cat", 0, 16, 8, 24), source="teacher"),  # no person's box there
         made(image, mask_of("bird", 0, 16, 8, 24), source="teacher"),  # people say there is none
+        made(image, mask_of("duck", 0, 16, 8, 24), source="teacher"),  # nor, then, a kind of it
         made(image, mask_of("lamp", 0, 16, 8, 24), source="teacher", score=0.5),
     )
     targets = by_phrase(only_sample(index, made_masks=masks))
@@ -164,6 +165,32 @@ def test_a_made_mask_finds_its_tag_by_any_of_its_names(tmp_path):
     masks = write_made(tmp_path, made("some/picture_0.webp", mask_of("river fish", 0, 0, 8, 8), source="tag"))
     (target,) = only_sample(index, made_masks=masks).targets
     assert (target.phrase, target.evidence, target.source) == ("tench", "mask", "tag")
+
+
+def test_two_processes_that_mask_the_same_object_make_one_instance(tmp_path):
+    index = write_index(tmp_path, "some", [{"tags": ["mug"], "single_object": True}])
+    image = "some/picture_0.webp"
+    masks = write_made(
+        tmp_path,
+        made(image, mask_of("mug", 0, 0, 8, 8), source="teacher-box", score=0.8),
+        made(image, mask_of("mug", 16, 0, 24, 8), source="teacher-box", score=0.7),
+        made(image, mask_of("mug", 0, 0, 8, 9), source="single-object", score=0.9),
+    )
+    (target,) = only_sample(index, made_masks=masks).targets
+    assert len(target.masks) == 2
+    assert (target.source, target.score) == ("single-object", pytest.approx(0.8))
+
+
+def test_another_made_name_counts_only_where_every_instance_has_it(tmp_path):
+    index = write_index(tmp_path, "some", [{}])
+    image = "some/picture_0.webp"
+    masks = write_made(
+        tmp_path,
+        made(image, mask_of("bin", 0, 0, 8, 8, names=["bin", "trash can", "bucket"])),
+        made(image, mask_of("bin", 16, 0, 24, 8, names=["bin", "trash can"])),
+    )
+    (target,) = only_sample(index, made_masks=masks).targets
+    assert (target.phrase, target.alternatives, len(target.masks)) == ("bin", ("trash can",), 2)
 
 
 def test_what_does_not_fit_is_named_and_counted(tmp_path):

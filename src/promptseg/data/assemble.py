@@ -7,7 +7,7 @@ phrase is never taught to be absent where somebody saw it.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from promptseg.data.phrases import canonical, normalise
+from promptseg.data.phrases import canonical, find_missing, is_ruled_out, normalise
 from promptseg.data.sample import Box, Kind, Target, encode_box, rle_box_xyxy
 from promptseg.ops.rle import Rle
 
@@ -15,29 +15,50 @@ from promptseg.ops.rle import Rle
 SAME_OBJECT_IOU = 0.5
 
 
+@dataclass(frozen=True)
+class _MadeMask:
+    rle: Rle
+    box_xyxy: Box
+    source: str
+    score: float
+    names: frozenset[str]
+
+
 @dataclass
 class _Draft:
     phrase: str
     kind: Kind
+    by_people: bool
     masks: list[Rle] = field(default_factory=list)
     boxes_xyxy: list[Box] = field(default_factory=list)
     void: list[Rle] = field(default_factory=list)
     alternatives: dict[str, None] = field(default_factory=dict)
-    source: str = "human"
-    scores: list[float] = field(default_factory=list)
+    made: list[_MadeMask] = field(default_factory=list)
+
+    def add_made(self, mask: _MadeMask) -> None:
+        """Add a mask, unless another process made one of the same object: then the surer of the two stays."""
+        for index, known in enumerate(self.made):
+            if known.source != mask.source and box_iou(known.box_xyxy, mask.box_xyxy) >= SAME_OBJECT_IOU:
+                self.made[index] = max(known, mask, key=lambda one: one.score)
+                return
+        self.made.append(mask)
 
     def to_target(self, size_hw: tuple[int, int]) -> Target:
-        mask_boxes = [rle_box_xyxy(rle) for rle in self.masks]
-        unmasked = [box for box in self.boxes_xyxy if self.masks and not _any_match(box, mask_boxes)]
+        masks = self.masks or [mask.rle for mask in self.made]
+        mask_boxes = [rle_box_xyxy(rle) for rle in masks]
+        unmasked = [box for box in self.boxes_xyxy if masks and not _any_match(box, mask_boxes)]
+        # Another name that a process gives counts only where it gives it to every instance.
+        made_names = frozenset.intersection(*(mask.names for mask in self.made)) if self.made else frozenset()
+        alternatives = dict.fromkeys((*self.alternatives, *sorted(made_names)))
         return Target(
             phrase=self.phrase,
             kind=self.kind,
-            masks=tuple(self.masks),
-            boxes_xyxy=() if self.masks else tuple(self.boxes_xyxy),
+            masks=tuple(masks),
+            boxes_xyxy=() if masks else tuple(self.boxes_xyxy),
             void=(*self.void, *(encode_box(box, size_hw) for box in unmasked)),
-            alternatives=tuple(name for name in self.alternatives if name != self.phrase),
-            source=self.source,
-            score=sum(self.scores) / len(self.scores) if self.scores else 1.0,
+            alternatives=tuple(name for name in alternatives if name != self.phrase),
+            source=self.made[0].source if self.made else "human",
+            score=sum(mask.score for mask in self.made) / len(self.made) if self.made else 1.0,
         )
 
 
@@ -46,7 +67,7 @@ class TargetAssembler:
 
     def __init__(self, size_hw: tuple[int, int], exhaustive: Iterable[str] = ()) -> None:
         self._size_hw = size_hw
-        self._exhaustive = {canonical(name) for name in exhaustive}
+        self._exhaustive = frozenset(exhaustive)
         self._drafts: dict[str, _Draft] = {}
         self._aliases: dict[str, str] = {}
 
@@ -78,35 +99,34 @@ class TargetAssembler:
     ) -> bool:
         """Add a mask that a process made; say whether it was taken.
 
-        It is refused where a person drew masks of that name, where no box of a person agrees with it, and where people
-        say that the name is not in the picture.
+        It is refused where a person drew masks of that name, where no box of a person agrees with it, and where the
+        name is known not to be in the picture.
         """
-        key = self._key(name)
-        draft = self._drafts.get(key)
-        if draft is None and key in self._exhaustive:
+        box_xyxy = rle_box_xyxy(rle)
+        draft = self._drafts.get(self._key(name))
+        if draft is None and self._is_ruled_out(name):
             return False
-        if draft is not None and draft.masks and draft.source == "human":
+        if draft is not None and (draft.masks or (draft.boxes_xyxy and not _any_match(box_xyxy, draft.boxes_xyxy))):
             return False
-        if draft is not None and draft.boxes_xyxy and not _any_match(rle_box_xyxy(rle), draft.boxes_xyxy):
-            return False
-        draft = self._draft(name, kind)
-        draft.masks.append(rle)
-        draft.source = source
-        draft.scores.append(score)
-        draft.alternatives.update(dict.fromkeys(normalise(alternative) for alternative in alternatives))
+        names = frozenset(normalise(alternative) for alternative in alternatives)
+        self._draft(name, kind, by_people=False).add_made(_MadeMask(rle, box_xyxy, source, score, names))
         return True
 
     def targets(self) -> tuple[Target, ...]:
         """Return one target per phrase, in the order in which they were first added."""
         return tuple(draft.to_target(self._size_hw) for draft in self._drafts.values())
 
+    def _is_ruled_out(self, name: str) -> bool:
+        present = [draft.phrase for draft in self._drafts.values() if draft.by_people and draft.kind != "phrase"]
+        return is_ruled_out(name, find_missing(self._exhaustive, present), present)
+
     def _key(self, name: str) -> str:
         key = canonical(name)
         return key if key in self._drafts else self._aliases.get(key, key)
 
-    def _draft(self, name: str, kind: Kind) -> _Draft:
+    def _draft(self, name: str, kind: Kind, *, by_people: bool = True) -> _Draft:
         phrase = normalise(name)
-        draft = self._drafts.setdefault(self._key(name), _Draft(phrase, kind))
+        draft = self._drafts.setdefault(self._key(name), _Draft(phrase, kind, by_people))
         draft.alternatives[phrase] = None  # "cell phone" and "mobile phone" in one picture are one target
         return draft
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.data.phrases import broader, canonical, may_name_same, mentions, related
+from promptseg.data.phrases import canonical, find_missing, is_ruled_out, mentions
 from promptseg.data.sample import Sample
 from promptseg.errors import DataError
 
@@ -32,13 +32,11 @@ def absent_names(sample: Sample, vocabulary: Iterable[str]) -> tuple[str, ...]:
         vocabulary: Names to choose from, in any spelling.
     """
     present = present_names(sample)
-    missing = {
-        canonical(name) for name in sample.exhaustive if not any(may_name_same(name, there) for there in present)
-    }
+    missing = find_missing(sample.exhaustive, present)
     return tuple(
         name
         for name in vocabulary
-        if _is_known_absent(name, missing, present) and not any(mentions(caption, name) for caption in sample.captions)
+        if is_ruled_out(name, missing, present) and not any(mentions(caption, name) for caption in sample.captions)
     )
 
 
@@ -47,11 +45,6 @@ def present_names(sample: Sample) -> frozenset[str]:
     return frozenset(
         name for target in sample.targets if target.kind != "phrase" for name in (target.phrase, *target.alternatives)
     )
-
-
-def _is_known_absent(name: str, missing: set[str], present: frozenset[str]) -> bool:
-    is_kind_of_missing = bool(broader(name) & missing) and not any(related(name, there) for there in present)
-    return canonical(name) in missing or is_kind_of_missing
 
 
 @dataclass(frozen=True)

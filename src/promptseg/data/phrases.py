@@ -1,7 +1,7 @@
 """Names and phrases as text: one spelling, other wordings, and which may mean the same."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache, lru_cache
 
 from promptseg.data.kinship import INTERCHANGEABLE, NARROWER, PARTS, UNRELATED
@@ -181,6 +181,24 @@ def broader(name: str) -> frozenset[str]:
         found |= above
         waiting.extend(above)
     return frozenset(found)
+
+
+def find_missing(complete: Iterable[str], present: Collection[str]) -> frozenset[str]:
+    """Find the completely annotated names, canonical, that nothing in a picture may be called."""
+    return frozenset(canonical(name) for name in complete if not any(may_name_same(name, there) for there in present))
+
+
+def is_ruled_out(name: str, missing: frozenset[str], present: Iterable[str]) -> bool:
+    """Whether a name is known not to be in a picture: it is missing, or a kind of what is missing.
+
+    Args:
+        name: In any spelling.
+        missing: From `find_missing`.
+        present: What is said to be there; what is related to it may be there too, unless people looked for it.
+    """
+    if canonical(name) in missing:
+        return True
+    return bool(broader(name) & missing) and not any(related(name, there) for there in present)
 
 
 def mentions(text: str, name: str) -> bool:
