@@ -4,8 +4,9 @@ Command:   promptseg train recipes/promptseg_s1.py --data refcoco-m --out runs/s
            (--data: the public data set moondream/refcoco-m, a directory with its Parquet files)
 Hardware:  one GPU of 16 GB; the towers' weights come from the model hub (0.7 GB, fetched the first time)
 Expected:  published: validation IoU .29 after epoch 1, best .4167 at epoch 13, .39 at epoch 20; mean .4166,
-           median .3899, IoU@0.5 36.71 %, precision .4603, recall .6622. Not run here, where neither the hub nor the data set can be
-           reached. Expect less: the published split has phrases of one picture on both sides, ours is by picture.
+           median .3899, IoU@0.5 36.71 %, precision .4603, recall .6622. Not reproduced by us: neither the hub nor the
+           data set was in reach. Expect less: the published split has phrases of one picture on both sides, ours is
+           by picture.
 
 As published: AdamW, betas (0.9, 0.999), weight decay 1e-2; decoder 2e-4, FPN half of it; cosine with a linear warm-up
 of 2 epochs; batches of 32; 20 epochs; gradient norm 1.0; mixed precision (bfloat16; float16 would be "16-mixed");

@@ -88,7 +88,7 @@ class FeatureCache:
             OutputError: They would take more than `limit_bytes`, or can't be written.
             ImageError: A picture can't be read.
         """
-        missing = [view for view in views if not self._path(view).exists()]
+        missing = [view for view in dict.fromkeys(views) if not self._path(view).exists()]
         tower.eval()
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]

@@ -12,9 +12,11 @@ _RIGHT_AS_ADVERB = re.compile(
     r"|\ball right\b",
     re.IGNORECASE,
 )
-# "left" that is no side: "the last piece left", "nothing left".
+# "left" that is no side: "the last piece left", "nothing left", "left alone" (but "on the far left behind the desk").
 _LEFT_OVER = re.compile(
-    r"\b(?:is|are|was|has|have|had|only|nothing|what's|being) left\b|\bleft (?:over|behind|alone|of it)\b"
+    r"\b(?:is|are|was|has|have|had|only|nothing|what's|being|pieces?|slices?) left\b"
+    r"|(?<!the )(?<!far )\bleft (?:over|behind|alone|of it)\b",
+    re.IGNORECASE,
 )
 # Sides that people abbreviate, and what mirrored letters and hours would make untrue.
 _UNSURE = re.compile(
@@ -33,7 +35,7 @@ def mirror_phrase(phrase: str) -> str | None:
         >>> mirror_phrase("Left man next to the leftmost car"), mirror_phrase("bright sofa"), mirror_phrase("lft guy")
         ('Right man next to the rightmost car', 'bright sofa', None)
     """
-    if _UNSURE.search(phrase) or _RIGHT_AS_ADVERB.search(phrase) or _LEFT_OVER.search(phrase.lower()):
+    if _UNSURE.search(phrase) or _RIGHT_AS_ADVERB.search(phrase) or _LEFT_OVER.search(phrase):
         return None
     return _SIDE.sub(_exchange, phrase)
 
