@@ -20,6 +20,7 @@ _FILL_OPACITY = [0 if v < 128 else max(107, min(255, 5 * (255 - v))) for v in ra
 _HALO_OPACITY = [min(200, 2 * v) if v < 128 else 0 for v in range(256)]
 
 _BoxXyxy = tuple[int, int, int, int]
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,7 @@ def _write_labels(canvas: Image.Image, layers: Sequence[OverlayLayer]) -> None:
         draw.text((x + pad, y + height / 2), caption, fill=ink, font=font, anchor="lm")
 
 
-def _fit(caption: str, draw: ImageDraw.ImageDraw, font: ImageFont.ImageFont, max_width: int) -> str:
+def _fit(caption: str, draw: ImageDraw.ImageDraw, font: _Font, max_width: int) -> str:
     if draw.textlength(caption, font=font) <= max_width:
         return caption
     for length in range(len(caption) - 1, 0, -1):

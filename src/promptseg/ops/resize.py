@@ -26,7 +26,8 @@ def resize_map(values: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Map logits to probabilities in [0, 1] without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * logits))
+    probability: NDArray[np.float32] = 0.5 * (1.0 + np.tanh(0.5 * logits))
+    return probability
 
 
 def logit(probability: float) -> float:
