@@ -57,7 +57,7 @@ def define_numbers(pairs: Sequence[PairRecord], sequences: Sequence[str | None])
         sequences: The video each pair comes from, or None; as long as `pairs`.
 
     Yields:
-        Definitions; a number without a single pair is not listed.
+        Definitions; a number that no pair has a part in is not listed.
     """
     if not pairs:
         return iter(())
@@ -68,7 +68,7 @@ def define_numbers(pairs: Sequence[PairRecord], sequences: Sequence[str | None])
         *_presence_numbers(pairs, present, groups),
         *_class_numbers(pairs),
     ]
-    return (definition for definition in definitions if len(definition.pair_index))
+    return (definition for definition in definitions if len(definition.pair_index) + definition.undefined)
 
 
 def _groups(pairs: Sequence[PairRecord]) -> Iterator[tuple[str, Bools]]:

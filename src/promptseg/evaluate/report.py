@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from promptseg.evaluate.records import PictureRecord
@@ -120,18 +121,28 @@ def write_reports(reports: Sequence[Report], path: Path) -> None:
 
 
 def report_table(report: Report) -> Table:
-    """Lay the numbers out for a terminal, without those of single names."""
-    title = f"{report.run.model} on {report.data_set}: {report.num_pictures} pictures"
+    """Lay the numbers out for a terminal, each beside its gated twin, without those of single names."""
     failed = f", {len(report.failures)} more failed" if report.failures else ""
-    table = Table(title=title + failed, title_justify="left")
+    pairs = f"{report.num_present} present and {report.num_absent} absent pairs"
+    title = f"{report.run.model} on {report.data_set}: {report.num_pictures} pictures{failed}, {pairs}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("number")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
+    table.add_column("value (95 %)", justify="right")
+    table.add_column("gated (95 %)", justify="right")
     table.add_column("pairs", justify="right")
-    for name, number in report.numbers.items():
-        if "/name/" not in name:
-            table.add_row(name, f"{number.value:.3f}", f"{number.low:.3f} - {number.high:.3f}", str(number.count))
+    numbers = report.numbers
+    for name, number in numbers.items():
+        head, slash, group = name.partition("/")
+        if "/name/" not in name and not head.endswith("_gated"):
+            gated = numbers.get(f"{head}_gated{slash}{group}")
+            table.add_row(name, _cell(number), _cell(gated) if gated else "", str(number.count))
     return table
+
+
+def _cell(number: Number) -> str:
+    if math.isnan(number.value):
+        return "undefined"
+    return f"{number.value:.3f}" + ("" if math.isnan(number.low) else f" ({number.low:.3f}-{number.high:.3f})")
 
 
 def _to_json(value: Any) -> Any:

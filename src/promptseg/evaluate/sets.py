@@ -28,7 +28,7 @@ def load_asked_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = 
 
 
 def load_tuning_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = None, seed: int = 0) -> SampleSet:
-    """Load a training set; each picture is also asked as many absent phrases as it has present ones, if so many are known.
+    """Load a training set, and ask each picture as many absent phrases as present ones, if so many are known.
 
     Args:
         name: Of the index; evaluation sets are refused.
