@@ -91,5 +91,5 @@ def verify_weights(
 
 @weights_app.command("path")
 def print_path(name: Name) -> None:
-    """Print where cached weights are; fetches nothing."""
-    typer.echo(weights.resolve(name, sources=["local"], offline=True))
+    """Print where weights are, without a network."""
+    typer.echo(weights.resolve(name, offline=True))

@@ -23,7 +23,7 @@ def find_record(name: str) -> WeightRecord:
         WeightsError: There is none of that name; the message has the near ones.
     """
     if name not in RECORDS:
-        near = difflib.get_close_matches(name, RECORDS, n=3, cutoff=0.4) or sorted(RECORDS)
+        near = difflib.get_close_matches(name, RECORDS, n=3) or sorted(RECORDS)
         raise WeightsError(f"no weights named {name!r}; near: {', '.join(near)}")
     return RECORDS[name]
 
