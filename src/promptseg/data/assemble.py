@@ -6,6 +6,7 @@ phrase is never taught to be absent where somebody saw it.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from promptseg.data.phrases import canonical, find_missing, is_ruled_out, normalise
 from promptseg.data.sample import Box, Kind, Target, encode_box, rle_box_xyxy
@@ -28,7 +29,6 @@ class _MadeMask:
 class _Draft:
     phrase: str
     kind: Kind
-    by_people: bool
     masks: list[Rle] = field(default_factory=list)
     boxes_xyxy: list[Box] = field(default_factory=list)
     void: list[Rle] = field(default_factory=list)
@@ -104,29 +104,32 @@ class TargetAssembler:
         """
         box_xyxy = rle_box_xyxy(rle)
         draft = self._drafts.get(self._key(name))
-        if draft is None and self._is_ruled_out(name):
+        if draft is None and is_ruled_out(name, *self._said):
             return False
         if draft is not None and (draft.masks or (draft.boxes_xyxy and not _any_match(box_xyxy, draft.boxes_xyxy))):
             return False
         names = frozenset(normalise(alternative) for alternative in alternatives)
-        self._draft(name, kind, by_people=False).add_made(_MadeMask(rle, box_xyxy, source, score, names))
+        self._draft(name, kind).add_made(_MadeMask(rle, box_xyxy, source, score, names))
         return True
 
     def targets(self) -> tuple[Target, ...]:
         """Return one target per phrase, in the order in which they were first added."""
         return tuple(draft.to_target(self._size_hw) for draft in self._drafts.values())
 
-    def _is_ruled_out(self, name: str) -> bool:
-        present = [draft.phrase for draft in self._drafts.values() if draft.by_people and draft.kind != "phrase"]
-        return is_ruled_out(name, find_missing(self._exhaustive, present), present)
+    @cached_property
+    def _said(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """What people say is missing, and what is present; they have said all when the first made mask comes."""
+        drafts = (draft for draft in self._drafts.values() if draft.kind != "phrase")
+        present = tuple(draft.phrase for draft in drafts)
+        return find_missing(self._exhaustive, present), present
 
     def _key(self, name: str) -> str:
         key = canonical(name)
         return key if key in self._drafts else self._aliases.get(key, key)
 
-    def _draft(self, name: str, kind: Kind, *, by_people: bool = True) -> _Draft:
+    def _draft(self, name: str, kind: Kind) -> _Draft:
         phrase = normalise(name)
-        draft = self._drafts.setdefault(self._key(name), _Draft(phrase, kind, by_people))
+        draft = self._drafts.setdefault(self._key(name), _Draft(phrase, kind))
         draft.alternatives[phrase] = None  # "cell phone" and "mobile phone" in one picture are one target
         return draft
 

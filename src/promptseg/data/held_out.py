@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from promptseg.data.phrases import canonical, normalise
@@ -56,6 +57,7 @@ SAME_AS_EVALUATION: frozenset[str] = frozenset(
 HELD_OUT_REGION_SHARE = 3
 
 
+@cache
 def training_name(name: str) -> str | None:
     """Return the name under which training may use something; `None` for what it may not name at all.
 

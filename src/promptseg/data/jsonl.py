@@ -57,7 +57,7 @@ def load_lines(path: Path) -> Iterator[Line]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: can't be read ({error})") from error
-    for number, content in enumerate(text.splitlines(), start=1):
+    for number, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
         where = f"{path}:{number}"
