@@ -1,0 +1,153 @@
+"""What to mask in a picture: people's boxes, their referring boxes, and a detector's boxes that add to them."""
+
+import gzip
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from promptseg.data.assemble import box_iou
+from promptseg.data.phrases import canonical, may_name_same
+from promptseg.data.sample import Box, rle_box_xyxy
+from promptseg.errors import DataError
+
+Source = Literal["human-box", "region", "teacher-box", "single-object"]
+SOURCES: tuple[Source, ...] = ("human-box", "region", "teacher-box", "single-object")
+
+# Of a detector trained on the same names, about every second box is right at this score.
+MIN_TEACHER_SCORE = 0.30
+# A second name for one place must be nearly as sure as the first: "motorcycle" .16 beside "bicycle" .35 is wrong.
+MIN_SHARE_OF_TOP_SCORE = 0.6
+SAME_PLACE_IOU = 0.85
+# Pixels; what is smaller than this has no shape that a mask could tell.
+MIN_BOX_AREA = 40
+SAME_OBJECT_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class TeacherBox:
+    """One name of one place, by a detector."""
+
+    box_xyxy: Box
+    score: float
+    name: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A place and what it is called.
+
+    Attributes:
+        box_xyxy: Pixels, inside the picture.
+        category: The name, or the whole referring phrase of a region.
+        source: Who says so.
+        names: All names of the place, the best first; more than one only from a detector.
+        name_scores: The detector's score of each name; empty where people said it.
+    """
+
+    box_xyxy: Box
+    category: str
+    source: Source
+    names: tuple[str, ...]
+    name_scores: tuple[float, ...] = ()
+
+
+def load_teacher_boxes(path: Path) -> dict[str, tuple[TeacherBox, ...]]:
+    """Load a detector's boxes by picture: gzipped JSONL of {"image", "boxes": [[x0, y0, x1, y1, score, name], ...]}.
+
+    Raises:
+        DataError: The file can't be read or a line is malformed; names file and line.
+    """
+    boxes: dict[str, tuple[TeacherBox, ...]] = {}
+    try:
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                record = json.loads(line)
+                boxes[record["image"]] = tuple(
+                    TeacherBox((float(x0), float(y0), float(x1), float(y1)), float(score), str(name))
+                    for x0, y0, x1, y1, score, name in record["boxes"]
+                )
+    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}, after {len(boxes)} pictures: not a file of teacher boxes ({error!r})") from error
+    return boxes
+
+
+def propose(
+    record: Mapping[str, Any], teacher_boxes: Sequence[TeacherBox] = (), *, exhaustive: frozenset[str] = frozenset()
+) -> list[Proposal]:
+    """List what to mask in a picture.
+
+    People's boxes count only where the picture has no masks. A detector's box counts where it adds something: not where
+    people boxed or masked the same object under a name that may mean the same, and not under a name that people
+    annotated completely, where it is either a double or wrong.
+
+    Args:
+        record: Of the index.
+        teacher_boxes: Of this picture.
+        exhaustive: Names that people annotated completely here.
+    """
+    size_hw = (record["height"], record["width"])
+    proposals = [_region(item) for item in record.get("regions", ())]
+    if not record.get("masks"):
+        proposals += [_human(item) for item in record.get("boxes", ())]
+    proposals = [clipped for proposal in proposals if (clipped := _clip(proposal, size_hw)) is not None]
+    known = [(item["category"], tuple(item["box_xyxy"])) for item in record.get("boxes", ())]
+    known += [(item["category"], rle_box_xyxy(item["rle"])) for item in record.get("masks", ())]
+    complete = {canonical(name) for name in exhaustive}
+    for proposal in group_teacher_boxes(box for box in teacher_boxes if canonical(box.name) not in complete):
+        clipped = _clip(proposal, size_hw)
+        if clipped is not None and not _is_known(clipped, known):
+            proposals.append(clipped)
+    return proposals
+
+
+def group_teacher_boxes(teacher_boxes: Iterable[TeacherBox]) -> list[Proposal]:
+    """Make one proposal of all names that a detector gives to one place, the surest first."""
+    groups: list[list[TeacherBox]] = []
+    for box in sorted(teacher_boxes, key=lambda box: -box.score):
+        if box.score < MIN_TEACHER_SCORE:
+            break
+        group = next((group for group in groups if box_iou(group[0].box_xyxy, box.box_xyxy) >= SAME_PLACE_IOU), None)
+        if group is None:
+            groups.append([box])
+        elif box.score >= MIN_SHARE_OF_TOP_SCORE * group[0].score:
+            group.append(box)
+    return [
+        Proposal(
+            box_xyxy=group[0].box_xyxy,
+            category=group[0].name,
+            source="teacher-box",
+            names=tuple(box.name for box in group),
+            name_scores=tuple(box.score for box in group),
+        )
+        for group in groups
+    ]
+
+
+def _human(item: Mapping[str, Any]) -> Proposal:
+    return Proposal(tuple(item["box_xyxy"]), item["category"], "human-box", (item["category"],))
+
+
+def _region(item: Mapping[str, Any]) -> Proposal:
+    return Proposal(tuple(item["box_xyxy"]), item["phrase"], "region", (item["phrase"],))
+
+
+def _clip(proposal: Proposal, size_hw: tuple[int, int]) -> Proposal | None:
+    """Cut a box at the picture's edges; None where too little is left."""
+    height, width = size_hw
+    x0, y0, x1, y1 = proposal.box_xyxy
+    box_xyxy = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+    sides = (box_xyxy[2] - box_xyxy[0], box_xyxy[3] - box_xyxy[1])
+    if min(sides) < 1 or sides[0] * sides[1] < MIN_BOX_AREA:
+        return None
+    return replace(proposal, box_xyxy=box_xyxy)
+
+
+def _is_known(proposal: Proposal, known: Sequence[tuple[str, Box]]) -> bool:
+    """Whether people have that object: under such a name, or at exactly that place under another, which then holds."""
+    return any(
+        (iou := box_iou(proposal.box_xyxy, box_xyxy)) >= SAME_PLACE_IOU
+        or (iou >= SAME_OBJECT_IOU and may_name_same(proposal.category, name))
+        for name, box_xyxy in known
+    )
