@@ -13,15 +13,11 @@ import typer
 from promptseg.cli.evaluate import evaluate
 from promptseg.cli.models import models
 from promptseg.cli.predict import predict
+from promptseg.cli.pseudo_masks import pseudo_masks
+from promptseg.cli.train import train
 from promptseg.cli.version import version
 from promptseg.cli.weights import weights_app
-from promptseg.errors import (
-    EngineError,
-    ImageError,
-    OfflineError,
-    PromptsegError,
-    UnknownModelError,
-)
+from promptseg.errors import EngineError, OfflineError, PromptsegError, UnknownModelError
 
 app = typer.Typer(
     name="promptseg",
@@ -32,7 +28,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(predict)
+app.command()(train)
 app.command()(evaluate)
+app.command()(pseudo_masks)
 app.command()(models)
 app.add_typer(weights_app, name="weights")
 app.command()(version)
@@ -41,7 +39,6 @@ app.command()(version)
 _HINTS: dict[type[PromptsegError], str] = {
     UnknownModelError: "`promptseg models` lists them; a checkpoint is given as its directory",
     OfflineError: "run it once without --offline, or `promptseg weights pull` where there is a network",
-    ImageError: "pictures are JPEG, PNG, WebP, GIF, TIFF, BMP, PPM, JPEG 2000 or AVIF files",
     EngineError: "`promptseg version` shows what is here",
 }
 
