@@ -58,11 +58,13 @@ def _convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     bias = norm.bias - norm.running_mean * factor
     if conv.kernel_size == (1, 1):
         return pointwise(x, weight.flatten(1), bias)
-    if isinstance(conv, SameConv2d):
-        x = F.pad(x, conv.same_padding)
+    assert isinstance(conv, SameConv2d)
+    low, high = conv.same_padding[:2]
+    if low != high:
+        x, low = F.pad(x, conv.same_padding), 0
     if conv.groups > 1:
-        return depthwise(x, weight, bias, stride=conv.stride[0])
-    return F.conv2d(x, weight, bias, conv.stride)
+        return depthwise(x, weight, bias, stride=conv.stride[0], padding=low)
+    return F.conv2d(x, weight, bias, conv.stride, low)
 
 
 def _batch_norm(num_features: int) -> nn.BatchNorm2d:

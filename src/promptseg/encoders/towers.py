@@ -15,7 +15,9 @@ from promptseg.encoders.clip_text import ClipText
 from promptseg.encoders.dinov2 import Dinov2
 from promptseg.encoders.efficientnet_lite import EfficientNetLite
 from promptseg.encoders.minilm import MiniLM
+from promptseg.encoders.paired import PairedTower
 from promptseg.encoders.tiny import TinyConv, TinyText
+from promptseg.encoders.yolox import STRIDES, YoloxNano
 from promptseg.errors import UnknownModelError
 
 Record = TypeVar("Record")
@@ -37,10 +39,16 @@ class TextTowerRecord:
     weights: tuple[str, ...]
 
 
+def _lite2_and_yolox(layers: Sequence[Layer]) -> ImageTower:
+    """Pair ImageNet's 1000 names, as features, with COCO's 80, as detections."""
+    return PairedTower(EfficientNetLite("lite2", layers), YoloxNano([stride for stride in STRIDES if stride in layers]))
+
+
 IMAGE_TOWERS: dict[str, ImageTowerRecord] = {
     "efficientnet-lite0": ImageTowerRecord(partial(EfficientNetLite, "lite0"), ("efficientnet-lite0",)),
     "efficientnet-lite1": ImageTowerRecord(partial(EfficientNetLite, "lite1"), ("efficientnet-lite1",)),
     "efficientnet-lite2": ImageTowerRecord(partial(EfficientNetLite, "lite2"), ("efficientnet-lite2",)),
+    "efficientnet-lite2+yolox-nano": ImageTowerRecord(_lite2_and_yolox, ("efficientnet-lite2", "yolox-nano")),
     "dinov2-small": ImageTowerRecord(partial(Dinov2, "small"), ("dinov2-small",)),
     "dinov2-base": ImageTowerRecord(partial(Dinov2, "base"), ("dinov2-base",)),
     "dinov2-large": ImageTowerRecord(partial(Dinov2, "large"), ("dinov2-large",)),

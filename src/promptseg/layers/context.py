@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptseg.layers.norm import LayerNorm2d
+from promptseg.layers.norm import ChannelNorm
 from promptseg.layers.pointwise import depthwise
 
 
@@ -41,4 +41,4 @@ class ContextStage(nn.Sequential):
     """Layer norm, then context blocks."""
 
     def __init__(self, dim: int, *, num_blocks: int) -> None:
-        super().__init__(LayerNorm2d(dim), *(ContextBlock(dim) for _ in range(num_blocks)))
+        super().__init__(ChannelNorm(dim), *(ContextBlock(dim) for _ in range(num_blocks)))

@@ -39,9 +39,9 @@ class DenseTextHead(nn.Module):
         self.pixel_projection = Pointwise(pixel_dim, embedding_dim)
         self.text_adapter = Mlp(text_dim, hidden_dim, embedding_dim, num_layers=2)
         self.text_shortcut = nn.Linear(text_dim, embedding_dim, bias=False)
-        # exp(2.5) = 12; the bias lets every text start as rare as it is on a random cell
-        self.log_scale = nn.Parameter(torch.tensor(2.5))
-        self.bias = nn.Parameter(torch.tensor(-6.0))
+        # exp(3) = 20; the bias lets every text start as rare as it is on a random cell
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.bias = nn.Parameter(torch.tensor(-8.0))
         # how much the similarity and the competition say in the mask
         self.mask_weights = nn.Parameter(torch.tensor([1.0, 0.0]))
         self.evidence = Mlp(NUM_SUMMARIES, 32, 2, num_layers=2)

@@ -15,6 +15,7 @@ Conversion = Literal[
     "dinov2-hub",
     "clip-tokenizer",
     "clip-text",
+    "yolox-onnx",
 ]
 
 

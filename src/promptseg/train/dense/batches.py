@@ -3,7 +3,6 @@
 Shapes: B pictures, N names in the batch, s cells along each side of a crop, S pixels along each side.
 """
 
-import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +20,7 @@ from promptseg.errors import DataError
 from promptseg.images import read_image
 from promptseg.train.dense.crops import choose_crop, jitter_colours
 from promptseg.train.dense.vocabulary import Vocabulary
+from promptseg.train.mirror import mirror_phrase
 
 COVERED = 0.5  # share of a cell from which on it counts as the object's
 
@@ -87,7 +87,7 @@ class DenseItem:
     exhaustive_ids: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass  # not frozen: Fabric puts converted tensors into a copy of it
 class DenseBatch:
     """Crops with one list of names.
 
@@ -192,7 +192,7 @@ class DenseSource:
             maps=np.stack([one for one, _ in names.values()]) if names else np.zeros((0, cells, cells), np.float32),
             weights=np.array([weight for _, weight in names.values()], np.float32),
             tag_ids=tuple(self.vocabulary.find(n for target in tags for n in (target.phrase, *target.alternatives))),
-            mentioned_ids=tuple(self.vocabulary.find(map(swap_sides, mentioned) if crop.flipped else mentioned)),
+            mentioned_ids=tuple(self.vocabulary.find(_mirror(mentioned) if crop.flipped else mentioned)),
             exhaustive_ids=tuple(self.vocabulary.find(sample.exhaustive)),
         )
 
@@ -239,8 +239,8 @@ class DenseSource:
             weight = 1.0 if trusted else self.settings.made_weight
             if position and not trusted:
                 weight = self.settings.other_name_weight
-            name = swap_sides(name) if flipped else name
-            weighed += [(name_index, weight) for name_index in self.vocabulary.find([name])]
+            wordings = _mirror([name]) if flipped else [name]
+            weighed += [(name_index, weight) for name_index in self.vocabulary.find(wordings)]
         return weighed
 
     def _weigh_absence(self, item: DenseItem, name_ids: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -266,11 +266,6 @@ def _point_inside(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[fl
     return float(xs[chosen]), float(ys[chosen])
 
 
-def swap_sides(phrase: str) -> str:
-    """Say of a mirrored picture what the phrase says of the picture.
-
-    Example:
-        >>> swap_sides("front left door")
-        'front right door'
-    """
-    return re.sub(r"\b(left|right)", lambda side: "right" if side[0] == "left" else "left", phrase)
+def _mirror(names: Sequence[str]) -> list[str]:
+    """Reword names for the mirrored picture, without those that can't be."""
+    return [mirrored for name in names if (mirrored := mirror_phrase(name)) is not None]

@@ -46,15 +46,16 @@ class DenseObjective:
         """Compute the loss and its parts, scalars."""
         head = model.dense
         assert head is not None  # recipes build the model with a dense head
-        texts = head.embed_texts(self._word(batch.name_ids)).float()
+        texts = head.embed_texts(self._word(batch.name_ids))
         pixels = model.encode_images(batch.pixels).pixel_embedding
         assert pixels is not None
-        cells = pixels.float().flatten(2)
-        parts = {
-            **self._mask_losses(head, cells, texts, batch),
-            "choice": _choice_loss(head, cells, texts, batch),
-            "tag": 0.5 * _tag_loss(head, cells, texts, batch),
-        }
+        cells = pixels.flatten(2)
+        with torch.autocast(cells.device.type, enabled=False):
+            parts = {
+                **self._mask_losses(head, cells, texts, batch),
+                "choice": _choice_loss(head, cells, texts, batch),
+                "tag": 0.5 * _tag_loss(head, cells, texts, batch),
+            }
         return {"loss": torch.stack(list(parts.values())).sum(), **parts}
 
     def _word(self, name_ids: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from promptseg.weights.convert.checkpoints import convert_sam_decoder, convert_s
 from promptseg.weights.convert.clip import convert_clip_text, convert_clip_tokenizer
 from promptseg.weights.convert.dinov2 import convert_dinov2_hub, convert_dinov2_onnx
 from promptseg.weights.convert.sam2 import convert_sam2
+from promptseg.weights.convert.yolox import convert_yolox
 from promptseg.weights.records import Conversion, WeightRecord
 
 Converter = Callable[[Mapping[str, Path], Path, WeightRecord], None]
@@ -23,4 +24,5 @@ CONVERTERS: dict[Conversion, Converter] = {
     "dinov2-hub": convert_dinov2_hub,
     "clip-tokenizer": convert_clip_tokenizer,
     "clip-text": convert_clip_text,
+    "yolox-onnx": convert_yolox,
 }

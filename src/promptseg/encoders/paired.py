@@ -1,0 +1,48 @@
+"""Two image towers that look at the same picture."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from promptseg.encoders.base import ImageTower
+
+
+class PairedTower(ImageTower):
+    """The maps of two towers, side by side: where strides agree, the first tower's map comes first.
+
+    The last map of the first tower stays last: it is what a neck takes its overview from.
+
+    Args:
+        first: Its normalisation of pixels is that of the pair.
+        second: Must expect the same normalisation.
+
+    Raises:
+        ValueError: the towers normalise differently.
+    """
+
+    def __init__(self, first: ImageTower, second: ImageTower) -> None:
+        super().__init__()
+        if (first.mean, first.std) != (second.mean, second.std):
+            raise ValueError("both towers of a pair must take pixels of the same mean and standard deviation")
+        self.first, self.second = first, second
+        self.mean, self.std = first.mean, first.std
+        self.multiple = max(first.multiple, second.multiple)
+        strides = (*first.strides[:-1], *second.strides)
+        self.order = sorted(range(len(strides)), key=lambda index: strides[index])  # stable: the first tower's come first
+        channels = (*first.channels[:-1], *second.channels)
+        self.strides = (*(strides[index] for index in self.order), first.strides[-1])
+        self.channels = (*(channels[index] for index in self.order), first.channels[-1])
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        *maps, last = self.first(pixels)
+        maps.extend(self.second(pixels))
+        return (*(maps[index] for index in self.order), last)
+
+    def load_weights(self, *paths: Path) -> None:
+        first, second = paths
+        self.first.load_weights(first)
+        self.second.load_weights(second)
+
+    def lora_targets(self, layers: Sequence[int]) -> list[str]:
+        return [f"first.{name}" for name in self.first.lora_targets(layers)]

@@ -1,0 +1,28 @@
+"""YOLOX out of its ONNX export: names are lost there, the order of the convolutions is not.
+
+Source:
+    Ge et al. 2021, arXiv:2107.08430 (Apache-2.0).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from promptseg.weights.convert.checkpoints import write_tensors
+from promptseg.weights.convert.onnx_graph import initializers, read_graph
+from promptseg.weights.records import WeightRecord
+
+
+def convert_yolox(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+    """Name the weight and bias of each convolution by its place in the order of execution: "0.weight", "0.bias", ..."""
+    (path,) = files.values()
+    graph = read_graph(path)
+    tensors = initializers(graph)
+    convs = [node for node in graph.node if node.op_type == "Conv"]
+    named = {
+        f"{index}.{part}": torch.from_numpy(tensors[name].copy())
+        for index, node in enumerate(convs)
+        for part, name in zip(("weight", "bias"), node.input[1:], strict=True)
+    }
+    write_tensors(out / record.product, named)
