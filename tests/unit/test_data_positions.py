@@ -55,6 +55,10 @@ def test_groups_in_either_half():
 def test_nothing_is_said_of_the_doubtful():
     overlapping = [(100, 90, 160, 150), (110, 90, 170, 150)]
     assert meant("dog", overlapping) == {}
+    beside_a_large_one = [(0, 0, 300, 240), (200, 200, 240, 230)]
+    assert meant("dog", beside_a_large_one).keys() == {
+        f"the {word} dog" for word in ("largest", "biggest", "larger", "bigger", "smallest", "smaller")
+    }
     assert meant("dog", [LEFT]) == {}
     assert meant("dog", [LEFT, (250, 90, 255, 95)]) == {}  # too small to ask for
     crowd = [(10 + 30 * index, 90, 35 + 30 * index, 150) for index in range(10)]

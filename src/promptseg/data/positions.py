@@ -10,7 +10,7 @@ from itertools import pairwise
 from promptseg.data.phrases import canonical, plural, singular
 from promptseg.data.sample import Box, Sample, Target, instance_areas, instance_boxes
 
-# Share of the picture's side by which centres must differ for "left of"; half of an instance's own side also counts.
+# Share of the picture's side by which centres must differ for "left of".
 PLACE_MARGIN = 0.08
 # The largest must be this many times as large as the second, in area.
 SIZE_RATIO = 1.6
@@ -136,8 +136,11 @@ def _in_order(spans: Sequence[Span]) -> list[int]:
 
 
 def _all_apart(spans: Sequence[Span], side: int) -> bool:
-    """Whether each centre lies before the next one by the margin, and by half of the smaller of the two."""
-    return all(
-        after[0] - before[0] >= max(PLACE_MARGIN * side, min(before[1], after[1]) / 2)
-        for before, after in pairwise(spans)
-    )
+    """Whether each lies before the next one: centres by the margin, and at most half of the shorter one beside it."""
+    return all(_apart(before, after, side) for before, after in pairwise(spans))
+
+
+def _apart(before: Span, after: Span, side: int) -> bool:
+    shorter = min(before[1], after[1])
+    end, start = before[0] + before[1] / 2, after[0] - after[1] / 2
+    return after[0] - before[0] >= PLACE_MARGIN * side and end - start <= shorter / 2
