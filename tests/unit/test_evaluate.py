@@ -7,7 +7,7 @@ import pytest
 from evaluate_world import ColourSegmenter, block, paint
 
 from promptseg.data.sample import Sample, Target
-from promptseg.errors import DataError
+from promptseg.errors import CheckpointError, DataError
 from promptseg.evaluate.questions import build_questions
 from promptseg.evaluate.records import (
     PictureRecord,
@@ -171,6 +171,15 @@ def test_a_broken_picture_is_named_and_the_rest_is_done(samples, tmp_path):
     assert "missing.png" in records[2].error
     assert records[3].error.startswith("DataError: the picture is (10, 10) (height, width), its annotation (5, 5)")
     assert numbers(records)["mean_iou"].count == 1
+
+
+def test_a_broken_model_is_not_blamed_on_the_pictures(samples):
+    class DamagedSegmenter(ColourSegmenter):
+        def segment(self, embedding, phrases):
+            raise CheckpointError("its weights are damaged")
+
+    with pytest.raises(CheckpointError):
+        list(evaluate_samples(DamagedSegmenter(), samples))
 
 
 def test_no_picture_gives_no_number():

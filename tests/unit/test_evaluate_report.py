@@ -99,6 +99,15 @@ def test_report_tells_everything_and_is_strict_json(data_dir, tmp_path):
         assert sheet.width > 1000
 
 
+def test_report_says_who_drew_the_truth(tmp_path):
+    image = paint(tmp_path / "x.png", {"red": block(0, 0, 5, 5)})
+    target = Target("red", masks=(encode_rle(block(0, 0, 5, 5)),), source="box")
+    records = evaluate_samples(ColourSegmenter(), [Sample("x.png", image, (10, 10), (target,), absent=("blue",))])
+    report = build_report("regions", records, RUN)
+    assert (report.truths, report.num_present, report.num_absent) == ({"box": 1}, 1, 1)
+    assert "1 truths by box" in str(report_table(report).title)
+
+
 def test_digest_changes_with_what_is_asked(data_dir):
     samples = Selection(data_dir).load("clothes_dev")[:2]
 
@@ -145,7 +154,7 @@ def test_commit_is_that_of_this_checkout():
 def test_gallery_spreads_over_pictures_and_phrases():
     def picture(name, *ious):
         pairs = tuple(
-            PairRecord(f"phrase {index}", "thing", True, 0.9, True, counts, counts)
+            PairRecord(f"phrase {index}", "thing", "human", True, 0.9, True, counts, counts)
             for index, counts in enumerate(PixelCounts(iou, iou, 100, 1000) for iou in ious)
         )
         return PictureRecord(name, pairs=pairs)

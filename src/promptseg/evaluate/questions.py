@@ -23,12 +23,15 @@ class Question:
         kind: What sort of phrase; None for an absent one.
         truth: Where the phrase holds, bool (H, W); empty for an absent phrase.
         valid: Pixels where the answer is known, bool (H, W).
+        source: Who drew the truth: "human", "box" for a filled box, or the process that made it; None for an absent
+            phrase.
     """
 
     phrase: str
     kind: Kind | None
     truth: Mask
     valid: Mask
+    source: str | None = None
 
     @property
     def present(self) -> bool:
@@ -57,11 +60,13 @@ def build_questions(sample: Sample, *, class_names: Sequence[str] = ()) -> tuple
         void = union_mask([rle for target in sample.targets for rle in target.void], sample.size_hw)
         labelled = np.any([truths.get(name, nothing) for name in class_names], axis=0) & ~void
         return tuple(
-            Question(name, located[name].kind if name in located else None, truths.get(name, nothing), labelled)
+            Question(name, located[name].kind, truths[name], labelled, located[name].source)
+            if name in located
+            else Question(name, None, nothing, labelled)
             for name in class_names
         )
     present = (
-        Question(phrase, target.kind, truths[phrase], ~ignore_mask(target, sample.size_hw))
+        Question(phrase, target.kind, truths[phrase], ~ignore_mask(target, sample.size_hw), target.source)
         for phrase, target in located.items()
     )
     everywhere = ~nothing

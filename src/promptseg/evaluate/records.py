@@ -23,6 +23,8 @@ class PairRecord:
     Attributes:
         phrase: What was asked.
         kind: "thing", "stuff", "part" or "phrase"; None for an absent phrase.
+        source: Who drew the truth: "human", "box" for a filled box, or the process that made it; None for an absent
+            phrase.
         present: Whether it is in the picture.
         presence: What the model says of that, in [0, 1].
         kept: Whether that reaches its presence threshold.
@@ -37,6 +39,7 @@ class PairRecord:
 
     phrase: str
     kind: str | None
+    source: str | None
     present: bool
     presence: float
     kept: bool

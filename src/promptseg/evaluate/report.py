@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ class Report:
         data_set: Its name.
         digest: sha256 over everything that was asked: pictures, phrases, truths.
         num_pictures: Pictures that were judged.
+        truths: Present pairs by who drew the truth: "human", "box" for a filled box, or the process that made it.
         num_present: Present pairs.
         num_absent: Absent pairs.
         failures: Pictures that could not be judged, and why.
@@ -75,6 +77,7 @@ class Report:
     data_set: str
     digest: str
     num_pictures: int
+    truths: Mapping[str, int]
     num_present: int
     num_absent: int
     failures: Mapping[str, str]
@@ -93,13 +96,15 @@ def build_report(data_set: str, pictures: Iterable[PictureRecord], run: Run) -> 
             judged.append(picture)
         else:
             failures[picture.sample_id] = picture.error
-    present = [pair.present for picture in judged for pair in picture.pairs]
+    pairs = [pair for picture in judged for pair in picture.pairs]
+    sources = Counter(pair.source for pair in pairs if pair.source is not None)
     return Report(
         data_set=data_set,
         digest=hashlib.sha256("".join(picture.digest for picture in judged).encode()).hexdigest(),
         num_pictures=len(judged),
-        num_present=sum(present),
-        num_absent=len(present) - sum(present),
+        truths=dict(sources),
+        num_present=sources.total(),
+        num_absent=len(pairs) - sources.total(),
         failures=failures,
         median_seconds=statistics.median(picture.seconds for picture in judged) if judged else math.nan,
         numbers=dict(tally.numbers()),
@@ -124,7 +129,8 @@ def report_table(report: Report) -> Table:
     """Lay the numbers out for a terminal, each beside its gated twin, without those of single names."""
     failed = f", {len(report.failures)} more failed" if report.failures else ""
     pairs = f"{report.num_present} present and {report.num_absent} absent pairs"
-    title = f"{report.run.model} on {report.data_set}: {report.num_pictures} pictures{failed}, {pairs}"
+    made = "".join(f", {count} truths by {source}" for source, count in report.truths.items() if source != "human")
+    title = f"{report.run.model} on {report.data_set}: {report.num_pictures} pictures{failed}, {pairs}{made}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("number")
     table.add_column("value (95 %)", justify="right")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.data.sample import Mask, Sample
-from promptseg.errors import DataError, PromptsegError
+from promptseg.errors import DataError, ImageError, PromptError
 from promptseg.evaluate.questions import Question, build_questions, digest_questions
 from promptseg.evaluate.records import PairRecord, PictureRecord
 from promptseg.metrics import argmax_counts, count_pixels, pixel_average_precision
@@ -68,7 +68,8 @@ def evaluate_samples(
         done: Records of an earlier run by sample id; one is taken over where the same would be asked of the same again.
 
     Yields:
-        One record per sample, in order. A picture that can't be read or judged is a record with its error.
+        One record per sample, in order. A picture that can't be read or judged is a record with its error; an error of the
+        model itself ends the evaluation.
     """
     for sample in samples:
         try:
@@ -81,7 +82,7 @@ def evaluate_samples(
             started = time.perf_counter()
             answers = ask(model, sample, questions)
             seconds = time.perf_counter() - started
-        except (PromptsegError, OSError) as error:
+        except (ImageError, DataError, PromptError, OSError) as error:
             yield PictureRecord(sample.sample_id, sample.sequence, error=f"{type(error).__name__}: {error}")
             continue
         pairs = [_judge(question, answer) for question, answer in zip(questions, answers, strict=True)]
@@ -121,6 +122,7 @@ def _judge(question: Question, answer: Answer) -> PairRecord:
     record = PairRecord(
         phrase=question.phrase,
         kind=question.kind if question.present else None,
+        source=question.source if question.present else None,
         present=question.present,
         presence=float(answer.presence),
         kept=bool(answer.is_present),
