@@ -68,8 +68,8 @@ def evaluate_samples(
         done: Records of an earlier run by sample id; one is taken over where the same would be asked of the same again.
 
     Yields:
-        One record per sample, in order. A picture that can't be read or judged is a record with its error; an error of the
-        model itself ends the evaluation.
+        One record per sample, in order. A picture that can't be read or judged is a record with its error; an error of
+        the model itself ends the evaluation.
     """
     for sample in samples:
         try:
