@@ -199,8 +199,9 @@ class EfficientNetLite(ImageTower):
             raise WeightsError(f"{path} does not hold this EfficientNet-Lite: {error}") from error
 
     def lora_targets(self, layers: Sequence[int]) -> list[str]:
-        names = ("_expand_conv", "_project_conv")
-        return [f"_blocks.{layer}.{name}" for layer in layers for name in names if hasattr(self._blocks[layer], name)]
+        raise ValueError(
+            "EfficientNet-Lite takes no adapters: its convolutions are small enough to be trained (train_towers='image')"
+        )
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:

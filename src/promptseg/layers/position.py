@@ -32,5 +32,5 @@ class FourierPositions(nn.Module):
         x = (torch.arange(width, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / width
         grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
         centres_xy_unit = torch.stack([grid_x, grid_y], dim=-1).flatten(0, 1)
-        angles = 2 * math.pi * (2 * centres_xy_unit - 1) @ frequencies
+        angles = 2 * math.pi * ((2 * centres_xy_unit - 1) @ frequencies)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)[None]
