@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from promptseg.data.held_out import training_name
 from promptseg.data.jsonl import MadeMasks, load_made_masks
 from promptseg.data.names import COCO_THINGS
 from promptseg.data.phrases import THING_TEMPLATES, fill
@@ -124,12 +125,13 @@ class DenseTraining:
         """Read every training set; a fixed twelfth of some sets is kept to validate on."""
         made = load_made_masks(sorted(pseudo_dir.glob("*.jsonl"))) if pseudo_dir is not None else {}
         train, kept = split(read_training(data_dir, made))
-        self.vocabulary = collect_vocabulary(train, (*COCO_THINGS, *STUFF))
+        things = tuple(name for name in COCO_THINGS if training_name(name) == name)
+        self.vocabulary = collect_vocabulary(train, (*things, *STUFF))
         source = DenseSource(
             samples=train,
             vocabulary=self.vocabulary,
             set_weights=SET_WEIGHTS,
-            always_asked=tuple(name for name in COCO_THINGS if name != "apple"),
+            always_asked=things,
             stuff=STUFF,
             num_items=8000,
         )
@@ -176,7 +178,7 @@ def validate(model: PromptSeg, samples: Sequence[Sample]) -> dict[str, float]:
     thresholds = np.array([-2.0, -1.4, -0.85, -0.4, 0.0, 0.4])
     ious: list[np.ndarray] = []
     kinds: list[str] = []
-    asked = [sample for sample in samples if any(t.masks and t.source == "human" for t in sample.targets)]
+    asked = [sample for sample in samples if any(t.masks and t.source == "human" and t.kind != "phrase" for t in sample.targets)]
     for sample in asked[:: max(1, len(asked) // VALIDATION_PICTURES)]:
         targets = [t for t in sample.targets if t.masks and t.source == "human" and t.kind != "phrase"]
         features = model.encode_image(read_image(sample.image))

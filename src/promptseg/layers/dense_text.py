@@ -14,6 +14,7 @@ from promptseg.layers.mlp import Mlp
 from promptseg.layers.pointwise import Pointwise
 
 PIXEL_CHUNK = 4096
+NUM_NEAR = 32
 NUM_SUMMARIES = 6
 
 
@@ -31,6 +32,7 @@ class DenseTextHead(nn.Module):
     """
 
     vocabulary: Tensor
+    names: Tensor
 
     def __init__(
         self, *, pixel_dim: int, text_dim: int, embedding_dim: int, hidden_dim: int, num_vocabulary: int, near: float
@@ -42,11 +44,13 @@ class DenseTextHead(nn.Module):
         # exp(3) = 20; the bias lets every text start as rare as it is on a random cell
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.bias = nn.Parameter(torch.tensor(-8.0))
-        # how much the similarity and the competition say in the mask
-        self.mask_weights = nn.Parameter(torch.tensor([1.0, 0.0]))
+        # how much the similarity and the competition say in the mask, and a shift
+        self.mask_weights = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
         self.evidence = Mlp(NUM_SUMMARIES, 32, 2, num_layers=2)
         self.near = near
+        # of each name what the text tower said, and where it lies in the common space
         self.register_buffer("vocabulary", torch.zeros(num_vocabulary, text_dim))
+        self.register_buffer("names", torch.zeros(num_vocabulary, embedding_dim))
 
     def embed_pixels(self, maps: Tensor) -> Tensor:
         """Embed the cells of maps, shape (B, C, h, w), as unit vectors, shape (B, E, h, w)."""
@@ -56,9 +60,21 @@ class DenseTextHead(nn.Module):
         """Embed the text tower's pooled vectors, shape (N, text_dim), as unit vectors, shape (N, E)."""
         return F.normalize((self.text_adapter(pooled) + self.text_shortcut(pooled)).float(), dim=-1)
 
-    def find_competitors(self, pooled: Tensor) -> Tensor:
-        """Say which names compete with which texts, shape (N, V), bool; pooled vectors have shape (N, text_dim)."""
-        return pooled @ self.vocabulary.T < self.near
+    def set_vocabulary(self, pooled: Tensor) -> None:
+        """Take over the names that compete, as the text tower's pooled vectors, shape (V, text_dim)."""
+        self.vocabulary.copy_(pooled)
+        self.names.copy_(self.embed_texts(pooled))
+
+    def find_near(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the names that say the same as texts, given as the tower's pooled vectors, shape (N, text_dim).
+
+        Returns:
+            The nearest names as unit vectors, shape (N, K, E), K at most `NUM_NEAR`, and True where a name is near enough
+            to leave its text alone, shape (N, K).
+        """
+        cosines = pooled @ self.vocabulary.T
+        nearest, index = cosines.topk(min(NUM_NEAR, cosines.shape[1]), dim=1)
+        return self.names[index], nearest >= self.near
 
     def similarity(self, pixels: Tensor, texts: Tensor) -> Tensor:
         """Compare every cell of one picture with texts.
@@ -72,35 +88,47 @@ class DenseTextHead(nn.Module):
         """
         return self.log_scale.exp() * torch.einsum("ne,ehw->nhw", texts, pixels) + self.bias
 
-    def competition(self, pixels: Tensor, similarity: Tensor, competitors: Tensor) -> Tensor:
-        """Let the vocabulary compete for every cell of one picture.
+    def rivalry(self, pixels: Tensor) -> Tensor:
+        """Sum up what every name of the vocabulary says at each cell, once for all texts.
 
-        The V maps of the vocabulary are never held at once: memory is V times a chunk of cells, whatever N is.
+        The V maps are never held at once: memory is V times a chunk of cells.
+
+        Args:
+            pixels: Unit vectors, shape (B, E, h, w).
+
+        Returns:
+            log(sum over names of exp(s_v)), shape (B, h, w).
+        """
+        sums = []
+        for cells in pixels.flatten(2).split(PIXEL_CHUNK, dim=2):
+            logits = self.log_scale.exp() * (cells.transpose(1, 2) @ self.names.T) + self.bias
+            sums.append(torch.logsumexp(logits, dim=2))
+        return torch.cat(sums, dim=1).unflatten(1, pixels.shape[2:])
+
+    def competition(
+        self, pixels: Tensor, similarity: Tensor, rivalry: Tensor, near_names: Tensor, near_mask: Tensor
+    ) -> Tensor:
+        """Let the vocabulary compete for every cell of one picture.
 
         Args:
             pixels: Unit vectors of one picture, shape (E, h, w).
             similarity: Logits s_t of the texts on that picture, shape (N, h, w).
-            competitors: True where a name competes with a text, shape (N, V), bool.
+            rivalry: Of that picture, shape (h, w).
+            near_names: Names that may say the same as a text, unit vectors, shape (N, K, E).
+            near_mask: True where they do, shape (N, K), bool.
 
         Returns:
-            log(exp(s_t) / (exp(s_t) + sum over competitors of exp(s_v))), shape (N, h, w); 0 without competitors.
+            log(exp(s_t) / (exp(s_t) + sum over the other names of exp(s_v))), shape (N, h, w).
         """
-        if not competitors.shape[1]:
-            return torch.zeros_like(similarity)
-        names = self.log_scale.exp() * self.embed_texts(self.vocabulary)
-        weights = competitors.T.to(names.dtype)
-        rivals = []
-        for cells in pixels.flatten(1).split(PIXEL_CHUNK, dim=1):
-            logits = cells.T @ names.T + self.bias
-            best = logits.detach().amax(dim=1, keepdim=True)
-            # A text whose competitors all lie far below a near name gets a floor here instead of log(0): it has won.
-            rivals.append(best + ((logits - best).exp() @ weights).clamp_min(1e-30).log())
-        strongest = torch.cat(rivals).T.unflatten(1, similarity.shape[1:])
-        return -F.softplus(strongest - similarity)
+        logits = self.log_scale.exp() * torch.einsum("nke,ehw->nkhw", near_names, pixels) + self.bias
+        friends = ((logits - rivalry).exp() * near_mask[:, :, None, None]).sum(dim=1)
+        # where near names say it all, a floor instead of log(0): the text has won
+        rivals = rivalry + (1.0 - friends).clamp_min(1e-6).log()
+        return -F.softplus(rivals - similarity)
 
     def mask_logits(self, similarity: Tensor, competition: Tensor) -> Tensor:
         """Weigh both maps, each of shape (N, h, w), into mask logits of that shape."""
-        return self.mask_weights[0] * similarity + self.mask_weights[1] * competition
+        return self.mask_weights[0] * similarity + self.mask_weights[1] * competition + self.mask_weights[2]
 
     def judge(self, similarity: Tensor, competition: Tensor) -> tuple[Tensor, Tensor]:
         """Read presence and mask quality off the two maps.

@@ -8,9 +8,7 @@ Shapes: B pictures, N texts, T tokens, D = config.dim, E = config.dense.embeddin
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,67 +18,14 @@ from promptseg.encoders.towers import build_image_tower, build_text_tower
 from promptseg.layers.dense_text import DenseTextHead, PriorEmbedding
 from promptseg.layers.mask_decoder import MaskDecoder
 from promptseg.layers.neck import PyramidNeck, SingleStrideNeck
-from promptseg.models.base import Features, Prediction
 from promptseg.models.config import DenseConfig, LoraConfig, PromptSegConfig
-from promptseg.models.pixels import fit_size, to_pixels
+from promptseg.models.text_segmenter import Decoded, EncodedImages, EncodedTexts, TextSegmenter
 
 FUSED_STRIDE = 16
-QUERY_CHUNK = 16
 ADAPTER_MARK = "lora_"  # peft gives its parameters this prefix
 
 
-@dataclass(frozen=True)
-class EncodedImages:
-    """B pictures, encoded once for all queries.
-
-    Attributes:
-        fused: What the decoder reads, shape (B, D, h, w).
-        fine: A finer map, shape (B, config.fine_dim, hf, wf), or None.
-        pixel_embedding: Unit vectors to compare with texts, shape (B, E, he, we), or None.
-    """
-
-    fused: Tensor
-    fine: Tensor | None
-    pixel_embedding: Tensor | None
-
-
-@dataclass(frozen=True)
-class EncodedTexts:
-    """N texts, encoded once for all pictures.
-
-    Attributes:
-        prompt: Prompt tokens for the decoder, shape (N, T, D); T is 1 with pooled text. None without a decoder.
-        prompt_mask: True where a token is real, shape (N, T), bool; None: everywhere.
-        dense: Unit vectors to compare with pixels, shape (N, E), or None.
-        competitors: True where a name of the vocabulary competes with a text, shape (N, V), bool, or None.
-    """
-
-    prompt: Tensor | None
-    prompt_mask: Tensor | None
-    dense: Tensor | None
-    competitors: Tensor | None
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What the model says about N (picture, text) pairs.
-
-    Attributes:
-        mask_logits: Shape (N, hm, wm).
-        iou: Predicted IoU, shape (N,), not clamped.
-        presence_logit: Before calibration, shape (N,).
-        similarity: Pixel-text logits, shape (N, he, we), or None without the dense head.
-        competition: Log-probability of the text against the vocabulary, shape (N, he, we), or None.
-    """
-
-    mask_logits: Tensor
-    iou: Tensor
-    presence_logit: Tensor
-    similarity: Tensor | None
-    competition: Tensor | None
-
-
-class PromptSeg(nn.Module):
+class PromptSeg(nn.Module, TextSegmenter):
     """Segment pictures by texts.
 
     Built with random weights everywhere unless towers are handed in.
@@ -90,8 +35,6 @@ class PromptSeg(nn.Module):
         image_tower: A tower of the config's kind, perhaps pretrained; None: a random one.
         text_tower: A tower of the config's kind, perhaps pretrained; None: a random one.
     """
-
-    prompt_kinds = frozenset({"text"})
 
     def __init__(
         self, config: PromptSegConfig, image_tower: ImageTower | None = None, text_tower: TextTower | None = None
@@ -157,10 +100,13 @@ class PromptSeg(nn.Module):
     def fuse_maps(self, maps: Sequence[Tensor]) -> EncodedImages:
         """Encode pictures from the image tower's maps, each of shape (B, C_i, h_i, w_i)."""
         neck = self.neck(maps)
-        pixel_embedding = None
+        pixel_embedding = rivalry = None
         if self.dense is not None:
             pixel_embedding = self.dense.embed_pixels(neck.fused if neck.fine is None else neck.fine)
-        return EncodedImages(fused=neck.fused, fine=neck.fine, pixel_embedding=pixel_embedding)
+            rivalry = self.dense.rivalry(pixel_embedding) if len(self.dense.names) else None
+        if self.decoder is None:
+            return EncodedImages(None, None, pixel_embedding, rivalry)
+        return EncodedImages(neck.fused, neck.fine, pixel_embedding, rivalry)
 
     # Texts, likewise.
 
@@ -176,7 +122,7 @@ class PromptSeg(nn.Module):
 
     def project_texts(self, features: TextFeatures) -> EncodedTexts:
         """Encode texts from what the text tower said about them."""
-        prompt = prompt_mask = dense = competitors = None
+        prompt = prompt_mask = dense = near_names = near_mask = None
         if self.text_projection is not None:
             # A unit vector has components of about 1 / sqrt(C); a linear layer is made for components of about 1.
             prompt = self.text_projection(features.pooled * self.text_tower.dim**0.5)[:, None]
@@ -185,8 +131,9 @@ class PromptSeg(nn.Module):
             prompt_mask = F.pad(features.token_mask, (1, 0), value=True)
         if self.dense is not None:
             dense = self.dense.embed_texts(features.pooled)
-            competitors = self.dense.find_competitors(features.pooled)
-        return EncodedTexts(prompt, prompt_mask, dense, competitors)
+            if len(self.dense.names):
+                near_names, near_mask = self.dense.find_near(features.pooled)
+        return EncodedTexts(prompt, prompt_mask, dense, near_names, near_mask)
 
     def set_vocabulary(self) -> None:
         """Fill the bank of the names in config.dense.vocabulary from the text tower."""
@@ -195,7 +142,7 @@ class PromptSeg(nn.Module):
         names = self.config.dense.vocabulary
         with torch.no_grad():
             rows = [self.read_texts(names[i : i + 64]).pooled for i in range(0, len(names), 64)]
-            self.dense.vocabulary.copy_(torch.cat(rows))
+            self.dense.set_vocabulary(torch.cat(rows))
 
     def decode(self, images: EncodedImages, texts: EncodedTexts, image_index: Tensor) -> Decoded:
         """Segment pictures by texts.
@@ -214,7 +161,7 @@ class PromptSeg(nn.Module):
         if self.dense is not None and similarity is not None and competition is not None:
             mask_logits = self.dense.mask_logits(similarity, competition)
             presence_logit, iou = self.dense.judge(similarity, competition)
-        if self.decoder is not None and texts.prompt is not None:
+        if self.decoder is not None and images.fused is not None and texts.prompt is not None:
             cells = images.fused[image_index]
             if self.prior is not None and similarity is not None and competition is not None:
                 cells = cells + self.prior(similarity, competition, (cells.shape[2], cells.shape[3]))
@@ -232,67 +179,23 @@ class PromptSeg(nn.Module):
         """Give the dense maps of each (picture, text) pair, each of shape (N, he, we)."""
         if self.dense is None:
             return None, None
-        assert images.pixel_embedding is not None and texts.dense is not None and texts.competitors is not None
+        assert images.pixel_embedding is not None and texts.dense is not None
         similarities, competitions, places = [], [], []
         for picture, pixels in enumerate(images.pixel_embedding):
             # with one picture every text is asked of it: no data-dependent shape, so the graph can be exported
-            rows = torch.arange(len(image_index), device=image_index.device)
+            rows = torch.arange(image_index.shape[0], device=image_index.device)
             if len(images.pixel_embedding) > 1:
                 rows = rows[image_index == picture]
             similarity = self.dense.similarity(pixels, texts.dense[rows])
             similarities.append(similarity)
-            competitions.append(self.dense.competition(pixels, similarity, texts.competitors[rows]))
+            if images.rivalry is None or texts.near_names is None or texts.near_mask is None:
+                competitions.append(torch.zeros_like(similarity))
+            else:
+                near = (texts.near_names[rows], texts.near_mask[rows])
+                competitions.append(self.dense.competition(pixels, similarity, images.rivalry[picture], *near))
             places.append(rows)
         order = torch.cat(places).argsort()
         return torch.cat(similarities)[order], torch.cat(competitions)[order]
-
-    # Inference: models.base.Segmenter.
-
-    @property
-    def mask_threshold(self) -> float:
-        return self.config.mask_threshold
-
-    @property
-    def presence_threshold(self) -> float:
-        return self.config.presence_threshold
-
-    @torch.inference_mode()
-    def encode_image(self, image_rgb: np.ndarray) -> Features:
-        """Encode one picture, uint8, shape (H, W, 3), as named tensors whose first dimension is 1."""
-        size_hw = fit_size(
-            image_rgb.shape[:2],
-            image_size=self.config.image_size,
-            multiple=self.image_tower.multiple,
-            resize=self.config.resize,
-        )
-        images = self.encode_images(to_pixels(image_rgb, size_hw, self.image_tower).to(self.device))
-        named = {"fused": images.fused, "fine": images.fine, "pixel_embedding": images.pixel_embedding}
-        return {name: value for name, value in named.items() if value is not None}
-
-    @torch.inference_mode()
-    def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
-        """Segment one encoded picture by N texts.
-
-        Args:
-            features: What `encode_image` gave.
-            texts: N texts; none gives an empty prediction.
-            size_hw: Original size of the picture, pixels. The maps cover the whole picture at any size.
-        """
-        images = EncodedImages(features["fused"], features.get("fine"), features.get("pixel_embedding"))
-        parts = []
-        for start in range(0, len(texts), QUERY_CHUNK):  # a decoder's memory grows with the queries at once
-            chunk = texts[start : start + QUERY_CHUNK]
-            index = torch.zeros(len(chunk), dtype=torch.int64, device=self.device)
-            parts.append(self.decode(images, self.encode_texts(chunk), index))
-        if not parts:
-            empty = features["fused"].new_zeros(0)
-            return Prediction(mask_logits=empty[:, None, None], presence=empty, iou=empty)
-        scale, shift = self.config.presence_calibration
-        return Prediction(
-            mask_logits=torch.cat([part.mask_logits for part in parts]),
-            presence=torch.sigmoid(scale * torch.cat([part.presence_logit for part in parts]) + shift),
-            iou=torch.cat([part.iou for part in parts]).clamp(0.0, 1.0),
-        )
 
 
 def _build_neck(config: PromptSegConfig, tower: ImageTower) -> SingleStrideNeck | PyramidNeck:
