@@ -8,7 +8,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, from_numpy
 
 from promptseg.errors import CheckpointError, DataError
@@ -56,8 +56,10 @@ class Embedding:
         path = Path(path)
         tensors = {_FEATURE_PREFIX + name: value.detach().cpu().contiguous() for name, value in self.features.items()}
         tensors["image_rgb"] = from_numpy(self.image_rgb.copy())
+        metadata = {"format": _FORMAT, "model": self.model, "fingerprint": self.fingerprint}
         with atomic_file(path) as temporary:
-            save_file(tensors, temporary, {"format": _FORMAT, "model": self.model, "fingerprint": self.fingerprint})
+            # Not save_file: it makes files that only their owner can read.
+            temporary.write_bytes(save(tensors, metadata))
         return path
 
     @classmethod

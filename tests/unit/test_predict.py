@@ -198,3 +198,12 @@ def test_load_refuses_damaged_and_foreign_checkpoints(model: Predictor, tmp_path
     cut.write_bytes(cut.read_bytes()[:2000])
     with pytest.raises(promptseg.CheckpointError, match=r"can't read .*model\.safetensors"):
         promptseg.load(cut.parent)
+
+
+def test_saved_files_have_the_usual_permissions(model: Predictor, embedding: Embedding, tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    usual = (tmp_path / "usual").stat().st_mode
+    model.save_pretrained(tmp_path / "model")
+    embedding.save(tmp_path / "embedding.safetensors")
+    for path in (tmp_path / "model" / "model.safetensors", tmp_path / "embedding.safetensors"):
+        assert path.stat().st_mode == usual

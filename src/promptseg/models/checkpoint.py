@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from promptseg.encoders.towers import build_image_tower, build_text_tower, load_tower, tower_weights
@@ -51,7 +51,8 @@ def save_pretrained(model: PromptSeg, directory: Path, *, half: bool = False) ->
     try:
         directory.mkdir(parents=True, exist_ok=True)
         partial = directory / f".{WEIGHTS_FILE}.{os.getpid()}"
-        save_file(state, partial, metadata={"format": FORMAT})
+        # Not save_file: it makes files that only their owner can read.
+        partial.write_bytes(save(state, metadata={"format": FORMAT}))
         partial.replace(directory / WEIGHTS_FILE)
         partial = directory / f".{CONFIG_FILE}.{os.getpid()}"
         partial.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
