@@ -186,7 +186,7 @@ def test_name_folders_are_unique() -> None:
 
 
 def test_help_answers_without_torch() -> None:
-    program = "import promptseg.cli.main, sys; print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    program = "import promptseg.cli.main, sys; print(sorted({'numpy', 'torch', 'transformers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

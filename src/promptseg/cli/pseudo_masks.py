@@ -8,7 +8,6 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from promptseg.data.jsonl import load_lines
 from promptseg.ops.atomic import atomic_file
 
 
@@ -24,6 +23,7 @@ def pseudo_masks(
 ) -> None:
     """Make masks for pictures that have only boxes or names, with MobileSAM."""
     from promptseg import weights
+    from promptseg.data.jsonl import load_lines
     from promptseg.pseudo_masks.proposals import load_teacher_boxes
     from promptseg.pseudo_masks.report import contact_sheet, statistics
     from promptseg.pseudo_masks.run import MaskerSettings, load_done, mask_set, sets_to_mask
