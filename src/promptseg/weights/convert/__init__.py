@@ -1,6 +1,6 @@
 """Conversions from published files to what promptseg loads: safetensors, and directories for transformers.
 
-A converter gets the checked files by name, an empty directory to fill, and the record.
+A converter gets the checked files by name and the file to write, or the empty directory to fill.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ from promptseg.weights.convert.clip import convert_clip_text, convert_clip_token
 from promptseg.weights.convert.dinov2 import convert_dinov2_hub, convert_dinov2_onnx
 from promptseg.weights.convert.sam2 import convert_sam2
 from promptseg.weights.convert.yolox import convert_yolox
-from promptseg.weights.records import Conversion, WeightRecord
+from promptseg.weights.records import Conversion
 
-Converter = Callable[[Mapping[str, Path], Path, WeightRecord], None]
+Converter = Callable[[Mapping[str, Path], Path], None]
 
 CONVERTERS: dict[Conversion, Converter] = {
     "copy": copy_files,

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from promptseg.errors import WeightsError
 from promptseg.weights.convert.sam_names import sam_decoder_name
-from promptseg.weights.records import WeightRecord
 
 
 def load_pickle(path: Path) -> dict[str, object]:
@@ -59,20 +58,19 @@ def as_state_dict(content: Mapping[str, object], filename: str) -> dict[str, Ten
     return tensors
 
 
-def copy_files(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def copy_files(files: Mapping[str, Path], target: Path) -> None:
     """Take the files as they are: they are in their final form already."""
     for name, path in files.items():
-        shutil.copyfile(path, out / name)
+        shutil.copyfile(path, target / name if target.is_dir() else target)
 
 
-def convert_state_dict(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def convert_state_dict(files: Mapping[str, Path], target: Path) -> None:
     """Turn one flat PyTorch state dict into safetensors with the original key names."""
     ((filename, path),) = files.items()
-    assert record.product is not None
-    write_tensors(out / record.product, as_state_dict(load_pickle(path), filename))
+    write_tensors(target, as_state_dict(load_pickle(path), filename))
 
 
-def convert_sam_decoder(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def convert_sam_decoder(files: Mapping[str, Path], target: Path) -> None:
     """Rename SAM's prompt encoder and mask decoder as transformers' SamModel has them.
 
     Raises:
@@ -91,5 +89,4 @@ def convert_sam_decoder(files: Mapping[str, Path], out: Path, record: WeightReco
     tensors["shared_image_embedding.positional_embedding"] = tensors[
         "prompt_encoder.shared_embedding.positional_embedding"
     ]
-    assert record.product is not None
-    write_tensors(out / record.product, tensors)
+    write_tensors(target, tensors)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from promptseg.errors import WeightsError
 from promptseg.weights.convert.checkpoints import as_state_dict, load_pickle, write_tensors
-from promptseg.weights.records import WeightRecord
 
 _HEAD_DIM = 64
 # The published file lists more merges than CLIP was trained with: 49,408 tokens less 2 x 256 bytes and 2 marks.
@@ -22,13 +21,13 @@ _NUM_MERGES = 49152 - 256 - 2
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
-def convert_clip_tokenizer(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def convert_clip_tokenizer(files: Mapping[str, Path], target: Path) -> None:
     """Make a directory that transformers' CLIPTokenizer loads."""
     ((_, path),) = files.items()
-    _write_tokenizer(path, out)
+    _write_tokenizer(path, target)
 
 
-def convert_clip_text(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def convert_clip_text(files: Mapping[str, Path], target: Path) -> None:
     """Make a directory that transformers' CLIPTextModelWithProjection and CLIPTokenizer load; the image tower goes.
 
     Raises:
@@ -41,9 +40,9 @@ def convert_clip_text(files: Mapping[str, Path], out: Path, record: WeightRecord
         for name, tensor in as_state_dict(load_pickle(checkpoint), checkpoint.name).items()
         if name.startswith(("text_model.", "text_projection.")) and not name.endswith("position_ids")
     }
-    clip_text_config(tensors).save_pretrained(out)
-    write_tensors(out / "model.safetensors", tensors)
-    _write_tokenizer(vocabulary, out)
+    clip_text_config(tensors).save_pretrained(target)
+    write_tensors(target / "model.safetensors", tensors)
+    _write_tokenizer(vocabulary, target)
 
 
 def clip_text_config(tensors: Mapping[str, Tensor]) -> transformers.CLIPTextConfig:
@@ -74,17 +73,17 @@ def clip_text_config(tensors: Mapping[str, Tensor]) -> transformers.CLIPTextConf
     )
 
 
-def _write_tokenizer(path: Path, out: Path) -> None:
+def _write_tokenizer(path: Path, target: Path) -> None:
     # The first line is the version of the file.
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()[1 : _NUM_MERGES + 1]
     characters = _byte_characters()
     tokens = [*characters, *(character + "</w>" for character in characters)]
     tokens += ["".join(line.split()) for line in lines] + [_START, _END]
-    (out / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
-    (out / "merges.txt").write_text("\n".join(["#version: 0.2", *lines]) + "\n")
+    (target / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (target / "merges.txt").write_text("\n".join(["#version: 0.2", *lines]) + "\n")
     settings = {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "bos_token": _START}
     settings |= {"eos_token": _END, "pad_token": _END, "unk_token": _END}
-    (out / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
 
 
 def _byte_characters() -> list[str]:

