@@ -113,6 +113,17 @@ def test_predict_names_failed_pictures_and_does_the_rest(promptseg: Callable[...
     assert lines[2]["picture"] == str(photo)
 
 
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_predict_refuses_decompression_bombs_in_one_line(
+    promptseg: Callable[..., Ended], tmp_path: Path, side: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "bomb.ppm").write_bytes(b"P4 %d %d\n" % (side, side) + b"\0" * 64)
+    ended = promptseg("predict", tmp_path / "bomb.ppm", "-t", "cat", *MODEL)
+    assert ended.code == 1
+    assert ended.err.count("\n") == 2 and "bomb.ppm: " in ended.err and "pixels" in ended.err
+    assert not [warning for warning in recwarn if "Image size" in str(warning.message)]
+
+
 def test_predict_threshold_decides_what_is_absent(promptseg: Callable[..., Ended], photo: Path) -> None:
     ended = promptseg("predict", photo, "-t", "cat", "--model", "promptseg-test", "--threshold", "1")
     assert ended.out.splitlines()[1].split()[1:] == ["cat", "absent"]

@@ -5,6 +5,7 @@ A command is a function in a module of its own; heavy imports stay inside it, so
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: What stands after the program's name; None: the process's own arguments.
     """
+    # Pillow warns of what `read_image` refuses anyway, by name and in one line.
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     try:
         app(arguments, prog_name="promptseg")
     except PromptsegError as error:
