@@ -61,9 +61,10 @@ class ClipText(TextTower):
         from transformers import CLIPTextModelWithProjection
 
         (directory,) = paths
-        model, report = CLIPTextModelWithProjection.from_pretrained(
+        loaded: Any = CLIPTextModelWithProjection.from_pretrained(
             directory, local_files_only=True, output_loading_info=True
         )
+        model, report = loaded
         if report["missing_keys"]:
             missing = ", ".join(sorted(report["missing_keys"])[:5])
             raise WeightsError(f"{directory} does not hold CLIP's text tower, it lacks {missing}")

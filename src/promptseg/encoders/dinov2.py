@@ -5,6 +5,7 @@ Paper: Oquab et al. 2023, arXiv:2304.07193. The network is transformers' Dinov2M
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -71,7 +72,8 @@ class Dinov2(ImageTower):
 
         (directory,) = paths
         # from_pretrained and not load_state_dict: it maps the parameter names of older files
-        model, report = Dinov2Model.from_pretrained(directory, local_files_only=True, output_loading_info=True)
+        loaded: Any = Dinov2Model.from_pretrained(directory, local_files_only=True, output_loading_info=True)
+        model, report = loaded
         problems = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
         if problems:
             raise WeightsError(f"{directory} does not hold a DINOv2: {', '.join(problems[:5])}")

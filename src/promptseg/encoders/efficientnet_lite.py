@@ -53,6 +53,7 @@ class SameConv2d(nn.Conv2d):
 
 def _convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     """Convolve and normalise in one go: frozen batch statistics are a factor and a shift on the kernel."""
+    assert norm.running_mean is not None and norm.running_var is not None  # the norms here keep statistics
     factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     weight = conv.weight * factor[:, None, None, None]
     bias = norm.bias - norm.running_mean * factor
@@ -199,9 +200,7 @@ class EfficientNetLite(ImageTower):
             raise WeightsError(f"{path} does not hold this EfficientNet-Lite: {error}") from error
 
     def lora_targets(self, layers: Sequence[int]) -> list[str]:
-        raise ValueError(
-            "EfficientNet-Lite takes no adapters: its convolutions are small enough to be trained (train_towers='image')"
-        )
+        raise ValueError("EfficientNet-Lite takes no adapters: it is small enough to be trained (train_towers='image')")
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:

@@ -6,6 +6,7 @@ Papers: Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych 2019, arXiv:190
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ class MiniLM(TextTower):
             hidden_size=self.dim, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, vocab_size=30522
         )
         self.bert = BertModel(config, add_pooling_layer=False)
-        self._tokenizer = None
+        self._tokenizer: Any = None
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         if self._tokenizer is None:

@@ -29,7 +29,8 @@ class PairedTower(ImageTower):
         self.mean, self.std = first.mean, first.std
         self.multiple = max(first.multiple, second.multiple)
         strides = (*first.strides[:-1], *second.strides)
-        self.order = sorted(range(len(strides)), key=lambda index: strides[index])  # stable: the first tower's come first
+        # a stable order: of maps with one stride, the first tower's come first
+        self.order = sorted(range(len(strides)), key=lambda index: strides[index])
         channels = (*first.channels[:-1], *second.channels)
         self.strides = (*(strides[index] for index in self.order), first.strides[-1])
         self.channels = (*(channels[index] for index in self.order), first.channels[-1])

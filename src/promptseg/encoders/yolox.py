@@ -1,7 +1,7 @@
 """YOLOX-Nano as an image tower: what a detector of 80 COCO names sees, painted onto maps.
 
-Paper: Ge et al. 2021, arXiv:2107.08430; layout: Megvii-BaseDetection/YOLOX 0.3.0, yolox/models (Apache-2.0), batch norms
-folded into the convolutions. Differs: no non-maximum suppression; detections are painted instead (see `paint`).
+Paper: Ge et al. 2021, arXiv:2107.08430; layout: Megvii-BaseDetection/YOLOX 0.3.0, yolox/models (Apache-2.0), batch
+norms folded into the convolutions. Differs: no non-maximum suppression; detections are painted instead (see `paint`).
 
 Shapes: B pictures, h w cells, K detections.
 """
@@ -28,7 +28,9 @@ SHARPNESS = 8
 class Conv(nn.Conv2d):
     """Convolution with bias, then SiLU; kernels of 3 keep the size or halve it."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1
+    ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +109,7 @@ class Head(nn.Module):
 
 
 class YoloxNano(ImageTower):
-    """YOLOX-Nano that yields, for strides 8, 16 and 32, name features and scores; for stride 8 its painted detections too.
+    """YOLOX-Nano that yields name features and scores for strides 8, 16 and 32, and painted detections for stride 8.
 
     Args:
         layers: Strides out of 8, 16, 32, rising.
@@ -176,7 +178,7 @@ class YoloxNano(ImageTower):
                 for name, parameter in (("weight", conv.weight), ("bias", conv.bias)):
                     value = state.pop(f"{index}.{name}", None)
                     if value is None or parameter is None or value.shape != parameter.shape:
-                        raise WeightsError(f"{path} does not hold YOLOX-Nano: convolution {index} has no fitting {name}")
+                        raise WeightsError(f"{path} is not YOLOX-Nano: convolution {index} has no fitting {name}")
                     parameter.copy_(value)
         if state:
             raise WeightsError(f"{path} does not hold YOLOX-Nano: {len(state)} tensors too many")
@@ -188,8 +190,8 @@ class YoloxNano(ImageTower):
 def paint(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_painted: int) -> Tensor:
     """Fill the boxes of the surest detections with their scores, per name, on the finest map.
 
-    Many cells report the same object, so what they say is not summed up: painted is nearly the highest score over a cell, as
-    the `SHARPNESS`-norm of the scores. That is one matrix product.
+    Many cells report the same object, so what they say is not summed up: painted is nearly the highest score over a
+    cell, as the `SHARPNESS`-norm of the scores. That is one matrix product.
 
     Args:
         scores: For each stride of `STRIDES`, shape (B, 80, h, w), in [0, 1].

@@ -1,7 +1,7 @@
 """ConvNeXt blocks: wide context for each cell at little cost.
 
-Paper: Liu et al. 2022, arXiv:2201.03545. 1x1 convolutions are linear layers on channels-last maps, which is the same sum
-and several times as fast on a CPU.
+Paper: Liu et al. 2022, arXiv:2201.03545. 1x1 convolutions are linear layers on channels-last maps, which is the same
+sum and several times as fast on a CPU.
 """
 
 import torch

@@ -69,8 +69,8 @@ class DenseTextHead(nn.Module):
         """Find the names that say the same as texts, given as the tower's pooled vectors, shape (N, text_dim).
 
         Returns:
-            The nearest names as unit vectors, shape (N, K, E), K at most `NUM_NEAR`, and True where a name is near enough
-            to leave its text alone, shape (N, K).
+            The nearest names as unit vectors, shape (N, K, E), K at most `NUM_NEAR`, and True where a name is near
+            enough to leave its text alone, shape (N, K).
         """
         cosines = pooled @ self.vocabulary.T
         nearest, index = cosines.topk(min(NUM_NEAR, cosines.shape[1]), dim=1)

@@ -65,8 +65,8 @@ class SingleStrideNeck(nn.Module):
 class PyramidNeck(nn.Module):
     """Walk a convolutional tower's maps from coarse to fine, with ConvNeXt blocks at each stride.
 
-    The walk starts with the mean of the coarsest map in every cell: what sort of picture this is. It has width `dim` down to
-    the fused stride, and the narrower `fine_dim` below it, where cells are many.
+    The walk starts with the mean of the coarsest map in every cell: what sort of picture this is. It has width `dim`
+    down to the fused stride, and the narrower `fine_dim` below it, where cells are many.
 
     Args:
         in_channels: Channels of each map.

@@ -1,6 +1,6 @@
 """SAM's two-way transformer: prompt tokens and image cells read each other.
 
-Paper: Kirillov et al. 2023, arXiv:2304.02643; parameter names as in SamTwoWayTransformer, transformers 5.23 (Apache-2.0).
+Paper: Kirillov et al. 2023, arXiv:2304.02643; parameter names of SamTwoWayTransformer in transformers 5.23, Apache-2.0.
 Differs: texts may be padded, so every attention over tokens takes a mask; attention uses PyTorch's fused kernel.
 
 Shapes: N queries, T tokens, S image cells, D width.

@@ -23,7 +23,7 @@ class LoraConfig:
     """
 
     rank: int = 8
-    alpha: float = 16.0
+    alpha: int = 16
     image_layers: tuple[int, ...] = ()
     text_layers: tuple[int, ...] = ()
 

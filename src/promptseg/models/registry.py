@@ -152,7 +152,7 @@ _ROWS = (
             num_heads=4,
             mlp_dim=64,
             decoder_depth=3,
-            lora=LoraConfig(rank=2, alpha=4.0, image_layers=(2, 3), text_layers=(0,)),
+            lora=LoraConfig(rank=2, alpha=4, image_layers=(2, 3), text_layers=(0,)),
         ),
         status="test",
         num_trained=81_170,
