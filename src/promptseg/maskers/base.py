@@ -35,10 +35,19 @@ class Frame:
         """Bring points (..., 2) from picture pixels to canvas pixels."""
         return points_xy * torch.tensor(self.scale_xy, dtype=points_xy.dtype)
 
-    def maps_to_picture(self, maps: Tensor) -> Tensor:
-        """Bring maps (..., h, w) that cover the canvas to the picture's size, (..., H, W), bilinearly."""
-        steps = (scale * maps.shape[-2 + axis] / self.canvas_hw[axis] for axis, scale in enumerate(self.scale_xy[::-1]))
-        return _resample(maps, self.original_hw, (next(steps), next(steps)))
+    def maps_to_picture(self, maps: Tensor, size_hw: tuple[int, int] | None = None) -> Tensor:
+        """Bring maps (..., h, w) that cover the canvas to ones that cover the picture, bilinearly.
+
+        Args:
+            maps: Any float maps.
+            size_hw: Resolution to give them; None is the picture's own.
+        """
+        size_hw = size_hw or self.original_hw
+        step_y, step_x = (
+            scale * maps.shape[-2 + axis] / self.canvas_hw[axis] * self.original_hw[axis] / size_hw[axis]
+            for axis, scale in enumerate(self.scale_xy[::-1])
+        )
+        return _resample(maps, size_hw, (step_y, step_x))
 
     def maps_to_canvas(self, maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
         """Bring logits (..., h', w') that cover the picture, at any resolution, to (..., h, w) over the canvas.

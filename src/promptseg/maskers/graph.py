@@ -1,5 +1,6 @@
-"""A module run by PyTorch, or compiled by OpenVINO: same call, same numbers within the stated precision."""
+"""Modules run by PyTorch, or compiled by OpenVINO: same call, same numbers within the stated precision."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -10,43 +11,63 @@ from torch import Tensor, nn
 MaskerEngine = Literal["torch", "openvino"]
 Precision = Literal["f32", "bf16"]
 Graph = Callable[..., tuple[Tensor, ...]]
+# Axes of free length, by index of the input.
+DynamicAxes = Mapping[int, tuple[int, ...]]
 
 
-def compile_graph(
-    module: nn.Module,
-    example: tuple[Tensor, ...],
-    *,
-    dynamic_axes: Mapping[int, tuple[int, ...]],
-    precision: Precision,
-    num_threads: int | None = None,
-) -> Graph:
-    """Compile a module for the CPU with OpenVINO.
+class GraphRunner:
+    """Runs modules by one engine, and keeps what it compiled; several threads may share it.
 
     Args:
-        module: Takes and returns float tensors; must be in eval mode.
-        example: Inputs to trace with; their shapes are fixed except on the dynamic axes.
-        dynamic_axes: Axes of free length, by index of the input.
-        num_threads: None takes what is there.
-        precision: What the CPU may compute in; bf16 is about twice as fast where the CPU has it.
-
-    Returns:
-        A function of the same inputs, to a tuple of the outputs.
+        engine: "openvino" compiles each module at its first call, for some seconds, and is then several times faster.
+        precision: What OpenVINO may compute in; bf16 is about twice as fast where the CPU has it.
+        num_threads: For OpenVINO; None takes what is there.
     """
-    shapes = [
-        openvino.PartialShape(
-            [-1 if axis in dynamic_axes.get(index, ()) else size for axis, size in enumerate(x.shape)]
-        )
-        for index, x in enumerate(example)
-    ]
-    with torch.inference_mode():
-        graph = openvino.convert_model(module, example_input=example, input=shapes)
-    settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-    if num_threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = str(num_threads)
-    compiled = openvino.Core().compile_model(graph, "CPU", settings)
 
-    def run(*inputs: Tensor) -> tuple[Tensor, ...]:
-        results = compiled([x.detach().contiguous().numpy() for x in inputs])
-        return tuple(torch.from_numpy(results[index].copy()) for index in range(len(compiled.outputs)))
+    def __init__(
+        self, engine: MaskerEngine = "torch", *, precision: Precision = "f32", num_threads: int | None = None
+    ) -> None:
+        self.engine = engine
+        self.precision = precision
+        self.num_threads = num_threads
+        self._graphs: dict[tuple[object, ...], Graph] = {}
+        self._lock = threading.Lock()
 
-    return run
+    def run(
+        self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], dynamic_axes: DynamicAxes
+    ) -> tuple[Tensor, ...]:
+        """Run a module.
+
+        Args:
+            name: Of the module; the same name and fixed sizes mean the same compiled graph.
+            module: Takes float tensors and returns one or a tuple; in eval mode.
+            inputs: Its arguments.
+            dynamic_axes: Which sizes differ from call to call; all others are compiled in.
+        """
+        if self.engine == "torch":
+            outputs = module(*inputs)
+            return outputs if isinstance(outputs, tuple) else (outputs,)
+        shapes = [
+            [-1 if axis in dynamic_axes.get(index, ()) else size for axis, size in enumerate(tensor.shape)]
+            for index, tensor in enumerate(inputs)
+        ]
+        key = (name, *map(tuple, shapes))
+        # A compiled model has one request of its own: one caller at a time.
+        with self._lock:
+            if key not in self._graphs:
+                self._graphs[key] = self._compile(module, inputs, shapes)
+            return self._graphs[key](*inputs)
+
+    def _compile(self, module: nn.Module, inputs: tuple[Tensor, ...], shapes: list[list[int]]) -> Graph:
+        partial_shapes = [openvino.PartialShape(shape) for shape in shapes]
+        graph = openvino.convert_model(module, example_input=inputs, input=partial_shapes)
+        settings = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
+        if self.num_threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = str(self.num_threads)
+        compiled = openvino.Core().compile_model(graph, "CPU", settings)
+
+        def call(*tensors: Tensor) -> tuple[Tensor, ...]:
+            results = compiled([tensor.detach().contiguous().numpy() for tensor in tensors])
+            return tuple(torch.from_numpy(results[index].copy()) for index in range(len(compiled.outputs)))
+
+        return call

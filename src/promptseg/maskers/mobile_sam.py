@@ -18,16 +18,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from promptseg.errors import CheckpointError, PromptError
-from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput, check_prompts
-from promptseg.maskers.graph import Graph, MaskerEngine, Precision, compile_graph
+from promptseg.errors import CheckpointError
+from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput
+from promptseg.maskers.graph import GraphRunner
+from promptseg.maskers.prompting import decode_in_parts, embed_prompts
 from promptseg.maskers.sam_decoder import SamDecoder
 from promptseg.maskers.tiny_vit import TinyViT
 
 PIXEL_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 PIXEL_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
-# Decoding needs about 25 MB a prompt at 1024 pixels.
-PROMPTS_PER_CALL = 16
 _ENCODER = "image_encoder."
 # TinyViT's ImageNet head is in the published file, but nothing here uses it.
 _UNUSED = ("image_encoder.head.", "image_encoder.norm_head.")
@@ -52,27 +51,17 @@ class MobileSam:
     Args:
         state: The published state dict, original names.
         input_side: The longer side is brought to so many pixels, a multiple of 64; it was trained with 1024.
-        engine: "openvino" is several times faster on a CPU.
-        precision: For OpenVINO: bf16 where speed matters more than the last pixel.
-        num_threads: For OpenVINO; None takes what is there.
+        runner: By which engine; None is plain PyTorch.
 
     Raises:
         CheckpointError: The state dict is not MobileSAM's.
     """
 
     def __init__(
-        self,
-        state: Mapping[str, Tensor],
-        *,
-        input_side: int = 1024,
-        engine: MaskerEngine = "torch",
-        precision: Precision = "f32",
-        num_threads: int | None = None,
+        self, state: Mapping[str, Tensor], *, input_side: int = 1024, runner: GraphRunner | None = None
     ) -> None:
         self.input_side = input_side
-        self.engine = engine
-        self.precision = precision
-        self.num_threads = num_threads
+        self.runner = runner or GraphRunner()
         self.encoder = TinyViT()
         self.decoder = SamDecoder(input_side)
         state = {key: tensor for key, tensor in state.items() if not key.startswith(_UNUSED)}
@@ -85,7 +74,6 @@ class MobileSam:
             raise CheckpointError(f"not the weights of MobileSAM: {error}") from error
         self.encoder.eval().requires_grad_(False)
         self.decoder.eval().requires_grad_(False)
-        self._graphs: dict[tuple[str, tuple[int, int]], Graph] = {}
 
     @torch.inference_mode()
     def encode(self, image_rgb: NDArray[np.uint8]) -> MaskerEmbedding:
@@ -93,7 +81,7 @@ class MobileSam:
         height, width, _ = image_rgb.shape
         frame = _frame((height, width), self.input_side)
         pixels = _to_canvas(image_rgb, frame)
-        (embedding,) = self._run("encode", frame, self.encoder, (pixels,), {})
+        (embedding,) = self.runner.run("encode", self.encoder, (pixels,), {})
         return MaskerEmbedding((embedding,), frame)
 
     @torch.inference_mode()
@@ -109,61 +97,28 @@ class MobileSam:
     ) -> MaskerOutput:
         """Mask what N prompts point at; arguments and errors as `maskers.base.Masker.segment`."""
         frame = embedding.frame
-        num_prompts = check_prompts(frame.original_hw, points_xy, point_labels, boxes_xyxy)
-        expected = (num_prompts, *(side // 4 for side in frame.canvas_hw))
-        if mask_logits is not None and mask_logits.shape != expected:
-            raise PromptError(f"mask_logits must be {expected}, got {tuple(mask_logits.shape)}")
-        sparse, dense = self.decoder.embed_prompts(
-            None if points_xy is None else frame.points_to_canvas(points_xy.float()),
-            point_labels,
-            None if boxes_xyxy is None else frame.points_to_canvas(boxes_xyxy.float().view(-1, 2, 2)).view(-1, 4),
-            mask_logits,
+        sparse, dense = embed_prompts(
+            self.decoder.prompt_encoder,
+            frame,
+            points_xy=points_xy,
+            point_labels=point_labels,
+            boxes_xyxy=boxes_xyxy,
+            mask_logits=mask_logits,
         )
         (features,) = embedding.features
         position = self.decoder.image_position((features.shape[2], features.shape[3]))
-        decode = _Decode(self.decoder, levels=choice == "levels").eval()
-        dynamic_axes = {2: (0, 1), 3: (0, 2, 3)}
-        masks, scores = [], []
-        for start in range(0, num_prompts, PROMPTS_PER_CALL):
-            part = slice(start, start + PROMPTS_PER_CALL)
-            inputs = (features, position, sparse[part], dense if mask_logits is None else dense[part])
-            part_masks, part_scores = self._run(choice, frame, decode, inputs, dynamic_axes)
-            masks.append(part_masks)
-            scores.append(part_scores)
-        return MaskerOutput(torch.cat(masks), torch.cat(scores), frame)
+        module = _Decode(self.decoder, levels=choice == "levels").eval()
 
-    def _run(
-        self,
-        name: str,
-        frame: Frame,
-        module: nn.Module,
-        inputs: tuple[Tensor, ...],
-        dynamic_axes: Mapping[int, tuple[int, ...]],
-    ) -> tuple[Tensor, ...]:
-        """Run a module by the chosen engine; OpenVINO compiles it at the first call with each canvas."""
-        if self.engine == "torch":
-            outputs = module(*inputs)
-            return outputs if isinstance(outputs, tuple) else (outputs,)
-        key = (name, frame.canvas_hw)
-        if key not in self._graphs:
-            self._graphs[key] = compile_graph(
-                module, inputs, dynamic_axes=dynamic_axes, precision=self.precision, num_threads=self.num_threads
-            )
-        return self._graphs[key](*inputs)
+        def decode(part: Tensor, dense_part: Tensor) -> tuple[Tensor, ...]:
+            inputs = (features, position, part, dense_part)
+            return self.runner.run(choice, module, inputs, {2: (0, 1), 3: (0, 2, 3)})
+
+        return decode_in_parts(decode, sparse, dense, frame)
 
 
-def load_mobile_sam(
-    path: Path,
-    *,
-    input_side: int = 1024,
-    engine: MaskerEngine = "torch",
-    precision: Precision = "f32",
-    num_threads: int | None = None,
-) -> MobileSam:
+def load_mobile_sam(path: Path, *, input_side: int = 1024, runner: GraphRunner | None = None) -> MobileSam:
     """Load MobileSAM from a safetensors file with the published names; arguments as `MobileSam`."""
-    return MobileSam(
-        load_file(path), input_side=input_side, engine=engine, precision=precision, num_threads=num_threads
-    )
+    return MobileSam(load_file(path), input_side=input_side, runner=runner)
 
 
 def _frame(original_hw: tuple[int, int], input_side: int) -> Frame:

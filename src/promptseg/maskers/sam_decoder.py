@@ -70,29 +70,6 @@ class SamDecoder(nn.Module):
         encoded: Tensor = self.prompt_encoder.shared_embedding(torch.stack([x, y], dim=-1)[None])
         return encoded.permute(0, 3, 1, 2)
 
-    def embed_prompts(
-        self, points_xy: Tensor | None, point_labels: Tensor | None, boxes_xyxy: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Embed N prompts given in canvas pixels.
-
-        Args:
-            points_xy: (N, P, 2).
-            point_labels: (N, P), in {-1, 0, 1}.
-            boxes_xyxy: (N, 4).
-            masks: (N, 4h, 4w) logits.
-
-        Returns:
-            Sparse tokens (N, T, 256), and what the masks add to the embedding, (N, 256, h, w); (1, 256, 1, 1) without.
-        """
-        sparse, dense = self.prompt_encoder(
-            input_points=None if points_xy is None else points_xy[None],
-            input_labels=None if point_labels is None else point_labels[None],
-            input_boxes=None if boxes_xyxy is None else boxes_xyxy[None],
-            input_masks=None if masks is None else masks[:, None],
-        )
-        # Without a mask it is the same vector everywhere, laid out for a square; the canvas may be none.
-        return sparse[0], dense if masks is not None else dense[:, :, :1, :1]
-
     def forward(
         self, embedding: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, *, levels: bool
     ) -> tuple[Tensor, Tensor]:
@@ -102,7 +79,7 @@ class SamDecoder(nn.Module):
             embedding: (1, 256, h, w).
             position: (1, 256, h, w), see `image_position`.
             sparse: (N, T, 256).
-            dense: What `embed_prompts` gave.
+            dense: What `prompting.embed_prompts` gave.
             levels: Three nested candidates instead of the single mask.
 
         Returns:

@@ -14,7 +14,7 @@ import torch
 from promptseg.data.jsonl import load_lines
 from promptseg.data.sets import EVAL_SETS
 from promptseg.errors import DataError, OutputError
-from promptseg.maskers.graph import MaskerEngine, Precision
+from promptseg.maskers.graph import GraphRunner, MaskerEngine, Precision
 from promptseg.maskers.mobile_sam import MobileSam, load_mobile_sam
 from promptseg.pseudo_masks.picture import mask_record
 from promptseg.pseudo_masks.proposals import TeacherBox
@@ -158,10 +158,5 @@ def do_job(job: Job) -> dict[str, Any]:
 @cache
 def _masker(settings: MaskerSettings) -> MobileSam:
     torch.set_num_threads(1)
-    return load_mobile_sam(
-        settings.weights,
-        input_side=settings.input_side,
-        engine=settings.engine,
-        precision=settings.precision,
-        num_threads=1,
-    )
+    runner = GraphRunner(settings.engine, precision=settings.precision, num_threads=1)
+    return load_mobile_sam(settings.weights, input_side=settings.input_side, runner=runner)
