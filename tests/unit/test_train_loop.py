@@ -238,6 +238,12 @@ def test_validation_without_the_chosen_metric_is_refused(toy, tmp_path):
         train(changed, options(tmp_path / "run"))
 
 
+def test_step_without_a_loss_is_refused(toy, tmp_path):
+    changed = replace(toy, step=lambda model, batch: {"error": torch.tensor(0.0)})
+    with pytest.raises(RecipeError, match="the recipe's step gave no 'loss', only error"):
+        train(changed, options(tmp_path / "run"))
+
+
 def test_cache_for_a_recipe_that_has_none_is_refused(toy, tmp_path):
     with pytest.raises(RecipeError, match="can't use cached features"):
         train(toy, options(tmp_path / "run", cache=CacheOptions(tmp_path / "cache")))

@@ -94,6 +94,17 @@ def test_s1_has_the_published_hyperparameters():
     assert MODELS["promptseg-s1"].num_trained == pytest.approx(9.3e6, rel=0.03)
 
 
+def test_the_recipe_of_the_documentation_runs(shapes, tmp_path):
+    load_recipe(RECIPES / "tiny.py").build_data(shapes, None)  # draws the pictures
+    text = (RECIPES.parent / "docs" / "training.md").read_text().split("```python\n")[1].split("```")[0]
+    assert 'load_model("promptseg")' in text and "(512, 512)" in text
+    (tmp_path / "mine.py").write_text(text.replace('"promptseg"', '"promptseg-test"').replace("512", "96"))
+    out = tmp_path / "run"
+    command = ("train", tmp_path / "mine.py", "--data", shapes / "train", "--out", out, "--accelerator", "cpu")
+    assert run(*command, "--steps", "2") == 0
+    assert (out / "best" / "config.json").exists()
+
+
 @pytest.fixture
 def refcoco_m(tmp_path) -> Path:
     """Pictures of all three splits in the publishers' layout."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from promptseg._extras import require
 from promptseg.errors import RecipeError, TrainingError
 from promptseg.train import optim
+from promptseg.train.plots import draw_run
 from promptseg.train.progress import ProgressBar
 from promptseg.train.recipe import Batch, Recipe
 from promptseg.train.run import Run, RunOptions, start_run
@@ -128,9 +128,6 @@ def _save_model(run: Run, name: str) -> None:
 
 def _draw_plots(run: Run) -> None:
     """Draw the curves, and with the best weights the plots that need cases."""
-    require("matplotlib", extra="train")
-    from promptseg.train.plots import draw_run
-
     with optim.swapped_weights(run.model, run.progress.best_weights), torch.no_grad(), run.fabric.autocast():
         run.model.eval()
         cases = run.recipe.examine(run.model, run.validation_source) if run.recipe.examine else iter(())
@@ -146,14 +143,13 @@ def _log_means(run: Run, learning_rate: float) -> None:
         run.log.write("train", run.progress.step, epoch=epoch, learning_rate=learning_rate, **numbers)
 
 
-def _check_finite(run: Run, what: str, value: Tensor | None, batch: Batch) -> None:
+def _check_finite(run: Run, what: str, value: Tensor, batch: Batch) -> None:
     """Stop before a value that is not finite gets into the weights."""
-    if value is not None and torch.isfinite(value).all():
+    if torch.isfinite(value):
         return
-    step = run.progress.step
-    kept = run.progress.checkpoint_step
+    step, kept = run.progress.step, run.progress.checkpoint_step
     raise TrainingError(
-        f"the {what} is {value if value is None else value.item()} at step {step + 1} "
-        f"(epoch {step // run.steps_per_epoch + 1}), samples {', '.join(batch.sample_ids)}; "
+        f"the {what} is {value.item()} at step {step + 1} (epoch {step // run.steps_per_epoch + 1}), "
+        f"samples {', '.join(batch.sample_ids)}; "
         + (f"the last good checkpoint is that of step {kept}" if kept else "there is no checkpoint yet")
     )

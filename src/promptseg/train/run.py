@@ -60,7 +60,10 @@ class Objective(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses and metrics of a batch, scalars."""
-        return dict(self._step(self.model, batch))
+        losses = dict(self._step(self.model, batch))
+        if "loss" not in losses:
+            raise RecipeError(f"the recipe's step gave no 'loss', only {', '.join(losses) or 'nothing'}")
+        return losses
 
 
 @dataclass(frozen=True, kw_only=True)
