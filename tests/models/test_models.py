@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from promptseg import weights
 from promptseg.errors import CheckpointError, OutputError, UnknownModelError
+from promptseg.layers.mask_decoder import load_sam_decoder
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
 from promptseg.models.config import DenseConfig, LoraConfig, PromptSegConfig
 from promptseg.models.promptseg import Decoded, PromptSeg
@@ -113,6 +116,19 @@ def test_inference_equals_encode_and_decode(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 @torch.inference_mode()
+def test_bfloat16_autocast_gives_nearly_the_same(name: str) -> None:
+    model = build(name)
+    pixels = pictures(model)
+    expected = decode(model, pixels, TEXTS, IMAGE_INDEX)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = decode(model, pixels, TEXTS, IMAGE_INDEX)
+    difference = (got.mask_logits.float() - expected.mask_logits).norm() / expected.mask_logits.norm()
+    assert difference < 0.05
+    torch.testing.assert_close(got.presence_logit.float(), expected.presence_logit, atol=0.1, rtol=0.05)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@torch.inference_mode()
 def test_maps_cover_the_picture_and_nothing_else(name: str) -> None:
     """What lies in one corner changes the map most in that corner, at any ratio of the sides."""
     model = build(name)
@@ -187,6 +203,18 @@ def test_s1_is_the_published_model() -> None:
     assert features.fused is not None and features.fused.shape == (1, 256, 16, 16)
 
 
+@pytest.mark.weights
+def test_s1_starts_from_the_published_decoder_of_sam() -> None:
+    config = replace(find_record("promptseg-s1").config, image_tower="dinov2-test", image_layers=(3,))
+    with torch.device("meta"):
+        model = PromptSeg(config)
+    assert model.decoder is not None
+    decoder = model.decoder.to_empty(device="cpu")
+    names = load_sam_decoder(decoder, load_file(weights.resolve("sam-decoder")))
+    assert sum(decoder.get_parameter(name).numel() for name in names if "positions" not in name) == 5_216_897
+    assert bool(torch.isfinite(decoder.mask_token.weight).all() and decoder.mask_token.weight.any())
+
+
 def test_frozen_towers_do_not_move_in_training() -> None:
     model = get_model("promptseg-test").train()
     assert not model.image_tower.training
@@ -197,7 +225,7 @@ def test_frozen_towers_do_not_move_in_training() -> None:
 
 def test_adapters_change_the_tower_only_once_they_are_trained() -> None:
     model = get_model("promptseg-test-vit").eval()
-    plain = PromptSeg(PromptSegConfig(**{**vars(model.config), "lora": None})).eval()
+    plain = PromptSeg(replace(model.config, lora=None)).eval()
     pixels = pictures(model)
     torch.testing.assert_close(model.image_tower(pixels)[-1], plain.image_tower(pixels)[-1])
     with torch.no_grad():
@@ -219,7 +247,7 @@ def test_adapters_change_the_tower_only_once_they_are_trained() -> None:
 )
 def test_config_refuses_what_no_model_is(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        PromptSegConfig(**{**vars(MODELS["promptseg-test"].config), **changes})  # type: ignore[arg-type]
+        replace(MODELS["promptseg-test"].config, **changes)  # type: ignore[arg-type]
 
 
 def test_adapters_in_efficientnet_are_refused() -> None:
@@ -313,8 +341,8 @@ def test_configs_of_others_are_refused(checkpoint: Path, changes: dict[str, obje
 
 
 def test_damaged_files_are_refused(checkpoint: Path) -> None:
-    weights = (checkpoint / "model.safetensors").read_bytes()
-    (checkpoint / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    whole = (checkpoint / "model.safetensors").read_bytes()
+    (checkpoint / "model.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CheckpointError, match=r"can't read .*model\.safetensors"):
         load_pretrained(checkpoint)
     (checkpoint / "model.safetensors").unlink()
