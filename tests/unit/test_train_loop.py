@@ -142,6 +142,20 @@ def test_two_devices_share_a_batch(tmp_path, run_script):
     assert len(read_log(tmp_path / "two" / "log.jsonl")) == 13
 
 
+def test_mixed_precision_runs_in_it_and_keeps_float32_weights(toy, tmp_path):
+    seen = []
+
+    def step(model, batch):
+        seen.append(model(batch.inputs).dtype)
+        return toy.step(model, batch)
+
+    changed = replace(toy, step=step, config=replace(toy.config, precision="bf16-mixed", steps=8))
+    train(changed, options(tmp_path / "run"))
+    assert set(seen) == {torch.bfloat16}
+    weights = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    assert weights["head.weight"].dtype == torch.float32
+
+
 def test_finished_run_can_be_resumed_without_a_step(toy, tmp_path):
     first = train(toy, options(tmp_path / "run"))
     assert train(toy, options(tmp_path / "run", resume=True)) == first

@@ -13,7 +13,7 @@ from promptseg.train import optim
 from promptseg.train.plots import draw_run
 from promptseg.train.progress import ProgressBar
 from promptseg.train.recipe import Batch, Recipe
-from promptseg.train.run import Run, RunOptions, start_run
+from promptseg.train.run import Run, RunOptions, Sealed, start_run
 from promptseg.train.state import replace_directory, seed_step
 
 
@@ -56,7 +56,7 @@ def train(recipe: Recipe, options: RunOptions) -> TrainOutcome:
             )
             optim.set_learning_rate(optimizer, learning_rate)
 
-            losses = run.objective(batch)
+            losses = run.objective(Sealed(batch))
             _check_finite(run, "loss", losses["loss"], batch)
             fabric.backward(losses["loss"])
             # With a gradient scaler an overflow is normal: the scaler skips that update and lowers its scale.

@@ -50,6 +50,13 @@ class RunOptions:
     show_progress: bool = True
 
 
+class Sealed:
+    """A batch that Fabric can't look into: it would take apart dataclasses to convert their tensors, frozen or not."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+
 class Objective(nn.Module):
     """Model and objective as one module: precision and data parallelism then wrap a single forward."""
 
@@ -58,9 +65,9 @@ class Objective(nn.Module):
         self.model = model
         self._step = recipe.step
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, sealed: Sealed) -> dict[str, Tensor]:
         """Losses and metrics of a batch, scalars."""
-        losses = dict(self._step(self.model, batch))
+        losses = dict(self._step(self.model, sealed.batch))
         if "loss" not in losses:
             raise RecipeError(f"the recipe's step gave no 'loss', only {', '.join(losses) or 'nothing'}")
         return losses
