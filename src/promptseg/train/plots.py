@@ -42,7 +42,7 @@ class _Gallery:
 
 
 def draw_run(out_dir: Path, cases: Iterator[Case]) -> None:
-    """Draw everything into `plots/`: loss.png, iou.png, and where there are cases iou_distribution.png,
+    """Draw into `plots/`: loss.png; iou.png where validation measures it; from cases iou_distribution.png,
     prompt_length.png and gallery.png.
 
     Args:
@@ -54,7 +54,8 @@ def draw_run(out_dir: Path, cases: Iterator[Case]) -> None:
     """
     lines = read_log(out_dir / LOG_FILE)
     _save(_draw_losses(lines), out_dir / "plots" / "loss.png")
-    _save(_draw_ious(lines), out_dir / "plots" / "iou.png")
+    if any("iou" in line for line in lines if line["kind"] == "validation"):
+        _save(_draw_ious(lines), out_dir / "plots" / "iou.png")
     ious, num_words, gallery = [], [], _Gallery()
     for number, case in enumerate(cases):
         ious.append(case.iou)
@@ -91,17 +92,16 @@ def _draw_ious(lines: Sequence[dict[str, Any]]) -> Figure:
     """Validation IoU by epoch, the best marked; the share above 0.5 where it was measured."""
     figure, axes = _new_figure("Validation IoU", "epoch", "IoU")
     epochs, ious = _series(lines, "validation", "iou")
-    if len(ious):
-        axes.plot(epochs, ious, color=_VALIDATION, marker="o", markersize=4, label="mean IoU")
-        best = int(ious.argmax())
-        axes.annotate(
-            f"best {ious[best]:.3f}, epoch {epochs[best]:.3g}",
-            (epochs[best], ious[best]),
-            xytext=(0, 10),
-            textcoords="offset points",
-            ha="right" if best > len(ious) / 2 else "left",
-            color=_VALIDATION,
-        )
+    axes.plot(epochs, ious, color=_VALIDATION, marker="o", markersize=4, label="mean IoU")
+    best = int(ious.argmax())
+    axes.annotate(
+        f"best {ious[best]:.3f}, epoch {epochs[best]:.3g}",
+        (epochs[best], ious[best]),
+        xytext=(0, 10),
+        textcoords="offset points",
+        ha="right" if best > len(ious) / 2 else "left",
+        color=_VALIDATION,
+    )
     epochs, shares = _series(lines, "validation", "iou_at_50")
     if len(shares):
         axes.plot(epochs, shares, color=_FAINT, marker="o", markersize=3, label="share of phrases with IoU > 0.5")
