@@ -331,6 +331,8 @@ def test_weights_that_are_not_finite_are_named(checkpoint: Path, value: float) -
         ({"format": "other"}, "is not a promptseg checkpoint"),
         ({"config": None}, "lacks 'config'"),
         ({"config": {"image_tower": "conv-test"}}, "not a config of this version of promptseg: .*missing"),
+        ({"config": {**MODELS["promptseg-test"].config.to_dict(), "image_layers": [64]}}, "config that fits no model"),
+        ({"config": {**MODELS["promptseg-test"].config.to_dict(), "fine_stride": 2}}, "config that fits no model"),
         ({"towers": {"conv-test": [], "bytes-test": ["00"]}}, "trained on other weights of bytes-test"),
     ],
 )
@@ -365,6 +367,22 @@ def test_unwritable_target_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="can't write a checkpoint to"):
         save_pretrained(load_model("promptseg-test"), tmp_path / "file")
+
+
+def test_failure_leaves_nothing_half_written(tmp_path: Path) -> None:
+    (tmp_path / "config.json").mkdir()  # can't be replaced by a file
+    with pytest.raises(OutputError, match="can't write a checkpoint"):
+        save_pretrained(load_model("promptseg-test"), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_values_too_large_for_half_are_refused(tmp_path: Path) -> None:
+    model = load_model("promptseg-test")
+    assert model.decoder is not None
+    with torch.no_grad():
+        model.decoder.mask_token.weight.fill_(1e5)
+    with pytest.raises(OutputError, match=r"decoder\.mask_token\.weight has values too large for float16"):
+        save_pretrained(model, tmp_path, half=True)
 
 
 def test_writing_again_replaces_and_leaves_nothing_behind(checkpoint: Path) -> None:

@@ -36,11 +36,14 @@ def save_pretrained(model: PromptSeg, directory: Path, *, half: bool = False) ->
         half: Store matrices and filters as float16 for a file of half the size. Vectors (norms, biases) stay float32.
 
     Raises:
-        OutputError: the directory can't be written.
+        OutputError: the directory can't be written, or a value is too large for `half`.
     """
     names = model.trained_names()
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items() if name in names}
     if half:
+        for name, value in state.items():
+            if _is_matrix(value) and value.numel() and value.abs().max() > torch.finfo(torch.float16).max:
+                raise OutputError(f"{name} has values too large for float16: save with half=False")
         state = {name: value.half() if _is_matrix(value) else value for name, value in state.items()}
     description = {
         "format": FORMAT,
@@ -48,15 +51,12 @@ def save_pretrained(model: PromptSeg, directory: Path, *, half: bool = False) ->
         "towers": _needed_towers(model.config),
         "config": model.config.to_dict(),
     }
+    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        partial = directory / f".{WEIGHTS_FILE}.{os.getpid()}"
         # Not save_file: it makes files that only their owner can read.
-        partial.write_bytes(save(state, metadata={"format": FORMAT}))
-        partial.replace(directory / WEIGHTS_FILE)
-        partial = directory / f".{CONFIG_FILE}.{os.getpid()}"
-        partial.write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(directory / CONFIG_FILE)
+        _write(directory / WEIGHTS_FILE, save(state, metadata={"format": FORMAT}))
+        _write(directory / CONFIG_FILE, text.encode())
     except (OSError, SafetensorError) as error:
         raise OutputError(f"can't write a checkpoint to {directory}: {error}") from error
 
@@ -78,14 +78,22 @@ def load_pretrained(directory: Path, *, offline: bool = False, progress: ReportP
     config = PromptSegConfig.from_dict(description["config"])
     _check_towers(directory, description["towers"], config)
     state = _read_state(directory / WEIGHTS_FILE)
+    try:
+        model = _build(config, offline=offline, progress=progress)
+    except ValueError as error:
+        raise CheckpointError(f"{directory} has a config that fits no model: {error}") from error
+    load_trained(model, state, source=str(directory / WEIGHTS_FILE))
+    return model
+
+
+def _build(config: PromptSegConfig, *, offline: bool, progress: ReportProgress | None) -> PromptSeg:
+    """Build a model on pretrained towers. An image tower that was trained is in the checkpoint: it stays random here."""
     image_tower = build_image_tower(config.image_tower, config.image_layers)
     text_tower = build_text_tower(config.text_tower)
     if config.train_towers == "none":
         load_tower(image_tower, config.image_tower, offline=offline, progress=progress)
     load_tower(text_tower, config.text_tower, offline=offline, progress=progress)
-    model = PromptSeg(config, image_tower, text_tower)
-    load_trained(model, state, source=str(directory / WEIGHTS_FILE))
-    return model
+    return PromptSeg(config, image_tower, text_tower)
 
 
 def load_trained(model: PromptSeg, state: dict[str, Tensor], *, source: str) -> None:
@@ -113,6 +121,15 @@ def load_trained(model: PromptSeg, state: dict[str, Tensor], *, source: str) -> 
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise CheckpointError(f"{source}: {name} holds values that are not finite (NaN or infinity)")
     model.load_state_dict({**own, **state}, strict=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_bytes(content)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _is_matrix(value: Tensor) -> bool:
