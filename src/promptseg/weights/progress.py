@@ -33,6 +33,7 @@ def watching(directory: Path, name: str, num_bytes: int, report: ReportProgress 
         while not finished.wait(_SECONDS_BETWEEN_LOOKS):
             report(name, min(_directory_bytes(directory), num_bytes), num_bytes)
 
+    report(name, 0, num_bytes)
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
     try:
@@ -54,7 +55,7 @@ def _directory_bytes(directory: Path) -> int:
 
 @contextlib.contextmanager
 def progress_bar() -> Iterator[ReportProgress]:
-    """Show reports as bars on stderr, one a name; nothing is drawn where stderr is no terminal."""
+    """Show reports as bars on stderr, one a name; where stderr is no terminal, as one line a name."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
@@ -63,6 +64,8 @@ def progress_bar() -> Iterator[ReportProgress]:
         def report(name: str, num_here: int, num_bytes: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=num_bytes)
+                if not console.is_terminal:
+                    console.print(f"fetching {name}, {num_bytes / 1e6:.0f} MB")
             bars.update(tasks[name], completed=num_here)
 
         yield report
