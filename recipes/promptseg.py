@@ -17,7 +17,7 @@ from promptseg.data.held_out import training_name
 from promptseg.data.jsonl import MadeMasks, load_made_masks
 from promptseg.data.names import COCO_THINGS
 from promptseg.data.phrases import THING_TEMPLATES, fill
-from promptseg.data.sample import Sample, target_mask
+from promptseg.data.sample import Sample, Target, target_mask
 from promptseg.data.sets import load_training_set
 from promptseg.encoders.towers import load_tower
 from promptseg.images import read_image
@@ -47,9 +47,9 @@ STUFF = (
     "cupboard", "curtain", "desk", "dirt", "door", "fence", "floor", "floor wood", "flower", "fog", "food", "fruit",
     "furniture", "grass", "gravel", "ground", "hill", "house", "leaves", "light", "mat", "metal", "mirror", "mountain",
     "mud", "napkin", "net", "paper", "pavement", "pillow", "plant", "plastic", "platform", "playingfield", "railing",
-    "railroad", "river", "road", "rock", "roof", "rug", "salad", "sand", "sea", "shelf", "sky", "snow", "stairs", "stone",
-    "structural", "table", "textile", "towel", "tree", "vegetable", "wall", "wall brick", "wall stone", "wall tile",
-    "wall wood", "water", "window", "window blind", "wood",
+    "railroad", "river", "road", "rock", "roof", "rug", "salad", "sand", "sea", "shelf", "sky", "snow", "stairs",
+    "stone", "structural", "table", "textile", "towel", "tree", "vegetable", "wall", "wall brick", "wall stone",
+    "wall tile", "wall wood", "water", "window", "window blind", "wood",
 )  # fmt: skip
 FROZEN = (
     "image_tower.second.",
@@ -100,7 +100,10 @@ class DenseTraining:
         self.objective: DenseObjective | None = None
 
     def build_model(self) -> PromptSeg:
-        """Build the default model on pretrained towers, without a decoder; strides 2 and 4 of EfficientNet and all of YOLOX stay frozen."""
+        """Build the default model on pretrained towers, without a decoder.
+
+        Strides 2 and 4 of EfficientNet and all of YOLOX stay frozen.
+        """
         model = PromptSeg(
             PromptSegConfig(
                 image_tower="efficientnet-lite2+yolox-nano",
@@ -178,13 +181,12 @@ def validate(model: PromptSeg, samples: Sequence[Sample]) -> dict[str, float]:
     thresholds = np.array([-2.0, -1.4, -0.85, -0.4, 0.0, 0.4])
     ious: list[np.ndarray] = []
     kinds: list[str] = []
-    asked = [sample for sample in samples if any(t.masks and t.source == "human" and t.kind != "phrase" for t in sample.targets)]
-    for sample in asked[:: max(1, len(asked) // VALIDATION_PICTURES)]:
-        targets = [t for t in sample.targets if t.masks and t.source == "human" and t.kind != "phrase"]
+    asked = [(sample, targets) for sample in samples if (targets := _drawn_by_people(sample))]
+    for sample, targets in asked[:: max(1, len(asked) // VALIDATION_PICTURES)]:
         features = model.encode_image(read_image(sample.image))
         logits = model.segment_texts(features, [t.phrase for t in targets], sample.size_hw).mask_logits.float()
         full = torch.nn.functional.interpolate(logits[None], size=sample.size_hw, mode="bilinear", align_corners=False)
-        for target, values in zip(targets, full[0].numpy(), strict=True):
+        for target, values in zip(targets, full[0].cpu().numpy(), strict=True):
             truth = target_mask(target, sample.size_hw)
             masks = values[None] > thresholds[:, None, None]
             ious.append((masks & truth).sum((1, 2)) / np.maximum((masks | truth).sum((1, 2)), 1))
@@ -198,3 +200,9 @@ def validate(model: PromptSeg, samples: Sequence[Sample]) -> dict[str, float]:
         "pairs": len(table),
         **by_kind,
     }
+
+
+def _drawn_by_people(sample: Sample) -> list[Target]:
+    return [
+        target for target in sample.targets if target.masks and target.source == "human" and target.kind != "phrase"
+    ]

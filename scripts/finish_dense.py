@@ -11,13 +11,13 @@ import json
 import sys
 from pathlib import Path
 
-import torch
-
 from promptseg.data.held_out import training_name
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
 from promptseg.models.promptseg import PromptSeg
 from promptseg.train.dense.heads import collect_answers, fit_heads
 from promptseg.train.recipe import load_recipe
+
+VOCABULARY = ("dense.vocabulary", "dense.names")  # what is as long as the vocabulary
 
 
 def main() -> None:
@@ -43,17 +43,13 @@ def main() -> None:
 
 def with_vocabulary(model: PromptSeg, names: tuple[str, ...]) -> PromptSeg:
     """Give a model with a dense head the names that compete."""
-    assert model.config.dense is not None
+    assert model.config.dense is not None  # the dense recipe made it
     names = tuple(name for name in names if training_name(name) == name)
     config = dataclasses.replace(model.config, dense=dataclasses.replace(model.config.dense, vocabulary=names))
     finished = PromptSeg(config, model.image_tower, model.text_tower)
-    own = finished.state_dict()
-    kept = {name: value for name, value in model.state_dict().items() if own[name].shape == value.shape}
-    missing = set(own) - set(kept)
-    assert missing == {"dense.vocabulary", "dense.names"}, missing
-    with torch.no_grad():
-        for name, value in kept.items():
-            own[name].copy_(value)
+    state = finished.state_dict()
+    state.update({name: value for name, value in model.state_dict().items() if name not in VOCABULARY})
+    finished.load_state_dict(state)
     finished.eval()
     finished.set_vocabulary()
     return finished

@@ -1,111 +1,139 @@
-"""Pixels against texts: the formulas, computed the slow and obvious way."""
+"""Pixels against texts and a vocabulary: numbers of the formula itself, and what must not depend on order or chunks."""
+
+import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-import promptseg.layers.dense_text as dense_text
-from promptseg.layers.dense_text import DenseTextHead, PriorEmbedding
+from promptseg.layers import dense_text
+from promptseg.layers.dense_text import DenseTextHead
 
-TEXT_DIM, EMBEDDING_DIM, NUM_NAMES = 12, 8, 10
+NUM_NAMES = 7
 
 
 @pytest.fixture
 def head() -> DenseTextHead:
     torch.manual_seed(0)
-    head = DenseTextHead(
-        pixel_dim=6, text_dim=TEXT_DIM, embedding_dim=EMBEDDING_DIM, hidden_dim=16, num_vocabulary=NUM_NAMES, near=0.6
-    )
+    head = DenseTextHead(pixel_dim=6, text_dim=5, embedding_dim=8, hidden_dim=12, num_vocabulary=NUM_NAMES, near=0.6)
     with torch.no_grad():
-        head.set_vocabulary(unit(NUM_NAMES, TEXT_DIM))
+        head.log_scale.fill_(1.5)
         head.bias.fill_(-1.0)
-    return head
+        head.mask_weights.copy_(torch.tensor([0.7, 0.4, -0.2]))
+        head.set_vocabulary(F.normalize(torch.randn(NUM_NAMES, 5), dim=1))
+    return head.eval()
 
 
-def unit(*shape: int) -> Tensor:
-    return torch.nn.functional.normalize(torch.randn(*shape), dim=-1)
+@pytest.fixture
+def pooled(head: DenseTextHead) -> Tensor:
+    """Three texts: one is a name of the vocabulary, one lies between two names, one is its own."""
+    between = head.vocabulary[2] + head.vocabulary[4]
+    return F.normalize(torch.stack([head.vocabulary[1], between, torch.randn(5)]), dim=1)
 
 
-def compete(head: DenseTextHead, pixels: Tensor, pooled: Tensor) -> Tensor:
-    similarity = head.similarity(pixels, head.embed_texts(pooled))
-    return head.competition(pixels, similarity, head.rivalry(pixels[None])[0], *head.find_near(pooled))
+@torch.no_grad()
+def compete(head: DenseTextHead, maps: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    """Similarity and competition of texts on one picture."""
+    pixels = head.embed_pixels(maps[None])
+    similarity = head.similarity(pixels[0], head.embed_texts(pooled))
+    return similarity, head.competition(pixels[0], similarity, head.rivalry(pixels)[0], *head.find_near(pooled))
 
 
-def test_embeddings_have_length_one(head: DenseTextHead) -> None:
-    pixels = head.embed_pixels(torch.randn(2, 6, 3, 4))
-    assert pixels.shape == (2, EMBEDDING_DIM, 3, 4)
-    torch.testing.assert_close(pixels.norm(dim=1), torch.ones(2, 3, 4))
-    torch.testing.assert_close(head.embed_texts(unit(5, TEXT_DIM)).norm(dim=1), torch.ones(5))
+@torch.no_grad()
+def test_competition_is_the_formula(head: DenseTextHead, pooled: Tensor) -> None:
+    maps = torch.randn(6, 3, 4)
+    similarity, competition = compete(head, maps, pooled)
+    texts, cosines = head.embed_texts(pooled), pooled @ head.vocabulary.T
+    pixels = F.normalize(
+        F.conv2d(maps[None], head.pixel_projection.weight[:, :, None, None], head.pixel_projection.bias)
+    )[0]
+    assert (cosines >= 0.6).any() and not (cosines >= 0.6).all(), "some names are near, some are not"
+    for text in range(3):
+        for y in range(3):
+            for x in range(4):
+                own = math.exp(1.5) * (texts[text] @ pixels[:, y, x]).item() - 1.0
+                rivals = sum(
+                    math.exp(math.exp(1.5) * (head.names[name] @ pixels[:, y, x]).item() - 1.0)
+                    for name in range(NUM_NAMES)
+                    if cosines[text, name] < 0.6
+                )
+                assert similarity[text, y, x].item() == pytest.approx(own, abs=1e-4)
+                expected = math.log(math.exp(own) / (math.exp(own) + rivals))
+                assert competition[text, y, x].item() == pytest.approx(expected, abs=1e-3)
 
 
-def test_similarity_is_a_scaled_cosine(head: DenseTextHead) -> None:
-    pixels, texts = head.embed_pixels(torch.randn(1, 6, 3, 4))[0], head.embed_texts(unit(2, TEXT_DIM))
-    expected = torch.stack([(text[:, None, None] * pixels).sum(0) for text in texts])
-    torch.testing.assert_close(head.similarity(pixels, texts), head.log_scale.exp() * expected + head.bias)
+def test_near_names_leave_their_text_alone(head: DenseTextHead, pooled: Tensor) -> None:
+    names, is_near = head.find_near(pooled)
+    assert names.shape == (3, NUM_NAMES, 8) and is_near.shape == (3, NUM_NAMES)
+    assert is_near[0, 0] and torch.equal(names[0, 0], head.names[1]), "a name is nearest to itself"
+    cosines = (pooled @ head.vocabulary.T).sort(dim=1, descending=True).values
+    assert torch.equal(is_near, cosines >= 0.6)
 
 
-def test_competition_is_the_share_among_all_names_but_the_near_ones(head: DenseTextHead) -> None:
-    pixels = head.embed_pixels(torch.randn(1, 6, 3, 4))[0]
-    # the first text is near name 3, the second near none
-    pooled = torch.stack(
-        [torch.nn.functional.normalize(head.vocabulary[3] + 0.1 * unit(TEXT_DIM), dim=0), unit(TEXT_DIM)]
-    )
-    competes = pooled @ head.vocabulary.T < head.near
-    assert not competes[0, 3] and competes[1].all()
-    expected = []
-    for text, rivals in zip(head.embed_texts(pooled), competes, strict=True):
-        own = head.log_scale.exp() * torch.einsum("e,ehw->hw", text, pixels) + head.bias
-        others = head.log_scale.exp() * torch.einsum("ve,ehw->vhw", head.names[rivals], pixels) + head.bias
-        expected.append((own.exp() / (own.exp() + others.exp().sum(0))).log())
-    torch.testing.assert_close(compete(head, pixels, pooled), torch.stack(expected), atol=1e-4, rtol=1e-4)
+def test_text_wins_where_every_name_means_the_same(head: DenseTextHead) -> None:
+    head.near = -1.0
+    similarity, competition = compete(head, torch.randn(6, 3, 4), F.normalize(torch.randn(2, 5), dim=1))
+    assert competition.isfinite().all() and (competition > -1e-2).all() and similarity.isfinite().all()
 
 
-def test_a_text_whose_only_rivals_are_near_has_won(head: DenseTextHead) -> None:
-    head.near = -1.0  # every name is near every text
-    pixels = head.embed_pixels(torch.randn(1, 6, 3, 4))[0]
-    won = compete(head, pixels, unit(2, TEXT_DIM))
-    assert torch.isfinite(won).all()
-    head.near = 1.1  # none is
-    assert (compete(head, pixels, unit(2, TEXT_DIM)) < won.min()).any()
+def test_texts_do_not_depend_on_each_other(head: DenseTextHead, pooled: Tensor) -> None:
+    maps, order = torch.randn(6, 3, 4), torch.tensor([2, 0, 1])
+    together, permuted = compete(head, maps, pooled), compete(head, maps, pooled[order])
+    alone = [compete(head, maps, one[None]) for one in pooled]
+    for which in (0, 1):
+        torch.testing.assert_close(permuted[which], together[which][order])
+        torch.testing.assert_close(torch.cat([one[which] for one in alone]), together[which])
 
 
-def test_chunks_of_cells_change_nothing(head: DenseTextHead, monkeypatch: pytest.MonkeyPatch) -> None:
+@torch.no_grad()
+def test_rivalry_is_the_same_in_chunks(head: DenseTextHead, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = head.embed_pixels(torch.randn(2, 6, 5, 7))
     whole = head.rivalry(pixels)
+    assert whole.shape == (2, 5, 7)
     monkeypatch.setattr(dense_text, "PIXEL_CHUNK", 4)
     torch.testing.assert_close(head.rivalry(pixels), whole)
-    logits = head.log_scale.exp() * torch.einsum("ve,behw->bvhw", head.names, pixels) + head.bias
-    torch.testing.assert_close(whole, logits.exp().sum(1).log(), atol=1e-5, rtol=1e-5)
+    scores = math.exp(1.5) * torch.einsum("ve,behw->bvhw", head.names, pixels) - 1.0
+    torch.testing.assert_close(whole, scores.exp().sum(1).log())
 
 
-def test_mask_weighs_both_maps(head: DenseTextHead) -> None:
-    similarity, competition = torch.randn(2, 2, 3, 4)
-    torch.testing.assert_close(head.mask_logits(similarity, competition), similarity)  # at the start
-    with torch.no_grad():
-        head.mask_weights.copy_(torch.tensor([2.0, 3.0, 0.5]))
-    torch.testing.assert_close(head.mask_logits(similarity, competition), 2 * similarity + 3 * competition + 0.5)
+@torch.no_grad()
+def test_rivalry_holds_a_chunk_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The maps of all names at once would be 3000 x 64 x 64 x 4 bytes, 47 MiB."""
+    head = DenseTextHead(pixel_dim=4, text_dim=4, embedding_dim=8, hidden_dim=4, num_vocabulary=3000, near=0.9)
+    monkeypatch.setattr(dense_text, "PIXEL_CHUNK", 256)
+    largest = 0
+    logsumexp = torch.logsumexp
+
+    def watch(logits: Tensor, dim: int) -> Tensor:
+        nonlocal largest
+        largest = max(largest, logits.numel())
+        return logsumexp(logits, dim)
+
+    monkeypatch.setattr(torch, "logsumexp", watch)
+    head.rivalry(F.normalize(torch.randn(1, 8, 64, 64), dim=1))
+    assert largest == 3000 * 256
 
 
-def test_judgement_of_a_text_does_not_depend_on_others(head: DenseTextHead) -> None:
-    similarity, competition = torch.randn(2, 3, 9, 10)
-    presence_logit, iou = head.judge(similarity, competition)
-    assert presence_logit.shape == iou.shape == (3,)
-    alone, _ = head.judge(similarity[1:2], competition[1:2])
-    torch.testing.assert_close(alone, presence_logit[1:2])
+@torch.no_grad()
+def test_unit_vectors_and_weights_of_the_mask(head: DenseTextHead, pooled: Tensor) -> None:
+    torch.testing.assert_close(head.embed_pixels(torch.randn(2, 6, 3, 4)).norm(dim=1), torch.ones(2, 3, 4))
+    torch.testing.assert_close(head.embed_texts(pooled).norm(dim=1), torch.ones(3))
+    similarity, competition = compete(head, torch.randn(6, 3, 4), pooled)
+    torch.testing.assert_close(head.mask_logits(similarity, competition), 0.7 * similarity + 0.4 * competition - 0.2)
 
 
-def test_summaries_are_maximum_mean_of_the_highest_and_mean() -> None:
-    maps = torch.arange(2 * 128, dtype=torch.float32).view(2, 8, 16)
-    expected = torch.tensor([[127.0, 126.5, 63.5], [255.0, 254.5, 191.5]])
-    torch.testing.assert_close(dense_text._summarise(maps), expected)
-
-
-@pytest.mark.parametrize("size_hw", [(4, 6), (32, 48)])
-def test_prior_starts_at_zero_and_fits_any_map(size_hw: tuple[int, int]) -> None:
-    prior = PriorEmbedding(16)
-    similarity, competition = torch.randn(2, 3, *size_hw)
-    cells = prior(similarity, competition, (5, 7))
-    assert cells.shape == (3, 16, 5, 7)
-    assert not cells.any()
-    torch.nn.init.normal_(prior.conv3.weight)
-    assert prior(similarity, competition, (5, 7)).any()
+@torch.no_grad()
+def test_judgement_reads_what_is_loud_and_not_where(head: DenseTextHead) -> None:
+    similarity, competition = torch.randn(2, 16, 8), -torch.rand(2, 16, 8)
+    presence, iou = head.judge(similarity, competition)
+    assert presence.shape == iou.shape == (2,)
+    flipped, _ = head.judge(similarity.flip(1, 2), competition.flip(1, 2))
+    torch.testing.assert_close(flipped, presence)
+    summaries = [
+        [maps[row].max(), maps[row].flatten().sort(descending=True).values[:2].mean(), maps[row].mean()]
+        for row in (0, 1)
+        for maps in (similarity, competition)
+    ]
+    expected = head.evidence(torch.tensor(summaries).reshape(2, 6))
+    torch.testing.assert_close(torch.stack([presence, iou], dim=1), expected)

@@ -52,15 +52,22 @@ def view_image(image_rgb: NDArray[np.uint8], view: View, size_hw: tuple[int, int
 
     Resizing is the one of inference (`models/pixels.py`), so that both see the same pixels.
     """
-    image = Image.fromarray(image_rgb)
+    image = change_colours(
+        Image.fromarray(image_rgb), brightness=view.brightness, contrast=view.contrast, saturation=view.saturation
+    )
+    return np.asarray(_place(image, view, size_hw, Image.Resampling.BILINEAR))
+
+
+def change_colours(image: Image.Image, *, brightness: float, contrast: float, saturation: float) -> Image.Image:
+    """Multiply brightness, contrast and saturation by factors, in that order."""
     for enhance, factor in (
-        (ImageEnhance.Brightness, view.brightness),
-        (ImageEnhance.Contrast, view.contrast),
-        (ImageEnhance.Color, view.saturation),
+        (ImageEnhance.Brightness, brightness),
+        (ImageEnhance.Contrast, contrast),
+        (ImageEnhance.Color, saturation),
     ):
         if factor != 1.0:
             image = enhance(image).enhance(factor)
-    return np.asarray(_place(image, view, size_hw, Image.Resampling.BILINEAR))
+    return image
 
 
 def view_mask(mask: NDArray[np.bool_], view: View, size_hw: tuple[int, int]) -> NDArray[np.float32]:

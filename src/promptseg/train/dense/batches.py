@@ -6,7 +6,8 @@ Shapes: B pictures, N names in the batch, s cells along each side of a crop, S p
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class DenseSettings:
     side: int = 320
     stride: int = 8
     reference_side: int = 512
-    zoom: tuple[float, float] = (0.6, 1.5)
+    zoom: tuple[float, float] = (0.6, 1.9)
     focus_share: float = 0.75
     num_random_names: int = 90
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
@@ -113,7 +114,9 @@ class DenseBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on another device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
         return replace(self, **moved)
 
 
@@ -141,17 +144,17 @@ class DenseSource:
     default_weight: float = 0.4
 
     def __post_init__(self) -> None:
-        if not self.samples:
-            raise DataError("there is no picture to train on")
-        weights = np.array([self._picture_weight(sample) for sample in self.samples])
-        object.__setattr__(self, "_chances", weights / weights.sum())
+        if not any(map(self._picture_weight, self.samples)):
+            raise DataError(
+                f"none of {len(self.samples)} pictures has a mask, or a tag of its only object, to train on"
+            )
 
     def __len__(self) -> int:
         return self.num_items
 
     def item(self, index: int, rng: np.random.Generator) -> DenseItem:
         """Draw a picture and a window on it; `index` only numbers the draws."""
-        sample = self.samples[int(rng.choice(len(self.samples), p=self._chances))]  # type: ignore[attr-defined]
+        sample = self.samples[int(rng.choice(len(self.samples), p=self._chances))]
         settings, cells = self.settings, self.settings.num_cells
         placed = [target for target in sample.targets if target.masks and target.kind != "phrase"]
         masks = [target_mask(target, sample.size_hw) for target in placed]
@@ -169,7 +172,8 @@ class DenseSource:
         image = crop.cut_image(Image.fromarray(read_image(sample.image)))
         if rng.random() < 0.6:
             image = jitter_colours(image, rng)
-        pixels = (np.asarray(image, np.float32) / 255.0 - np.float32(settings.mean)) / np.float32(settings.std)
+        mean, std = np.array(settings.mean, np.float32), np.array(settings.std, np.float32)
+        pixels = (np.asarray(image, np.float32) / 255.0 - mean) / std
 
         valid = crop.cut_mask(np.ones(sample.size_hw, bool), cells)
         for target in placed:
@@ -225,6 +229,11 @@ class DenseSource:
             absent=torch.from_numpy(absent),
             tags=torch.from_numpy(tags),
         )
+
+    @cached_property
+    def _chances(self) -> NDArray[np.float64]:
+        weights = np.array([self._picture_weight(sample) for sample in self.samples])
+        return np.asarray(weights / weights.sum())
 
     def _picture_weight(self, sample: Sample) -> float:
         weight = self.set_weights.get(sample.dataset, self.default_weight)

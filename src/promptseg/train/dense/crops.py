@@ -1,12 +1,13 @@
 """Cut a picture and its masks to a training crop: pixels at full resolution, masks as shares of coarse cells."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image
+
+from promptseg.train.views import change_colours
 
 OVERSAMPLE = 3  # mask samples along each side of a cell
 FILL_RGB = (124, 116, 104)  # the mean colour that towers subtract: outside the picture the input is about zero
@@ -68,9 +69,8 @@ def choose_crop(
     if focus_xy is None:
         centre_xy = (rng.uniform(0, width), rng.uniform(0, height))
     else:
-        centre_xy = tuple(
-            point + rng.uniform(-0.4, 0.4) * extent for point, extent in zip(focus_xy, window_wh, strict=True)
-        )
+        x, y = (point + rng.uniform(-0.4, 0.4) * extent for point, extent in zip(focus_xy, window_wh, strict=True))
+        centre_xy = (x, y)
     x0, y0 = (
         _place(centre, extent, full, rng)
         for centre, extent, full in zip(centre_xy, window_wh, (width, height), strict=True)
@@ -80,14 +80,9 @@ def choose_crop(
 
 def jitter_colours(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Vary brightness, contrast and saturation."""
-    changes: Sequence[tuple[type, float, float]] = (
-        (ImageEnhance.Brightness, 0.7, 1.3),
-        (ImageEnhance.Contrast, 0.7, 1.3),
-        (ImageEnhance.Color, 0.6, 1.4),
+    return change_colours(
+        image, brightness=rng.uniform(0.7, 1.3), contrast=rng.uniform(0.7, 1.3), saturation=rng.uniform(0.6, 1.4)
     )
-    for enhancer, low, high in changes:
-        image = enhancer(image).enhance(rng.uniform(low, high))
-    return image
 
 
 def _place(centre: float, extent: float, full: float, rng: np.random.Generator) -> float:

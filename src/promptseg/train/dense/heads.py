@@ -1,7 +1,7 @@
 """The last few hundred parameters of the dense head, fitted on pictures that its pixels were not trained on.
 
-On training pictures the similarity is surer than it will ever be again. How far to trust it, how much the competition of
-the vocabulary says, and what both tell about presence and mask quality is therefore learned on pictures kept aside.
+On training pictures the similarity is surer than it will ever be again. How far to trust it, how much the competition
+of the vocabulary says, and what both tell about presence and mask quality is therefore learned on pictures kept aside.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from promptseg.errors import DataError
 from promptseg.images import read_image
 from promptseg.losses import dice_loss
 from promptseg.models.promptseg import PromptSeg
-from promptseg.models.text_segmenter import EncodedImages
+from promptseg.models.text_segmenter import EncodedImages, from_tensors
 
 STEPS = 400
 LEARNING_RATE = 0.02
@@ -48,7 +48,7 @@ def collect_answers(model: PromptSeg, samples: Iterable[Sample], *, seed: int) -
     """Ask a model for everything that is annotated, and for as many names that are known to be absent.
 
     Raises:
-        DataError: there is nothing to ask.
+        DataError: nothing is there with a mask, or nothing is known to be absent.
     """
     rng = np.random.default_rng(seed)
     rows: list[tuple[Tensor, Tensor, Tensor, bool, bool]] = []
@@ -59,7 +59,9 @@ def collect_answers(model: PromptSeg, samples: Iterable[Sample], *, seed: int) -
         phrases = [target.phrase for target in targets] + [missing[i] for i in chosen]
         if not phrases:
             continue
-        images = EncodedImages(fused=None, fine=None, **_dense_maps(model, sample))
+        features = model.encode_image(read_image(sample.image))
+        # copies, for tensors of inference mode can't take part in what is fitted
+        images = from_tensors(EncodedImages, {name: value.clone() for name, value in features.items()})
         texts = model.encode_texts(phrases)
         decoded = model.decode(images, texts, torch.zeros(len(phrases), dtype=torch.int64))
         assert decoded.similarity is not None and decoded.competition is not None  # the model has a dense head
@@ -70,8 +72,8 @@ def collect_answers(model: PromptSeg, samples: Iterable[Sample], *, seed: int) -
                 mask = torch.from_numpy(target_mask(targets[row], sample.size_hw)).float()
                 truth = F.interpolate(mask[None, None], size=similarity.shape, mode="area")[0, 0]
             rows.append((similarity, competition, truth, present, not present or bool(targets[row].masks)))
-    if not rows:
-        raise DataError("there is no phrase to fit the heads on")
+    if not any(present and has_mask for *_, present, has_mask in rows) or all(row[3] for row in rows):
+        raise DataError("heads are fitted on names that have a mask and on names that are absent: one kind is missing")
     similarities, competitions, truths, present_flags, mask_flags = zip(*rows, strict=True)
     return Answers(similarities, competitions, truths, torch.tensor(present_flags), torch.tensor(mask_flags))
 
@@ -109,11 +111,6 @@ def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, flo
         losses = {"mask": mask_loss, "presence": presence_loss, "quality": quality_loss, "iou": ious[known].mean()}
         history.append({name: value.item() for name, value in losses.items()})
     return {f"{name}_{when}": history[at][name] for name in history[0] for when, at in (("start", 0), ("end", -1))}
-
-
-def _dense_maps(model: PromptSeg, sample: Sample) -> dict[str, Tensor | None]:
-    features = model.encode_image(read_image(sample.image))
-    return {"pixel_embedding": features["pixel_embedding"].clone(), "rivalry": features["rivalry"].clone()}
 
 
 def _mask_loss(model: PromptSeg, answers: Answers) -> Tensor:

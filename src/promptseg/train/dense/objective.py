@@ -1,9 +1,10 @@
 """The objective of the dense head: each pixel's embedding near its names, far from the others.
 
-Four terms, each a mean over what is known:
-    choice    softmax over the batch's names at labelled cells: the names of the cell against all that are absent from it
+Terms, each a mean over what is known:
+    choice    softmax over the batch's names at labelled cells: the cell's names against all that are absent from it
     mask      sigmoid per (picture, name): balanced cross-entropy and Dice where the mask is known
-    absence   the same for names that are not there, the hardest and some at random
+    absence   cross-entropy for names that are not there, the hardest and some at random
+    presence  the same two for one number a crop: its loudest cells
     tag       softmax over names for pictures that have one object and no mask: its best cells must choose its name
 
 Papers: LSeg (arXiv:2201.03546) for the choice; SigLIP (arXiv:2303.15343) for sigmoid beside softmax.

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.data.phrases import may_name_same, normalise
+from promptseg.data.phrases import normalise
 from promptseg.data.phrases import related as related_by_table
 from promptseg.data.sample import Sample
 
@@ -47,10 +47,6 @@ class Vocabulary:
                 ]
             )
         return self._rows[name_index]
-
-    def same_as(self, name_index: int) -> NDArray[np.bool_]:
-        """Say which names, shape (V,), may be another word for the given one or for a kind of it, or the reverse."""
-        return np.array([may_name_same(self.names[name_index], other) for other in self.names])
 
     @cached_property
     def _rows(self) -> dict[int, NDArray[np.bool_]]:
