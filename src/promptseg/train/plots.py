@@ -124,14 +124,16 @@ def _draw_distribution(ious: NDArray[np.floating]) -> Figure:
 
 def _draw_lengths(num_words: NDArray[np.integer], ious: NDArray[np.floating]) -> Figure:
     """IoU against the number of words: every phrase a dot, and the mean of each length with its standard error."""
-    figure, axes = _new_figure("Prompt length and IoU", "words in the phrase", "IoU")
+    figure, axes = _new_figure(
+        "Prompt length and IoU", "words in the phrase (line: mean with its error; grey: phrases)", "IoU"
+    )
     lengths = np.minimum(num_words, _MOST_WORDS)
     shift = np.random.default_rng(0).uniform(-0.28, 0.28, len(lengths))  # so that equal lengths don't hide each other
     axes.scatter(lengths + shift, ious, s=8, color=_TRAIN, alpha=0.35, linewidths=0)
     present = np.unique(lengths)
     means = [float(ious[lengths == length].mean()) for length in present]
     errors = [float(ious[lengths == length].std() / np.sqrt((lengths == length).sum())) for length in present]
-    axes.errorbar(present, means, yerr=errors, color=_VALIDATION, marker="o", markersize=5, capsize=3, label="mean")
+    axes.errorbar(present, means, yerr=errors, color=_VALIDATION, marker="o", markersize=5, capsize=3)
     for length in present:
         axes.annotate(
             f"{int((lengths == length).sum())}", (length, 1.03), ha="center", color=_FAINT, fontsize=8,
@@ -140,7 +142,6 @@ def _draw_lengths(num_words: NDArray[np.integer], ious: NDArray[np.floating]) ->
     axes.set_xticks(present, [f"{n}+" if n == _MOST_WORDS else str(n) for n in present])
     axes.set_xlim(present[0] - 0.8, present[-1] + 0.8)
     axes.set_ylim(-0.02, 1.08)
-    axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.98))
     return figure
 
 
