@@ -87,7 +87,7 @@ def load_pretrained(directory: Path, *, offline: bool = False, progress: ReportP
 
 
 def _build(config: PromptSegConfig, *, offline: bool, progress: ReportProgress | None) -> PromptSeg:
-    """Build a model on pretrained towers. An image tower that was trained is in the checkpoint: it stays random here."""
+    """Build a model on pretrained towers. An image tower that was trained stays random here: the checkpoint has it."""
     image_tower = build_image_tower(config.image_tower, config.image_layers)
     text_tower = build_text_tower(config.text_tower)
     if config.train_towers == "none":
