@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from promptseg.losses import dice_loss
-from promptseg.models.promptseg import Decoded
+from promptseg.models.text_segmenter import Decoded
 from promptseg.train.objectives import LossWeights, examine_phrases, phrase_losses, validate_phrases
 from promptseg.train.recipe import load_recipe
 from promptseg.train.samples import PhraseBatch, PhraseSource

@@ -12,7 +12,8 @@ from promptseg.data.sample import ignore_mask, target_mask
 from promptseg.errors import RecipeError
 from promptseg.images import read_image
 from promptseg.losses import dice_loss, iou_regression_loss, mask_bce, mask_iou, presence_loss
-from promptseg.models.promptseg import Decoded, EncodedImages, PromptSeg
+from promptseg.models.promptseg import PromptSeg
+from promptseg.models.text_segmenter import Decoded, EncodedImages
 from promptseg.ops.resize import resize_map, sigmoid
 from promptseg.train.cache import FeatureCache, normalise
 from promptseg.train.recipe import CacheOptions, Case
