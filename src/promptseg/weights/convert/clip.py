@@ -8,12 +8,15 @@ import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import transformers
 from torch import Tensor
 
 from promptseg.errors import WeightsError
 from promptseg.weights.convert.checkpoints import as_state_dict, load_pickle, write_tensors
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextConfig
 
 _HEAD_DIM = 64
 # The published file lists more merges than CLIP was trained with: 49,408 tokens less 2 x 256 bytes and 2 marks.
@@ -45,12 +48,15 @@ def convert_clip_text(files: Mapping[str, Path], target: Path) -> None:
     _write_tokenizer(vocabulary, target)
 
 
-def clip_text_config(tensors: Mapping[str, Tensor]) -> transformers.CLIPTextConfig:
+def clip_text_config(tensors: Mapping[str, Tensor]) -> "CLIPTextConfig":
     """Read the configuration off the shapes of the tensors, named as on the hub.
 
     Raises:
         WeightsError: They are not a CLIP's.
     """
+    # Here and not above: transformers takes seconds to import, and most conversions do without.
+    from transformers import CLIPTextConfig
+
     try:
         vocab_size, hidden_size = tensors["text_model.embeddings.token_embedding.weight"].shape
         num_positions = tensors["text_model.embeddings.position_embedding.weight"].shape[0]
@@ -59,7 +65,7 @@ def clip_text_config(tensors: Mapping[str, Tensor]) -> transformers.CLIPTextConf
     except KeyError as error:
         raise WeightsError(f"not a CLIP: {error.args[0]} is missing") from error
     layers = {int(name.split(".")[3]) for name in tensors if name.startswith("text_model.encoder.layers.")}
-    return transformers.CLIPTextConfig(
+    return CLIPTextConfig(
         architectures=["CLIPTextModelWithProjection"],
         vocab_size=vocab_size,
         hidden_size=hidden_size,

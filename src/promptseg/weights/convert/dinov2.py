@@ -7,10 +7,10 @@ Source:
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -18,6 +18,9 @@ from torch import Tensor
 from promptseg.errors import WeightsError
 from promptseg.weights.convert.checkpoints import write_tensors
 from promptseg.weights.convert.onnx_graph import initializers, linear_weights, read_graph
+
+if TYPE_CHECKING:
+    from transformers import Dinov2Config
 
 _HEAD_DIM = 64
 _PREFIX = "backbone."
@@ -66,12 +69,15 @@ def _write_directory(tensors: Mapping[str, Tensor], target: Path) -> None:
     write_tensors(target / "model.safetensors", tensors)
 
 
-def dinov2_config(tensors: Mapping[str, Tensor]) -> transformers.Dinov2Config:
+def dinov2_config(tensors: Mapping[str, Tensor]) -> "Dinov2Config":
     """Read the configuration off the shapes of the tensors, named as on the hub.
 
     Raises:
         WeightsError: They are not a DINOv2's.
     """
+    # Here and not above: transformers takes seconds to import, and most conversions do without.
+    from transformers import Dinov2Config
+
     try:
         patch_kernel = tensors["embeddings.patch_embeddings.projection.weight"]
         num_positions = tensors["embeddings.position_embeddings"].shape[1] - 1
@@ -80,7 +86,7 @@ def dinov2_config(tensors: Mapping[str, Tensor]) -> transformers.Dinov2Config:
         raise WeightsError(f"not a DINOv2: {error.args[0]} is missing") from error
     hidden_size, patch_size = patch_kernel.shape[0], patch_kernel.shape[-1]
     layers = {int(name.split(".")[2]) for name in tensors if name.startswith("encoder.layer.")}
-    return transformers.Dinov2Config(
+    return Dinov2Config(
         architectures=["Dinov2Model"],
         hidden_size=hidden_size,
         num_hidden_layers=len(layers),

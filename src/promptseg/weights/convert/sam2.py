@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-import transformers
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -47,6 +46,9 @@ def convert_sam2(files: Mapping[str, Path], target: Path) -> None:
         MissingExtraError: onnxruntime is not installed.
         WeightsError: The tensors are not those of a Sam2Model of this transformers version.
     """
+    # Here and not above: transformers takes seconds to import, and most conversions do without.
+    import transformers
+
     encoder = next(path for name, path in files.items() if name.endswith(".ort"))
     decoder = next(path for name, path in files.items() if name.endswith(".onnx"))
     tensors = {
