@@ -13,6 +13,9 @@ from promptseg.encoders.efficientnet_lite import EfficientNetLite, SameConv2d
 from promptseg.encoders.tiny import TinyConv
 from promptseg.encoders.towers import build_image_tower, load_tower
 from promptseg.errors import OfflineError, UnknownModelError, WeightsError
+from promptseg.images import read_image
+from promptseg.models.pixels import to_pixels
+from promptseg.photos import find_photo
 
 # variant: parameters with the classifier, tensors in the published file, channels at strides 2 to 32 and of the head
 LAYOUTS = {
@@ -141,6 +144,23 @@ def test_dinov2_loads_a_directory_of_transformers(tmp_path: Path) -> None:
         torch.testing.assert_close(tower(pixels)[0].flatten(2).mT, expected)
     with pytest.raises(WeightsError, match="has width 32, this tower 384"):
         Dinov2("small", (3,)).load_weights(tmp_path)
+
+
+@pytest.mark.weights
+def test_dinov2_small_loads_from_the_package_index_and_sees_shapes() -> None:
+    tower = build_image_tower("dinov2-small-saliency", (11,)).eval()
+    load_tower(tower, "dinov2-small-saliency")
+    image_rgb = read_image(find_photo("chelsea"))
+    with torch.inference_mode():
+        (x,) = tower(to_pixels(image_rgb, (112, 168), tower))
+    assert x.shape == (1, 384, 8, 12)
+    cells = torch.nn.functional.normalize(x[0].flatten(1), dim=0)
+    nearest = cells.T @ cells - 2 * torch.eye(96)
+    # the cell most like another one is usually beside it: the positions of the patches were kept
+    rows, columns = torch.arange(96) // 12, torch.arange(96) % 12
+    best = nearest.argmax(dim=1)
+    steps = torch.maximum((rows - rows[best]).abs(), (columns - columns[best]).abs())
+    assert (steps <= 2).float().mean() > 0.6
 
 
 @pytest.mark.parametrize("layers", [(), (3, 1), (4,), (-1,), ("head",)])
