@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from promptseg.embedding import Embedding
+from promptseg.engines import build_segmenter
 from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
 from promptseg.images import ImageSource, read_image
 from promptseg.models.base import Segmenter
@@ -39,7 +40,8 @@ def load(
         name_or_dir: A name that `promptseg models` lists, or a directory that `save_pretrained` wrote; None: the
             default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
-        engine: What computes: "torch" or "openvino"; "auto" takes what is fastest on the device.
+        engine: What computes: "torch", "openvino" or "openvino-bf16", see `engines.build_segmenter`; "auto" takes
+            OpenVINO on a CPU, else PyTorch.
         offline: Fetch nothing.
         threshold: Presence below which a thing counts as absent, in [0, 1]; None: the model's own, stated one.
         progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
@@ -51,12 +53,11 @@ def load(
         EngineError: The device or the engine is not to be had here.
         PromptError: The threshold is no probability.
     """
-    if engine not in ("auto", "torch"):
-        raise EngineError(f"there is no engine {engine!r} here; use auto or torch")
     model = load_model(name_or_dir or DEFAULT_MODEL, offline=offline, progress=progress)
     name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
+    presence_threshold = _checked_threshold(threshold, model.presence_threshold)
     placed = model.to(resolve_device(device))
-    return Predictor(name, placed, placed, _checked_threshold(threshold, model.presence_threshold))
+    return Predictor(name, placed, build_segmenter(placed, engine), presence_threshold)
 
 
 def resolve_device(device: str) -> torch.device:

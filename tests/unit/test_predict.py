@@ -159,11 +159,20 @@ def test_fingerprint_tells_checkpoints_apart(model: Predictor) -> None:
 
 
 def test_damaged_numbers_are_an_error_not_a_mask() -> None:
-    damaged = promptseg.load("promptseg-test")
+    damaged = promptseg.load("promptseg-test", engine="torch")
     with torch.no_grad():
         damaged.model.text_projection.bias.fill_(float("nan"))
     with pytest.raises(promptseg.CheckpointError, match="not finite"):
         damaged.segment(find_photo("coffee"), "cat")
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_engines_read_each_others_embeddings(model: Predictor, embedding: Embedding, engine: str) -> None:
+    other = promptseg.load("promptseg-test", engine=engine, threshold=0.0)
+    expected = model.segment(embedding, PHRASES)
+    for result in (other.segment(embedding, PHRASES), model.segment(other.encode(find_photo("chelsea")), PHRASES)):
+        for one, same in zip(result, expected, strict=True):
+            np.testing.assert_allclose(one.mask_logits, same.mask_logits, atol=1e-3)
 
 
 def test_load_refuses_unknown_names_and_devices(tmp_path: Path) -> None:
@@ -173,6 +182,8 @@ def test_load_refuses_unknown_names_and_devices(tmp_path: Path) -> None:
         promptseg.load(tmp_path)
     with pytest.raises(promptseg.EngineError, match="there is no device 'cuda:64' here"):
         promptseg.load("promptseg-test", device="cuda:64")
+    with pytest.raises(promptseg.EngineError, match="no engine is named 'steam'; use auto, torch"):
+        promptseg.load("promptseg-test", engine="steam")
     with pytest.raises(promptseg.PromptError, match="probability"):
         promptseg.load("promptseg-test", threshold=2.0)
 

@@ -22,6 +22,7 @@ class EngineChoice(StrEnum):
     auto = "auto"
     torch = "torch"
     openvino = "openvino"
+    openvino_bf16 = "openvino-bf16"
 
 
 def predict(
