@@ -29,7 +29,7 @@ def tower() -> YoloxNano:
     return tower
 
 
-def write_graph(path: Path, tensors: dict[str, Tensor], *, biases: bool = True) -> Path:
+def write_graph(path: Path, tensors: dict[str, Tensor]) -> Path:
     """An ONNX graph of the convolutions "0", "1", ... under names that say nothing, with other nodes between."""
     nodes, initializers = [], []
     num_convs = sum(name.endswith(".weight") for name in tensors)
@@ -39,7 +39,7 @@ def write_graph(path: Path, tensors: dict[str, Tensor], *, biases: bool = True) 
             stored = onnx.numpy_helper.from_array(tensors[f"{index}.{part}"].numpy(), f"{part}_{907 - index}")
             initializers.append(stored)
     for index in range(num_convs):
-        inputs = [f"x{index}", f"weight_{907 - index}", *([f"bias_{907 - index}"] if biases else [])]
+        inputs = [f"x{index}", f"weight_{907 - index}", f"bias_{907 - index}"]
         nodes.append(onnx.helper.make_node("Conv", inputs, [f"y{index}"]))
         nodes.append(onnx.helper.make_node("Sigmoid", [f"y{index}"], [f"x{index + 1}"]))
     graph = onnx.helper.make_graph(nodes, "convs", [], [], initializers)
@@ -235,6 +235,8 @@ def test_pair_shares_its_parts(tmp_path: Path) -> None:
     pair.load_weights(tmp_path / "a", tmp_path / "b")
     assert (pair.first.loaded, pair.second.loaded) == ((tmp_path / "a",), (tmp_path / "b",))
     assert pair.lora_targets([1]) == ["first.block.1"]
+    with pytest.raises(ValueError, match="YOLOX-Nano takes no adapters"):
+        YoloxNano().lora_targets([0])
     other = Constant((8,), 20)
     other.mean = (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="same mean and standard deviation"):

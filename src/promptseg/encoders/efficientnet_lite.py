@@ -176,7 +176,8 @@ class EfficientNetLite(ImageTower):
         x = F.relu6(_convolve(pixels, self._conv_stem, self._bn0))
         for block in self._blocks:
             x = block(x)
-        return self._fc(self._head(x).mean(dim=(2, 3)))
+        logits: Tensor = self._fc(self._head(x).mean(dim=(2, 3)))
+        return logits
 
     def _head(self, x: Tensor) -> Tensor:
         return F.relu6(_convolve(x, self._conv_head, self._bn1))

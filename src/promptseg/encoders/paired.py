@@ -1,5 +1,6 @@
 """Two image towers that look at the same picture."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class PairedTower(ImageTower):
             raise ValueError("both towers of a pair must take pixels of the same mean and standard deviation")
         self.first, self.second = first, second
         self.mean, self.std = first.mean, first.std
-        self.multiple = max(first.multiple, second.multiple)
+        self.multiple = math.lcm(first.multiple, second.multiple)
         strides = (*first.strides[:-1], *second.strides)
         # a stable order: of maps with one stride, the first tower's come first
         self.order = sorted(range(len(strides)), key=lambda index: strides[index])

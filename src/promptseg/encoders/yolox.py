@@ -56,7 +56,7 @@ class Bottleneck(nn.Module):
         self.has_shortcut = has_shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.filter(self.narrow(x))
+        y: Tensor = self.filter(self.narrow(x))
         return x + y if self.has_shortcut else y
 
 
@@ -72,7 +72,8 @@ class CrossStage(nn.Module):
         self.join = Conv(2 * hidden, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.join(torch.cat([self.blocks(self.through(x)), self.around(x)], dim=1))
+        joined: Tensor = self.join(torch.cat([self.blocks(self.through(x)), self.around(x)], dim=1))
+        return joined
 
 
 class PyramidPooling(nn.Module):
@@ -85,7 +86,8 @@ class PyramidPooling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.narrow(x)
-        return self.join(torch.cat([x, *(F.max_pool2d(x, size, 1, size // 2) for size in (5, 9, 13))], dim=1))
+        joined: Tensor = self.join(torch.cat([x, *(F.max_pool2d(x, size, 1, size // 2) for size in (5, 9, 13))], dim=1))
+        return joined
 
 
 class Head(nn.Module):
@@ -184,7 +186,7 @@ class YoloxNano(ImageTower):
             raise WeightsError(f"{path} does not hold YOLOX-Nano: {len(state)} tensors too many")
 
     def lora_targets(self, layers: Sequence[int]) -> list[str]:
-        return [f"heads.{layer}.stem" for layer in layers]
+        raise ValueError("YOLOX-Nano takes no adapters: it is small enough to be trained (train_towers='image')")
 
 
 def paint(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_painted: int) -> Tensor:
@@ -213,7 +215,7 @@ def paint(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_painted: int) -
     in_rows = (rows > corners[..., 1:2]) & (rows < corners[..., 3:4])  # (B, K, h)
     inside = (in_rows[..., :, None] & in_columns[..., None, :]).flatten(2).float()  # (B, K, h * w)
     painted = (chosen**SHARPNESS).transpose(1, 2) @ inside
-    return painted.clamp(1e-12, 1.0).pow(1.0 / SHARPNESS).unflatten(2, (height, width))
+    return torch.unflatten(painted.clamp(1e-12, 1.0).pow(1.0 / SHARPNESS), 2, (height, width))
 
 
 def _decode(raw: Tensor, stride: int) -> Tensor:

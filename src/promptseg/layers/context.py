@@ -32,7 +32,7 @@ class ContextBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x, shape (B, dim, h, w), to the same shape."""
         around = depthwise(x, self.look.weight, self.look.bias, padding=3)
-        cells = self.norm(around.permute(0, 2, 3, 1))
+        cells: Tensor = self.norm(around.permute(0, 2, 3, 1))
         cells = self.narrow(F.gelu(self.widen(cells))) * self.layer_scale
         return x + cells.permute(0, 3, 1, 2)
 
