@@ -24,6 +24,14 @@ def test_pointwise_is_a_1x1_convolution(memory_format: torch.memory_format) -> N
     torch.testing.assert_close(layer(x), expected)
 
 
+def test_pointwise_is_the_same_in_an_exported_graph() -> None:
+    torch.manual_seed(0)
+    layer = Pointwise(5, 7).eval()
+    traced = torch.jit.trace(layer, torch.randn(1, 5, 4, 4))
+    x = torch.randn(2, 5, 3, 6)
+    torch.testing.assert_close(traced(x), layer(x))
+
+
 @pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(3, 1, 1), (3, 2, 0), (5, 2, 2), (7, 1, 3)])
 def test_depthwise_is_a_grouped_convolution(kernel_size: int, stride: int, padding: int) -> None:
     torch.manual_seed(0)

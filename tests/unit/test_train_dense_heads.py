@@ -74,22 +74,59 @@ def test_one_kind_of_pictures_is_not_enough(model: PromptSeg, wanted: str) -> No
         collect_answers(model, [Sample(**{**vars(one), **parts})], seed=0)
 
 
-def test_heads_learn_what_the_maps_say(model: PromptSeg, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps that are right, with a wrong scale and shift: masks, presence and quality are there to be found."""
-    monkeypatch.setattr(heads, "STEPS", 120)
+def made_answers() -> Answers:
+    """Maps that are nearly right at a wrong scale and shift; the competition knows better than the similarity."""
     generator = torch.Generator().manual_seed(0)
-    present = torch.arange(8) % 2 == 0
+    present = torch.arange(12) % 2 == 0
     truth = [torch.zeros(8, 10) for _ in present]
-    for row in range(0, 8, 2):
+    for row in range(0, 12, 2):
         truth[row][2:6, 1 : 4 + row // 2] = 1.0
-    similarity = [3.0 * one - 9.0 + 0.3 * torch.randn(8, 10, generator=generator) for one in truth]
-    answers = Answers(similarity, [one - 5.0 for one in similarity], truth, present, torch.ones(8, dtype=torch.bool))
+    similarity = [2.0 * one - 7.0 + torch.randn(8, 10, generator=generator) for one in truth]
+    competition = [3.0 * one - 5.0 + 0.5 * torch.randn(8, 10, generator=generator) for one in truth]
+    has_mask = torch.ones(12, dtype=torch.bool)
+    has_mask[4] = False  # known by its box: says something of presence only
+    truth[4][:] = 1.0
+    return Answers(similarity, competition, truth, present, has_mask)
+
+
+def test_mask_weights_are_the_best_of_all_that_are_tried(model: PromptSeg, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "STEPS", 1)
+    monkeypatch.setattr(heads, "COMPETITION_WEIGHTS", (0.0, 1.0, 3.0))
+    answers = made_answers()
+    report = fit_heads(model, answers, seed=0)
+    scores = {}
+    for weight in heads.COMPETITION_WEIGHTS:
+        for edge in torch.linspace(-12.0, 6.0, 73).tolist():
+            ious = []
+            for row in (0, 2, 6, 8, 10):
+                mask = answers.similarity[row] + weight * answers.competition[row] > edge
+                target = answers.truth[row] > 0.5
+                ious.append((mask & target).sum().item() / (mask | target).sum().item())
+            scores[weight, edge] = sum(ious) / len(ious)
+    assert report["iou"] == pytest.approx(max(scores.values()), abs=1e-5)
+    assert scores[report["competition_weight"], report["threshold_logit"]] == pytest.approx(report["iou"], abs=1e-5)
+    assert report["competition_weight"] > 0.0 and report["iou"] > max(s for (w, _), s in scores.items() if w == 0.0)
+    weights = [1.0, report["competition_weight"], -report["threshold_logit"]]
+    assert model.dense.mask_weights.tolist() == pytest.approx(weights)
+
+
+def test_evidence_learns_presence_and_quality(model: PromptSeg) -> None:
+    answers = made_answers()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     report = fit_heads(model, answers, seed=0)
-    assert report["mask_end"] < 0.5 * report["mask_start"] and report["presence_end"] < 0.3
-    assert report["iou_start"] == 0.0 and report["iou_end"] > 0.9 and report["quality_end"] < 0.05
+    assert report["presence_loss"] < 0.2 and report["quality_error"] < 0.02
+    with torch.no_grad():
+        presence = torch.cat(
+            [
+                model.dense.judge(s[None], c[None])[0]
+                for s, c in zip(answers.similarity, answers.competition, strict=True)
+            ]
+        )
+    assert presence[answers.present].min() > presence[~answers.present].max()
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed and all(name.startswith(("dense.mask_weights", "dense.evidence.")) for name in changed)
+    again = load_model("promptseg-test-dense")
+    assert fit_heads(again, answers, seed=0) == report
 
 
 def test_finished_model_has_its_vocabulary_and_nothing_else_changes(model: PromptSeg) -> None:
