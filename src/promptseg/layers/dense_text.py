@@ -100,10 +100,10 @@ class DenseTextHead(nn.Module):
             log(sum over names of exp(s_v)), shape (B, h, w).
         """
         sums = []
-        for cells in pixels.flatten(2).split(PIXEL_CHUNK, dim=2):
+        for cells in torch.split(pixels.flatten(2), PIXEL_CHUNK, dim=2):
             logits = self.log_scale.exp() * (cells.transpose(1, 2) @ self.names.T) + self.bias
             sums.append(torch.logsumexp(logits, dim=2))
-        return torch.cat(sums, dim=1).unflatten(1, pixels.shape[2:])
+        return torch.unflatten(torch.cat(sums, dim=1), 1, pixels.shape[2:])
 
     def competition(
         self, pixels: Tensor, similarity: Tensor, rivalry: Tensor, near_names: Tensor, near_mask: Tensor
@@ -140,8 +140,7 @@ class DenseTextHead(nn.Module):
         Returns:
             Presence logits and predicted IoU, each of shape (N,).
         """
-        summaries = torch.cat([_summarise(similarity), _summarise(competition)], dim=1)
-        presence_logit, iou = self.evidence(summaries).unbind(dim=1)
+        presence_logit, iou = self.evidence(summarise(similarity, competition)).unbind(dim=1)
         return presence_logit, iou
 
 
@@ -171,11 +170,15 @@ class PriorEmbedding(nn.Module):
         maps = torch.stack([similarity, competition], dim=1)
         height, width = size_hw
         maps = F.interpolate(maps, size=(4 * height, 4 * width), mode="bilinear", align_corners=False)
-        return self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(maps)))))
+        cells: Tensor = self.conv3(F.gelu(self.conv2(F.gelu(self.conv1(maps)))))
+        return cells
 
 
-def _summarise(maps: Tensor) -> Tensor:
-    """Give maximum, mean of the highest 64th part, and mean of maps, shape (N, h, w), as shape (N, 3)."""
-    cells = maps.flatten(1)
-    highest = cells.topk(max(1, cells.shape[1] // 64), dim=1).values
-    return torch.stack([highest[:, 0], highest.mean(dim=1), cells.mean(dim=1)], dim=1)
+def summarise(similarity: Tensor, competition: Tensor) -> Tensor:
+    """Give maximum, mean of the highest 64th part, and mean of both maps, each of shape (N, h, w), as shape (N, 6)."""
+    parts = []
+    for maps in (similarity, competition):
+        cells = maps.flatten(1)
+        highest = cells.topk(max(1, cells.shape[1] // 64), dim=1).values
+        parts += [highest[:, 0], highest.mean(dim=1), cells.mean(dim=1)]
+    return torch.stack(parts, dim=1)

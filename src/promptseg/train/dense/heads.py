@@ -16,12 +16,13 @@ from promptseg.data.negatives import absent_names
 from promptseg.data.sample import Sample, target_mask
 from promptseg.errors import DataError
 from promptseg.images import read_image
-from promptseg.losses import dice_loss
+from promptseg.layers.dense_text import summarise
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.text_segmenter import EncodedImages, from_tensors
 
 STEPS = 400
 LEARNING_RATE = 0.02
+COMPETITION_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -81,65 +82,72 @@ def collect_answers(model: PromptSeg, samples: Iterable[Sample], *, seed: int) -
 def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, float]:
     """Fit `mask_weights` and `evidence` of the dense head, in place.
 
+    Mask weights are searched for the highest mean IoU at probability one half; evidence is learned by gradient descent.
+
     Returns:
-        Losses at the start and at the end.
+        What was chosen, and mean IoU, presence loss and error of the predicted IoU at the end.
     """
     head = model.dense
     assert head is not None  # collect_answers needed it
     torch.manual_seed(seed)
-    trained = [head.mask_weights, *head.evidence.parameters()]
-    optimizer = torch.optim.Adam(trained, lr=LEARNING_RATE)
     known = answers.present & answers.has_mask
-    history: list[dict[str, float]] = []
-    for step in range(STEPS):
-        if step % 10 == 0 or step == STEPS - 1:  # masks change slowly
-            ious = _mask_ious(model, answers)
-        mask_loss = _mask_loss(model, answers)
-        presence, quality = zip(
-            *(head.judge(s[None], c[None]) for s, c in zip(answers.similarity, answers.competition, strict=True)),
-            strict=True,
+    weight, threshold = _search_mask_weights(answers)
+    with torch.no_grad():
+        head.mask_weights.copy_(torch.tensor([1.0, weight, -threshold]))
+        maps = list(zip(answers.similarity, answers.competition, strict=True))
+        ious = torch.stack(
+            [_iou(head.mask_logits(s, c) > 0, truth) for (s, c), truth in zip(maps, answers.truth, strict=True)]
         )
+        summaries = torch.cat([summarise(s[None], c[None]) for s, c in maps])
+    optimizer = torch.optim.Adam(head.evidence.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
+    for _ in range(STEPS):
+        presence, quality = head.evidence(summaries).unbind(dim=1)
         presence_loss = _balanced(
-            F.binary_cross_entropy_with_logits(torch.cat(presence), answers.present.float(), reduction="none"),
-            answers.present,
+            F.binary_cross_entropy_with_logits(presence, answers.present.float(), reduction="none"), answers.present
         )
-        quality_loss = F.mse_loss(torch.cat(quality)[known], ious[known])
-        loss = mask_loss + presence_loss + quality_loss
+        quality_loss = F.mse_loss(quality[known], ious[known])
         optimizer.zero_grad()
-        torch.autograd.backward(loss, inputs=trained)
+        torch.autograd.backward(presence_loss + quality_loss, inputs=list(head.evidence.parameters()))
         optimizer.step()
-        losses = {"mask": mask_loss, "presence": presence_loss, "quality": quality_loss, "iou": ious[known].mean()}
-        history.append({name: value.item() for name, value in losses.items()})
-    return {f"{name}_{when}": history[at][name] for name in history[0] for when, at in (("start", 0), ("end", -1))}
+    return {
+        "competition_weight": weight,
+        "threshold_logit": threshold,
+        "iou": ious[known].mean().item(),
+        "presence_loss": presence_loss.item(),
+        "quality_error": quality_loss.item(),
+    }
 
 
-def _mask_loss(model: PromptSeg, answers: Answers) -> Tensor:
-    """Balanced cross-entropy plus Dice of the present pairs with a mask; one mean over pairs."""
-    head = model.dense
-    assert head is not None
-    losses = []
-    for similarity, competition, truth, present, has_mask in _pairs(answers):
-        if not (present and has_mask):
-            continue
-        logits = head.mask_logits(similarity[None], competition[None])
-        target = truth[None]
-        entropy = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        inside = (entropy * target).sum() / (target.sum() + 4.0)
-        outside = (entropy * (1.0 - target)).mean()
-        losses.append(0.5 * inside + outside + 2.0 * dice_loss(logits, target)[0])
-    return torch.stack(losses).mean()
+def _search_mask_weights(answers: Answers) -> tuple[float, float]:
+    """Find how much the competition counts beside the similarity, and the logit from which on a cell is the object's."""
+    edges = torch.linspace(-12.0, 6.0, 73)
+    best = (-1.0, 0.0, 0.0)
+    for weight in COMPETITION_WEIGHTS:
+        curves = []
+        for similarity, competition, truth, present, has_mask in _pairs(answers):
+            if not (present and has_mask):
+                continue
+            level = torch.bucketize(similarity + weight * competition, edges)  # cells above edge i have a level above i
+            target = truth > 0.5
+            hits = _count_above(level[target], len(edges))
+            everything = _count_above(level.flatten(), len(edges))
+            curves.append(hits / (everything + target.sum() - hits).clamp_min(1.0))
+        mean = torch.stack(curves).mean(dim=0)
+        place = int(mean.argmax())
+        best = max(best, (float(mean[place]), weight, float(edges[place])))
+    return best[1], best[2]
 
 
-@torch.no_grad()
-def _mask_ious(model: PromptSeg, answers: Answers) -> Tensor:
-    """IoU of each pair's map at probability one half, shape (P,); absent pairs have 0."""
-    head = model.dense
-    assert head is not None
-    ious = []
-    for similarity, competition, truth, _, _ in _pairs(answers):
-        mask, target = head.mask_logits(similarity, competition) > 0, truth > 0.5
-        ious.append((mask & target).sum() / (mask | target).sum().clamp_min(1))
-    return torch.stack(ious)
+def _count_above(levels: Tensor, num_edges: int) -> Tensor:
+    """Count, for each edge, the cells whose level lies above it; shape (num_edges,)."""
+    counts = torch.bincount(levels, minlength=num_edges + 1)
+    return counts.flip(0).cumsum(0).flip(0)[1:].float()
+
+
+def _iou(mask: Tensor, truth: Tensor) -> Tensor:
+    """IoU of a mask and a share of cells, both (h, w); 0 where both are empty."""
+    target = truth > 0.5
+    return (mask & target).sum() / (mask | target).sum().clamp_min(1)
 
 
 def _pairs(answers: Answers) -> Iterable[tuple[Tensor, Tensor, Tensor, bool, bool]]:
