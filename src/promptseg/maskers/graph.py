@@ -1,6 +1,7 @@
 """Modules run by PyTorch, or compiled by OpenVINO: same call, same numbers within the stated precision."""
 
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -60,7 +61,11 @@ class GraphRunner:
 
     def _compile(self, module: nn.Module, inputs: tuple[Tensor, ...], shapes: list[list[int]]) -> Graph:
         partial_shapes = [openvino.PartialShape(shape) for shape in shapes]
-        graph = openvino.convert_model(module, example_input=inputs, input=partial_shapes)
+        with warnings.catch_warnings():
+            # Tracing warns of its own future, and of branches that are the same for every input here.
+            warnings.simplefilter("ignore", category=DeprecationWarning)
+            warnings.simplefilter("ignore", category=torch.jit.TracerWarning)
+            graph = openvino.convert_model(module, example_input=inputs, input=partial_shapes)
         settings = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
         if self.num_threads is not None:
             settings["INFERENCE_NUM_THREADS"] = str(self.num_threads)

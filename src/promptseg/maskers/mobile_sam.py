@@ -7,7 +7,6 @@ Source:
     a canvas of 4:3 instead of a square where the picture fits in.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -49,37 +49,21 @@ class MobileSam:
     """A masker of 10 M parameters; see `maskers.base.Masker` for its methods.
 
     Args:
-        state: The published state dict, original names.
-        input_side: The longer side is brought to so many pixels, a multiple of 64; it was trained with 1024.
+        encoder: The image encoder.
+        decoder: Prompt encoder and mask decoder; they know the longer side of what is encoded.
         runner: By which engine; None is plain PyTorch.
-
-    Raises:
-        CheckpointError: The state dict is not MobileSAM's.
     """
 
-    def __init__(
-        self, state: Mapping[str, Tensor], *, input_side: int = 1024, runner: GraphRunner | None = None
-    ) -> None:
-        self.input_side = input_side
+    def __init__(self, encoder: TinyViT, decoder: SamDecoder, *, runner: GraphRunner | None = None) -> None:
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.decoder = decoder.eval().requires_grad_(False)
         self.runner = runner or GraphRunner()
-        self.encoder = TinyViT()
-        self.decoder = SamDecoder(input_side)
-        state = {key: tensor for key, tensor in state.items() if not key.startswith(_UNUSED)}
-        try:
-            self.encoder.load_state_dict(
-                {k.removeprefix(_ENCODER): v for k, v in state.items() if k.startswith(_ENCODER)}
-            )
-            self.decoder.load_published({k: v for k, v in state.items() if not k.startswith(_ENCODER)})
-        except RuntimeError as error:
-            raise CheckpointError(f"not the weights of MobileSAM: {error}") from error
-        self.encoder.eval().requires_grad_(False)
-        self.decoder.eval().requires_grad_(False)
 
     @torch.inference_mode()
     def encode(self, image_rgb: NDArray[np.uint8]) -> MaskerEmbedding:
         """Encode a picture, (H, W, 3) uint8."""
         height, width, _ = image_rgb.shape
-        frame = _frame((height, width), self.input_side)
+        frame = _frame((height, width), self.decoder.input_side)
         pixels = _to_canvas(image_rgb, frame)
         (embedding,) = self.runner.run("encode", self.encoder, (pixels,), {})
         return MaskerEmbedding((embedding,), frame)
@@ -117,8 +101,24 @@ class MobileSam:
 
 
 def load_mobile_sam(path: Path, *, input_side: int = 1024, runner: GraphRunner | None = None) -> MobileSam:
-    """Load MobileSAM from a safetensors file with the published names; arguments as `MobileSam`."""
-    return MobileSam(load_file(path), input_side=input_side, runner=runner)
+    """Load MobileSAM from a safetensors file with the published names.
+
+    Args:
+        path: The file.
+        input_side: The longer side is brought to so many pixels, a multiple of 64; it was trained with 1024.
+        runner: See `MobileSam`.
+
+    Raises:
+        CheckpointError: The file is not MobileSAM's.
+    """
+    encoder, decoder = TinyViT(), SamDecoder(input_side)
+    try:
+        state = {key: tensor for key, tensor in load_file(path).items() if not key.startswith(_UNUSED)}
+        encoder.load_state_dict({k.removeprefix(_ENCODER): v for k, v in state.items() if k.startswith(_ENCODER)})
+        decoder.load_published({k: v for k, v in state.items() if not k.startswith(_ENCODER)})
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: not the weights of MobileSAM: {error}") from error
+    return MobileSam(encoder, decoder, runner=runner)
 
 
 def _frame(original_hw: tuple[int, int], input_side: int) -> Frame:

@@ -45,7 +45,7 @@ class RefineSettings:
     min_agreement: float = 0.5
     min_share: float = 0.05
     max_objects: int = 8
-    num_points: int = 1
+    num_points: int = 3
     with_mask: bool = True
 
 

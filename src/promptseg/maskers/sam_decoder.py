@@ -58,7 +58,7 @@ class SamDecoder(nn.Module):
             )
         )
         self.mask_decoder = SamMaskDecoder(decoder_config)
-        self.grid_side = input_side // 16
+        self.input_side = input_side
 
     def load_published(self, state: Mapping[str, Tensor]) -> None:
         """Load the published keys `prompt_encoder.*` and `mask_decoder.*`; all must be there, and no others."""
@@ -66,7 +66,9 @@ class SamDecoder(nn.Module):
 
     def image_position(self, grid_hw: tuple[int, int]) -> Tensor:
         """Position encoding of an embedding's cells, (1, 256, h, w)."""
-        y, x = torch.meshgrid(*((torch.arange(length) + 0.5) / self.grid_side for length in grid_hw), indexing="ij")
+        y, x = torch.meshgrid(
+            *((torch.arange(length) + 0.5) * 16 / self.input_side for length in grid_hw), indexing="ij"
+        )
         encoded: Tensor = self.prompt_encoder.shared_embedding(torch.stack([x, y], dim=-1)[None])
         return encoded.permute(0, 3, 1, 2)
 

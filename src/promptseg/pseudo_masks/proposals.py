@@ -80,7 +80,8 @@ def propose(
 
     People's boxes count only where the picture has no masks. A detector's box counts where it adds something: not where
     people boxed or masked the same object under a name that may mean the same, and not under a name that people
-    annotated completely, where it is either a double or wrong.
+    annotated completely, where it is either a double or wrong. In a picture of one named object it counts only under a
+    name that may mean that one: the detector names lone objects freely ("hippopotamus" for a goldfish).
 
     Args:
         record: Of the index.
@@ -95,7 +96,13 @@ def propose(
     known = [(item["category"], tuple(item["box_xyxy"])) for item in record.get("boxes", ())]
     known += [(item["category"], rle_box_xyxy(item["rle"])) for item in record.get("masks", ())]
     complete = {canonical(name) for name in exhaustive}
-    for proposal in group_teacher_boxes(box for box in teacher_boxes if canonical(box.name) not in complete):
+    only = record["tags"] if record.get("single_object") else None
+    believed = [
+        box
+        for box in teacher_boxes
+        if canonical(box.name) not in complete and (only is None or any(may_name_same(box.name, tag) for tag in only))
+    ]
+    for proposal in group_teacher_boxes(believed):
         clipped = _clip(proposal, size_hw)
         if clipped is not None and not _is_known(clipped, known):
             proposals.append(clipped)
