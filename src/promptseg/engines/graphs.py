@@ -61,10 +61,8 @@ def _export(network: PromptSeg, directory: Path) -> None:
 
 def _convert(step: Step) -> openvino.Model:
     with warnings.catch_warnings(), torch.no_grad():
-        # Tracing tells of every Python value that it takes for a constant; free_axes are tested to be free.
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        for category in (DeprecationWarning, FutureWarning):
-            warnings.simplefilter("ignore", category)
+        # Tracing tells of every Python value that it takes for a constant. What must stay free, tests try out.
+        warnings.simplefilter("ignore")
         graph = openvino.convert_model(step.module, example_input=tuple(step.example.values()))
     for port, name in zip(graph.inputs, step.example, strict=True):
         port.get_tensor().set_names({name})

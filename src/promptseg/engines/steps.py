@@ -63,7 +63,8 @@ def build_steps(network: PromptSeg) -> dict[StepName, Step]:
         images = to_tensors(_encode_images(network, **pixels))
         texts = to_tensors(_encode_texts(network, **tokens))
         # every map ends with its height and width
-        free = {name: (-2, -1) if config.resize == "aspect" else () for name in (*pixels, *images)}
+        sides = (-2, -1) if config.resize == "aspect" else ()
+        free: dict[str, tuple[int, ...]] = dict.fromkeys((*pixels, *images), sides)
         free |= {name: (0, 1) if name in TOKEN_FIELDS else (0,) for name in (*tokens, *texts)}
         return {
             "images": _build_step(network, _encode_images, pixels, free),

@@ -6,7 +6,7 @@ Shapes: B pictures, N texts, T tokens, D = config.dim, E = config.dense.embeddin
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -84,7 +84,8 @@ def to_tensors(record: EncodedImages | EncodedTexts | Decoded) -> dict[str, Tens
 
 def from_tensors(record: type[Record], tensors: Mapping[str, Tensor]) -> Record:
     """Build a record from what `to_tensors` gave; other names are not looked at."""
-    return record(**{name: tensors.get(name) for name in record.__annotations__})
+    values: dict[str, Any] = {name: tensors.get(name) for name in record.__annotations__}
+    return record(**values)
 
 
 class TextSegmenter(ABC):

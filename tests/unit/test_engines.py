@@ -1,0 +1,140 @@
+"""Engines: OpenVINO gives what PyTorch gives, at any size and number, and says clearly what it can't do."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import promptseg
+from promptseg.engines import ENGINES, build_segmenter
+from promptseg.engines.graphs import NUM_KEPT
+from promptseg.errors import EngineError
+from promptseg.images import read_image
+from promptseg.models.base import Prediction, Segmenter
+from promptseg.models.promptseg import PromptSeg
+from promptseg.models.registry import load_model
+from promptseg.photos import find_photo
+
+CHELSEA = read_image(find_photo("chelsea"))
+# wide, tall, and a strip: every shape that a picture may have
+PICTURES = {"chelsea": CHELSEA, "tall": CHELSEA[:, :200], "strip": CHELSEA[:60]}
+TEXTS = ["grass", "the cat's left ear", "x", "a phrase that is longer than the one that the graph was traced by"]
+# logits, over random and trained weights; masks are compared as well
+LOGIT_TOLERANCE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def _use_cache(cache: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "weights" not in request.keywords:
+        monkeypatch.setenv("PROMPTSEG_CACHE", str(cache))
+
+
+def answer(segmenter: Segmenter, image_rgb: np.ndarray, texts: list[str]) -> Prediction:
+    size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+    return segmenter.segment_texts(segmenter.encode_image(image_rgb), texts, size_hw)
+
+
+def assert_close(prediction: Prediction, expected: Prediction) -> None:
+    torch.testing.assert_close(prediction.mask_logits, expected.mask_logits, atol=LOGIT_TOLERANCE, rtol=0)
+    torch.testing.assert_close(prediction.presence, expected.presence, atol=LOGIT_TOLERANCE, rtol=0)
+    torch.testing.assert_close(prediction.iou, expected.iou, atol=LOGIT_TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["promptseg-test", "promptseg-test-dense", "promptseg-test-vit"])
+def test_openvino_gives_what_torch_gives(name: str) -> None:
+    network = load_model(name)
+    segmenter = build_segmenter(network, "openvino")
+    for image_rgb in PICTURES.values():
+        for texts in (TEXTS, TEXTS[:1], TEXTS * 5):
+            assert_close(answer(segmenter, image_rgb, texts), answer(network, image_rgb, texts))
+    assert len(answer(segmenter, CHELSEA, []).presence) == 0
+
+
+def test_the_public_flow_takes_the_engine() -> None:
+    expected = promptseg.load("promptseg-test", engine="torch").segment(CHELSEA, TEXTS)
+    result = promptseg.load("promptseg-test", engine="openvino").segment(CHELSEA, TEXTS)
+    for one, other in zip(result, expected, strict=True):
+        assert one.presence == pytest.approx(other.presence, abs=LOGIT_TOLERANCE)
+        np.testing.assert_allclose(one.probability, other.probability, atol=LOGIT_TOLERANCE)
+
+
+def test_an_embedding_is_read_by_either_engine() -> None:
+    torch_model, compiled = (promptseg.load("promptseg-test", engine=engine) for engine in ("torch", "openvino"))
+    embedding = torch_model.encode(CHELSEA)
+    np.testing.assert_allclose(
+        compiled.segment(embedding, "grass")[0].mask_logits,
+        torch_model.segment(embedding, "grass")[0].mask_logits,
+        atol=LOGIT_TOLERANCE,
+    )
+
+
+def test_threads_share_a_compiled_model() -> None:
+    segmenter = build_segmenter(load_model("promptseg-test"), "openvino")
+    expected = {name: answer(segmenter, image_rgb, TEXTS) for name, image_rgb in PICTURES.items()}
+    with ThreadPoolExecutor(4) as pool:
+        for name, prediction in pool.map(
+            lambda each: (each, answer(segmenter, PICTURES[each], TEXTS)), 4 * [*PICTURES]
+        ):
+            torch.testing.assert_close(prediction.mask_logits, expected[name].mask_logits)
+
+
+def test_graphs_are_made_once_for_the_same_weights(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = load_model("promptseg-test")
+    first = answer(build_segmenter(network, "openvino"), CHELSEA, TEXTS)
+    monkeypatch.setattr("promptseg.engines.graphs._export", None)  # making them again would fail
+    again = answer(build_segmenter(network, "openvino"), CHELSEA, TEXTS)
+    torch.testing.assert_close(again.mask_logits, first.mask_logits)
+
+
+def test_other_weights_have_other_graphs(cache: Path) -> None:
+    network = load_model("promptseg-test")
+    before = answer(build_segmenter(network, "openvino"), CHELSEA, TEXTS)
+    with torch.no_grad():
+        for parameter in network.neck.parameters():
+            parameter.mul_(1.5)
+    after = answer(build_segmenter(network, "openvino"), CHELSEA, TEXTS)
+    assert not torch.allclose(before.mask_logits, after.mask_logits, atol=LOGIT_TOLERANCE)
+    assert_close(after, answer(network, CHELSEA, TEXTS))
+    assert len(list((cache / "engines").glob("openvino-*"))) <= NUM_KEPT
+
+
+def test_auto_and_torch_are_the_network_itself() -> None:
+    network = load_model("promptseg-test")
+    assert build_segmenter(network, "torch") is build_segmenter(network, "auto") is network
+
+
+def test_an_unknown_engine_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(EngineError, match=r"tensorrt.*" + ", ".join(ENGINES)):
+        promptseg.load("promptseg-test", engine="tensorrt")
+
+
+def test_openvino_is_refused_off_the_cpu() -> None:
+    network: PromptSeg = load_model("promptseg-test").to("meta")
+    with pytest.raises(EngineError, match="runs on the CPU, not on meta"):
+        build_segmenter(network, "openvino")
+
+
+def test_a_cache_that_can_not_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    monkeypatch.setenv("PROMPTSEG_CACHE", str(tmp_path / "file"))
+    with pytest.raises(EngineError, match="PROMPTSEG_CACHE"):
+        build_segmenter(load_model("promptseg-test"), "openvino")
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_the_default_gives_the_same_masks_on_openvino() -> None:
+    network = load_model("promptseg")
+    expected = answer(network, CHELSEA, TEXTS)
+    assert_close(answer(build_segmenter(network, "openvino"), CHELSEA, TEXTS), expected)
+    rounded = answer(build_segmenter(network, "openvino-bf16"), CHELSEA, TEXTS)
+    changed = (rounded.mask_logits > 0) != (expected.mask_logits > 0)
+    assert changed.float().mean() < 0.02
+    torch.testing.assert_close(rounded.presence, expected.presence, atol=0.05, rtol=0)
