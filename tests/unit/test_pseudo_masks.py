@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from promptseg import weights
+from promptseg.cli.main import app
 from promptseg.data.jsonl import load_made_masks, read_jsonl
 from promptseg.errors import DataError, OutputError
 from promptseg.maskers.base import Masker
@@ -19,10 +21,10 @@ from promptseg.pseudo_masks.picture import judge, mask_record
 from promptseg.pseudo_masks.proposals import Proposal, TeacherBox, group_teacher_boxes, load_teacher_boxes, propose
 from promptseg.pseudo_masks.report import contact_sheet, statistics
 from promptseg.pseudo_masks.run import MaskerSettings, load_done, mask_set, sets_to_mask
-from promptseg.pseudo_masks.single_object import find_main_object, plain_background_box
+from promptseg.pseudo_masks.single_object import MIN_AGREEING, find_main_object, plain_background_box
 
 HEIGHT, WIDTH = 90, 120
-SHEEP_BOX = (20.0, 20.0, 70.0, 70.0)
+SHEEP_BOX = (20.0, 20.0, 70.0, 70.0)  # over the middle of the picture
 
 
 def record(**fields: Any) -> dict[str, Any]:
@@ -74,8 +76,8 @@ class TestProposals:
 
     def test_a_lone_object_keeps_its_name(self) -> None:
         lone = record(tags=["boat"], single_object=True)
-        found = propose(lone, [teacher("hippopotamus", 0.9), teacher("sailboat", 0.5)])
-        assert [one.category for one in found] == ["sailboat"]
+        boxes = [teacher("hippopotamus", 0.9), teacher("sailboat", 0.5), teacher("gull", 0.4, (90, 5, 110, 20))]
+        assert [one.category for one in propose(lone, boxes)] == ["sailboat", "gull"]
 
     def test_regions_keep_their_phrase_and_boxes_end_at_the_edge(self) -> None:
         farm = record(
@@ -234,4 +236,17 @@ class TestPicture:
     def test_a_picture_without_a_main_object_gives_none(self, masker: Masker) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
         found = find_main_object(masker, masker.encode(noise), noise)
-        assert found is None or found.score < 0.8
+        assert found is None or found.num_agreeing < MIN_AGREEING
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_the_command_names_what_failed_and_counts_the_rest(data_dir: Path, tmp_path: Path) -> None:
+    arguments = ["pseudo-masks", "--data", str(data_dir), "--out", str(tmp_path / "made"), "--input-side", "256"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "farm/two.png" in result.stderr
+    counted = json.loads(result.stdout)
+    assert counted["farm"]["num_pictures"] == 3
+    assert json.loads((tmp_path / "made/statistics/farm.json").read_text()) == counted["farm"]
+    assert Image.open(tmp_path / "made/sheets/farm.jpg").width > 0

@@ -1,13 +1,21 @@
 """Modules run by PyTorch, or compiled by OpenVINO: same call, same numbers within the stated precision."""
 
+import hashlib
 import threading
 import warnings
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import openvino
 import torch
 from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
+
+from promptseg.errors import EngineError
+from promptseg.weights.cache import cache_dir, exclusive, workspace
 
 MaskerEngine = Literal["torch", "openvino"]
 Precision = Literal["f32", "bf16"]
@@ -56,23 +64,54 @@ class GraphRunner:
         # A compiled model has one request of its own: one caller at a time.
         with self._lock:
             if key not in self._graphs:
-                self._graphs[key] = self._compile(module, inputs, shapes)
+                self._graphs[key] = self._compile(name, module, inputs, shapes)
             return self._graphs[key](*inputs)
 
-    def _compile(self, module: nn.Module, inputs: tuple[Tensor, ...], shapes: list[list[int]]) -> Graph:
-        partial_shapes = [openvino.PartialShape(shape) for shape in shapes]
-        with warnings.catch_warnings():
-            # Tracing warns of its own future, and of branches that are the same for every input here.
-            warnings.simplefilter("ignore", category=DeprecationWarning)
-            warnings.simplefilter("ignore", category=torch.jit.TracerWarning)
-            graph = openvino.convert_model(module, example_input=inputs, input=partial_shapes)
+    def _compile(self, name: str, module: nn.Module, inputs: tuple[Tensor, ...], shapes: list[list[int]]) -> Graph:
         settings = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
         if self.num_threads is not None:
             settings["INFERENCE_NUM_THREADS"] = str(self.num_threads)
-        compiled = openvino.Core().compile_model(graph, "CPU", settings)
+        entry = cache_dir() / "engines" / f"masker-{_identity(name, module, shapes)}"
+        try:
+            with exclusive(entry):
+                if not entry.is_dir():
+                    with workspace(entry) as work:
+                        graph = _convert(module, inputs, shapes)
+                        openvino.save_model(graph, work / "graph" / "graph.xml", compress_to_fp16=False)
+                        (work / "graph").rename(entry)
+                # OpenVINO checks what it compiled earlier against its version and this CPU
+                settings |= {"CACHE_DIR": str(entry)}
+                compiled = openvino.Core().compile_model(entry / "graph.xml", "CPU", settings)
+        except OSError as error:
+            raise EngineError(
+                f"{entry.parent} can't be written ({error.strerror or error}): "
+                "set PROMPTSEG_CACHE to a directory that can, or use engine torch"
+            ) from error
 
         def call(*tensors: Tensor) -> tuple[Tensor, ...]:
             results = compiled([tensor.detach().contiguous().numpy() for tensor in tensors])
             return tuple(torch.from_numpy(results[index].copy()) for index in range(len(compiled.outputs)))
 
         return call
+
+
+def _convert(module: nn.Module, inputs: tuple[Tensor, ...], shapes: list[list[int]]) -> openvino.Model:
+    partial_shapes = [openvino.PartialShape(shape) for shape in shapes]
+    with warnings.catch_warnings():
+        # Tracing warns of its own future, and of branches that are the same for every input here.
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        warnings.simplefilter("ignore", category=TracerWarning)
+        return openvino.convert_model(module, example_input=inputs, input=partial_shapes)
+
+
+def _identity(name: str, module: nn.Module, shapes: list[list[int]]) -> str:
+    """Hash all that a graph depends on: weights, sizes, this package's code, and who converts it."""
+    digest = hashlib.sha256(f"{name} {shapes}".encode())
+    for package in ("openvino", "torch", "transformers"):
+        digest.update(f"{package} {version(package)}".encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    for key, tensor in module.state_dict().items():
+        digest.update(f"{key} {tuple(tensor.shape)}".encode())
+        digest.update(np.ascontiguousarray(tensor.numpy()).data)
+    return digest.hexdigest()[:16]

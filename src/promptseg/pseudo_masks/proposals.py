@@ -80,8 +80,8 @@ def propose(
 
     People's boxes count only where the picture has no masks. A detector's box counts where it adds something: not where
     people boxed or masked the same object under a name that may mean the same, and not under a name that people
-    annotated completely, where it is either a double or wrong. In a picture of one named object it counts only under a
-    name that may mean that one: the detector names lone objects freely ("hippopotamus" for a goldfish).
+    annotated completely, where it is either a double or wrong. In a picture of one named object a box over the middle
+    counts only under a name that may mean that one: the detector names lone objects freely ("hippopotamus" for fish).
 
     Args:
         record: Of the index.
@@ -96,11 +96,11 @@ def propose(
     known = [(item["category"], tuple(item["box_xyxy"])) for item in record.get("boxes", ())]
     known += [(item["category"], rle_box_xyxy(item["rle"])) for item in record.get("masks", ())]
     complete = {canonical(name) for name in exhaustive}
-    only = record["tags"] if record.get("single_object") else None
+    lone_names = record["tags"] if record.get("single_object") else None
     believed = [
         box
         for box in teacher_boxes
-        if canonical(box.name) not in complete and (only is None or any(may_name_same(box.name, tag) for tag in only))
+        if canonical(box.name) not in complete and (lone_names is None or _fits_lone_object(box, lone_names, size_hw))
     ]
     for proposal in group_teacher_boxes(believed):
         clipped = _clip(proposal, size_hw)
@@ -149,6 +149,12 @@ def _clip(proposal: Proposal, size_hw: tuple[int, int]) -> Proposal | None:
     if min(sides) < 1 or sides[0] * sides[1] < MIN_BOX_AREA:
         return None
     return replace(proposal, box_xyxy=box_xyxy)
+
+
+def _fits_lone_object(box: TeacherBox, names: Sequence[str], size_hw: tuple[int, int]) -> bool:
+    x0, y0, x1, y1 = box.box_xyxy
+    over_middle = x0 <= size_hw[1] / 2 <= x1 and y0 <= size_hw[0] / 2 <= y1
+    return not over_middle or any(may_name_same(box.name, name) for name in names)
 
 
 def _is_known(proposal: Proposal, known: Sequence[tuple[str, Box]]) -> bool:

@@ -23,8 +23,9 @@ MIN_PLAIN_BORDER = 0.85
 MIN_AREA_SHARE, MAX_AREA_SHARE = 0.02, 0.9
 # A mask that runs along more of the picture's border than this is the background, or a close-up: no telling.
 MAX_BORDER_SHARE = 0.5
+# Of 24 pictures with one true mask these keep half, at a mean IoU of .86; MIN_AGREEING = 3 kept an eighth.
 AGREEMENT_IOU = 0.8
-MIN_AGREEING = 3
+MIN_AGREEING = 2
 
 
 @dataclass(frozen=True)
