@@ -19,7 +19,7 @@ LEVELS = {
     "layers": 3, "results": 3, "embedding": 3,
     "encoders": 4, "maskers": 4,
     "models": 5,
-    "engines": 6,
+    "engines": 6, "refined": 6,
     "predict": 7, "data": 7,
     "evaluate": 8,
     "train": 9, "pseudo_masks": 9,

@@ -19,6 +19,7 @@ from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.registry import MODELS, load_model
 from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
+from promptseg.refined import RefinedSegmenter, load_refiner
 from promptseg.results import QueryResult, Segmentation
 from promptseg.weights import ReportProgress
 
@@ -57,7 +58,12 @@ def load(
     name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
     presence_threshold = _checked_threshold(threshold, model.presence_threshold)
     placed = model.to(resolve_device(device))
-    return Predictor(name, placed, build_segmenter(placed, engine), presence_threshold)
+    segmenter: Segmenter = build_segmenter(placed, engine)
+    if model.config.refiner is not None:
+        compiled = segmenter is not placed
+        refiner = load_refiner(model.config.refiner, compiled=compiled, offline=offline, progress=progress)
+        segmenter = RefinedSegmenter(segmenter, refiner)
+    return Predictor(name, placed, segmenter, presence_threshold)
 
 
 def resolve_device(device: str) -> torch.device:

@@ -15,15 +15,17 @@ def build_segmenter(network: PromptSeg, engine: str = "auto") -> TextSegmenter:
     Args:
         network: In evaluation mode, on the device it is to run on. It stays as it is.
         engine: "torch"; "openvino": the same numbers to 1e-3 in a logit; "openvino-bf16": rounds to eight bits inside,
-            for speed; "auto": PyTorch. OpenVINO compiles a model at its first use on a machine, which takes longer than
-            a few pictures do: it is for those who ask for it.
+            for speed; "auto": OpenVINO on a CPU, else PyTorch. OpenVINO compiles a model at its first use on a machine,
+            for some seconds, and keeps what it compiled in the cache.
 
     Raises:
         EngineError: The name is unknown, or the engine does not run on the network's device or can't write its cache.
     """
     if engine not in ENGINES:
         raise EngineError(f"no engine is named {engine!r}; use {', '.join(ENGINES)}")
-    if engine in ("auto", "torch"):
+    if engine == "auto":
+        engine = "openvino" if network.device == torch.device("cpu") else "torch"
+    if engine == "torch":
         return network
     if network.device != torch.device("cpu"):
         raise EngineError(f"{engine} runs on the CPU, not on {network.device}: use engine torch or auto, or device cpu")

@@ -43,7 +43,7 @@ def compile_steps(network: PromptSeg, options: Mapping[str, object]) -> dict[Ste
             os.utime(entry)
             _forget_oldest(entry.parent)
             # OpenVINO checks what it compiled earlier against its version and this CPU
-            options = {**options, "CACHE_DIR": str(entry), "CACHE_MODE": "OPTIMIZE_SIZE"}
+            options = {**options, "CACHE_DIR": str(entry)}
             core = openvino.Core()
             return {name: core.compile_model(entry / f"{name}.xml", "CPU", options) for name in STEP_NAMES}
     except OSError as error:

@@ -1,0 +1,111 @@
+"""A segmenter whose coarse masks a promptable masker sharpens."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptseg import weights
+from promptseg.maskers.base import Frame, Masker, MaskerEmbedding
+from promptseg.maskers.graph import GraphRunner
+from promptseg.maskers.load import MaskerName, load_masker
+from promptseg.maskers.refine import RefineSettings, refine
+from promptseg.models.base import Features, Prediction, Segmenter
+from promptseg.weights import ReportProgress
+
+PREFIX = "refiner."
+FRAME = "refiner.frame"
+# Who is surely absent is not worth the masker's time; its coarse map tells what was almost said.
+LEAST_PRESENCE = 0.1
+# Longest side of the picture as the masker sees it. Measured on pictures kept aside from training; docs/experiments.md.
+INPUT_SIDE = 640
+SETTINGS = RefineSettings(min_agreement=0.4, num_points=1)
+
+
+def load_refiner(
+    name: MaskerName, *, compiled: bool, offline: bool = False, progress: ReportProgress | None = None
+) -> Masker:
+    """Load the masker that a model's config names.
+
+    Args:
+        name: Of the masker.
+        compiled: By OpenVINO, in bfloat16 where the CPU has it; else plain PyTorch on the CPU.
+        offline: Fetch nothing.
+        progress: Told while weights are fetched.
+
+    Raises:
+        WeightsError: The weights can't be had.
+    """
+    weights.resolve(name, offline=offline, progress=progress)
+    runner = GraphRunner("openvino", precision="bf16") if compiled else None
+    return load_masker(name, input_side=INPUT_SIDE, runner=runner, offline=offline)
+
+
+class RefinedSegmenter:
+    """Segment coarsely, then let a masker redraw every object that it agrees with.
+
+    The picture is encoded by both when it is encoded, so that asking again costs neither.
+
+    Args:
+        segmenter: Makes the coarse masks.
+        masker: Redraws them.
+    """
+
+    def __init__(self, segmenter: Segmenter, masker: Masker) -> None:
+        self.segmenter = segmenter
+        self.masker = masker
+        self.settings = replace(SETTINGS, threshold=segmenter.mask_threshold)
+
+    @property
+    def prompt_kinds(self) -> frozenset[str]:
+        """Kinds of prompt that the segmenter takes."""
+        return self.segmenter.prompt_kinds
+
+    @property
+    def mask_threshold(self) -> float:
+        """A pixel belongs to a mask from this probability on, coarse or refined."""
+        return self.segmenter.mask_threshold
+
+    @property
+    def presence_threshold(self) -> float:
+        """A query counts as found from this presence on."""
+        return self.segmenter.presence_threshold
+
+    def encode_image(self, image_rgb: np.ndarray) -> Features:
+        """Encode a picture, uint8, shape (H, W, 3), for both."""
+        with torch.inference_mode():
+            embedding = self.masker.encode(image_rgb)
+        return {
+            **self.segmenter.encode_image(image_rgb),
+            **{f"{PREFIX}{index}": feature for index, feature in enumerate(embedding.features)},
+            FRAME: _pack_frame(embedding.frame),
+        }
+
+    def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
+        """Segment an encoded picture of the given original size by texts; N texts give N masks, in order."""
+        coarse = {name: value for name, value in features.items() if not name.startswith(PREFIX)}
+        prediction = self.segmenter.segment_texts(coarse, texts, size_hw)
+        worthwhile = prediction.presence >= LEAST_PRESENCE
+        # a masker may do without a GPU where the network has one
+        levels = (features[f"{PREFIX}{index}"] for index in range(len(features) - len(coarse) - 1))
+        embedding = MaskerEmbedding(tuple(level.cpu() for level in levels), _unpack_frame(features[FRAME]))
+        probability = prediction.mask_logits.float().sigmoid().cpu()
+        with torch.inference_mode():
+            refined = refine(self.masker, embedding, probability * worthwhile.cpu()[:, None, None], self.settings)
+            unrefined = torch.nn.functional.interpolate(
+                prediction.mask_logits.float().cpu()[None], refined.shape[-2:], mode="bilinear", align_corners=False
+            )[0]
+        mask_logits = torch.where(worthwhile.cpu()[:, None, None], refined, unrefined)
+        return replace(prediction, mask_logits=mask_logits)
+
+
+def _pack_frame(frame: Frame) -> Tensor:
+    """Write a frame as numbers, shape (1, 6), to keep it with the features."""
+    return torch.tensor([[*frame.original_hw, *frame.canvas_hw, *frame.scale_xy]], dtype=torch.float64)
+
+
+def _unpack_frame(packed: Tensor) -> Frame:
+    height, width, canvas_height, canvas_width, scale_x, scale_y = packed[0].tolist()
+    return Frame((int(height), int(width)), (int(canvas_height), int(canvas_width)), (scale_x, scale_y))
