@@ -1,18 +1,23 @@
-"""Finish a dense training run: give the model its vocabulary, and fit the heads on the pictures kept aside.
+"""Finish a dense training run: fit the heads on the pictures kept aside, and write what the default ships.
 
-    python scripts/finish_dense.py RUN/best CHECKPOINT --data DIR --pseudo DIR
-
-Thresholds come after it: promptseg evaluate --fit-thresholds.
+    python scripts/finish_dense.py RUN/best CHECKPOINT --data DIR --pseudo DIR --refiner mobile-sam
+    promptseg evaluate --model CHECKPOINT --data DIR --pseudo DIR --set coco_train --set coco_boxes \\
+        --set clothes_train --set carparts_train --set camvid_train --only CHECKPOINT/kept_aside.txt \\
+        --fit-thresholds thresholds.json
+    python scripts/finish_dense.py CHECKPOINT CHECKPOINT --thresholds thresholds.json
 """
 
 import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from promptseg.data.held_out import training_name
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
+from promptseg.models.config import PromptSegConfig
 from promptseg.models.promptseg import PromptSeg
 from promptseg.train.dense.heads import collect_answers, fit_heads
 from promptseg.train.recipe import load_recipe
@@ -24,21 +29,42 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trained", type=Path, help="checkpoint that the dense recipe wrote")
     parser.add_argument("out", type=Path, help="directory of the finished checkpoint")
+    parser.add_argument("--thresholds", type=Path, help="only put these thresholds into the config")
     parser.add_argument("--recipe", type=Path, default=Path("recipes/promptseg.py"))
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--pseudo", type=Path)
     parser.add_argument("--pictures", type=int, default=240, help="how many of the pictures kept aside to use")
+    parser.add_argument("--compete", action="store_true", help="let the training vocabulary compete with every text")
+    parser.add_argument("--refiner", choices=("mobile-sam", "sam2-hiera-tiny"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    model = load_pretrained(options.trained).eval()
+    if options.thresholds is not None:
+        model.config = with_thresholds(model.config, json.loads(options.thresholds.read_text(encoding="utf-8")))
+        save_pretrained(model, options.out, half=True)
+        return
 
     source, kept = load_recipe(options.recipe).build_data(options.data, options.pseudo)
-    model = with_vocabulary(load_pretrained(options.trained), source.vocabulary.names)
-    kept = [sample for sample in kept if sample.exhaustive or sample.with_evidence("mask")]
-    answers = collect_answers(model, kept[:: max(1, len(kept) // options.pictures)], seed=options.seed)
+    if options.compete:
+        model = with_vocabulary(model, source.vocabulary.names)
+    chosen = [sample for sample in kept if sample.exhaustive or sample.with_evidence("mask")]
+    answers = collect_answers(model, chosen[:: max(1, len(chosen) // options.pictures)], seed=options.seed)
     report = fit_heads(model, answers, seed=options.seed)
+    model.config = dataclasses.replace(model.config, refiner=options.refiner)
     save_pretrained(model, options.out, half=True)
+    (options.out / "kept_aside.txt").write_text("".join(f"{sample.sample_id}\n" for sample in kept), encoding="utf-8")
     json.dump({"pairs": len(answers.present), "present": int(answers.present.sum()), **report}, sys.stdout, indent=2)
     sys.stdout.write("\n")
+
+
+def with_thresholds(config: PromptSegConfig, fitted: Mapping[str, Any]) -> PromptSegConfig:
+    """Put into a config what `promptseg evaluate --fit-thresholds` wrote."""
+    return dataclasses.replace(
+        config,
+        mask_threshold=fitted["mask_threshold"],
+        presence_threshold=fitted["presence_threshold"],
+        presence_calibration=tuple(fitted["presence_calibration"]),
+    )
 
 
 def with_vocabulary(model: PromptSeg, names: tuple[str, ...]) -> PromptSeg:
