@@ -32,8 +32,8 @@ from promptseg.train.recipe import Recipe
 
 # set: how often one of its pictures is drawn, relative to the others
 SET_WEIGHTS = {
-    "coco_train": 4.0, "coco_boxes": 2.0, "coco_train2017_street": 1.0, "voc_samples": 1.0, "coco_tiny300_mlperf": 0.6,
-    "clothes_train": 1.2, "carparts_train": 1.6, "camvid_train": 1.2, "faces_train": 0.8, "pedestrians_train": 0.4,
+    "coco_train": 6.0, "coco_boxes": 2.0, "coco_train2017_street": 1.0, "voc_samples": 1.0, "coco_tiny300_mlperf": 0.6,
+    "clothes_train": 1.2, "carparts_train": 1.6, "camvid_train": 0.6, "faces_train": 0.8, "pedestrians_train": 0.4,
     "people_train": 0.5, "food_train": 0.5, "crops_train": 0.3, "animals7": 0.8, "dogs_cats": 1.0, "savanna": 0.6,
     "raccoon": 0.4, "kangaroo": 0.4, "amenity": 0.6, "indonesian_food": 0.3, "indian_food": 0.4, "bottles": 0.4,
     "mugs": 0.4, "shorts": 0.4, "circuit_boards": 0.2, "desk_items": 0.2, "chess": 0.2, "student_clothes": 0.4,
@@ -137,6 +137,7 @@ class DenseTraining:
             always_asked=things,
             stuff=STUFF,
             num_items=8000,
+            stuff_factor=3.0,
         )
         return source, kept
 

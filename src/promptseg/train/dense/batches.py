@@ -132,6 +132,8 @@ class DenseSource:
         stuff: Names whose absence is only believed where people say that they are not there.
         num_items: Crops in an epoch.
         settings: See `DenseSettings`.
+        default_weight: See set_weights.
+        stuff_factor: How much oftener a picture is drawn in which people have drawn stuff.
     """
 
     samples: Sequence[Sample]
@@ -142,6 +144,7 @@ class DenseSource:
     num_items: int
     settings: DenseSettings = field(default_factory=DenseSettings)
     default_weight: float = 0.4
+    stuff_factor: float = 1.0
 
     def __post_init__(self) -> None:
         if not any(map(self._picture_weight, self.samples)):
@@ -237,6 +240,8 @@ class DenseSource:
 
     def _picture_weight(self, sample: Sample) -> float:
         weight = self.set_weights.get(sample.dataset, self.default_weight)
+        if any(target.kind == "stuff" and target.masks for target in sample.targets):
+            weight *= self.stuff_factor
         usable = sample.single_object or any(target.masks for target in sample.targets)
         return weight if usable else 0.0
 

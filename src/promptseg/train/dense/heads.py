@@ -121,7 +121,7 @@ def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, flo
 def _search_mask_weights(answers: Answers) -> tuple[float, float]:
     """Find how much the competition counts beside the similarity, and the logit from which on a cell is the object's."""
     edges = torch.linspace(-12.0, 6.0, 73)
-    best = (-1.0, 0.0, 0.0)
+    best = (-1.0, 0.0, 0.0)  # mean IoU, minus the weight (the simpler wins a tie), threshold
     for weight in COMPETITION_WEIGHTS:
         curves = []
         for similarity, competition, truth, present, has_mask in _pairs(answers):
@@ -134,8 +134,8 @@ def _search_mask_weights(answers: Answers) -> tuple[float, float]:
             curves.append(hits / (everything + target.sum() - hits).clamp_min(1.0))
         mean = torch.stack(curves).mean(dim=0)
         place = int(mean.argmax())
-        best = max(best, (float(mean[place]), weight, float(edges[place])))
-    return best[1], best[2]
+        best = max(best, (float(mean[place]), -weight, float(edges[place])))
+    return -best[1], best[2]
 
 
 def _count_above(levels: Tensor, num_edges: int) -> Tensor:
