@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from promptseg.embedding import Embedding
-from promptseg.engines import build_segmenter
+from promptseg.engines import build_segmenter, resolve_engine
 from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
 from promptseg.images import ImageSource, read_image
 from promptseg.models.base import Segmenter
@@ -42,7 +41,7 @@ def load(
             default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
         engine: What computes: "torch", "openvino" or "openvino-bf16", see `engines.build_segmenter`; "auto" takes
-            OpenVINO on a CPU, else PyTorch.
+            OpenVINO on a CPU, else PyTorch. With either of OpenVINO's, a model's refiner rounds to bfloat16.
         offline: Fetch nothing.
         threshold: Presence below which a thing counts as absent, in [0, 1]; None: the model's own, stated one.
         progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
@@ -58,12 +57,14 @@ def load(
     name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
     presence_threshold = _checked_threshold(threshold, model.presence_threshold)
     placed = model.to(resolve_device(device))
+    engine = resolve_engine(engine, placed.device)
     segmenter: Segmenter = build_segmenter(placed, engine)
     if model.config.refiner is not None:
-        compiled = segmenter is not placed
+        compiled = engine != "torch"
         refiner = load_refiner(model.config.refiner, compiled=compiled, offline=offline, progress=progress)
         segmenter = RefinedSegmenter(segmenter, refiner)
-    return Predictor(name, placed, segmenter, presence_threshold)
+        engine = f"{engine} + {model.config.refiner}"
+    return Predictor(name, placed, segmenter, presence_threshold, engine)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -96,12 +97,14 @@ class Predictor:
         model: The network, as trained.
         segmenter: What computes: the network itself, or an engine that runs it.
         presence_threshold: Presence below which a thing counts as absent.
+        engine: What "auto" came to, and the refiner where there is one: "torch", "openvino + mobile-sam", ...
     """
 
     name: str
     model: PromptSeg
     segmenter: Segmenter
     presence_threshold: float
+    engine: str
 
     @property
     def prompt_kinds(self) -> frozenset[str]:
@@ -158,7 +161,7 @@ class Predictor:
         presence_threshold = _checked_threshold(threshold, self.presence_threshold)
         embedding = picture if isinstance(picture, Embedding) else self.encode(picture)
         embedding.check_made_by(self.name, self.fingerprint)
-        prediction = self.segmenter.segment_texts(self._placed(embedding.features), texts, embedding.size_hw)
+        prediction = self.segmenter.segment_texts(dict(embedding.features), texts, embedding.size_hw)
         if not (torch.isfinite(prediction.mask_logits).all() and torch.isfinite(prediction.presence).all()):
             raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
         results = tuple(
@@ -200,10 +203,6 @@ class Predictor:
         raise UnsupportedPromptError(
             f"{self.name} takes one phrase a query, {query.label!r} has {len(query.prompts)}: ask them one by one"
         )
-
-    def _placed(self, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        # An embedding may have been made on another device, or come from a file.
-        return {name: value.to(self.model.device) for name, value in features.items()}
 
 
 def _checked_threshold(threshold: float | None, default: float) -> float:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from promptseg import weights
@@ -39,7 +40,8 @@ def load_refiner(
         WeightsError: The weights can't be had.
     """
     weights.resolve(name, offline=offline, progress=progress)
-    runner = GraphRunner("openvino", precision="bf16") if compiled else None
+    # as many threads as the network itself takes
+    runner = GraphRunner("openvino", precision="bf16", num_threads=torch.get_num_threads()) if compiled else None
     return load_masker(name, input_side=INPUT_SIDE, runner=runner, offline=offline)
 
 
@@ -75,30 +77,28 @@ class RefinedSegmenter:
 
     def encode_image(self, image_rgb: np.ndarray) -> Features:
         """Encode a picture, uint8, shape (H, W, 3), for both."""
-        with torch.inference_mode():
-            embedding = self.masker.encode(image_rgb)
+        embedding = self.masker.encode(image_rgb)
         return {
             **self.segmenter.encode_image(image_rgb),
             **{f"{PREFIX}{index}": feature for index, feature in enumerate(embedding.features)},
             FRAME: _pack_frame(embedding.frame),
         }
 
+    @torch.inference_mode()
     def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
         """Segment an encoded picture of the given original size by texts; N texts give N masks, in order."""
         coarse = {name: value for name, value in features.items() if not name.startswith(PREFIX)}
         prediction = self.segmenter.segment_texts(coarse, texts, size_hw)
-        worthwhile = prediction.presence >= LEAST_PRESENCE
-        # a masker may do without a GPU where the network has one
-        levels = (features[f"{PREFIX}{index}"] for index in range(len(features) - len(coarse) - 1))
-        embedding = MaskerEmbedding(tuple(level.cpu() for level in levels), _unpack_frame(features[FRAME]))
-        probability = prediction.mask_logits.float().sigmoid().cpu()
-        with torch.inference_mode():
-            refined = refine(self.masker, embedding, probability * worthwhile.cpu()[:, None, None], self.settings)
-            unrefined = torch.nn.functional.interpolate(
-                prediction.mask_logits.float().cpu()[None], refined.shape[-2:], mode="bilinear", align_corners=False
-            )[0]
-        mask_logits = torch.where(worthwhile.cpu()[:, None, None], refined, unrefined)
-        return replace(prediction, mask_logits=mask_logits)
+        if not texts:
+            return prediction
+        levels = tuple(features[f"{PREFIX}{index}"] for index in range(len(features) - len(coarse) - 1))
+        embedding = MaskerEmbedding(levels, _unpack_frame(features[FRAME]))
+        # the masker does without a GPU, also where the network has one
+        mask_logits = prediction.mask_logits.float().cpu()
+        worthwhile = (prediction.presence >= LEAST_PRESENCE).cpu()[:, None, None]
+        refined = refine(self.masker, embedding, mask_logits.sigmoid() * worthwhile, self.settings)
+        unrefined = F.interpolate(mask_logits[None], refined.shape[-2:], mode="bilinear")[0]
+        return replace(prediction, mask_logits=torch.where(worthwhile, refined, unrefined))
 
 
 def _pack_frame(frame: Frame) -> Tensor:

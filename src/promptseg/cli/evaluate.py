@@ -121,7 +121,7 @@ def _describe_run(predictor: "Predictor", model: str, seed: int) -> "Run":
     return Run(
         model=model,
         fingerprint=predictor.fingerprint,
-        engine="torch" if predictor.segmenter is predictor.model else type(predictor.segmenter).__name__,
+        engine=predictor.engine,
         device=str(predictor.model.device),
         mask_threshold=predictor.segmenter.mask_threshold,
         presence_threshold=predictor.presence_threshold,

@@ -9,6 +9,22 @@ from promptseg.models.text_segmenter import TextSegmenter
 ENGINES = ("auto", "torch", "openvino", "openvino-bf16")
 
 
+def resolve_engine(engine: str, device: torch.device) -> str:
+    """Say which engine is meant on a device: never "auto".
+
+    Raises:
+        EngineError: The name is unknown, or the engine does not run on the device.
+    """
+    if engine not in ENGINES:
+        raise EngineError(f"no engine is named {engine!r}; use {', '.join(ENGINES)}")
+    on_cpu = device == torch.device("cpu")
+    if engine == "auto":
+        return "openvino" if on_cpu else "torch"
+    if engine != "torch" and not on_cpu:
+        raise EngineError(f"{engine} runs on the CPU, not on {device}: use engine torch or auto, or device cpu")
+    return engine
+
+
 def build_segmenter(network: PromptSeg, engine: str = "auto") -> TextSegmenter:
     """Give what segments with a network's weights.
 
@@ -21,14 +37,9 @@ def build_segmenter(network: PromptSeg, engine: str = "auto") -> TextSegmenter:
     Raises:
         EngineError: The name is unknown, or the engine does not run on the network's device or can't write its cache.
     """
-    if engine not in ENGINES:
-        raise EngineError(f"no engine is named {engine!r}; use {', '.join(ENGINES)}")
-    if engine == "auto":
-        engine = "openvino" if network.device == torch.device("cpu") else "torch"
+    engine = resolve_engine(engine, network.device)
     if engine == "torch":
         return network
-    if network.device != torch.device("cpu"):
-        raise EngineError(f"{engine} runs on the CPU, not on {network.device}: use engine torch or auto, or device cpu")
     # here and not above: OpenVINO takes a while to import, and PyTorch does without it
     from promptseg.engines.openvino import OpenVinoSegmenter
 

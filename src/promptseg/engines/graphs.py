@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -17,7 +16,7 @@ import promptseg
 from promptseg.engines.steps import STEP_NAMES, Step, StepName, build_steps
 from promptseg.errors import EngineError
 from promptseg.models.promptseg import PromptSeg
-from promptseg.weights.cache import cache_dir, exclusive, workspace
+from promptseg.weights.cache import cache_dir, exclusive, forget_oldest, workspace
 
 NUM_KEPT = 6  # networks whose graphs stay in the cache; the default's take about 120 MB
 TRACED_PARTS = ("layers", "encoders", "models", "engines")
@@ -41,7 +40,7 @@ def compile_steps(network: PromptSeg, options: Mapping[str, object]) -> dict[Ste
                     _export(network, work / "graphs")
                     (work / "graphs").rename(entry)
             os.utime(entry)
-            _forget_oldest(entry.parent)
+            forget_oldest(entry.parent.glob("openvino-*"), NUM_KEPT)
             # OpenVINO checks what it compiled earlier against its version and this CPU
             options = {**options, "CACHE_DIR": str(entry)}
             core = openvino.Core()
@@ -95,10 +94,3 @@ def _traced_sources() -> Iterator[Path]:
     package = Path(promptseg.__file__).parent
     for part in TRACED_PARTS:
         yield from sorted((package / part).glob("*.py"))
-
-
-def _forget_oldest(directory: Path) -> None:
-    """Keep the entries that were used last; a process that has one open keeps what it has read."""
-    entries = sorted(directory.glob("openvino-*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for entry in entries[NUM_KEPT:]:
-        shutil.rmtree(entry)

@@ -1,6 +1,7 @@
 """Modules run by PyTorch, or compiled by OpenVINO: same call, same numbers within the stated precision."""
 
 import hashlib
+import os
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,13 +16,15 @@ from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
 from promptseg.errors import EngineError
-from promptseg.weights.cache import cache_dir, exclusive, workspace
+from promptseg.weights.cache import cache_dir, exclusive, forget_oldest, workspace
 
 MaskerEngine = Literal["torch", "openvino"]
 Precision = Literal["f32", "bf16"]
 Graph = Callable[..., tuple[Tensor, ...]]
 # Axes of free length, by index of the input.
 DynamicAxes = Mapping[int, tuple[int, ...]]
+# Graphs that stay in the cache, 30 to 60 MB each; a masker has nine at most at one resolution.
+NUM_KEPT = 12
 
 
 class GraphRunner:
@@ -79,6 +82,8 @@ class GraphRunner:
                         graph = _convert(module, inputs, shapes)
                         openvino.save_model(graph, work / "graph" / "graph.xml", compress_to_fp16=False)
                         (work / "graph").rename(entry)
+                os.utime(entry)
+                forget_oldest(entry.parent.glob("masker-*"), NUM_KEPT)
                 # OpenVINO checks what it compiled earlier against its version and this CPU
                 settings |= {"CACHE_DIR": str(entry)}
                 compiled = openvino.Core().compile_model(entry / "graph.xml", "CPU", settings)

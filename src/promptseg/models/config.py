@@ -106,6 +106,8 @@ class PromptSegConfig:
             raise ValueError("without a decoder (decoder_depth=0) the mask comes from the dense maps: set dense")
         if self.train_towers == "image" and self.lora is not None and self.lora.image_layers:
             raise ValueError("train the image tower or give it adapters (lora.image_layers), not both")
+        if self.refiner is not None and self.mask_threshold in (0.0, 1.0):
+            raise ValueError(f"a refiner needs a mask_threshold between 0 and 1, got {self.mask_threshold}")
         for name in ("mask_threshold", "presence_threshold"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be a probability in [0, 1], got {getattr(self, name)}")

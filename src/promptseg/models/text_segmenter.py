@@ -142,11 +142,12 @@ class TextSegmenter(ABC):
         """Segment one encoded picture by N texts.
 
         Args:
-            features: What `encode_image` gave.
+            features: What `encode_image` gave, here or on another device.
             texts: N texts; none gives an empty prediction.
             size_hw: Original size of the picture, pixels. The maps cover the whole picture at any size.
         """
-        images = from_tensors(EncodedImages, features)
+        # they may come from a file
+        images = from_tensors(EncodedImages, {name: value.to(self.device) for name, value in features.items()})
         parts = []
         for start in range(0, len(texts), QUERY_CHUNK):  # a decoder's memory grows with the queries at once
             chunk = texts[start : start + QUERY_CHUNK]

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -66,6 +66,12 @@ def workspace(entry: Path) -> Iterator[Path]:
         yield work
     finally:
         shutil.rmtree(work)
+
+
+def forget_oldest(entries: Iterable[Path], num_kept: int) -> None:
+    """Keep the directories that were used last; a process that has one open keeps what it has read."""
+    for entry in sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True)[num_kept:]:
+        shutil.rmtree(entry, ignore_errors=True)  # another process may be at it too
 
 
 def publish(built: Path, entry: Path, fetched_from: dict[str, str]) -> None:
