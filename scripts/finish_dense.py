@@ -1,6 +1,7 @@
 """Finish a dense training run: fit the heads on the pictures kept aside, and write what the default ships.
 
-    python scripts/finish_dense.py RUN/best CHECKPOINT --data DIR --pseudo DIR --refiner mobile-sam
+    python scripts/finish_dense.py RUN/best CHECKPOINT --data DIR --pseudo DIR --refiner mobile-sam \\
+        --peak-margin 2.75
     promptseg evaluate --model CHECKPOINT --data DIR --pseudo DIR --set coco_train --set coco_boxes \\
         --set clothes_train --set carparts_train --set camvid_train --only CHECKPOINT/kept_aside.txt \\
         --fit-thresholds thresholds.json
@@ -8,10 +9,10 @@
 """
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def main() -> None:
     parser.add_argument("--pseudo", type=Path)
     parser.add_argument("--pictures", type=int, default=240, help="how many of the pictures kept aside to use")
     parser.add_argument("--compete", action="store_true", help="let the training vocabulary compete with every text")
+    parser.add_argument("--peak-margin", type=float, help="see DenseConfig.peak_margin")
     parser.add_argument("--refiner", choices=("mobile-sam", "sam2-hiera-tiny"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -45,12 +47,15 @@ def main() -> None:
         return
 
     source, kept = load_recipe(options.recipe).build_data(options.data, options.pseudo)
+    assert model.config.dense is not None and model.dense is not None  # the dense recipe made them
     if options.compete:
         model = with_vocabulary(model, source.vocabulary.names)
+    model.config = replace(model.config, dense=replace(model.config.dense, peak_margin=options.peak_margin))
+    model.dense.peak_margin = options.peak_margin
     chosen = [sample for sample in kept if sample.exhaustive or sample.with_evidence("mask")]
     answers = collect_answers(model, chosen[:: max(1, len(chosen) // options.pictures)], seed=options.seed)
     report = fit_heads(model, answers, seed=options.seed)
-    model.config = dataclasses.replace(model.config, refiner=options.refiner)
+    model.config = replace(model.config, refiner=options.refiner)
     save_pretrained(model, options.out, half=True)
     (options.out / "kept_aside.txt").write_text("".join(f"{sample.sample_id}\n" for sample in kept), encoding="utf-8")
     json.dump({"pairs": len(answers.present), "present": int(answers.present.sum()), **report}, sys.stdout, indent=2)
@@ -59,7 +64,7 @@ def main() -> None:
 
 def with_thresholds(config: PromptSegConfig, fitted: Mapping[str, Any]) -> PromptSegConfig:
     """Put into a config what `promptseg evaluate --fit-thresholds` wrote."""
-    return dataclasses.replace(
+    return replace(
         config,
         mask_threshold=fitted["mask_threshold"],
         presence_threshold=fitted["presence_threshold"],
@@ -71,7 +76,7 @@ def with_vocabulary(model: PromptSeg, names: tuple[str, ...]) -> PromptSeg:
     """Give a model with a dense head the names that compete."""
     assert model.config.dense is not None  # the dense recipe made it
     names = tuple(name for name in names if training_name(name) == name)
-    config = dataclasses.replace(model.config, dense=dataclasses.replace(model.config.dense, vocabulary=names))
+    config = replace(model.config, dense=replace(model.config.dense, vocabulary=names))
     finished = PromptSeg(config, model.image_tower, model.text_tower)
     state = finished.state_dict()
     state.update({name: value for name, value in model.state_dict().items() if name not in VOCABULARY})

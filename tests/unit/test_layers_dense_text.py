@@ -137,3 +137,14 @@ def test_judgement_reads_what_is_loud_and_not_where(head: DenseTextHead) -> None
     ]
     expected = head.evidence(torch.tensor(summaries).reshape(2, 6))
     torch.testing.assert_close(torch.stack([presence, iou], dim=1), expected)
+
+
+def test_a_low_peak_lowers_the_threshold_of_its_own_text_only() -> None:
+    head = DenseTextHead(
+        pixel_dim=4, text_dim=4, embedding_dim=4, hidden_dim=4, num_vocabulary=0, near=0.85, peak_margin=2.0
+    )
+    similarity = torch.linspace(0.0, 1.0, 64).reshape(1, 8, 8) * torch.tensor([9.0, 9.0])[:, None, None]
+    similarity[1] -= 12.0  # peaks at -3: its mask reaches down to -5
+    logits = head.mask_logits(similarity, torch.zeros_like(similarity))
+    torch.testing.assert_close(logits[0], similarity[0])
+    torch.testing.assert_close(logits[1], similarity[1] + 5.0)

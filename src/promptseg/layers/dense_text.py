@@ -29,13 +29,24 @@ class DenseTextHead(nn.Module):
         num_vocabulary: Names that compete with every text; 0: none do.
         near: Cosine similarity in the text tower's space from which on a name means the same as a text, and does not
             compete with it.
+        peak_margin: How far below its own peak a text's mask may reach where that peak is low, in logits: a name far
+            from the trained ones is hardly similar to any cell, yet most similar to the right ones. None: the threshold
+            is the same for all texts.
     """
 
     vocabulary: Tensor
     names: Tensor
 
     def __init__(
-        self, *, pixel_dim: int, text_dim: int, embedding_dim: int, hidden_dim: int, num_vocabulary: int, near: float
+        self,
+        *,
+        pixel_dim: int,
+        text_dim: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        num_vocabulary: int,
+        near: float,
+        peak_margin: float | None = None,
     ) -> None:
         super().__init__()
         self.pixel_projection = Pointwise(pixel_dim, embedding_dim)
@@ -48,6 +59,7 @@ class DenseTextHead(nn.Module):
         self.mask_weights = nn.Parameter(torch.tensor([1.0, 0.0, 0.0]))
         self.evidence = Mlp(NUM_SUMMARIES, 32, 2, num_layers=2)
         self.near = near
+        self.peak_margin = peak_margin
         # of each name what the text tower said, and where it lies in the common space
         self.register_buffer("vocabulary", torch.zeros(num_vocabulary, text_dim))
         self.register_buffer("names", torch.zeros(num_vocabulary, embedding_dim))
@@ -128,7 +140,11 @@ class DenseTextHead(nn.Module):
 
     def mask_logits(self, similarity: Tensor, competition: Tensor) -> Tensor:
         """Weigh both maps, each of shape (N, h, w), into mask logits of that shape."""
-        return self.mask_weights[0] * similarity + self.mask_weights[1] * competition + self.mask_weights[2]
+        logits = self.mask_weights[0] * similarity + self.mask_weights[1] * competition + self.mask_weights[2]
+        if self.peak_margin is None:
+            return logits
+        lowered = (_highest(logits.flatten(1)).mean(dim=1) - self.peak_margin).clamp(max=0.0)
+        return logits - lowered[:, None, None]
 
     def judge(self, similarity: Tensor, competition: Tensor) -> tuple[Tensor, Tensor]:
         """Read presence and mask quality off the two maps.
@@ -179,6 +195,11 @@ def summarise(similarity: Tensor, competition: Tensor) -> Tensor:
     parts = []
     for maps in (similarity, competition):
         cells = maps.flatten(1)
-        highest = cells.topk(max(1, cells.shape[1] // 64), dim=1).values
+        highest = _highest(cells)
         parts += [highest[:, 0], highest.mean(dim=1), cells.mean(dim=1)]
     return torch.stack(parts, dim=1)
+
+
+def _highest(cells: Tensor) -> Tensor:
+    """Give the highest 64th part of cells, shape (N, S), in falling order."""
+    return cells.topk(max(1, cells.shape[1] // 64), dim=1).values

@@ -37,12 +37,14 @@ class DenseConfig:
         hidden_dim: Inner width of the text adapter.
         vocabulary: Names that compete with every asked text for each pixel; empty: none do.
         near: Cosine similarity in the text tower's space from which on a name does not compete, for it means the same.
+        peak_margin: How far below its own peak a text's mask may reach where that peak is low, in logits, or None.
     """
 
     embedding_dim: int = 256
     hidden_dim: int = 512
     vocabulary: tuple[str, ...] = ()
     near: float = 0.85
+    peak_margin: float | None = None
 
 
 @dataclass(frozen=True)

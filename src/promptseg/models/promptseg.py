@@ -221,6 +221,7 @@ def _build_dense(config: PromptSegConfig, dense: DenseConfig, text_dim: int) -> 
         hidden_dim=dense.hidden_dim,
         num_vocabulary=len(dense.vocabulary),
         near=dense.near,
+        peak_margin=dense.peak_margin,
     )
 
 

@@ -65,7 +65,7 @@ _ROWS = (
             resize="aspect",
             decoder_depth=0,
             fine_stride=8,
-            dense=DenseConfig(embedding_dim=192),
+            dense=DenseConfig(embedding_dim=192, peak_margin=2.75),
             train_towers="image",
         ),
         status="shipped",

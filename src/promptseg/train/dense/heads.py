@@ -96,7 +96,10 @@ def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, flo
         head.mask_weights.copy_(torch.tensor([1.0, weight, -threshold]))
         maps = list(zip(answers.similarity, answers.competition, strict=True))
         ious = torch.stack(
-            [_iou(head.mask_logits(s, c) > 0, truth) for (s, c), truth in zip(maps, answers.truth, strict=True)]
+            [
+                _iou(head.mask_logits(s[None], c[None])[0] > 0, truth)
+                for (s, c), truth in zip(maps, answers.truth, strict=True)
+            ]
         )
         summaries = torch.cat([summarise(s[None], c[None]) for s, c in maps])
     optimizer = torch.optim.Adam(head.evidence.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
@@ -119,7 +122,7 @@ def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, flo
 
 
 def _search_mask_weights(answers: Answers) -> tuple[float, float]:
-    """Find how much the competition counts beside the similarity, and the logit from which on a cell is the object's."""
+    """Find how much the competition counts beside the similarity, and from which logit on a cell is the object's."""
     edges = torch.linspace(-12.0, 6.0, 73)
     best = (-1.0, 0.0, 0.0)  # mean IoU, minus the weight (the simpler wins a tie), threshold
     for weight in COMPETITION_WEIGHTS:
