@@ -206,14 +206,15 @@ def main() -> None:
 def report(processes: list[Process], flop_rate: float, num_threads: int) -> None:
     """Write a line for each contender and task."""
     reference = processes[0]
-    # an engine does the arithmetic of the network that it runs, where it can't be counted
-    counted = {"openvino": "promptseg torch", "openvino-bf16": "promptseg torch"}
+    # an engine does the arithmetic of the network that it runs, where it can't be counted: PyTorch's contender tells
+    counted = {"promptseg openvino": "promptseg torch", "promptseg openvino-bf16": "promptseg torch"}
     by_name = {process.name: process for process in processes}
     for process in processes:
-        counts = by_name.get(counted.get(process.name.removeprefix("promptseg "), ""), process).ask("flop")
+        counter = by_name.get(counted.get(process.name, process.name))
+        counts = counter.ask("flop") if counter is not None else {}
         peak_rss_mb = process.ask("peak_rss_mb")
         for task, seconds in process.seconds.items():
-            flop = counts[task]
+            flop = counts.get(task)
             best, median = min(seconds), statistics.median(seconds)
             line = {
                 "contender": process.name,
@@ -224,8 +225,8 @@ def report(processes: list[Process], flop_rate: float, num_threads: int) -> None
                     "median": round(statistics.median(reference.seconds[task]) / median, 2),
                     "best": round(min(reference.seconds[task]) / best, 2),
                 },
-                "gflop": round(flop / 1e9, 2),
-                "floor_ms": round(1e3 * flop / flop_rate, 1),
+                "gflop": round(flop / 1e9, 2) if flop else None,
+                "floor_ms": round(1e3 * flop / flop_rate, 1) if flop else None,
                 "times_floor": round(best * flop_rate / flop, 1) if flop else None,
                 "peak_rss_mb": round(peak_rss_mb),
                 "matmul_gflops": round(flop_rate / 1e9),
