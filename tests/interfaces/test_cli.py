@@ -207,11 +207,20 @@ def test_interrupt_exits_130_without_a_traceback(tmp_path: Path) -> None:
     pipe = tmp_path / "slow.jpg"
     os.mkfifo(pipe)
     command = [sys.executable, "-c", "from promptseg.cli.main import main; main()", "predict", str(pipe), "-t", "cat"]
-    with subprocess.Popen([*command, *MODEL], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, *MODEL],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that starts tests in the background ignores interrupts, and its children would too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
         writer = open_when_read(pipe, process)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-        os.close(writer)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+            os.close(writer)
     assert process.returncode == 130
     assert "Traceback" not in err
 
