@@ -3,12 +3,17 @@
 Shapes: B pictures, N texts, T tokens, C channels, H W pixels, h w features.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 Layer = int | str
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -105,3 +110,17 @@ def check_pixels(pixels: Tensor, multiple: int) -> None:
     height, width = pixels.shape[-2:]
     if height % multiple or width % multiple:
         raise ValueError(f"height and width must be multiples of {multiple}, got {height}x{width}")
+
+
+def tokenize_batch(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Turn texts into token ids by one of Hugging Face's tokenizers that pads, and cuts at max_tokens.
+
+    Returns:
+        Token ids, shape (N, T), int64, and their mask, shape (N, T), bool. A text that is cut is logged.
+    """
+    encoded = tokenizer.encode_batch(list(texts))
+    for text, encoding in zip(texts, encoded, strict=True):
+        if encoding.overflowing:
+            logger.warning("cut to its first %d tokens: %.60s...", max_tokens, text)
+    token_ids = torch.tensor([encoding.ids for encoding in encoded])
+    return token_ids, torch.tensor([encoding.attention_mask for encoding in encoded], dtype=torch.bool)

@@ -3,19 +3,15 @@
 Paper: Radford et al. 2021, arXiv:2103.00020. The network is transformers' CLIPTextModelWithProjection.
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from promptseg.encoders.base import TextFeatures, TextTower
+from promptseg.encoders.base import TextFeatures, TextTower, tokenize_batch
 from promptseg.errors import WeightsError
-
-logger = logging.getLogger(__name__)
 
 END_TOKEN = 49407  # also the padding; the first one ends the text
 
@@ -43,12 +39,7 @@ class ClipText(TextTower):
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         if self._tokenizer is None:
             raise WeightsError("CLIP has no tokenizer yet: load its weights (clip-vit-base-patch16) first")
-        encoded = self._tokenizer.encode_batch(list(texts))
-        for text, encoding in zip(texts, encoded, strict=True):
-            if encoding.overflowing:
-                logger.warning("cut to its first %d tokens: %.60s...", self.max_tokens, text)
-        token_ids = torch.tensor([encoding.ids for encoding in encoded])
-        return token_ids, torch.tensor([encoding.attention_mask for encoding in encoded], dtype=torch.bool)
+        return tokenize_batch(self._tokenizer, texts, self.max_tokens)
 
     def forward(self, token_ids: Tensor, token_mask: Tensor) -> TextFeatures:
         # no mask goes in: attention is causal and padding comes last, so no real token ever sees any

@@ -3,20 +3,16 @@
 Papers: Wang et al. 2020, arXiv:2002.10957; Reimers and Gurevych 2019, arXiv:1908.10084 (mean pooling).
 """
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from promptseg.encoders.base import TextFeatures, TextTower
+from promptseg.encoders.base import TextFeatures, TextTower, tokenize_batch
 from promptseg.errors import WeightsError
-
-logger = logging.getLogger(__name__)
 
 # in the published file, but of no use here: sentences are pooled by the mean
 UNUSED_KEYS = frozenset({"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"})
@@ -49,12 +45,7 @@ class MiniLM(TextTower):
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         if self._tokenizer is None:
             raise WeightsError("MiniLM has no vocabulary yet: load its weights (minilm-l6) first")
-        encoded = self._tokenizer.encode_batch(list(texts))
-        for text, encoding in zip(texts, encoded, strict=True):
-            if encoding.overflowing:
-                logger.warning("cut to its first %d tokens: %.60s...", self.max_tokens, text)
-        token_ids = torch.tensor([encoding.ids for encoding in encoded])
-        return token_ids, torch.tensor([encoding.attention_mask for encoding in encoded], dtype=torch.bool)
+        return tokenize_batch(self._tokenizer, texts, self.max_tokens)
 
     def forward(self, token_ids: Tensor, token_mask: Tensor) -> TextFeatures:
         tokens = self.bert(input_ids=token_ids, attention_mask=token_mask.long()).last_hidden_state
