@@ -3,11 +3,15 @@
 A prompt is one hint (a phrase, an example, points, a box, a mask); a query is a label and the prompts that together say
 what it means; a request is a list of queries and is answered in its order. Every class is frozen and checks itself, so
 whatever comes after can trust what it gets. Coordinates are pixels of the photo, origin top left, x to the right.
+
+Phrases and examples are concepts: several of them in a query mean their mixture, each with a weight, and one of a
+negative weight is what is not meant.
 """
 
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil, floor, isfinite
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -28,16 +32,20 @@ class TextPrompt:
 
     Attributes:
         text: 1 to 512 characters with at least one letter or digit.
+        weight: How much it counts beside the other concepts of its query (`mixture_weights`); negative: not this.
 
     Raises:
-        PromptError: The phrase is empty, too long, or holds no word or a control character.
+        PromptError: The phrase is empty, too long, or holds no word or a control character; the weight is 0 or not a
+            finite number.
     """
 
     kind: ClassVar[str] = "text"
     text: str
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", _checked_phrase(self.text))
+        object.__setattr__(self, "weight", _checked_weight(self.weight))
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,18 +53,21 @@ class ExemplarPrompt:
     """An example in another picture: find more of this.
 
     Attributes:
-        image_rgb: The other picture, uint8, shape (H, W, 3); `promptseg.read_image` makes one from a file.
+        image_rgb: The other picture, uint8, shape (H, W, 3); `promptseg.read_exemplar` makes the prompt from files.
         mask: Which part of it is meant, bool, shape (H, W); None: see `box_xyxy`.
         box_xyxy: The same as a box in its pixels; None with no mask either: all of it.
+        weight: How much it counts beside the other concepts of its query (`mixture_weights`); negative: not this.
 
     Raises:
-        PromptError: A shape or dtype is wrong, or both a mask and a box are given.
+        PromptError: A shape or dtype is wrong, both a mask and a box are given, the mask is empty, the box lies outside
+            the picture, or the weight is 0 or not a finite number.
     """
 
     kind: ClassVar[str] = "exemplar"
     image_rgb: NDArray[np.uint8]
     mask: NDArray[np.bool_] | None = None
     box_xyxy: tuple[float, float, float, float] | None = None
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
         image_rgb = np.asarray(self.image_rgb)
@@ -67,14 +78,35 @@ class ExemplarPrompt:
             )
         if self.mask is not None and self.box_xyxy is not None:
             raise PromptError("an exemplar takes a mask or a box, not both")
+        size_hw = image_rgb.shape[:2]
         object.__setattr__(self, "image_rgb", _frozen_copy(image_rgb))
         if self.mask is not None:
-            mask = _checked_mask(self.mask)
-            if mask.shape != image_rgb.shape[:2]:
-                raise PromptError(f"the exemplar's mask is {mask.shape}, its picture {image_rgb.shape[:2]} (H, W)")
+            mask = _checked_mask(self.mask, what="the exemplar's mask")
+            if mask.shape != size_hw:
+                raise PromptError(
+                    f"the exemplar's mask is {mask.shape}, its picture {size_hw} (H, W): one mask pixel for each of its"
+                )
             object.__setattr__(self, "mask", mask)
         if self.box_xyxy is not None:
-            object.__setattr__(self, "box_xyxy", _checked_box(self.box_xyxy))
+            box = left, top, right, bottom = _checked_box(self.box_xyxy)
+            if right <= 0 or bottom <= 0 or left >= size_hw[1] or top >= size_hw[0]:
+                raise PromptError(
+                    f"the exemplar's box {box} lies outside its picture of {size_hw[1]} x {size_hw[0]} pixels (W x H)"
+                )
+            object.__setattr__(self, "box_xyxy", box)
+        object.__setattr__(self, "weight", _checked_weight(self.weight))
+
+    @property
+    def foreground(self) -> NDArray[np.bool_]:
+        """Which pixels are meant, however it was said: shape (H, W), at least one set; a box gives all it touches."""
+        if self.mask is not None:
+            return self.mask
+        if self.box_xyxy is None:
+            return np.ones(self.image_rgb.shape[:2], dtype=np.bool_)
+        left, top, right, bottom = self.box_xyxy
+        foreground = np.zeros(self.image_rgb.shape[:2], dtype=np.bool_)
+        foreground[max(0, floor(top)) : ceil(bottom), max(0, floor(left)) : ceil(right)] = True
+        return foreground
 
 
 @dataclass(frozen=True)
@@ -140,6 +172,7 @@ class MaskPrompt:
         object.__setattr__(self, "mask", _checked_mask(self.mask))
 
 
+Concept: TypeAlias = TextPrompt | ExemplarPrompt
 Prompt: TypeAlias = TextPrompt | ExemplarPrompt | PointPrompt | BoxPrompt | MaskPrompt
 
 _PROMPT_CLASSES = (TextPrompt, ExemplarPrompt, PointPrompt, BoxPrompt, MaskPrompt)
@@ -154,7 +187,8 @@ class Query:
         prompts: One or more.
 
     Raises:
-        PromptError: The label is not a valid phrase, or there is no prompt, or one is of an unknown class.
+        PromptError: The label is not a valid phrase, or there is no prompt, or one is of an unknown class, or they say
+            only what is not meant.
     """
 
     label: str
@@ -170,6 +204,10 @@ class Query:
                     f"the query {self.label!r} holds a {type(prompt).__name__}; prompts are "
                     + ", ".join(kind.__name__ for kind in _PROMPT_CLASSES)
                 )
+        if all(isinstance(prompt, Concept) and prompt.weight < 0 for prompt in prompts):
+            raise PromptError(
+                f"the query {self.label!r} says only what is not meant; add a prompt of positive weight"
+            )
         object.__setattr__(self, "label", _checked_phrase(self.label))
         object.__setattr__(self, "prompts", prompts)
 
@@ -196,6 +234,25 @@ def to_queries(items: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
     if len(listed) > MAX_QUERIES:
         raise PromptError(f"{len(listed):,} queries in one request; the limit is {MAX_QUERIES:,}: ask in parts")
     return tuple(_to_query(item) for item in listed)
+
+
+def mixture_weights(concepts: Sequence[Concept]) -> tuple[float, ...]:
+    """Give each concept of a query its share of the mixture.
+
+    Args:
+        concepts: Phrases and examples, at least one of positive weight, as in every `Query` of concepts alone.
+
+    Returns:
+        A share for each, in order: those of positive weight add up to 1, negative weights stay as they are. So (1, 1,
+        -0.5) becomes (0.5, 0.5, -0.5), and a lone concept has the share 1 whatever its weight.
+
+    Raises:
+        PromptError: No concept has a positive weight.
+    """
+    total = sum(concept.weight for concept in concepts if concept.weight > 0)
+    if total <= 0:
+        raise PromptError("a mixture needs at least one phrase or example of positive weight")
+    return tuple(concept.weight / total if concept.weight > 0 else concept.weight for concept in concepts)
 
 
 def _to_query(item: object) -> Query:
@@ -252,13 +309,21 @@ def _checked_box(box_xyxy: Sequence[float]) -> tuple[float, float, float, float]
     return left, top, right, bottom
 
 
-def _checked_mask(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _checked_mask(mask: NDArray[np.bool_], *, what: str = "the mask") -> NDArray[np.bool_]:
     mask = np.asarray(mask)
     if mask.dtype != np.bool_ or mask.ndim != 2:
-        raise PromptError(f"a mask is a bool array of shape (H, W), not {mask.dtype} {mask.shape}")
+        raise PromptError(f"{what} is a bool array of shape (H, W), not {mask.dtype} {mask.shape}")
     if not mask.any():
-        raise PromptError("the mask is empty: not one pixel is set")
+        raise PromptError(f"{what} is empty: not one pixel is set")
     return _frozen_copy(mask)
+
+
+def _checked_weight(weight: object) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, int | float | np.number) or not isfinite(weight):
+        raise PromptError(f"a weight is a finite number, not {weight!r}")
+    if weight == 0:
+        raise PromptError("a weight of 0 says nothing; leave the prompt out, or give what is not meant a negative one")
+    return float(weight)
 
 
 def _frozen_copy(array: NDArray[Any]) -> NDArray[Any]:

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from promptseg.errors import PromptError
-from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt, to_queries
+from promptseg.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    Query,
+    TextPrompt,
+    mixture_weights,
+    to_queries,
+)
 
 IMAGE_RGB = np.zeros((6, 8, 3), dtype=np.uint8)
 
@@ -106,7 +115,7 @@ def test_box_prompt_refuses(box: object, message: str) -> None:
 
 
 def test_mask_prompt_refuses_other_arrays_and_empty_ones() -> None:
-    with pytest.raises(PromptError, match="bool array of shape"):
+    with pytest.raises(PromptError, match="the mask is a bool array of shape"):
         MaskPrompt(np.ones((2, 2)))
     with pytest.raises(PromptError, match="not one pixel"):
         MaskPrompt(np.zeros((2, 2), dtype=bool))
@@ -121,6 +130,45 @@ def test_exemplar_prompt_checks_its_parts() -> None:
         ExemplarPrompt(IMAGE_RGB[..., 0])
     with pytest.raises(PromptError, match=r"mask is \(8, 6\)"):
         ExemplarPrompt(IMAGE_RGB, mask=mask.T)
+    with pytest.raises(PromptError, match="the exemplar's mask is empty: not one pixel"):
+        ExemplarPrompt(IMAGE_RGB, mask=~mask)
+    for outside in [(8, 0, 9, 6), (0, 6, 8, 7), (-3, 0, 0, 6), (0, -3, 8, 0)]:
+        with pytest.raises(PromptError, match=r"lies outside its picture of 8 x 6 pixels"):
+            ExemplarPrompt(IMAGE_RGB, box_xyxy=outside)
+
+
+def test_exemplar_foreground_is_the_same_however_it_was_said() -> None:
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[1:4, 2:8] = True
+    for exemplar in [
+        ExemplarPrompt(IMAGE_RGB, mask=mask),
+        ExemplarPrompt(IMAGE_RGB, box_xyxy=(2, 1, 8, 4)),
+        ExemplarPrompt(IMAGE_RGB, box_xyxy=(2.5, 1.9, 30.0, 3.1)),
+    ]:
+        np.testing.assert_array_equal(exemplar.foreground, mask)
+    assert ExemplarPrompt(IMAGE_RGB).foreground.all()
+    assert ExemplarPrompt(IMAGE_RGB, box_xyxy=(2.25, 1.25, 2.5, 1.5)).foreground.sum() == 1
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "1", None, True, 0, 0.0])
+def test_weights_are_finite_and_not_zero(weight: object) -> None:
+    for make in [lambda: TextPrompt("cat", weight), lambda: ExemplarPrompt(IMAGE_RGB, weight=weight)]:  # type: ignore[arg-type]
+        with pytest.raises(PromptError, match="a weight of 0 says nothing" if weight == 0 else "a finite number"):
+            make()
+
+
+def test_mixture_weights_normalise_what_is_meant_and_keep_what_is_not() -> None:
+    concepts = [TextPrompt("cat", 3), ExemplarPrompt(IMAGE_RGB, weight=np.float32(1)), TextPrompt("dog", -0.5)]
+    assert mixture_weights(concepts) == (0.75, 0.25, -0.5)
+    assert mixture_weights([TextPrompt("cat", 7)]) == (1.0,)
+    with pytest.raises(PromptError, match="positive weight"):
+        mixture_weights([TextPrompt("dog", -1)])
+
+
+def test_query_refuses_to_be_only_negative() -> None:
+    with pytest.raises(PromptError, match="says only what is not meant"):
+        Query("no dog", (TextPrompt("dog", -1), ExemplarPrompt(IMAGE_RGB, weight=-1)))
+    assert len(Query("this, not a dog", (BoxPrompt((0, 0, 4, 4)), TextPrompt("dog", -1))).prompts) == 2
 
 
 def test_prompts_do_not_change_after_they_are_made() -> None:
