@@ -205,9 +205,7 @@ class Query:
                     + ", ".join(kind.__name__ for kind in _PROMPT_CLASSES)
                 )
         if all(isinstance(prompt, Concept) and prompt.weight < 0 for prompt in prompts):
-            raise PromptError(
-                f"the query {self.label!r} says only what is not meant; add a prompt of positive weight"
-            )
+            raise PromptError(f"the query {self.label!r} says only what is not meant; add a prompt of positive weight")
         object.__setattr__(self, "label", _checked_phrase(self.label))
         object.__setattr__(self, "prompts", prompts)
 
