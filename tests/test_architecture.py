@@ -19,11 +19,12 @@ LEVELS = {
     "layers": 3, "results": 3, "embedding": 3,
     "encoders": 4, "maskers": 4,
     "models": 5,
-    "engines": 6, "refined": 6,
-    "predict": 7, "data": 7,
-    "evaluate": 8,
-    "train": 9, "pseudo_masks": 9,
-    "cli": 10,
+    "engines": 6,
+    "segmenters": 7,
+    "predict": 8, "data": 8,
+    "evaluate": 9,
+    "train": 10, "pseudo_masks": 10,
+    "cli": 11,
 }  # fmt: skip
 
 # Parts that stay below what their level would allow: samples are raw text and pixels, whatever model comes after.

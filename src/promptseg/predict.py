@@ -17,9 +17,9 @@ from promptseg.models.base import Segmenter
 from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.registry import MODELS, load_model
-from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
-from promptseg.refined import RefinedSegmenter, load_refiner
+from promptseg.prompts import Query, QueryLike, to_queries
 from promptseg.results import QueryResult, Segmentation
+from promptseg.segmenters.refined import RefinedSegmenter, load_refiner
 from promptseg.weights import ReportProgress
 
 DEFAULT_MODEL = "promptseg"
@@ -157,11 +157,12 @@ class Predictor:
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
         requested = to_queries(queries)
-        texts = [self._text_of(query) for query in requested]
+        for query in requested:
+            self._check_kinds(query)
         presence_threshold = _checked_threshold(threshold, self.presence_threshold)
         embedding = picture if isinstance(picture, Embedding) else self.encode(picture)
         embedding.check_made_by(self.name, self.fingerprint)
-        prediction = self.segmenter.segment_texts(dict(embedding.features), texts, embedding.size_hw)
+        prediction = self.segmenter.segment(dict(embedding.features), requested, embedding.size_hw)
         if not (torch.isfinite(prediction.mask_logits).all() and torch.isfinite(prediction.presence).all()):
             raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
         results = tuple(
@@ -189,7 +190,7 @@ class Predictor:
         """
         save_pretrained(self.model, Path(directory))
 
-    def _text_of(self, query: Query) -> str:
+    def _check_kinds(self, query: Query) -> None:
         for prompt in query.prompts:
             if prompt.kind not in self.prompt_kinds:
                 takers = [row.name for row in MODELS.values() if prompt.kind in row.prompt_kinds]
@@ -197,12 +198,6 @@ class Predictor:
                     f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
                     f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
                 )
-        match query.prompts:
-            case (TextPrompt(text=text),):
-                return text
-        raise UnsupportedPromptError(
-            f"{self.name} takes one phrase a query, {query.label!r} has {len(query.prompts)}: ask them one by one"
-        )
 
 
 def _checked_threshold(threshold: float | None, default: float) -> float:

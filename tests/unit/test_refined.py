@@ -18,13 +18,14 @@ from promptseg.images import read_image
 from promptseg.maskers.mobile_sam import MobileSam
 from promptseg.maskers.sam_decoder import SamDecoder
 from promptseg.maskers.tiny_vit import TinyViT
-from promptseg.models.base import Features, Prediction
+from promptseg.models.base import Features, Prediction, single_texts
 from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.config import PromptSegConfig
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.registry import find_record, load_model
 from promptseg.photos import find_photo
-from promptseg.refined import FRAME, LEAST_PRESENCE, RefinedSegmenter, load_refiner
+from promptseg.prompts import Query, to_queries
+from promptseg.segmenters.refined import FRAME, LEAST_PRESENCE, RefinedSegmenter, load_refiner
 
 CHELSEA = read_image(find_photo("chelsea"))
 SIZE_HW = (300, 451)
@@ -71,15 +72,15 @@ def coarse(network: PromptSeg, features: Features) -> Prediction:
 
 
 def test_n_texts_give_n_masks_in_order(segmenter: RefinedSegmenter, features: Features, coarse: Prediction) -> None:
-    together = segmenter.segment_texts(features, TEXTS, SIZE_HW)
+    together = segmenter.segment(features, to_queries(TEXTS), SIZE_HW)
     assert together.mask_logits.shape == (len(TEXTS), *MAP_HW)
     torch.testing.assert_close(together.presence, coarse.presence)
     torch.testing.assert_close(together.iou, coarse.iou)
     torch.testing.assert_close(together.mask_logits[0], together.mask_logits[3])
     for index, text in enumerate(TEXTS):
-        alone = segmenter.segment_texts(features, [text], SIZE_HW)
+        alone = segmenter.segment(features, to_queries([text]), SIZE_HW)
         torch.testing.assert_close(alone.mask_logits[0], together.mask_logits[index], rtol=1e-3, atol=1e-3)
-    assert len(segmenter.segment_texts(features, [], SIZE_HW).mask_logits) == 0
+    assert len(segmenter.segment(features, [], SIZE_HW).mask_logits) == 0
 
 
 def test_who_is_surely_absent_keeps_its_coarse_map(
@@ -89,7 +90,7 @@ def test_who_is_surely_absent_keeps_its_coarse_map(
     assert 0 < absent.sum() < len(TEXTS)
     plain = F.interpolate(coarse.mask_logits[None], MAP_HW, mode="bilinear")[0]
     assert bool((plain > 0).flatten(1).any(1).all()), "each map has something to refine"
-    refined = segmenter.segment_texts(features, TEXTS, SIZE_HW).mask_logits
+    refined = segmenter.segment(features, to_queries(TEXTS), SIZE_HW).mask_logits
     torch.testing.assert_close(refined[absent], plain[absent])
     for one, same in zip(refined[~absent], plain[~absent], strict=True):
         assert not torch.allclose(one, same, atol=0.1)
@@ -101,7 +102,7 @@ def test_the_coarse_map_stays_where_the_masker_is_not_believed(
     segmenter = RefinedSegmenter(network, masker)
     segmenter.settings = replace(segmenter.settings, min_score=100.0)
     plain = F.interpolate(coarse.mask_logits[None], MAP_HW, mode="bilinear")[0]
-    refined = segmenter.segment_texts(features, TEXTS, SIZE_HW).mask_logits
+    refined = segmenter.segment(features, to_queries(TEXTS), SIZE_HW).mask_logits
     torch.testing.assert_close(refined, plain, rtol=1e-3, atol=1e-3)
 
 
@@ -112,22 +113,22 @@ def test_features_survive_a_file(
     loaded = dict(Embedding.load(path).features)
     frame = masker.encode(CHELSEA).frame
     assert loaded[FRAME].tolist() == [[*frame.original_hw, *frame.canvas_hw, *frame.scale_xy]]
-    again, before = (segmenter.segment_texts(each, TEXTS, SIZE_HW) for each in (loaded, features))
+    again, before = (segmenter.segment(each, to_queries(TEXTS), SIZE_HW) for each in (loaded, features))
     torch.testing.assert_close(again.mask_logits, before.mask_logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 5000), (5000, 1), (2, 3)])
 def test_extreme_pictures_go_through(segmenter: RefinedSegmenter, size_hw: tuple[int, int]) -> None:
     image_rgb = np.full((*size_hw, 3), 99, dtype=np.uint8)
-    prediction = segmenter.segment_texts(segmenter.encode_image(image_rgb), TEXTS, size_hw)
+    prediction = segmenter.segment(segmenter.encode_image(image_rgb), to_queries(TEXTS), size_hw)
     assert len(prediction.mask_logits) == len(TEXTS)
     assert bool(torch.isfinite(prediction.mask_logits).all())
 
 
 def test_threads_share_a_segmenter(segmenter: RefinedSegmenter, features: Features) -> None:
-    expected = segmenter.segment_texts(features, TEXTS, SIZE_HW)
+    expected = segmenter.segment(features, to_queries(TEXTS), SIZE_HW)
     with ThreadPoolExecutor(4) as threads:
-        for prediction in threads.map(lambda _: segmenter.segment_texts(features, TEXTS, SIZE_HW), range(8)):
+        for prediction in threads.map(lambda _: segmenter.segment(features, to_queries(TEXTS), SIZE_HW), range(8)):
             torch.testing.assert_close(prediction.mask_logits, expected.mask_logits)
 
 
@@ -161,11 +162,11 @@ class DrawnMasks:
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
         return {}
 
-    def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
-        shifted = np.stack([np.roll(self.masks[text], 6, axis=1) for text in texts])
+    def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
+        shifted = np.stack([np.roll(self.masks[text], 6, axis=1) for text in single_texts(queries)])
         cells_hw = (size_hw[0] // 12, size_hw[1] // 12)
         cells = F.interpolate(torch.from_numpy(shifted).float()[None], cells_hw, mode="area")[0]
-        known = torch.ones(len(texts))
+        known = torch.ones(len(queries))
         return Prediction(cells.clamp(0.05, 0.95).logit(), presence=known, iou=known)
 
 
@@ -192,8 +193,8 @@ class TestPublishedRefiner:
         drawn = DrawnMasks({"disc": mask})
         segmenter = RefinedSegmenter(drawn, load_refiner("mobile-sam", compiled=compiled))
         features = segmenter.encode_image(image_rgb.clip(0, 255).astype(np.uint8))
-        assert iou(drawn.segment_texts({}, ["disc"], mask.shape), mask) < 0.87
-        assert iou(segmenter.segment_texts(features, ["disc"], mask.shape), mask) > 0.95
+        assert iou(drawn.segment({}, to_queries("disc"), mask.shape), mask) < 0.87
+        assert iou(segmenter.segment(features, to_queries("disc"), mask.shape), mask) > 0.95
 
     def test_the_coffee_of_a_bundled_photo(self, compiled: bool) -> None:
         """Its surface is, but for the part behind the rim, the ellipse that fills its box."""
@@ -201,8 +202,8 @@ class TestPublishedRefiner:
         drawn = DrawnMasks({"coffee": mask})
         segmenter = RefinedSegmenter(drawn, load_refiner("mobile-sam", compiled=compiled))
         features = segmenter.encode_image(read_image(find_photo("coffee")))
-        refined = segmenter.segment_texts(features, ["coffee"], mask.shape)
-        assert iou(refined, mask) > max(0.88, iou(drawn.segment_texts({}, ["coffee"], mask.shape), mask))
+        refined = segmenter.segment(features, to_queries("coffee"), mask.shape)
+        assert iou(refined, mask) > max(0.88, iou(drawn.segment({}, to_queries("coffee"), mask.shape), mask))
 
 
 @pytest.mark.weights

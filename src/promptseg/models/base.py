@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from promptseg.errors import UnsupportedPromptError
+from promptseg.prompts import Query, TextPrompt
+from promptseg.results import Instance
 
 Features = dict[str, Tensor]
 """A picture after `encode_image`: named tensors, first dimension 1. Their meaning is the model's own business."""
@@ -13,21 +18,24 @@ Features = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says about N texts on one picture.
+    """What a model says about N queries on one picture.
 
     Attributes:
         mask_logits: Shape (N, h, w), float, covering exactly the picture at low resolution. 0 is probability 0.5.
-        presence: Calibrated probability that what the text names is there, shape (N,), in [0, 1].
+        presence: Calibrated probability that what the query means is there, shape (N,), in [0, 1].
         iou: Predicted IoU of each mask, shape (N,), in [0, 1].
+        instances: The objects of each query, best first, where the model tells objects apart; None: it does not, and
+            the connected parts of a mask count as objects.
     """
 
     mask_logits: Tensor
     presence: Tensor
     iou: Tensor
+    instances: tuple[tuple[Instance, ...], ...] | None = None
 
 
 class Segmenter(Protocol):
-    """Encode a picture once, then segment it by as many texts as come.
+    """Encode a picture once, then segment it by as many queries as come.
 
     Attributes:
         prompt_kinds: Kinds of prompt that the model takes: "text", ...
@@ -48,6 +56,59 @@ class Segmenter(Protocol):
         """Encode a picture, uint8, shape (H, W, 3)."""
         ...
 
-    def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
-        """Segment an encoded picture of the given original size by texts; N texts give N masks, in order."""
+    def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
+        """Segment an encoded picture of the given original size; N queries give N answers, in order.
+
+        Raises:
+            PromptError: A prompt means nothing on this picture.
+            UnsupportedPromptError: A kind of prompt, or a combination, that the model does not take.
+        """
         ...
+
+
+class Config(Protocol):
+    """What a model is made of, as plain data."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the config as what JSON can hold."""
+        ...
+
+
+class Model(Protocol):
+    """A network, or several, with what was trained of it.
+
+    Attributes:
+        config: What it is made of.
+        device: Where it lies.
+    """
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def trained_names(self) -> set[str]:
+        """Names in `state_dict` of what was trained; all else comes from published weights."""
+        ...
+
+
+def single_texts(queries: Sequence[Query]) -> list[str]:
+    """Give the phrase of each query, for models that take one phrase and nothing else.
+
+    Raises:
+        UnsupportedPromptError: A query is made of something else.
+    """
+    texts = []
+    for query in queries:
+        match query.prompts:
+            case (TextPrompt(text=text),):
+                texts.append(text)
+            case _:
+                kinds = " + ".join(prompt.kind for prompt in query.prompts)
+                raise UnsupportedPromptError(
+                    f"the model takes one phrase a query, {query.label!r} is {kinds}: ask one by one"
+                )
+    return texts

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from promptseg.encoders.base import ImageTower
-from promptseg.models.base import Features, Prediction
+from promptseg.models.base import Features, Prediction, single_texts
 from promptseg.models.config import PromptSegConfig
 from promptseg.models.pixels import fit_size, to_pixels
+from promptseg.prompts import Query
 
 QUERY_CHUNK = 16
 
@@ -136,6 +137,10 @@ class TextSegmenter(ABC):
         )
         images = self.encode_images(to_pixels(image_rgb, size_hw, self.image_tower).to(self.device))
         return to_tensors(images)
+
+    def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
+        """Segment one encoded picture by N queries of one phrase each; see `Segmenter.segment`."""
+        return self.segment_texts(features, single_texts(queries), size_hw)
 
     @torch.inference_mode()
     def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:

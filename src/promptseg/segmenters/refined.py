@@ -14,6 +14,7 @@ from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.load import MaskerName, load_masker
 from promptseg.maskers.refine import RefineSettings, refine
 from promptseg.models.base import Features, Prediction, Segmenter
+from promptseg.prompts import Query
 from promptseg.weights import ReportProgress
 
 PREFIX = "refiner."
@@ -85,11 +86,11 @@ class RefinedSegmenter:
         }
 
     @torch.inference_mode()
-    def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
-        """Segment an encoded picture of the given original size by texts; N texts give N masks, in order."""
+    def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
+        """Segment an encoded picture of the given original size; N queries give N masks, in order."""
         coarse = {name: value for name, value in features.items() if not name.startswith(PREFIX)}
-        prediction = self.segmenter.segment_texts(coarse, texts, size_hw)
-        if not texts:
+        prediction = self.segmenter.segment(coarse, queries, size_hw)
+        if not queries:
             return prediction
         levels = tuple(features[f"{PREFIX}{index}"] for index in range(len(features) - len(coarse) - 1))
         embedding = MaskerEmbedding(levels, _unpack_frame(features[FRAME]))
