@@ -39,6 +39,7 @@ class Target:
         alternatives: Other wordings the annotation itself gives for exactly this target.
         source: "human", or the name of the process that made the masks.
         score: Mean confidence of that process, in [0, 1]; 1 for people.
+        category: The class that the annotation files it under, spelt as there ("pottedplant"); "" where it has none.
     """
 
     phrase: str
@@ -49,6 +50,7 @@ class Target:
     alternatives: tuple[str, ...] = ()
     source: str = "human"
     score: float = 1.0
+    category: str = ""
 
     @property
     def evidence(self) -> Evidence:
@@ -66,7 +68,7 @@ class Sample:
         sample_id: Unique in its data set; here the picture's path relative to the data directory.
         image: The picture file, or its encoded bytes.
         size_hw: Height and width in pixels; all masks and boxes are in these pixels.
-        targets: One per distinct phrase.
+        targets: One per distinct phrase; in referring benchmarks one per question, where a phrase may come twice.
         absent: Phrases asked of this picture that are known not to be in it.
         exhaustive: Names annotated completely: one that is not among the targets is not in the picture.
         single_object: The picture shows one object, named by its only tag.
