@@ -1,13 +1,14 @@
 """What comes back: one result for each query, with masks at the photo's own size.
 
-A result keeps the model's small logit map and works the full-size arrays out when they are asked for, so that a
-thousand phrases on a large photo fit in memory. Results are frozen, and their arrays can't be written to.
+A result keeps the model's small logit map, and its masks as run-length codes; full-size arrays are worked out each time
+they are asked for, so that a thousand phrases on a large photo fit in memory. Results are frozen, and their arrays
+can't be written to.
 """
 
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from promptseg.ops.atomic import atomic_file
-from promptseg.ops.components import iterate_components
+from promptseg.ops.components import iterate_components, tight_box
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.ops.resize import logit, resize_map, sigmoid
-from promptseg.ops.rle import encode_rle
+from promptseg.ops.rle import Rle, decode_rle, encode_rle, place_rle
 
 # An object smaller than this share of the largest one of its query is a crumb of the mask, not an object.
 MIN_INSTANCE_SHARE = 0.02
@@ -31,19 +32,36 @@ JSON_SCHEMA = "promptseg/segmentation-1"
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One connected object.
+    """One object; its mask is kept as the run-length code of its box, and decoded when it is asked for.
 
     Attributes:
         box_xyxy: The tight box, whole pixels: (left, top, right, bottom), right and bottom exclusive.
-        score: Mean probability inside the object, times the presence of its query; in [0, 1].
-        box_mask: The object's pixels inside the box, bool, shape (bottom - top, right - left).
+        score: How sure the model is of this object, in [0, 1].
+        rle: The object's pixels inside the box, of the size (bottom - top, right - left).
         size_hw: Height and width of the photo.
     """
 
     box_xyxy: tuple[int, int, int, int]
     score: float
-    box_mask: NDArray[np.bool_]
+    rle: Rle
     size_hw: tuple[int, int]
+
+    @classmethod
+    def from_mask(cls, mask: NDArray[np.bool_], score: float) -> "Instance":
+        """Make the instance that a full-size mask shows.
+
+        Args:
+            mask: bool, shape (H, W) of the photo; one without a pixel gives the box (0, 0, 0, 0).
+            score: In [0, 1].
+        """
+        height, width = mask.shape
+        left, top, right, bottom = box_xyxy = tight_box(mask)
+        return cls(box_xyxy, float(score), encode_rle(mask[top:bottom, left:right]), (height, width))
+
+    @property
+    def box_mask(self) -> NDArray[np.bool_]:
+        """The object's pixels inside the box, bool, shape (bottom - top, right - left)."""
+        return _frozen(decode_rle(self.rle))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -52,6 +70,10 @@ class Instance:
         mask = np.zeros(self.size_hw, dtype=np.bool_)
         mask[top:bottom, left:right] = self.box_mask
         return _frozen(mask)
+
+    def to_rle(self) -> Rle:
+        """Encode the object in the photo, of the size (H, W), without building the full-size mask."""
+        return place_rle(self.rle, self.box_xyxy, self.size_hw)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +87,8 @@ class QueryResult:
         size_hw: Height and width of the photo.
         presence_threshold: Below it the thing counts as absent.
         mask_threshold: Probability from which a pixel belongs to the thing; in [0, 1].
+        found: The objects that the model itself named; the mask is their union then. None: it names none, the objects
+            are the connected parts of the mask.
     """
 
     label: str
@@ -73,6 +97,7 @@ class QueryResult:
     size_hw: tuple[int, int]
     presence_threshold: float
     mask_threshold: float
+    found: tuple[Instance, ...] | None = None
 
     @property
     def is_present(self) -> bool:
@@ -84,27 +109,48 @@ class QueryResult:
         """How likely each pixel is the thing, were it in the photo: float32, shape (H, W), also where it is absent."""
         return _frozen(sigmoid(self._full_size_logits()))
 
-    @cached_property
+    @property
     def mask(self) -> NDArray[np.bool_]:
         """Where the thing is: bool, shape (H, W); nowhere when it is absent."""
-        if not self.is_present:
-            return _frozen(np.zeros(self.size_hw, dtype=np.bool_))
-        # Compared as logits: on a large photo the sigmoid costs more than all the rest.
-        return _frozen(self._full_size_logits() >= logit(self.mask_threshold))
+        return self._whole.mask
 
     @cached_property
     def instances(self) -> tuple[Instance, ...]:
-        """The connected objects of `mask`, best score first; crumbs under 2 % of the largest one are left out."""
-        if not self.mask.any():
+        """The objects, best score first; none when the thing is absent.
+
+        They are those that the model named (`found`, less the ones without a pixel). Where it names none they are the
+        connected parts of `mask` with their mean probability times the presence as score; crumbs under 2 % of the
+        largest one are left out.
+        """
+        if not self.is_present:
             return ()
+        objects = self._parts() if self.found is None else (each for each in self.found if each.rle["size"][0])
+        return tuple(sorted(objects, key=lambda instance: -instance.score))
+
+    def to_rle(self) -> Rle:
+        """Encode `mask`, of the size (H, W)."""
+        return self._whole.to_rle()
+
+    @cached_property
+    def _whole(self) -> Instance:
+        # Not the array: the masks of a request on a large photo are kept as codes, and the photo's size is paid once.
+        mask = np.zeros(self.size_hw, dtype=np.bool_)
+        if self.found is not None:
+            for instance in self.instances:
+                left, top, right, bottom = instance.box_xyxy
+                mask[top:bottom, left:right] |= instance.box_mask
+        elif self.is_present:
+            # Compared as logits: on a large photo the sigmoid costs more than all the rest.
+            mask = self._full_size_logits() >= logit(self.mask_threshold)
+        return Instance.from_mask(mask, self.presence)
+
+    def _parts(self) -> Iterator[Instance]:
         logits = self._full_size_logits()
-        found = []
         for window, box_mask in iterate_components(self.mask, min_share=MIN_INSTANCE_SHARE):
             rows, columns = window
             score = float(sigmoid(logits[window][box_mask]).mean()) * self.presence
             box_xyxy = (columns.start, rows.start, columns.stop, rows.stop)
-            found.append(Instance(box_xyxy, score, _frozen(box_mask), self.size_hw))
-        return tuple(sorted(found, key=lambda instance: -instance.score))
+            yield Instance(box_xyxy, score, encode_rle(box_mask), self.size_hw)
 
     def _full_size_logits(self) -> NDArray[np.float32]:
         return resize_map(self.mask_logits, self.size_hw)
@@ -115,9 +161,9 @@ class QueryResult:
             "label": self.label,
             "presence": round(self.presence, 6),
             "is_present": self.is_present,
-            "mask": encode_rle(self.mask),
+            "mask": self.to_rle(),
             "instances": [
-                {"box_xyxy": list(each.box_xyxy), "score": round(each.score, 6), "mask": encode_rle(each.mask)}
+                {"box_xyxy": list(each.box_xyxy), "score": round(each.score, 6), "mask": each.to_rle()}
                 for each in self.instances
             ],
         }

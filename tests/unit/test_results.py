@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 from PIL import Image
 
 from promptseg.errors import OutputError
-from promptseg.ops.rle import decode_rle
-from promptseg.results import QueryResult, Segmentation
+from promptseg.ops.rle import decode_rle, encode_rle
+from promptseg.results import Instance, QueryResult, Segmentation
 
 SIZE_HW = (60, 90)
 
@@ -80,6 +81,55 @@ def test_instances_are_connected_objects_without_crumbs() -> None:
 def test_instances_hold_together_across_a_corner() -> None:
     (diagonal,) = make_result(np.where(np.eye(8) > 0, 5.0, -5.0), size_hw=(8, 8)).instances
     assert diagonal.mask.sum() == 8
+
+
+def disc(centre_xy: tuple[float, float], radius: float, size_hw: tuple[int, int] = SIZE_HW) -> np.ndarray:
+    y, x = np.ogrid[: size_hw[0], : size_hw[1]]
+    return np.asarray((x - centre_xy[0]) ** 2 + (y - centre_xy[1]) ** 2 < radius**2)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 1.0])
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (9, 1), (13, 8)])
+def test_an_instance_holds_exactly_its_mask(size_hw: tuple[int, int], share: float) -> None:
+    for seed in range(10):
+        mask = np.random.default_rng(seed).random(size_hw) < share
+        instance = Instance.from_mask(mask, 0.5)
+        left, top, right, bottom = instance.box_xyxy
+        np.testing.assert_array_equal(instance.mask, mask)
+        np.testing.assert_array_equal(instance.box_mask, mask[top:bottom, left:right])
+        assert instance.to_rle() == encode_rle(mask)
+        assert instance.rle["size"] == [bottom - top, right - left]
+        assert instance.box_mask.any(axis=0).all() or share < 1.0
+
+
+def test_instances_that_the_model_names_are_the_answer() -> None:
+    near, far, nothing = disc((20, 20), 9), disc((25, 22), 8), np.zeros(SIZE_HW, dtype=bool)
+    named = tuple(Instance.from_mask(mask, score) for mask, score in ((near, 0.4), (nothing, 0.9), (far, 0.7)))
+    result = dataclasses.replace(make_result(two_squares()), found=named)
+    assert [instance.score for instance in result.instances] == [0.7, 0.4]
+    np.testing.assert_array_equal(result.mask, near | far)
+    assert decode_rle(result.to_dict()["mask"]).sum() == (near | far).sum()
+    none_named = dataclasses.replace(result, found=())
+    assert none_named.instances == () and not none_named.mask.any()
+    absent = dataclasses.replace(result, presence=0.1)
+    assert absent.instances == () and not absent.mask.any()
+
+
+def test_28_masks_of_a_large_photo_take_less_than_a_megabyte() -> None:
+    size_hw = (1080, 1920)
+    generator = np.random.default_rng(0)
+    logits = [generator.normal(size=(6, 10)).astype(np.float32) for _ in range(28)]
+    results = [make_result(each, size_hw=size_hw) for each in logits]
+    tracemalloc.start()
+    for result in results:
+        assert result.mask.shape == size_hw and result.instances
+    results_bytes = tracemalloc.get_traced_memory()[0]
+    named = [Instance.from_mask(disc((60 * i, 500), 200, size_hw), 0.5) for i in range(28)]
+    named_bytes = tracemalloc.get_traced_memory()[0] - results_bytes
+    tracemalloc.stop()
+    assert len(named) == 28
+    assert results_bytes < 1_000_000
+    assert named_bytes < 100_000
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 20000), (20000, 1)])

@@ -1,4 +1,4 @@
-"""Connected objects of a mask."""
+"""Where the objects of a mask are."""
 
 from collections.abc import Iterator
 
@@ -29,3 +29,18 @@ def iterate_components(
     for index, window in enumerate(ndimage.find_objects(labels), start=1):
         if areas[index - 1] >= min_share * areas.max():
             yield window, labels[window] == index
+
+
+def tight_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """Find the smallest box around the pixels of a mask.
+
+    Args:
+        mask: bool, shape (H, W).
+
+    Returns:
+        Whole pixels: (left, top, right, bottom), right and bottom exclusive; all 0 where there is no pixel.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return 0, 0, 0, 0
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from promptseg.ops.components import tight_box
+
 # Told apart on photos and by most colour-blind eyes when next to each other in this order; then they repeat.
 PALETTE_RGB = (
     (255, 87, 51), (0, 163, 255), (255, 195, 0), (162, 89, 255), (0, 200, 120), (255, 105, 180),
@@ -66,7 +68,7 @@ def _color(index: int) -> tuple[int, int, int]:
 def _paint(canvas: Image.Image, mask: NDArray[np.bool_], color: tuple[int, int, int]) -> None:
     """Tint the mask and draw its contour, in place."""
     line_width = max(1.0, min(mask.shape) / 320)
-    left, top, right, bottom = _tight_box(mask)
+    left, top, right, bottom = tight_box(mask)
     margin = math.ceil(line_width) + 1
     # Only the window around the mask is worked on; the blur repeats the picture's own border, which gets no contour so.
     left, top = max(left - margin, 0), max(top - margin, 0)
@@ -74,11 +76,6 @@ def _paint(canvas: Image.Image, mask: NDArray[np.bool_], color: tuple[int, int, 
     blurred = Image.fromarray(window.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(line_width))
     canvas.paste("white", (left, top), blurred.point(_HALO_OPACITY))
     canvas.paste(color, (left, top), blurred.point(_FILL_OPACITY))
-
-
-def _tight_box(mask: NDArray[np.bool_]) -> _BoxXyxy:
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _write_labels(canvas: Image.Image, layers: Sequence[OverlayLayer]) -> None:
@@ -116,7 +113,7 @@ def _place(mask: NDArray[np.bool_], label_hw: tuple[int, int], taken: Sequence[_
     """Choose the top left corner of a label: clear of other labels first, then hiding least of the mask, then near."""
     H, W = mask.shape
     height, width = label_hw
-    left, top, right, bottom = _tight_box(mask)
+    left, top, right, bottom = tight_box(mask)
     middle = (left + right - width) // 2
     gap = height // 4
     corners = [

@@ -1,4 +1,4 @@
-"""COCO run-length encoding, the form in which masks travel in JSON."""
+"""COCO run-length encoding, the form in which masks are kept and travel in JSON."""
 
 from typing import TypedDict
 
@@ -24,3 +24,22 @@ def decode_rle(rle: Rle) -> NDArray[np.bool_]:
     """Decode to a mask, bool, shape (H, W)."""
     mask: NDArray[np.uint8] = coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")})
     return mask.astype(np.bool_)
+
+
+def place_rle(rle: Rle, box_xyxy: tuple[int, int, int, int], size_hw: tuple[int, int]) -> Rle:
+    """Turn the code of a box into that of the whole picture, where all outside the box is empty.
+
+    Args:
+        rle: Of the box, of the size (bottom - top, right - left).
+        box_xyxy: Whole pixels, right and bottom exclusive, inside the picture.
+        size_hw: Height and width of the picture.
+    """
+    height, width = size_hw
+    left, top, right, bottom = box_xyxy
+    columns = np.zeros((right - left, height), dtype=np.bool_)
+    columns[:, top:bottom] = decode_rle(rle).T
+    changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False)) + left * height
+    # A mask that reaches the last pixel changes at its end, after which there is no run.
+    runs = np.diff(changes[changes < height * width], prepend=0, append=height * width)
+    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+    return Rle(size=[height, width], counts=encoded["counts"].decode("ascii"))
