@@ -1,7 +1,8 @@
 """Metrics: pure functions on arrays, each with one definition and no state.
 
-Three kinds: pixels of one (picture, phrase) pair (`pixels`), numbers over many pairs (`statistics`, which take weights
-so that one definition gives both the number and its bootstrap interval), and the interval itself (`bootstrap`).
+Four kinds: pixels of one (picture, phrase) pair (`pixels`), numbers over many pairs (`statistics`, which take weights
+so that one definition gives both the number and its bootstrap interval), both again at many thresholds (`sweep`), and
+the interval itself (`bootstrap`).
 An undefined number is nan, never a stand-in value.
 """
 
@@ -15,16 +16,36 @@ from promptseg.metrics.statistics import (
     weighted_median,
     weighted_ratio,
 )
+from promptseg.metrics.sweep import (
+    SWEEP_THRESHOLDS,
+    Sweep,
+    SweepCounts,
+    binary_iou,
+    foreground_iou,
+    mean_group_iou,
+    simpson_average_precision,
+    step_average_precision,
+    sweep_counts,
+)
 
 __all__ = [
+    "SWEEP_THRESHOLDS",
     "PixelCounts",
+    "Sweep",
+    "SweepCounts",
     "area_under_roc",
     "argmax_counts",
+    "binary_iou",
     "bootstrap_interval",
     "count_pixels",
     "expected_calibration_error",
+    "foreground_iou",
     "mean_class_iou",
+    "mean_group_iou",
     "pixel_average_precision",
+    "simpson_average_precision",
+    "step_average_precision",
+    "sweep_counts",
     "weighted_mean",
     "weighted_median",
     "weighted_ratio",

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 
 
-def _divide(numerator: Floats, denominator: Floats) -> Floats:
+def divide(numerator: Floats, denominator: Floats) -> Floats:
+    """Divide element by element; nan where the denominator is not positive."""
     quotient = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=quotient, where=denominator > 0)
     return quotient
@@ -42,7 +43,7 @@ def weighted_ratio(numerators: Floats, denominators: Floats, weights: Floats) ->
     Returns:
         Shape (R,); nan where the denominators sum to zero.
     """
-    return _divide(weights @ numerators, weights @ denominators)
+    return divide(weights @ numerators, weights @ denominators)
 
 
 def weighted_median(values: Floats, weights: Floats) -> Floats:
@@ -84,10 +85,17 @@ def area_under_roc(scores: Floats, present: NDArray[np.bool_], weights: Floats) 
     positives = np.add.reduceat(weights[:, order] * present[order], first_of_ties, axis=1)
     negatives = np.add.reduceat(weights[:, order] * ~present[order], first_of_ties, axis=1)
     below = np.cumsum(negatives, axis=1) - negatives / 2
-    return _divide((positives * below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
+    return divide((positives * below).sum(axis=1), positives.sum(axis=1) * negatives.sum(axis=1))
 
 
-def mean_class_iou(intersections: Floats, unions: Floats, class_index: NDArray[np.integer], weights: Floats) -> Floats:
+def mean_class_iou(
+    intersections: Floats,
+    unions: Floats,
+    class_index: NDArray[np.integer],
+    weights: Floats,
+    *,
+    num_classes: int | None = None,
+) -> Floats:
     """Mean over the classes of the IoU that each has over the whole data set (mIoU).
 
     Args:
@@ -95,16 +103,19 @@ def mean_class_iou(intersections: Floats, unions: Floats, class_index: NDArray[n
         unions: Shape (N,), pixels.
         class_index: Shape (N,), int from 0.
         weights: Shape (R, N).
+        num_classes: Take the mean over so many classes, those without a pixel with an IoU of 0, as the code of
+            zero-shot segmentation does; None: a class that is neither predicted nor true anywhere is left out.
 
     Returns:
-        Shape (R,). A class that is neither predicted nor true anywhere is left out; nan where no class is left.
+        Shape (R,); nan where no class is left.
     """
     if not len(class_index):
         return np.full(len(weights), np.nan)
     member = np.eye(class_index.max() + 1)[class_index]
-    ious = _divide(weights @ (member * intersections[:, None]), weights @ (member * unions[:, None]))
+    ious = divide(weights @ (member * intersections[:, None]), weights @ (member * unions[:, None]))
     defined = ~np.isnan(ious)
-    return _divide(np.where(defined, ious, 0.0).sum(axis=1), defined.sum(axis=1))
+    count = defined.sum(axis=1) if num_classes is None else np.full(len(weights), num_classes)
+    return divide(np.where(defined, ious, 0.0).sum(axis=1), count)
 
 
 def expected_calibration_error(
@@ -123,4 +134,4 @@ def expected_calibration_error(
     """
     member = np.eye(num_bins)[np.minimum((probabilities * num_bins).astype(int), num_bins - 1)]
     gaps = np.abs(weights @ (member * (probabilities - present)[:, None])).sum(axis=1)
-    return _divide(gaps, weights.sum(axis=1))
+    return divide(gaps, weights.sum(axis=1))
