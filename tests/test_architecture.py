@@ -17,7 +17,7 @@ LEVELS = {
     "_extras": 1, "prompts": 1, "images": 1, "photos": 1,
     "ops": 2, "weights": 2, "losses": 2, "metrics": 2,
     "layers": 3, "results": 3, "embedding": 3,
-    "encoders": 4, "maskers": 4,
+    "encoders": 4, "exemplars": 4, "maskers": 4,
     "models": 5,
     "engines": 6,
     "segmenters": 7,

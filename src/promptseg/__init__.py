@@ -30,7 +30,8 @@ if TYPE_CHECKING:
         UnsupportedPromptError,
         WeightsError,
     )
-    from promptseg.images import ImageLimits, read_image
+    from promptseg.exemplars.read import read_exemplar
+    from promptseg.images import ImageLimits, read_image, read_mask
     from promptseg.predict import Predictor, load
     from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt
     from promptseg.results import Instance, QueryResult, Segmentation
@@ -63,13 +64,16 @@ __all__ = [
     "UnsupportedPromptError",
     "WeightsError",
     "load",
+    "read_exemplar",
     "read_image",
+    "read_mask",
 ]
 
 _HOMES = {
     "embedding": ("Embedding",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
-    "images": ("ImageLimits", "read_image"),
+    "exemplars.read": ("read_exemplar",),
+    "images": ("ImageLimits", "read_image", "read_mask"),
     "predict": ("Predictor", "load"),
     "prompts": ("BoxPrompt", "ExemplarPrompt", "MaskPrompt", "PointPrompt", "Query", "TextPrompt"),
     "results": ("Instance", "QueryResult", "Segmentation"),

@@ -8,10 +8,10 @@ import glob
 import io
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from promptseg.errors import ImageError
 
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
+_Convert: TypeAlias = Callable[[Image.Image, str], Image.Image]
 
 # Photo formats only: Pillow also opens EPS, which runs Ghostscript on the file, and formats without a signature.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")
@@ -82,28 +83,31 @@ def read_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> 
     Raises:
         ImageError: The picture is missing, damaged, of an unknown kind or outside the limits; the message names it.
     """
-    name = name_image(source)
     if isinstance(source, np.ndarray):
-        return _copy_array(source, name, limits)
-    if isinstance(source, Image.Image):
-        return _decode(source, name, limits)
-    if isinstance(source, str | Path):
-        source = _load_bytes(Path(source), limits)
-    elif not isinstance(source, bytes | bytearray | memoryview):
-        raise ImageError(f"a picture is a path, bytes, a Pillow image or a uint8 array, not {type(source).__name__}")
-    if len(source) > limits.max_bytes:
-        raise ImageError(f"{name}: {len(source):,} bytes; the limit is {limits.max_bytes:,}")
-    Image.init()
-    try:
-        image = Image.open(io.BytesIO(source), formats=[kind for kind in _FORMATS if kind in Image.OPEN])
-    except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture, or of a kind that can't be read; save it as JPEG or PNG") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
-    except _DECODE_ERRORS as error:
-        raise ImageError(f"{name}: damaged or cut short: {error}") from error
-    with image:
-        return _decode(image, name, limits)
+        return _copy_array(source, name_image(source), limits)
+    return _read(source, limits, _to_rgb)
+
+
+def read_mask(source: ImageSource | NDArray[np.bool_], *, limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[np.bool_]:
+    """Read a mask that somebody painted or a tool wrote.
+
+    Args:
+        source: A file's path, its bytes, a Pillow image, or a bool or uint8 array of shape (H, W). White is inside,
+            black outside; 1 is inside too where nothing is brighter, and so is every palette colour but the first. Of a
+            picture that is transparent somewhere, the opaque part is inside.
+        limits: What is refused as too large.
+
+    Returns:
+        A new array, bool, shape (H, W), upright; H and W are at least 1.
+
+    Raises:
+        ImageError: The mask is missing, damaged, of an unknown kind or outside the limits; the message names it.
+    """
+    if isinstance(source, np.ndarray):
+        if source.ndim != 2 or source.size == 0 or source.dtype not in (np.bool_, np.uint8):
+            raise ImageError(f"{name_image(source)}: an array that is a mask is bool or uint8, of shape (H, W)")
+        source = Image.fromarray(source)
+    return _read(source, limits, _to_mask)
 
 
 def name_image(source: object) -> str:
@@ -149,6 +153,29 @@ def list_pictures(paths: Iterable[str | Path]) -> list[Path]:
     return list(found)
 
 
+def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any]:
+    name = name_image(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, name, limits, convert)
+    if isinstance(source, str | Path):
+        source = _load_bytes(Path(source), limits)
+    elif not isinstance(source, bytes | bytearray | memoryview):
+        raise ImageError(f"a picture is a path, bytes, a Pillow image or a uint8 array, not {type(source).__name__}")
+    if len(source) > limits.max_bytes:
+        raise ImageError(f"{name}: {len(source):,} bytes; the limit is {limits.max_bytes:,}")
+    Image.init()
+    try:
+        image = Image.open(io.BytesIO(source), formats=[kind for kind in _FORMATS if kind in Image.OPEN])
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a picture, or of a kind that can't be read; save it as JPEG or PNG") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{name}: damaged or cut short: {error}") from error
+    with image:
+        return _decode(image, name, limits, convert)
+
+
 def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
     try:
         num_bytes = path.stat().st_size
@@ -182,16 +209,16 @@ def _check_size(height: int, width: int, name: str, limits: ImageLimits) -> None
         raise ImageError(f"{name}: {height}x{width} = {height * width:,} pixels; the limit is {limits.max_pixels:,}")
 
 
-def _decode(image: Image.Image, name: str, limits: ImageLimits) -> NDArray[np.uint8]:
+def _decode(image: Image.Image, name: str, limits: ImageLimits, convert: _Convert) -> NDArray[Any]:
     _check_size(image.height, image.width, name, limits)
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION)
-        rgb = _to_rgb(image, name)
+        converted = convert(image, name)
         if orientation in _UPRIGHT:
-            rgb = rgb.transpose(_UPRIGHT[orientation])
+            converted = converted.transpose(_UPRIGHT[orientation])
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
-    return np.array(rgb)
+    return np.array(converted)
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -208,3 +235,15 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
+
+
+def _to_mask(image: Image.Image, _name: str) -> Image.Image:
+    if image.has_transparency_data:
+        opacity = np.asarray(image.convert("RGBA").getchannel("A"))
+        if opacity.min() < 255:
+            return Image.fromarray(opacity > 127)
+    if image.mode in ("1", "P"):
+        return Image.fromarray(np.asarray(image) > 0)
+    grey = np.asarray(image.convert("L"))
+    # from the middle on, because what JPEG stores is not exact
+    return Image.fromarray(grey > (127 if grey.max() > 1 else 0))

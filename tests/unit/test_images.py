@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from promptseg.errors import ImageError
-from promptseg.images import ImageLimits, list_pictures, read_image
+from promptseg.images import ImageLimits, list_pictures, read_image, read_mask
 
 # Four flat corners: lossy formats keep them, and turning or flipping moves them.
 CORNERS = np.zeros((40, 60, 3), dtype=np.uint8)
@@ -231,3 +231,50 @@ def test_list_pictures_refuses_folders_and_patterns_without_a_picture(tmp_path: 
         list_pictures([tmp_path])
     with pytest.raises(ImageError, match="no picture matches"):
         list_pictures([tmp_path / "*.jpg"])
+
+
+INSIDE = np.zeros((40, 60), dtype=bool)
+INSIDE[8:32, 16:40] = True
+
+
+def mask_pictures() -> dict[str, Image.Image]:
+    grey = np.where(INSIDE, 200, 40).astype(np.uint8)
+    palette = Image.fromarray(INSIDE.astype(np.uint8) * 3, mode="P")
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 9, 9, 9])
+    cut_out = Image.fromarray(np.dstack([np.full((40, 60, 3), 90, np.uint8), INSIDE.astype(np.uint8) * 255]))
+    return {
+        "one bit": Image.fromarray(INSIDE),
+        "0 and 1": Image.fromarray(INSIDE.astype(np.uint8)),
+        "grey": Image.fromarray(grey),
+        "RGB": Image.fromarray(grey).convert("RGB"),
+        "opaque RGBA": Image.fromarray(grey).convert("RGBA"),
+        "palette": palette,
+        "cut-out": cut_out,
+    }
+
+
+@pytest.mark.parametrize("kind", mask_pictures())
+def test_read_mask_takes_every_usual_kind(kind: str) -> None:
+    mask = read_mask(encode(mask_pictures()[kind], "PNG"))
+    assert mask.dtype == np.bool_
+    np.testing.assert_array_equal(mask, INSIDE)
+
+
+def test_read_mask_takes_arrays_and_turns_upright() -> None:
+    for array in (INSIDE, INSIDE.astype(np.uint8), INSIDE.astype(np.uint8) * 255):
+        np.testing.assert_array_equal(read_mask(array), INSIDE)
+    assert not read_mask(np.zeros((2, 2), dtype=np.uint8)).any()
+    turned = Image.fromarray(np.where(INSIDE, 255, 0).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    np.testing.assert_array_equal(read_mask(encode(turned, "PNG", exif=exif)), np.rot90(INSIDE, -1))
+
+
+def test_read_mask_refuses_what_is_none() -> None:
+    for array in (CORNERS, INSIDE.astype(np.float32), np.zeros((0, 3), dtype=bool)):
+        with pytest.raises(ImageError, match="a mask is bool or uint8"):
+            read_mask(array)
+    with pytest.raises(ImageError, match="not a picture"):
+        read_mask(b"no picture")
+    with pytest.raises(ImageError, match="no such file"):
+        read_mask("missing.png")

@@ -14,14 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError
-
 from promptseg.data.assemble import TargetAssembler
 from promptseg.data.phrases import normalise
-from promptseg.data.sample import Mask, Problem, Sample, SampleSet
+from promptseg.data.sample import Problem, Sample, SampleSet
 from promptseg.errors import DataError, ImageError
-from promptseg.images import PICTURE_SUFFIXES, read_image
+from promptseg.images import PICTURE_SUFFIXES, read_image, read_mask
 from promptseg.ops.rle import encode_rle
 
 
@@ -130,8 +127,8 @@ def _read_sample(directory: Path, path: Path, annotations: Iterable[_Annotation]
     absent = []
     for annotation in annotations:
         try:
-            mask = _read_mask(annotation.mask)
-        except (UnidentifiedImageError, OSError) as error:
+            mask = read_mask(annotation.mask)
+        except ImageError as error:
             problems.append(Problem(str(annotation.mask), f"can't be read ({error})"))
             continue
         if mask.shape != (height, width):
@@ -150,11 +147,3 @@ def _read_sample(directory: Path, path: Path, annotations: Iterable[_Annotation]
         absent=tuple(absent),
         dataset=directory.name,
     )
-
-
-def _read_mask(path: Path) -> Mask:
-    """Read a mask, bool (H, W): palette and 0/1 masks by value, grey ones from the middle on (JPEG is not exact)."""
-    with Image.open(path) as image:
-        values = np.asarray(image if image.mode in ("1", "P", "L") else image.convert("L"))
-        indexed = image.mode in ("1", "P")
-    return values > (127 if not indexed and values.max(initial=0) > 1 else 0)
