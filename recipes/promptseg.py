@@ -19,13 +19,14 @@ from promptseg.data.names import COCO_THINGS
 from promptseg.data.phrases import THING_TEMPLATES, fill
 from promptseg.data.sample import Sample, Target, target_mask
 from promptseg.data.sets import load_training_set
+from promptseg.encoders.efficientnet_lite import EfficientNetLite
 from promptseg.encoders.towers import load_tower
 from promptseg.images import read_image
 from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.config import DenseConfig, PromptSegConfig
 from promptseg.models.promptseg import PromptSeg
 from promptseg.train.config import TrainConfig
-from promptseg.train.dense.batches import DenseBatch, DenseSource
+from promptseg.train.dense.batches import DenseBatch, DenseSettings, DenseSource
 from promptseg.train.dense.objective import DenseObjective
 from promptseg.train.dense.vocabulary import Vocabulary, collect_vocabulary
 from promptseg.train.recipe import Recipe
@@ -137,6 +138,7 @@ class DenseTraining:
             always_asked=things,
             stuff=STUFF,
             num_items=8000,
+            settings=DenseSettings(mean=EfficientNetLite.mean, std=EfficientNetLite.std),
             stuff_factor=3.0,
         )
         return source, kept

@@ -15,6 +15,9 @@ def train(
     data: Annotated[Path, typer.Option(help="Directory of the training data; the recipe says of what layout.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run; best/ and final/ in it are models.")],
     pseudo: Annotated[Path | None, typer.Option(help="Directory of masks that were made for boxes.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from this model or checkpoint, where names and shapes agree.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")] = False,
     epochs: Annotated[float | None, typer.Option(help="Length of the run instead of the recipe's.")] = None,
     steps: Annotated[int | None, typer.Option(help="The same in steps.")] = None,
@@ -55,6 +58,7 @@ def train(
             out_dir=out,
             recipe_name=recipe.name,
             pseudo_dir=pseudo,
+            init=init,
             resume=resume,
             devices=devices,
             accelerator=accelerator,

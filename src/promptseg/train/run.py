@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from promptseg.errors import CheckpointError, DataError, OutputError, RecipeError
 from promptseg.evaluate.provenance import git_commit
+from promptseg.models.registry import load_model
 from promptseg.train import log, optim, state
 from promptseg.train.recipe import Batch, CacheOptions, Recipe
 from promptseg.train.stream import stream_batches
@@ -32,6 +33,7 @@ class RunOptions:
         out_dir: The run's directory.
         recipe_name: For the record.
         pseudo_dir: Given to the recipe's `build_data`.
+        init: A shipped model's name or a checkpoint's directory to start from; None: the recipe's own start.
         resume: Go on with the run in `out_dir`.
         devices: How many; a batch is shared by them.
         accelerator: Lightning Fabric's name of the kind of device.
@@ -43,6 +45,7 @@ class RunOptions:
     out_dir: Path
     recipe_name: str = "recipe"
     pseudo_dir: Path | None = None
+    init: str | None = None
     resume: bool = False
     devices: int = 1
     accelerator: str = "auto"
@@ -132,7 +135,8 @@ def start_run(recipe: Recipe, options: RunOptions) -> Run:
         RecipeError: The recipe asks for what does not exist.
         DataError: The data is missing, or too little.
         OutputError: The run's directory can't be written, or already holds a run and `resume` is not set.
-        CheckpointError: `resume` is set and there is nothing to resume, or it is another run's.
+        CheckpointError: `resume` is set and there is nothing to resume, or it is another run's; or the checkpoint to
+            start from has not one weight of this model.
     """
     config = recipe.config
     _check_directories(options)
@@ -141,6 +145,9 @@ def start_run(recipe: Recipe, options: RunOptions) -> Run:
 
     state.seed_step(config.seed, step=0)
     model = recipe.build_model()
+    facts: dict[str, str | int] = {}
+    if options.init is not None:
+        facts = {"init": options.init, "num_initialised": state.start_from(model, load_model(options.init))}
     source, validation_source = recipe.build_data(options.data_dir, options.pseudo_dir)
     if options.cache is not None:
         if recipe.cache_features is None:
@@ -177,6 +184,7 @@ def start_run(recipe: Recipe, options: RunOptions) -> Run:
             config=config,
             commit=commit,
             facts={
+                **facts,
                 "device": str(fabric.device),
                 "num_devices": fabric.world_size,
                 "num_items": len(source),

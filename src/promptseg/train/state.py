@@ -167,6 +167,24 @@ def restore_model(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
     model.load_state_dict(state)
 
 
+def start_from(model: nn.Module, other: nn.Module) -> int:
+    """Take over the weights of another model wherever names and shapes agree; say how many.
+
+    Raises:
+        CheckpointError: There is not one.
+    """
+    own = model.state_dict()
+    shared = {
+        name: value.to(own[name].dtype)
+        for name, value in other.state_dict().items()
+        if name in own and own[name].shape == value.shape
+    }
+    if not shared:
+        raise CheckpointError("the model to start from shares no weight with the one to train: another architecture?")
+    model.load_state_dict({**own, **shared})
+    return len(shared)
+
+
 def replace_directory(directory: Path, write: Callable[[Path], None]) -> None:
     """Write a directory beside its place, then swap it in.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from promptseg.data.phrases import canonical
 from promptseg.data.sample import Sample, Target, ignore_mask, target_mask
+from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.errors import DataError
 from promptseg.images import read_image
 from promptseg.train.dense.crops import choose_crop, jitter_colours
@@ -49,8 +50,8 @@ class DenseSettings:
     zoom: tuple[float, float] = (0.6, 1.9)
     focus_share: float = 0.75
     num_random_names: int = 90
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
     made_weight: float = 0.5
     other_name_weight: float = 0.15
     weak_absence: float = 0.4
