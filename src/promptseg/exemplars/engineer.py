@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 # ImageNet's mean: the published code works on normalised pixels, where this is 0. So this is what its backgrounds fade
 # to and what its padding shows, and what the published decoder has learned.
-MEAN_RGB = np.array([123.675, 116.28, 103.53], dtype=np.float32)
+MEAN_RGB = np.array([123.675, 116.28, 103.53])
 
 RED = np.array([255, 0, 0], dtype=np.uint8)
 DYE = np.array([1.0, 0.2, 0.2], dtype=np.float32)
@@ -112,13 +112,14 @@ def change_background(image_rgb: ImageRgb, mask: Mask, *, blur_sigma: float, con
     Returns:
         A new picture, uint8, shape (H, W, 3).
     """
-    background = image_rgb
+    background = Image.fromarray(image_rgb)
     if blur_sigma > 0:
         height, width = mask.shape
         radius_xy = (blur_sigma * width / REFERENCE_SIDE, blur_sigma * height / REFERENCE_SIDE)
-        background = np.asarray(Image.fromarray(image_rgb).filter(ImageFilter.GaussianBlur(radius_xy)))
-    faded = np.rint(MEAN_RGB + np.float32(contrast) * (background - MEAN_RGB)).astype(np.uint8)
-    return np.where(mask[..., None], image_rgb, faded)
+        background = background.filter(ImageFilter.GaussianBlur(radius_xy))
+    mean = MEAN_RGB[:, None]
+    levels = np.rint(mean + contrast * (np.arange(256) - mean)).astype(int)
+    return np.where(mask[..., None], image_rgb, np.asarray(background.point(levels.ravel().tolist())))
 
 
 def crop_square(image_rgb: ImageRgb, mask: Mask, *, context: float) -> ImageRgb:
