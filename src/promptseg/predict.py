@@ -165,6 +165,7 @@ class Predictor:
         prediction = self.segmenter.segment(dict(embedding.features), requested, embedding.size_hw)
         if not (torch.isfinite(prediction.mask_logits).all() and torch.isfinite(prediction.presence).all()):
             raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
+        instances = prediction.instances or (None,) * len(requested)
         results = tuple(
             QueryResult(
                 label=query.label,
@@ -173,9 +174,14 @@ class Predictor:
                 size_hw=embedding.size_hw,
                 presence_threshold=presence_threshold,
                 mask_threshold=self.segmenter.mask_threshold,
+                found=found,
             )
-            for query, presence, mask_logits in zip(
-                requested, prediction.presence.tolist(), prediction.mask_logits.float().cpu().numpy(), strict=True
+            for query, presence, mask_logits, found in zip(
+                requested,
+                prediction.presence.tolist(),
+                prediction.mask_logits.float().cpu().numpy(),
+                instances,
+                strict=True,
             )
         )
         return Segmentation(embedding.image_rgb, results, self.name, presence_threshold, self.segmenter.mask_threshold)
