@@ -76,7 +76,7 @@ def _groups(pairs: Sequence[PairRecord]) -> Iterator[tuple[str, Bools]]:
     yield "", np.ones(len(pairs), dtype=bool)
     for kind in KINDS:
         yield f"/{kind}", np.array([pair.kind == kind for pair in pairs], dtype=bool)
-    area = _column([pair.counts for pair in pairs], "iou_of_everything")
+    area = count_column([pair.counts for pair in pairs], "iou_of_everything")
     for size, (low, high) in SIZE_LIMITS.items():
         yield f"/{size}", (area >= low) & (area < high)
 
@@ -89,31 +89,35 @@ def _mask_numbers(
         ("", [pair.counts for pair in pairs]),
         ("_gated", [pair.gated_counts for pair in pairs]),
     ):
-        iou = _column(counts, "iou")
+        iou = count_column(counts, "iou")
         for group, members in groups.items():
-            yield _mean(f"mean_iou{suffix}{group}", iou, present & members)
+            yield define_mean(f"mean_iou{suffix}{group}", iou, present & members)
         yield _median(f"median_iou{suffix}", iou, present)
-        yield _ratio(f"cumulative_iou{suffix}", _column(counts, "intersection"), _column(counts, "union"), present)
+        yield define_ratio(
+            f"cumulative_iou{suffix}", count_column(counts, "intersection"), count_column(counts, "union"), present
+        )
         for level in IOU_LEVELS:
-            yield _mean(f"iou_at_{level}{suffix}", (iou >= level / 100).astype(float), present)
+            yield define_mean(f"iou_at_{level}{suffix}", (iou >= level / 100).astype(float), present)
         for measure in ("precision", "recall", "dice"):
-            yield _mean(f"{measure}{suffix}", _column(counts, measure), present)
+            yield define_mean(f"{measure}{suffix}", count_column(counts, measure), present)
         for group, labels in (("name", names), ("sequence", sequences)):
             labelled = present & (labels != "")
             yield _mean_of_means(f"mean_iou_over_{group}s{suffix}", iou, labels, labelled)
             for label in np.unique(labels[labelled]):
-                yield _mean(f"mean_iou{suffix}/{group}/{label}", iou, labelled & (labels == label))
-    yield _mean("average_precision", np.array([pair.average_precision for pair in pairs]), present)
-    yield _mean("mean_iou_of_everything", _column([pair.counts for pair in pairs], "iou_of_everything"), present)
+                yield define_mean(f"mean_iou{suffix}/{group}/{label}", iou, labelled & (labels == label))
+    yield define_mean("average_precision", np.array([pair.average_precision for pair in pairs]), present)
+    yield define_mean(
+        "mean_iou_of_everything", count_column([pair.counts for pair in pairs], "iou_of_everything"), present
+    )
 
 
 def _presence_numbers(pairs: Sequence[PairRecord], present: Bools, groups: dict[str, Bools]) -> Iterator[Definition]:
     scores = np.array([pair.presence for pair in pairs])
     kept = np.array([pair.kept for pair in pairs], dtype=float)
     absent = ~present
-    yield _mean("absent_rejected", 1 - kept, absent)
+    yield define_mean("absent_rejected", 1 - kept, absent)
     for group, members in groups.items():
-        yield _mean(f"present_kept{group}", kept, present & members)
+        yield define_mean(f"present_kept{group}", kept, present & members)
         if absent.any() and (present & members).any():
             yield _auroc(f"presence_auroc{group}", scores, present, absent | members)
     if absent.any() and present.any():
@@ -127,14 +131,15 @@ def _class_numbers(pairs: Sequence[PairRecord]) -> Iterator[Definition]:
         ("", [pair.argmax_counts for pair in pairs]),
         ("_gated", [pair.gated_argmax_counts for pair in pairs]),
     ):
-        intersections, unions = _column(counts, "intersection"), _column(counts, "union")
+        intersections, unions = count_column(counts, "intersection"), count_column(counts, "union")
         yield _class_mean_iou(f"class_mean_iou{suffix}", intersections, unions, class_index, chosen)
-        yield _ratio(f"pixel_accuracy{suffix}", intersections, _column(counts, "actual"), chosen)
+        yield define_ratio(f"pixel_accuracy{suffix}", intersections, count_column(counts, "actual"), chosen)
         for index, name in enumerate(names):
-            yield _ratio(f"class_iou{suffix}/{name}", intersections, unions, chosen & (class_index == index))
+            yield define_ratio(f"class_iou{suffix}/{name}", intersections, unions, chosen & (class_index == index))
 
 
-def _mean(name: str, values: Floats, chosen: Bools) -> Definition:
+def define_mean(name: str, values: Floats, chosen: Bools) -> Definition:
+    """Mean of the values, shape (N,), over the chosen pairs whose value is defined."""
     defined = chosen & ~np.isnan(values)
     kept = values[defined]
     undefined = int(chosen.sum() - defined.sum())
@@ -154,7 +159,8 @@ def _mean_of_means(name: str, values: Floats, labels: NDArray[np.str_], chosen: 
     return Definition(name, lambda weights: weighted_mean(kept, weights * share), np.flatnonzero(chosen))
 
 
-def _ratio(name: str, numerators: Floats, denominators: Floats, chosen: Bools) -> Definition:
+def define_ratio(name: str, numerators: Floats, denominators: Floats, chosen: Bools) -> Definition:
+    """Ratio of two sums, of shape (N,) values each, over the chosen pairs."""
     top, bottom = numerators[chosen], denominators[chosen]
     return Definition(name, lambda weights: weighted_ratio(top, bottom, weights), np.flatnonzero(chosen))
 
@@ -181,6 +187,6 @@ def _class_mean_iou(
     return Definition(name, lambda weights: mean_class_iou(tops, bottoms, index, weights), np.flatnonzero(chosen))
 
 
-def _column(counts: Sequence[PixelCounts | None], measure: str) -> Floats:
+def count_column(counts: Sequence[PixelCounts | None], measure: str) -> Floats:
     """One measure of every pair, shape (N,); nan where there are no counts."""
     return np.array([math.nan if count is None else getattr(count, measure) for count in counts], dtype=float)

@@ -146,7 +146,7 @@ def _spread(
 
 def _tile(model: PhraseSegmenter, sample: Sample, pair: PairRecord, class_names: Sequence[str]) -> Tile:
     questions = build_questions(sample, class_names=class_names)
-    answers = ask(model, sample, questions)
+    answers = ask(model, sample.image, questions)
     index = [question.phrase for question in questions].index(pair.phrase)
     iou = pair.counts.iou if pair.counts is not None else math.nan
     said = "" if pair.kept else ", taken for absent"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import DataError, OutputError
-from promptseg.metrics import PixelCounts
+from promptseg.metrics import PixelCounts, SweepCounts
 from promptseg.ops.atomic import atomic_file
 
 
@@ -35,6 +35,8 @@ class PairRecord:
             not label every pixel.
         gated_argmax_counts: The same among the names said to be present, and only where their probability reaches the
             mask threshold.
+        sweep: Of the probability at the thresholds of `promptseg.metrics.SWEEP_THRESHOLDS`; None where no number of the
+            benchmark is made of it.
     """
 
     phrase: str
@@ -48,6 +50,7 @@ class PairRecord:
     average_precision: float = math.nan
     argmax_counts: PixelCounts | None = None
     gated_argmax_counts: PixelCounts | None = None
+    sweep: SweepCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,12 @@ class PictureRecord:
 def to_json_line(record: PictureRecord) -> str:
     """Write a record as one line of strict JSON, without its line end.
 
-    nan becomes null, counts become [intersection, predicted, actual, valid], and a present pair also tells its `iou`.
+    nan becomes null, counts become [intersection, predicted, actual, valid]; a pair with counts tells its `iou` too.
     """
     values = {name: _to_json(value) for name, value in vars(record).items()}
     values["pairs"] = [
         {name: _to_json(value) for name, value in vars(pair).items()}
-        | ({"iou": pair.counts.iou} if pair.counts is not None else {})
+        | ({"iou": _to_json(pair.counts.iou)} if pair.counts is not None else {})
         for pair in record.pairs
     ]
     return json.dumps(values, allow_nan=False, ensure_ascii=False)
@@ -159,7 +162,7 @@ def keep_records(
 
 
 def _to_json(value: Any) -> Any:
-    if isinstance(value, PixelCounts):
+    if isinstance(value, PixelCounts | SweepCounts):
         return astuple(value)
     return None if isinstance(value, float) and math.isnan(value) else value
 
@@ -167,7 +170,15 @@ def _to_json(value: Any) -> Any:
 def _to_pair(values: dict[str, Any]) -> PairRecord:
     values.pop("iou", None)
     counts = {name: PixelCounts(*values[name]) for name in values if name.endswith("counts") and values[name]}
-    return PairRecord(**values | counts | {"average_precision": _to_float(values["average_precision"])})
+    precision = _to_float(values["average_precision"])
+    return PairRecord(**values | counts | {"average_precision": precision, "sweep": _to_sweep(values.get("sweep"))})
+
+
+def _to_sweep(values: list[Any] | None) -> SweepCounts | None:
+    if values is None:
+        return None
+    intersection, predicted, actual, valid = values
+    return SweepCounts(tuple(intersection), tuple(predicted), actual, valid)
 
 
 def _to_float(value: float | None) -> float:

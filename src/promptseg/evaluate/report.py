@@ -13,8 +13,9 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from promptseg.evaluate.definitions import define_numbers
 from promptseg.evaluate.records import PictureRecord
-from promptseg.evaluate.tally import Number, Tally
+from promptseg.evaluate.tally import Define, Number, Tally
 from promptseg.ops.atomic import atomic_file
 
 JSON_SCHEMA = "promptseg/evaluation-1"
@@ -86,9 +87,11 @@ class Report:
     run: Run
 
 
-def build_report(data_set: str, pictures: Iterable[PictureRecord], run: Run) -> Report:
+def build_report(
+    data_set: str, pictures: Iterable[PictureRecord], run: Run, *, define: Define = define_numbers
+) -> Report:
     """Sum up the records of all pictures of a data set."""
-    tally = Tally(seed=run.seed, num_resamples=run.num_resamples)
+    tally = Tally(define, seed=run.seed, num_resamples=run.num_resamples)
     judged, failures = [], {}
     for picture in pictures:
         tally.add(picture)

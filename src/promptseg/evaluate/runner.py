@@ -1,8 +1,9 @@
 """Ask a model every question of a data set, picture by picture, and judge its answers."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.data.sample import Mask, Sample
-from promptseg.errors import DataError, ImageError, PromptError
+from promptseg.errors import DataError, ImageError, PromptError, UnsupportedPromptError
 from promptseg.evaluate.questions import Question, build_questions, digest_questions
 from promptseg.evaluate.records import PairRecord, PictureRecord
 from promptseg.metrics import argmax_counts, count_pixels, pixel_average_precision
+from promptseg.prompts import QueryLike
 
 
 class Answer(Protocol):
@@ -26,6 +28,10 @@ class Answer(Protocol):
     @property
     def probability(self) -> NDArray[np.float32]:
         """For every pixel, float32 (H, W) in [0, 1]; filled also where the phrase is absent."""
+
+    @property
+    def mask_logits(self) -> NDArray[np.float32]:
+        """The model's own map over the whole picture, before it is brought to the picture's size: float32 (h, w)."""
 
     @property
     def presence(self) -> float:
@@ -41,13 +47,38 @@ class Answer(Protocol):
 
 
 class PhraseSegmenter(Protocol):
-    """What is evaluated: `promptseg.Predictor`, or anything else that answers phrases."""
+    """What is evaluated: `promptseg.Predictor`, or anything else that answers phrases.
+
+    Some benchmarks ask with example pictures too.
+    """
 
     def encode(self, image: Path | bytes, /) -> Any:
         """Look at a picture once."""
 
-    def segment(self, embedding: Any, phrases: Sequence[str], /) -> Sequence[Answer]:
-        """Answer phrases about a picture, in their order."""
+    def segment(self, embedding: Any, queries: Sequence[QueryLike], /) -> Sequence[Answer]:
+        """Answer phrases or other queries about a picture, in their order."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sheet:
+    """What is asked of one picture. Nothing is read before the sheet is worked on.
+
+    Attributes:
+        sample_id: Of the picture; unique among the sheets of an evaluation.
+        image: The picture file, or its encoded bytes.
+        questions: Reads the truths, and the exemplars where there are any.
+        judge: Compares answers with the truth; one record per question.
+        sequence: The video the picture was taken from, or None.
+    """
+
+    sample_id: str
+    image: Path | bytes
+    questions: Callable[[], Sequence[Question]]
+    judge: "Judge"
+    sequence: str | None = None
+
+
+Judge = Callable[[Sequence[Question], Sequence[Answer]], Sequence[PairRecord]]
 
 
 def evaluate_samples(
@@ -64,34 +95,63 @@ def evaluate_samples(
         model: Who is asked.
         samples: Annotated pictures.
         class_names: Names that together label every pixel, for class IoU; empty where there are none.
+        asked: See `evaluate_sheets`.
+        done: See `evaluate_sheets`.
+
+    Yields:
+        One record per sample, in order, as `evaluate_sheets` does.
+    """
+    return evaluate_sheets(model, sample_sheets(samples, class_names=class_names), asked=asked, done=done)
+
+
+def sample_sheets(samples: Iterable[Sample], *, class_names: Sequence[str] = ()) -> Iterator[Sheet]:
+    """Make a sheet of every annotated picture, as `build_questions` asks it."""
+    for sample in samples:
+        questions = partial(build_questions, sample, class_names=class_names)
+        judge = judge_labelling if class_names else judge_pairs
+        yield Sheet(sample.sample_id, sample.image, questions, judge, sample.sequence)
+
+
+def evaluate_sheets(
+    model: PhraseSegmenter,
+    sheets: Iterable[Sheet],
+    *,
+    asked: str = "",
+    done: Mapping[str, PictureRecord] | None = None,
+) -> Iterator[PictureRecord]:
+    """Work on one sheet after the other.
+
+    Args:
+        model: Who is asked.
+        sheets: What is asked of each picture.
         asked: Who is asked, in a text that differs whenever an answer might: model, checkpoint, thresholds, engine.
         done: Records of an earlier run by sample id; one is taken over where the same would be asked of the same again.
 
     Yields:
-        One record per sample, in order. A picture that can't be read or judged is a record with its error; an error of
-        the model itself ends the evaluation.
+        One record per sheet, in order. A picture that can't be read or judged is a record with its error; an error of
+        the model itself ends the evaluation, and so does a kind of prompt that it does not take.
     """
-    for sample in samples:
+    for sheet in sheets:
         try:
-            questions = build_questions(sample, class_names=class_names)
-            digest = digest_questions(sample, questions)
-            earlier = (done or {}).get(sample.sample_id)
+            questions = sheet.questions()
+            digest = digest_questions(sheet.image, questions)
+            earlier = (done or {}).get(sheet.sample_id)
             if earlier is not None and (earlier.digest, earlier.asked) == (digest, asked):
                 yield earlier
                 continue
             started = time.perf_counter()
-            answers = ask(model, sample, questions)
+            answers = ask(model, sheet.image, questions)
             seconds = time.perf_counter() - started
+        except UnsupportedPromptError:
+            raise
         except (ImageError, DataError, PromptError, OSError) as error:
-            yield PictureRecord(sample.sample_id, sample.sequence, error=f"{type(error).__name__}: {error}")
+            yield PictureRecord(sheet.sample_id, sheet.sequence, error=f"{type(error).__name__}: {error}")
             continue
-        pairs = [_judge(question, answer) for question, answer in zip(questions, answers, strict=True)]
-        if class_names:
-            pairs = _judge_labelling(pairs, questions, answers)
-        yield PictureRecord(sample.sample_id, sample.sequence, digest, asked, seconds, tuple(pairs))
+        pairs = tuple(sheet.judge(questions, answers))
+        yield PictureRecord(sheet.sample_id, sheet.sequence, digest, asked, seconds, pairs)
 
 
-def ask(model: PhraseSegmenter, sample: Sample, questions: Sequence[Question]) -> Sequence[Answer]:
+def ask(model: PhraseSegmenter, image: Path | bytes, questions: Sequence[Question]) -> Sequence[Answer]:
     """Encode a picture and put all questions to it at once.
 
     Returns:
@@ -102,7 +162,7 @@ def ask(model: PhraseSegmenter, sample: Sample, questions: Sequence[Question]) -
     """
     if not questions:
         return ()
-    answers = model.segment(model.encode(sample.image), [question.phrase for question in questions])
+    answers = model.segment(model.encode(image), [question.query for question in questions])
     for question, answer in zip(questions, answers, strict=True):
         if answer.mask.shape != question.truth.shape:
             raise DataError(
@@ -117,7 +177,13 @@ def ungated_mask(answer: Answer) -> Mask:
     return answer.mask if answer.is_present else answer.probability >= answer.mask_threshold
 
 
-def _judge(question: Question, answer: Answer) -> PairRecord:
+def judge_pairs(questions: Sequence[Question], answers: Sequence[Answer]) -> list[PairRecord]:
+    """Judge every answer by itself."""
+    return [judge_pair(question, answer) for question, answer in zip(questions, answers, strict=True)]
+
+
+def judge_pair(question: Question, answer: Answer) -> PairRecord:
+    """Count what an answer shares with the truth; of an absent phrase only what was said to be there."""
     truth, valid = question.truth, question.valid
     record = PairRecord(
         phrase=question.phrase,
@@ -137,10 +203,9 @@ def _judge(question: Question, answer: Answer) -> PairRecord:
     )
 
 
-def _judge_labelling(
-    pairs: Sequence[PairRecord], questions: Sequence[Question], answers: Sequence[Answer]
-) -> list[PairRecord]:
+def judge_labelling(questions: Sequence[Question], answers: Sequence[Answer]) -> list[PairRecord]:
     """Give every pixel the name of its highest probability, with and without gates, and count name by name."""
+    pairs = judge_pairs(questions, answers)
     probabilities = np.stack([answer.probability for answer in answers])
     truths = np.stack([question.truth for question in questions])
     valid = questions[0].valid

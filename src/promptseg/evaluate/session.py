@@ -11,9 +11,12 @@ from promptseg.errors import DataError
 from promptseg.evaluate.gallery import choose_pairs, draw_pairs
 from promptseg.evaluate.records import PictureRecord, keep_records, load_done
 from promptseg.evaluate.report import Report, Run, build_report
-from promptseg.evaluate.runner import PhraseSegmenter, evaluate_samples
+from promptseg.evaluate.runner import PhraseSegmenter, Sheet, evaluate_sheets, sample_sheets
 from promptseg.evaluate.sets import load_asked_set, load_tuning_set
 from promptseg.ops.atomic import atomic_file
+
+Watch = Callable[[Iterable[PictureRecord]], Iterable[PictureRecord]]
+"""Looks at the records as they come and passes them on, for a progress bar."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,27 @@ class Outputs:
     resume: bool = False
 
 
+def collect_records(
+    model: PhraseSegmenter, sheets: Iterable[Sheet], *, run: Run, outputs: Outputs = Outputs(), watch: Watch = iter
+) -> list[PictureRecord]:
+    """Ask a model everything, write the records as they come, and go on from those of a broken-off run where asked to.
+
+    Args:
+        model: Who is asked.
+        sheets: What is asked.
+        run: What is said of the model; where it differs, earlier records do not count.
+        outputs: Where things go.
+        watch: Sees every record.
+
+    Raises:
+        OutputError: The records can't be written.
+        DataError: The records to go on from are not records.
+    """
+    done = load_done(outputs.records) if outputs.resume and outputs.records is not None else {}
+    asked = evaluate_sheets(model, sheets, asked=run.asked, done=done)
+    return list(watch(asked if outputs.records is None else keep_records(asked, outputs.records, done=done)))
+
+
 def evaluate_set(
     model: PhraseSegmenter,
     name: str,
@@ -72,7 +96,7 @@ def evaluate_set(
     *,
     run: Run,
     outputs: Outputs = Outputs(),
-    watch: Callable[[Iterable[PictureRecord]], Iterable[PictureRecord]] = iter,
+    watch: Watch = iter,
 ) -> Report:
     """Ask a model everything about a set, write the records and the gallery, and sum up.
 
@@ -82,17 +106,15 @@ def evaluate_set(
         samples: Its pictures.
         run: What the report says of the model.
         outputs: Where things go.
-        watch: Looks at the records as they come and passes them on, for a progress bar.
+        watch: Sees every record.
 
     Raises:
         OutputError: A file can't be written.
         DataError: The records to go on from are not records.
     """
     class_names = EVAL_SETS[name].class_names if name in EVAL_SETS else ()
-    done = load_done(outputs.records) if outputs.resume and outputs.records is not None else {}
-    asked = evaluate_samples(model, samples, class_names=class_names, asked=run.asked, done=done)
-    kept = asked if outputs.records is None else keep_records(asked, outputs.records, done=done)
-    records = list(watch(kept))
+    sheets = sample_sheets(samples, class_names=class_names)
+    records = collect_records(model, sheets, run=run, outputs=outputs, watch=watch)
     if outputs.gallery is not None:
         title = f"{run.model} on {name}"
         sheet = draw_pairs(model, samples, choose_pairs(records), title=title, class_names=class_names)

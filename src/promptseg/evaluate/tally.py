@@ -1,13 +1,16 @@
 """The accumulator: takes the records of pictures, gives named numbers with 95 % intervals."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from promptseg.evaluate.definitions import define_numbers
+from promptseg.evaluate.definitions import Definition, define_numbers
 from promptseg.evaluate.records import PairRecord, PictureRecord
 from promptseg.metrics import bootstrap_interval
+
+Define = Callable[[Sequence[PairRecord], Sequence[str | None]], Iterator[Definition]]
+"""Lists every number that pairs have, as `definitions.define_numbers` does; each benchmark has its own."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +35,15 @@ class Number:
 class Tally:
     """Collects pairs and draws the bootstrap by picture, or by video where the pictures are frames of one."""
 
-    def __init__(self, *, seed: int = 0, num_resamples: int = 1000) -> None:
+    def __init__(self, define: Define = define_numbers, *, seed: int = 0, num_resamples: int = 1000) -> None:
         """Start empty.
 
         Args:
+            define: Which numbers there are.
             seed: Of the bootstrap.
             num_resamples: Of the bootstrap.
         """
+        self._define = define
         self._seed = seed
         self._num_resamples = num_resamples
         self._pairs: list[PairRecord] = []
@@ -52,7 +57,7 @@ class Tally:
     def numbers(self) -> Iterator[tuple[str, Number]]:
         """Yield (name, number) for everything that is defined by the pairs so far."""
         _, unit_index = np.unique([picture.unit for picture in self._pictures], return_inverse=True)
-        for definition in define_numbers(self._pairs, [picture.sequence for picture in self._pictures]):
+        for definition in self._define(self._pairs, [picture.sequence for picture in self._pictures]):
             num_pairs = len(definition.pair_index)
             low, high = bootstrap_interval(
                 definition.statistic,

@@ -32,7 +32,7 @@ def fit_thresholds(
     ious, presence, present = [], [], []
     for sample in samples:
         questions = build_questions(sample)
-        for question, answer in zip(questions, ask(model, sample, questions), strict=True):
+        for question, answer in zip(questions, ask(model, sample.image, questions), strict=True):
             presence.append(answer.presence)
             present.append(question.present)
             if question.present:
