@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,11 +26,13 @@ class TextFeatures:
 
     Attributes:
         pooled: One vector a text, shape (N, C), L2-normalised.
+        embedding: The same before its length became 1, shape (N, C).
         tokens: Token states, shape (N, T, C).
         token_mask: True where a token is real and not padding, shape (N, T), bool.
     """
 
     pooled: Tensor
+    embedding: Tensor
     tokens: Tensor
     token_mask: Tensor
 
@@ -65,6 +67,45 @@ class ImageTower(nn.Module, ABC):
         """Name the modules inside the tower that low-rank adapters of these layers belong to."""
 
 
+@dataclass(frozen=True)
+class AttentionMask:
+    """Where attention inside a vision transformer goes.
+
+    Attributes:
+        tokens: True for the patches that are meant, shape (B, h, w), bool.
+        layers: Only the last block, or all of them.
+        queries: "cls": what the class token sees of the patches; "all": what the patches see of each other.
+    """
+
+    tokens: Tensor
+    layers: Literal["last", "all"] = "all"
+    queries: Literal["cls", "all"] = "cls"
+
+
+class TokenTower(ImageTower):
+    """A vision transformer with a class token, which also embeds a picture as one vector.
+
+    Attributes:
+        layers: Blocks whose output is taken, rising.
+        embedding_dim: Channels of a picture's embedding.
+    """
+
+    layers: tuple[int, ...]
+    embedding_dim: int
+
+    @abstractmethod
+    def encode_tokens(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Give the states of the class token and all patches after each taken block, each (B, 1 + h * w, C)."""
+
+    @abstractmethod
+    def embed_images(self, pixels: Tensor, attention_mask: AttentionMask | None = None) -> Tensor:
+        """Embed normalised pixels, shape (B, 3, H, W), as vectors of whatever length, shape (B, embedding_dim)."""
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        grid_hw = (pixels.shape[2] // self.multiple, pixels.shape[3] // self.multiple)
+        return tuple(states[:, 1:].transpose(1, 2).unflatten(2, grid_hw) for states in self.encode_tokens(pixels))
+
+
 class TextTower(nn.Module, ABC):
     """A text encoder with its tokenizer.
 
@@ -93,6 +134,18 @@ class TextTower(nn.Module, ABC):
     @abstractmethod
     def lora_targets(self, layers: Sequence[int]) -> list[str]:
         """Name the modules inside the tower that low-rank adapters of these layers belong to."""
+
+
+def check_blocks(layers: Sequence[Layer], num_blocks: int) -> tuple[int, ...]:
+    """Check which blocks of a transformer are to be taken.
+
+    Raises:
+        ValueError: they are not rising numbers of its blocks, or there is none.
+    """
+    blocks = [layer for layer in layers if isinstance(layer, int)]
+    if not blocks or len(blocks) != len(layers) or blocks != sorted(set(blocks) & set(range(num_blocks))):
+        raise ValueError(f"layers must be rising numbers from 0 to {num_blocks - 1}, got {tuple(layers)}")
+    return tuple(blocks)
 
 
 def check_pixels(pixels: Tensor, multiple: int) -> None:

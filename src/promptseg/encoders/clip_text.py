@@ -45,7 +45,10 @@ class ClipText(TextTower):
         # no mask goes in: attention is causal and padding comes last, so no real token ever sees any
         output = self.clip(input_ids=token_ids)
         return TextFeatures(
-            pooled=F.normalize(output.text_embeds, dim=-1), tokens=output.last_hidden_state, token_mask=token_mask
+            pooled=F.normalize(output.text_embeds, dim=-1),
+            embedding=output.text_embeds,
+            tokens=output.last_hidden_state,
+            token_mask=token_mask,
         )
 
     def load_weights(self, *paths: Path) -> None:

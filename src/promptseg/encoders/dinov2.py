@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from promptseg.encoders.base import ImageTower, Layer, check_pixels
+from promptseg.encoders.base import ImageTower, Layer, check_blocks, check_pixels
 from promptseg.errors import WeightsError
 
 # size: (width, blocks, heads, pixels that the position table was trained at)
@@ -40,12 +40,9 @@ class Dinov2(ImageTower):
         if size not in SIZES:
             raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
         width, num_blocks, num_heads, position_pixels = SIZES[size]
-        blocks = [layer for layer in layers if isinstance(layer, int)]
-        if not blocks or len(blocks) != len(layers) or blocks != sorted(set(blocks) & set(range(num_blocks))):
-            raise ValueError(f"layers must be rising numbers from 0 to {num_blocks - 1}, got {tuple(layers)}")
-        self.layers = tuple(blocks)
-        self.channels = (width,) * len(blocks)
-        self.strides = (PATCH,) * len(blocks)
+        self.layers = check_blocks(layers, num_blocks)
+        self.channels = (width,) * len(self.layers)
+        self.strides = (PATCH,) * len(self.layers)
         self.model = Dinov2Model(
             Dinov2Config(
                 hidden_size=width,

@@ -51,7 +51,7 @@ class MiniLM(TextTower):
         tokens = self.bert(input_ids=token_ids, attention_mask=token_mask.long()).last_hidden_state
         weights = token_mask.unsqueeze(-1).to(tokens.dtype)
         mean = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
-        return TextFeatures(pooled=F.normalize(mean, dim=-1), tokens=tokens, token_mask=token_mask)
+        return TextFeatures(pooled=F.normalize(mean, dim=-1), embedding=mean, tokens=tokens, token_mask=token_mask)
 
     def load_weights(self, *paths: Path) -> None:
         from transformers import BertTokenizer

@@ -74,7 +74,7 @@ class TinyText(TextTower):
         tokens = torch.tanh(self.mix(self.characters(token_ids) + positions))
         weights = token_mask.unsqueeze(-1).to(tokens.dtype)
         mean = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
-        return TextFeatures(pooled=F.normalize(mean, dim=-1), tokens=tokens, token_mask=token_mask)
+        return TextFeatures(pooled=F.normalize(mean, dim=-1), embedding=mean, tokens=tokens, token_mask=token_mask)
 
     def load_weights(self, *paths: Path) -> None:
         raise WeightsError("the tiny test tower has no pretrained weights")

@@ -12,6 +12,7 @@ import torch
 from promptseg import weights
 from promptseg.encoders.base import ImageTower, Layer, TextTower
 from promptseg.encoders.clip_text import ClipText
+from promptseg.encoders.clip_vision import ClipVision
 from promptseg.encoders.dinov2 import Dinov2
 from promptseg.encoders.efficientnet_lite import EfficientNetLite
 from promptseg.encoders.minilm import MiniLM
@@ -53,6 +54,10 @@ IMAGE_TOWERS: dict[str, ImageTowerRecord] = {
     "dinov2-base": ImageTowerRecord(partial(Dinov2, "base"), ("dinov2-base",)),
     "dinov2-large": ImageTowerRecord(partial(Dinov2, "large"), ("dinov2-large",)),
     "dinov2-small-saliency": ImageTowerRecord(partial(Dinov2, "small"), ("dinov2-small-saliency",)),
+    "clip-vit-base-patch16": ImageTowerRecord(partial(ClipVision, "base-patch16"), ("clip-vit-base-patch16",)),
+    "clip-vit-base-patch32": ImageTowerRecord(partial(ClipVision, "base-patch32"), ("clip-vit-base-patch32",)),
+    "clipseg-rd64-refined": ImageTowerRecord(partial(ClipVision, "base-patch16"), ("clipseg-rd64-refined",)),
+    "clip-test": ImageTowerRecord(partial(ClipVision, "test"), ()),
     "dinov2-test": ImageTowerRecord(partial(Dinov2, "test"), ()),
     "conv-test": ImageTowerRecord(TinyConv, ()),
 }
@@ -60,6 +65,8 @@ IMAGE_TOWERS: dict[str, ImageTowerRecord] = {
 TEXT_TOWERS: dict[str, TextTowerRecord] = {
     "minilm-l6": TextTowerRecord(MiniLM, ("minilm-l6",)),
     "clip-vit-base-patch16": TextTowerRecord(ClipText, ("clip-vit-base-patch16",)),
+    "clip-vit-base-patch32": TextTowerRecord(ClipText, ("clip-vit-base-patch32",)),
+    "clipseg-rd64-refined": TextTowerRecord(ClipText, ("clipseg-rd64-refined",)),
     "bytes-test": TextTowerRecord(TinyText, ()),
 }
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from promptseg.encoders.base import Layer
 from promptseg.errors import CheckpointError
@@ -74,6 +74,8 @@ class PromptSegConfig:
         refiner: The promptable masker that sharpens the coarse mask, or None.
     """
 
+    architecture: ClassVar[str] = "promptseg"
+
     image_tower: str
     image_layers: tuple[Layer, ...]
     text_tower: str
@@ -114,6 +116,11 @@ class PromptSegConfig:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be a probability in [0, 1], got {getattr(self, name)}")
 
+    @property
+    def published_towers(self) -> tuple[str, ...]:
+        """Towers whose weights a checkpoint names and does not hold."""
+        return (self.text_tower,) if self.train_towers == "image" else (self.image_tower, self.text_tower)
+
     def to_dict(self) -> dict[str, Any]:
         """Give the config as what JSON can hold."""
         return dataclasses.asdict(self)
@@ -128,11 +135,16 @@ class PromptSegConfig:
         parts = dict(values)
         for name, part in (("dense", DenseConfig), ("lora", LoraConfig)):
             if parts.get(name) is not None:
-                parts[name] = _build(part, parts[name])
-        return _build(cls, parts)
+                parts[name] = build_part(part, parts[name])
+        return build_part(cls, parts)
 
 
-def _build(part: type[Part], values: Mapping[str, Any]) -> Part:
+def build_part(part: type[Part], values: Mapping[str, Any]) -> Part:
+    """Build a config, or a part of one, from what `dataclasses.asdict` gave, perhaps by way of JSON.
+
+    Raises:
+        CheckpointError: a field is unknown, missing, or has a value that no model has.
+    """
     # JSON has no tuples
     fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     try:

@@ -1,13 +1,30 @@
 """From a picture to what an image tower takes."""
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from promptseg.encoders.base import ImageTower
+
+class Normalises(Protocol):
+    """Whatever says how its pixels are normalised, as every image tower does."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+
+
+@dataclass(frozen=True)
+class PixelStatistics:
+    """Per channel of RGB in [0, 1]: what is subtracted, and what is divided by afterwards."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
 
 def fit_size(
@@ -35,13 +52,13 @@ def fit_size(
     return height, width
 
 
-def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], tower: ImageTower) -> Tensor:
-    """Resize a picture and normalise it for a tower.
+def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], statistics: Normalises) -> Tensor:
+    """Resize a picture and normalise it.
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
         size_hw: Height and width to resize to, pixels.
-        tower: Its mean and std are applied.
+        statistics: Its mean and std are applied; a tower has its own.
 
     Returns:
         Shape (1, 3, *size_hw), float32, on the CPU.
@@ -49,7 +66,7 @@ def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], tower: ImageTower
     height, width = size_hw
     resized = Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float().div_(255.0)
-    mean, std = torch.tensor(tower.mean), torch.tensor(tower.std)
+    mean, std = torch.tensor(statistics.mean), torch.tensor(statistics.std)
     return ((pixels - mean[:, None, None]) / std[:, None, None])[None]
 
 

@@ -1,0 +1,138 @@
+"""CLIP's image tower: a vision transformer whose class token lives in the space of CLIP's texts.
+
+Paper: Radford et al. 2021, arXiv:2103.00020. The network is transformers' CLIPVisionModelWithProjection.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from promptseg.encoders.base import AttentionMask, Layer, TokenTower, check_blocks, check_pixels
+from promptseg.errors import WeightsError
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+# size: (width, blocks, heads, patch, pixels that the position table was trained at, channels of the embedding)
+SIZES = {
+    "base-patch16": (768, 12, 12, 16, 224, 512),
+    "base-patch32": (768, 12, 12, 32, 224, 512),
+    "test": (32, 4, 2, 16, 64, 24),
+}
+
+
+class ClipVision(TokenTower):
+    """Token states after chosen blocks, without the last norm, and the embedding of a picture.
+
+    Position codes are interpolated to whatever size comes in. Built with random weights.
+
+    Args:
+        size: "base-patch16", "base-patch32", or "test".
+        layers: Blocks whose output is taken, rising; 0 is the first block, 11 the last of twelve.
+
+    Raises:
+        ValueError: an unknown size or block.
+    """
+
+    mean = CLIP_MEAN
+    std = CLIP_STD
+
+    def __init__(self, size: str = "base-patch16", layers: Sequence[Layer] = (3, 6, 9)) -> None:
+        super().__init__()
+        # here and not above: transformers takes seconds to import
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+        if size not in SIZES:
+            raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
+        width, num_blocks, num_heads, patch, position_pixels, embedding_dim = SIZES[size]
+        self.layers = check_blocks(layers, num_blocks)
+        self.channels = (width,) * len(self.layers)
+        self.strides = (patch,) * len(self.layers)
+        self.multiple = patch
+        self.embedding_dim = embedding_dim
+        self.model = CLIPVisionModelWithProjection(
+            CLIPVisionConfig(
+                hidden_size=width,
+                intermediate_size=4 * width,
+                num_hidden_layers=num_blocks,
+                num_attention_heads=num_heads,
+                image_size=position_pixels,
+                patch_size=patch,
+                projection_dim=embedding_dim,
+            )
+        )
+
+    def encode_tokens(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        states = self._embed_patches(pixels)
+        taken = []
+        # blocks above the last that is asked for would be for nothing
+        for index, block in enumerate(self.model.vision_model.encoder.layers[: self.layers[-1] + 1]):
+            states = block(states, None)
+            if index in self.layers:
+                taken.append(states)
+        return tuple(taken)
+
+    def embed_images(self, pixels: Tensor, attention_mask: AttentionMask | None = None) -> Tensor:
+        states = self._embed_patches(pixels)
+        blocks = self.model.vision_model.encoder.layers
+        for index, block in enumerate(blocks):
+            if attention_mask is None or (attention_mask.layers == "last" and index < len(blocks) - 1):
+                states = block(states, None)
+            else:
+                states = states + _masked_attention(block.self_attn, block.layer_norm1(states), attention_mask)
+                states = states + block.mlp(block.layer_norm2(states))
+        pooled = self.model.vision_model.post_layernorm(states[:, 0])
+        embedding: Tensor = self.model.visual_projection(pooled)
+        return embedding
+
+    def load_weights(self, *paths: Path) -> None:
+        from transformers import CLIPVisionModelWithProjection
+
+        (directory,) = paths
+        loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
+            directory, local_files_only=True, output_loading_info=True
+        )
+        model, report = loaded
+        if report["missing_keys"]:
+            missing = ", ".join(sorted(report["missing_keys"])[:5])
+            raise WeightsError(f"{directory} does not hold CLIP's image tower, it lacks {missing}")
+        if (model.config.hidden_size, model.config.patch_size) != (self.channels[0], self.multiple):
+            raise WeightsError(
+                f"{directory} has width {model.config.hidden_size} and patch {model.config.patch_size}, "
+                f"this tower {self.channels[0]} and {self.multiple}"
+            )
+        self.model = model
+
+    def lora_targets(self, layers: Sequence[int]) -> list[str]:
+        block = "model.vision_model.encoder.layers"
+        return [f"{block}.{i}.self_attn.{name}" for i in layers for name in ("q_proj", "v_proj")]
+
+    def _embed_patches(self, pixels: Tensor) -> Tensor:
+        check_pixels(pixels, self.multiple)
+        states = self.model.vision_model.embeddings(pixels, interpolate_pos_encoding=True)
+        normed: Tensor = self.model.vision_model.pre_layrnorm(states)  # the published spelling
+        return normed
+
+
+def _masked_attention(attention: Any, states: Tensor, attention_mask: AttentionMask) -> Tensor:
+    """Attend as a block does, with attention logits multiplied by a mask.
+
+    Source:
+        `forward_multihead_attention` of github.com/timojl/clipseg @ 77c4e2d, models/clipseg.py (MIT): a masked patch
+        keeps the logit 0, so its weight becomes small and not nothing.
+    """
+    query, key, value = (
+        projection(states).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    logits = query @ key.transpose(-1, -2) * attention.scale
+    factor = torch.ones_like(logits)
+    keep = attention_mask.tokens.flatten(1).to(logits)[:, None]
+    if attention_mask.queries == "cls":
+        factor[:, :, 0, 1:] = keep
+    else:
+        factor[:, :, 1:, 1:] = keep[:, :, None]
+    read: Tensor = attention.out_proj(((logits * factor).softmax(-1) @ value).transpose(1, 2).flatten(2))
+    return read

@@ -1,0 +1,80 @@
+"""LangSAM as data: which detector proposes boxes and which masker draws what is in them."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from promptseg.errors import CheckpointError
+from promptseg.maskers.load import MASKER_NAMES, MaskerName
+
+
+@dataclass(frozen=True)
+class LangSamConfig:
+    """The parts and when they speak; nothing of it is trained.
+
+    Attributes:
+        detector: "promptseg" (the default model, whose objects become boxes), another model's name or checkpoint, one of
+            `detectors.load.DETECTOR_NAMES`, or a path: a directory that transformers loads, a YOLO-World .pt file.
+        masker: One of `maskers.load.MASKER_NAMES`.
+        masker_side: Longest side of the picture as the masker sees it, pixels.
+        box_threshold: A box counts from this score on; None: the detector's own, for scores of detectors differ.
+        text_threshold: A word of a phrase counts as seen from this score on; only GroundingDINO scores words.
+    """
+
+    detector: str = "promptseg"
+    masker: MaskerName = "mobile-sam"
+    masker_side: int = 1024
+    box_threshold: float | None = None
+    text_threshold: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.masker not in MASKER_NAMES:
+            raise ValueError(f"masker must be one of {', '.join(MASKER_NAMES)}, got {self.masker!r}")
+        for name in ("box_threshold", "text_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} must be a score in [0, 1], got {value}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the config as what JSON can hold."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "LangSamConfig":
+        """Build a config from what `to_dict` gave.
+
+        Raises:
+            CheckpointError: A field is unknown, or has a value that no model has.
+        """
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"not a config of this version of promptseg: {error}") from error
+
+
+@dataclass(frozen=True)
+class LangSam:
+    """The model behind `promptseg.load("langsam")`: a config and a place, for the parts bring their own weights.
+
+    Attributes:
+        config: The parts.
+        device: Where the detector runs; the masker stays on the CPU.
+    """
+
+    config: LangSamConfig
+    device: torch.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> "LangSam":
+        """Give the same model at another place."""
+        return dataclasses.replace(self, device=device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give its own weights: none."""
+        return {}
+
+    def trained_names(self) -> set[str]:
+        """Name what was trained: nothing."""
+        return set()
