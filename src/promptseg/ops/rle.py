@@ -26,6 +26,11 @@ def decode_rle(rle: Rle) -> NDArray[np.bool_]:
     return mask.astype(np.bool_)
 
 
+def rle_area(rle: Rle) -> int:
+    """Count the pixels of a mask without decoding it."""
+    return int(coco_mask.area({"size": rle["size"], "counts": rle["counts"].encode("ascii")}))
+
+
 def place_rle(rle: Rle, box_xyxy: tuple[int, int, int, int], size_hw: tuple[int, int]) -> Rle:
     """Turn the code of a box into that of the whole picture, where all outside the box is empty.
 

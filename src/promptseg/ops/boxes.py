@@ -1,0 +1,51 @@
+"""Boxes compared with boxes, and rid of those that a better one covers."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pairwise_box_iou(boxes_xyxy: NDArray[np.floating], others_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Compute the intersection over union of every pair of boxes.
+
+    Args:
+        boxes_xyxy: Shape (N, 4), right and bottom exclusive.
+        others_xyxy: Shape (M, 4), likewise.
+
+    Returns:
+        Shape (N, M); 0 where both have no area.
+    """
+    boxes, others = np.asarray(boxes_xyxy, np.float64), np.asarray(others_xyxy, np.float64)
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = (high - low).clip(min=0).prod(axis=2)
+    union = box_areas(boxes)[:, None] + box_areas(others)[None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def box_areas(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Compute the areas of boxes, shape (N, 4), as shape (N,)."""
+    boxes = np.asarray(boxes_xyxy, np.float64)
+    return (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
+
+
+def suppress_boxes(
+    boxes_xyxy: NDArray[np.floating], scores: NDArray[np.floating], *, iou_threshold: float
+) -> NDArray[np.int64]:
+    """Keep the best boxes, and drop every one that overlaps a better kept one (non-maximum suppression).
+
+    Args:
+        boxes_xyxy: Shape (N, 4), right and bottom exclusive.
+        scores: Shape (N,); of equal ones the earlier is better.
+        iou_threshold: What overlaps by more than this is dropped, in [0, 1].
+
+    Returns:
+        Indexes of the kept boxes, the best first.
+    """
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    boxes = np.asarray(boxes_xyxy, np.float64)
+    kept = []
+    while order.size:
+        kept.append(order[0])
+        rest = order[1:]
+        order = rest[pairwise_box_iou(boxes[order[:1]], boxes[rest])[0] <= iou_threshold]
+    return np.array(kept, dtype=np.int64)

@@ -1,0 +1,98 @@
+"""Parts of a picture that are looked at one by one: SAM's layers of crops, and tiles.
+
+A window is (left, top, right, bottom) in whole pixels, right and bottom exclusive.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import PromptError
+
+Window: TypeAlias = tuple[int, int, int, int]
+
+MIN_TILE_SIDE = 64
+
+
+def shared_window(window: Window, other: Window) -> Window | None:
+    """Give what two windows have in common, or None."""
+    left, top = max(window[0], other[0]), max(window[1], other[1])
+    right, bottom = min(window[2], other[2]), min(window[3], other[3])
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """How a large picture is cut.
+
+    Attributes:
+        side: Of a tile, pixels, at least 64.
+        overlap: Pixels that neighbours share at least; 1 to side // 2. An object that fits in there is whole in one of
+            them.
+
+    Raises:
+        PromptError: A number is out of its range.
+    """
+
+    side: int = 1024
+    overlap: int = 256
+
+    def __post_init__(self) -> None:
+        if self.side < MIN_TILE_SIDE:
+            raise PromptError(f"a tile has a side of at least {MIN_TILE_SIDE} pixels, not {self.side}")
+        if not 1 <= self.overlap <= self.side // 2:
+            raise PromptError(
+                f"tiles of {self.side} pixels overlap by 1 to {self.side // 2} pixels, not {self.overlap}"
+            )
+
+    def windows(self, size_hw: tuple[int, int]) -> tuple[Window, ...]:
+        """Lay tiles of one size evenly over a picture, row by row; none where it fits in a single tile."""
+        if max(size_hw) <= self.side:
+            return ()
+        (height, tops), (width, lefts) = (self._starts(length) for length in size_hw)
+        return tuple((left, top, left + width, top + height) for top, left in product(tops, lefts))
+
+    def _starts(self, length: int) -> tuple[int, list[int]]:
+        """Give the length of the tiles along one side of a picture, and where each begins."""
+        if length <= self.side:
+            return length, [0]
+        count = math.ceil((length - self.overlap) / (self.side - self.overlap))
+        return self.side, [round(start) for start in np.linspace(0, length - self.side, count)]
+
+
+def crop_layers(size_hw: tuple[int, int], *, num_layers: int, overlap_ratio: float) -> list[tuple[Window, int]]:
+    """Lay layers of ever smaller crops over a picture: the whole, then 2 x 2, 4 x 4 and so on.
+
+    Args:
+        size_hw: Height and width of the picture.
+        num_layers: Layers beside the whole.
+        overlap_ratio: Share of the picture's shorter side by which the crops of the first layer overlap; those of
+            further layers overlap by so much of their own size.
+
+    Returns:
+        Each window and its layer, from 0.
+
+    Source:
+        segment_anything/utils/amg.py, generate_crop_boxes @ dca509f (Apache-2.0): the same windows, in its order.
+    """
+    height, width = size_hw
+    windows = [((0, 0, width, height), 0)]
+    for layer in range(1, num_layers + 1):
+        num_side = 2**layer
+        overlap = int(overlap_ratio * min(size_hw) * 2 / num_side)
+        crop_width, crop_height = (math.ceil((overlap * (num_side - 1) + side) / num_side) for side in (width, height))
+        for column, row in product(range(num_side), repeat=2):
+            left, top = column * (crop_width - overlap), row * (crop_height - overlap)
+            windows.append(((left, top, min(left + crop_width, width), min(top + crop_height, height)), layer))
+    return windows
+
+
+def point_grid(points_per_side: int, size_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """Spread points evenly over a picture, each in the middle of its cell, row by row: (x, y), shape (n * n, 2)."""
+    steps = (np.arange(points_per_side) + 0.5) / points_per_side
+    y, x = np.meshgrid(steps * size_hw[0], steps * size_hw[1], indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], axis=1)
