@@ -36,6 +36,7 @@ class OpenVinoSegmenter(TextSegmenter):
         self.config = network.config
         self.image_tower = network.image_tower
         self.text_tower = network.text_tower
+        self._exemplar = network.exemplar
         compiled = compile_steps(
             network,
             {
@@ -56,6 +57,12 @@ class OpenVinoSegmenter(TextSegmenter):
     def encode_texts(self, texts: Sequence[str]) -> EncodedTexts:
         token_ids, token_mask = self.text_tower.tokenize(texts)
         return from_tensors(EncodedTexts, self._texts(token_ids=token_ids, token_mask=token_mask))
+
+    def embed_exemplar(self, pixel_embedding: Tensor, coverage: Tensor) -> Tensor:
+        """Embed an example, shape (E,): too little work to compile."""
+        assert self._exemplar is not None  # `prompt_kinds` says whether it is there
+        vector: Tensor = self._exemplar(pixel_embedding, coverage)
+        return vector
 
     def decode(self, images: EncodedImages, texts: EncodedTexts, image_index: Tensor) -> Decoded:
         """Segment one picture by N texts; image_index, shape (N,), is therefore all zero."""

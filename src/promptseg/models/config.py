@@ -38,6 +38,7 @@ class DenseConfig:
         vocabulary: Names that compete with every asked text for each pixel; empty: none do.
         near: Cosine similarity in the text tower's space from which on a name does not compete, for it means the same.
         peak_margin: How far below its own peak a text's mask may reach where that peak is low, in logits, or None.
+        exemplar_dim: Inner width of what reads examples in other pictures; None: the model takes no exemplars.
     """
 
     embedding_dim: int = 256
@@ -45,6 +46,7 @@ class DenseConfig:
     vocabulary: tuple[str, ...] = ()
     near: float = 0.85
     peak_margin: float | None = None
+    exemplar_dim: int | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,8 @@ class PromptSegConfig:
                 raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
         if self.decoder_depth == 0 and self.dense is None:
             raise ValueError("without a decoder (decoder_depth=0) the mask comes from the dense maps: set dense")
+        if self.takes_exemplars and (self.decoder_depth or (self.dense is not None and self.dense.vocabulary)):
+            raise ValueError("exemplars are compared with pixels alone: no decoder, no vocabulary")
         if self.train_towers == "image" and self.lora is not None and self.lora.image_layers:
             raise ValueError("train the image tower or give it adapters (lora.image_layers), not both")
         if self.refiner is not None and self.mask_threshold in (0.0, 1.0):
@@ -120,6 +124,11 @@ class PromptSegConfig:
     def published_towers(self) -> tuple[str, ...]:
         """Towers whose weights a checkpoint names and does not hold."""
         return (self.text_tower,) if self.train_towers == "image" else (self.image_tower, self.text_tower)
+
+    @property
+    def takes_exemplars(self) -> bool:
+        """Whether examples in other pictures can be asked with."""
+        return self.dense is not None and self.dense.exemplar_dim is not None
 
     def to_dict(self) -> dict[str, Any]:
         """Give the config as what JSON can hold."""

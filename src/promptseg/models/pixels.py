@@ -5,8 +5,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from promptseg.ops.components import tight_box
 
 
 class Normalises(Protocol):
@@ -68,6 +71,29 @@ def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], statistics: Norma
     pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float().div_(255.0)
     mean, std = torch.tensor(statistics.mean), torch.tensor(statistics.std)
     return ((pixels - mean[:, None, None]) / std[:, None, None])[None]
+
+
+def context_window(mask: NDArray[np.bool_], *, context: float, min_share: float) -> tuple[slice, slice]:
+    """Choose the part of a picture to look at for the sake of a region in it.
+
+    Args:
+        mask: The region, bool, shape (H, W), at least one pixel set.
+        context: How far the window goes beyond the region's box on each side, as a share of the box's own extent.
+        min_share: Least extent of the window, as a share of the picture's longer side: what is enlarged too much looks
+            like nothing.
+
+    Returns:
+        Rows and columns; cut off where the picture ends.
+    """
+    left, top, right, bottom = tight_box(mask)
+    least = min_share * max(mask.shape)
+    window = []
+    for low, high, side in ((top, bottom, mask.shape[0]), (left, right, mask.shape[1])):
+        extent = max((1 + 2 * context) * (high - low), least)
+        middle = (low + high) / 2
+        window.append(slice(max(0, round(middle - extent / 2)), min(side, round(middle + extent / 2))))
+    rows, columns = window
+    return rows, columns
 
 
 def _round(side: float, multiple: int) -> int:

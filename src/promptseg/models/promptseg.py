@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from promptseg.encoders.base import ImageTower, TextFeatures, TextTower
 from promptseg.encoders.towers import build_image_tower, build_text_tower
 from promptseg.layers.dense_text import DenseTextHead, PriorEmbedding
+from promptseg.layers.exemplar import ExemplarHead
 from promptseg.layers.mask_decoder import MaskDecoder
 from promptseg.layers.neck import PyramidNeck, SingleStrideNeck
 from promptseg.models.config import DenseConfig, LoraConfig, PromptSegConfig
@@ -71,6 +72,9 @@ class PromptSeg(nn.Module, TextSegmenter):
         if config.dense is not None:
             self.dense = _build_dense(config, config.dense, self.text_tower.dim)
             self.prior = PriorEmbedding(config.dim) if config.decoder_depth else None
+        self.exemplar: ExemplarHead | None = None
+        if config.dense is not None and config.dense.exemplar_dim is not None:
+            self.exemplar = ExemplarHead(config.dense.embedding_dim, config.dense.exemplar_dim)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "PromptSeg":
@@ -134,6 +138,14 @@ class PromptSeg(nn.Module, TextSegmenter):
             if len(self.dense.names):
                 near_names, near_mask = self.dense.find_near(features.pooled)
         return EncodedTexts(prompt, prompt_mask, dense, near_names, near_mask)
+
+    # Examples take a text's place.
+
+    def embed_exemplar(self, pixel_embedding: Tensor, coverage: Tensor) -> Tensor:
+        """Embed the example that covers shares (h, w) of the cells of a picture, shape (E, h, w), as shape (E,)."""
+        assert self.exemplar is not None  # `prompt_kinds` says whether it is there
+        vector: Tensor = self.exemplar(pixel_embedding, coverage)
+        return vector
 
     def set_vocabulary(self) -> None:
         """Fill the bank of the names in config.dense.vocabulary from the text tower."""

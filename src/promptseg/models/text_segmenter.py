@@ -1,4 +1,4 @@
-"""Segmenting by texts in three steps, whoever computes them: the network itself, or an engine that runs it.
+"""Segmenting by texts and examples in three steps, whoever computes them: the network, or an engine that runs it.
 
 Shapes: B pictures, N texts, T tokens, D = config.dim, E = config.dense.embedding_dim.
 """
@@ -10,17 +10,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from promptseg.encoders.base import ImageTower
 from promptseg.models.base import Features, Prediction, single_texts
 from promptseg.models.config import PromptSegConfig
-from promptseg.models.pixels import fit_size, to_pixels
-from promptseg.prompts import Query
+from promptseg.models.pixels import context_window, fit_size, to_pixels
+from promptseg.prompts import ExemplarPrompt, Query, TextPrompt, mixture_weights
 
 QUERY_CHUNK = 16
+# How an example is cut out of its picture: this much of its own extent is left on each side, but at least this share of
+# the picture's longer side is seen.
+EXAMPLE_CONTEXT, EXAMPLE_SHARE = 0.5, 0.4
 
 Record = TypeVar("Record", "EncodedImages", "EncodedTexts", "Decoded")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,6 @@ class TextSegmenter(ABC):
         image_tower: Says what pixels have to look like.
     """
 
-    prompt_kinds = frozenset({"text"})
     config: PromptSegConfig
     image_tower: ImageTower
 
@@ -117,6 +121,15 @@ class TextSegmenter(ABC):
     @abstractmethod
     def decode(self, images: EncodedImages, texts: EncodedTexts, image_index: Tensor) -> Decoded:
         """Segment B pictures by N texts; image_index, shape (N,), says which picture each text is asked of."""
+
+    @abstractmethod
+    def embed_exemplar(self, pixel_embedding: Tensor, coverage: Tensor) -> Tensor:
+        """Embed the example that covers shares (h, w) of the cells of a picture, shape (E, h, w), as shape (E,)."""
+
+    @property
+    def prompt_kinds(self) -> frozenset[str]:
+        """Kinds of prompt that the model takes."""
+        return frozenset({"text", "exemplar"}) if self.config.takes_exemplars else frozenset({"text"})
 
     @property
     def mask_threshold(self) -> float:
@@ -139,31 +152,67 @@ class TextSegmenter(ABC):
         return to_tensors(images)
 
     def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
-        """Segment one encoded picture by N queries of one phrase each; see `Segmenter.segment`."""
-        return self.segment_texts(features, single_texts(queries), size_hw)
+        """Segment one encoded picture by N queries; see `Segmenter.segment`.
 
-    @torch.inference_mode()
-    def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
-        """Segment one encoded picture by N texts.
+        A query is a phrase, or, where the model takes exemplars, any mixture of phrases and examples.
 
         Args:
             features: What `encode_image` gave, here or on another device.
-            texts: N texts; none gives an empty prediction.
+            queries: N of them; none gives an empty prediction.
             size_hw: Original size of the picture, pixels. The maps cover the whole picture at any size.
         """
+        if not self.config.takes_exemplars:
+            return self.segment_texts(features, single_texts(queries), size_hw)
+        return self._decode_all(features, [self._embed_queries(chunk) for chunk in _chunks(queries)])
+
+    def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
+        """Segment one encoded picture by N texts; see `segment`."""
+        return self._decode_all(features, [self.encode_texts(chunk) for chunk in _chunks(texts)])
+
+    @torch.inference_mode()
+    def _embed_queries(self, queries: Sequence[Query]) -> EncodedTexts:
+        """Give each query's mixture of phrases and examples as one vector that pixels are compared with."""
+        texts = [prompt.text for query in queries for prompt in query.prompts if isinstance(prompt, TextPrompt)]
+        embedded = iter(self.encode_texts(texts).dense if texts else ())
+        rows = []
+        for query in queries:
+            concepts = [prompt for prompt in query.prompts if isinstance(prompt, TextPrompt | ExemplarPrompt)]
+            vectors = [next(embedded) if isinstance(one, TextPrompt) else self._embed_example(one) for one in concepts]
+            shares = torch.tensor(mixture_weights(concepts), device=self.device)
+            rows.append(shares @ torch.stack(vectors))
+        return EncodedTexts(None, None, torch.stack(rows), None, None)
+
+    def _embed_example(self, prompt: ExemplarPrompt) -> Tensor:
+        """Look at an example from near: it fills half of each side of what is encoded, unless it is tiny."""
+        foreground = prompt.foreground
+        window = context_window(foreground, context=EXAMPLE_CONTEXT, min_share=EXAMPLE_SHARE)
+        cells = self.encode_image(np.ascontiguousarray(prompt.image_rgb[window]))["pixel_embedding"][0]
+        meant = torch.from_numpy(foreground[window].astype(np.float32)).to(cells)
+        return self.embed_exemplar(cells, F.interpolate(meant[None, None], cells.shape[1:], mode="area")[0, 0])
+
+    @torch.inference_mode()
+    def _decode_all(self, features: Features, parts: Sequence[EncodedTexts]) -> Prediction:
         # they may come from a file
         images = from_tensors(EncodedImages, {name: value.to(self.device) for name, value in features.items()})
-        parts = []
-        for start in range(0, len(texts), QUERY_CHUNK):  # a decoder's memory grows with the queries at once
-            chunk = texts[start : start + QUERY_CHUNK]
-            index = torch.zeros(len(chunk), dtype=torch.int64, device=self.device)
-            parts.append(self.decode(images, self.encode_texts(chunk), index))
-        if not parts:
+        decoded = [self.decode(images, part, _zeros(part, self.device)) for part in parts]
+        if not decoded:
             empty = torch.zeros(0, device=self.device)
             return Prediction(mask_logits=empty[:, None, None], presence=empty, iou=empty)
         scale, shift = self.config.presence_calibration
         return Prediction(
-            mask_logits=torch.cat([part.mask_logits for part in parts]),
-            presence=torch.sigmoid(scale * torch.cat([part.presence_logit for part in parts]) + shift),
-            iou=torch.cat([part.iou for part in parts]).clamp(0.0, 1.0),
+            mask_logits=torch.cat([one.mask_logits for one in decoded]),
+            presence=torch.sigmoid(scale * torch.cat([one.presence_logit for one in decoded]) + shift),
+            iou=torch.cat([one.iou for one in decoded]).clamp(0.0, 1.0),
         )
+
+
+def _chunks(items: Sequence[Item]) -> list[Sequence[Item]]:
+    """Cut a request into parts, for a decoder's memory grows with the queries at once."""
+    return [items[start : start + QUERY_CHUNK] for start in range(0, len(items), QUERY_CHUNK)]
+
+
+def _zeros(texts: EncodedTexts, device: torch.device) -> Tensor:
+    """Say that all texts are asked of the first picture."""
+    given = texts.dense if texts.prompt is None else texts.prompt
+    assert given is not None  # a model has a decoder or a dense head
+    return torch.zeros(len(given), dtype=torch.int64, device=device)
