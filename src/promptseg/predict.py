@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,17 +12,21 @@ import torch
 from promptseg.embedding import Embedding
 from promptseg.engines import build_segmenter, resolve_engine
 from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
-from promptseg.images import ImageSource, read_image
+from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
 from promptseg.models.base import Segmenter
 from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.registry import MODELS, load_model
+from promptseg.ops.windows import Tiles
 from promptseg.prompts import Query, QueryLike, to_queries
 from promptseg.results import QueryResult, Segmentation
 from promptseg.segmenters.refined import RefinedSegmenter, load_refiner
+from promptseg.segmenters.tiled import TiledSegmenter
 from promptseg.weights import ReportProgress
 
 DEFAULT_MODEL = "promptseg"
+# What a picture may have where it is looked at in tiles: all that Pillow opens.
+TILED_LIMITS = ImageLimits(max_pixels=178_956_970)
 
 
 def load(
@@ -98,6 +102,8 @@ class Predictor:
         segmenter: What computes: the network itself, or an engine that runs it.
         presence_threshold: Presence below which a thing counts as absent.
         engine: What "auto" came to, and the refiner where there is one: "torch", "openvino + mobile-sam", ...
+        limits: Pictures beyond them are refused.
+        tiles: How pictures are cut; None: they are not.
     """
 
     name: str
@@ -105,6 +111,8 @@ class Predictor:
     segmenter: Segmenter
     presence_threshold: float
     engine: str
+    limits: ImageLimits = DEFAULT_LIMITS
+    tiles: Tiles | None = None
 
     @property
     def prompt_kinds(self) -> frozenset[str]:
@@ -119,7 +127,28 @@ class Predictor:
         for name in sorted(self.model.trained_names()):
             digest.update(name.encode())
             digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
+        if self.tiles is not None:  # another embedding, which only the same tiles can read
+            digest.update(repr(self.tiles).encode())
         return digest.hexdigest()[:16]
+
+    def tiled(self, side: int = 1024, *, overlap: int | None = None, limits: ImageLimits = TILED_LIMITS) -> "Predictor":
+        """Give a predictor for large pictures that shares this one's network.
+
+        It looks at the whole picture and at overlapping tiles, see `TiledSegmenter`; so it finds what is too small in
+        the whole, in the time that so many pictures take. What fits in one tile gets the same answer as without.
+
+        Args:
+            side: Of a tile, pixels, at least 64.
+            overlap: Pixels that neighbours share at least; None: a quarter of the side.
+            limits: Pictures beyond them are refused.
+
+        Raises:
+            PromptError: A number is out of its range, or this predictor has tiles already.
+        """
+        if self.tiles is not None:
+            raise PromptError(f"{self.name} looks at pictures in tiles already")
+        tiles = Tiles(side, side // 4 if overlap is None else overlap)
+        return replace(self, segmenter=TiledSegmenter(self.segmenter, tiles), limits=limits, tiles=tiles)
 
     def encode(self, image: ImageSource) -> Embedding:
         """Encode a picture, once for all requests.
@@ -130,7 +159,7 @@ class Predictor:
         Raises:
             ImageError: The picture can't be read; the message names it.
         """
-        image_rgb = read_image(image)
+        image_rgb = read_image(image, limits=self.limits)
         return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb))
 
     def segment(

@@ -21,7 +21,7 @@ from PIL import Image
 from promptseg.ops.atomic import atomic_file
 from promptseg.ops.components import iterate_components, tight_box
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
-from promptseg.ops.resize import logit, resize_map, sigmoid
+from promptseg.ops.resize import logit, resize_map, sigmoid, threshold_map
 from promptseg.ops.rle import Rle, decode_rle, encode_rle, place_rle
 
 # An object smaller than this share of the largest one of its query is a crumb of the mask, not an object.
@@ -107,7 +107,7 @@ class QueryResult:
     @property
     def probability(self) -> NDArray[np.float32]:
         """How likely each pixel is the thing, were it in the photo: float32, shape (H, W), also where it is absent."""
-        return _frozen(sigmoid(self._full_size_logits()))
+        return _frozen(sigmoid(resize_map(self.mask_logits, self.size_hw)))
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -141,19 +141,15 @@ class QueryResult:
                 mask[top:bottom, left:right] |= instance.box_mask
         elif self.is_present:
             # Compared as logits: on a large photo the sigmoid costs more than all the rest.
-            mask = self._full_size_logits() >= logit(self.mask_threshold)
+            mask = threshold_map(self.mask_logits, self.size_hw, logit(self.mask_threshold))
         return Instance.from_mask(mask, self.presence)
 
     def _parts(self) -> Iterator[Instance]:
-        logits = self._full_size_logits()
-        for window, box_mask in iterate_components(self.mask, min_share=MIN_INSTANCE_SHARE):
-            rows, columns = window
-            score = float(sigmoid(logits[window][box_mask]).mean()) * self.presence
+        for (rows, columns), box_mask in iterate_components(self.mask, min_share=MIN_INSTANCE_SHARE):
             box_xyxy = (columns.start, rows.start, columns.stop, rows.stop)
+            logits = resize_map(self.mask_logits, self.size_hw, window_xyxy=box_xyxy)
+            score = float(sigmoid(logits[box_mask]).mean()) * self.presence
             yield Instance(box_xyxy, score, encode_rle(box_mask), self.size_hw)
-
-    def _full_size_logits(self) -> NDArray[np.float32]:
-        return resize_map(self.mask_logits, self.size_hw)
 
     def to_dict(self) -> dict[str, Any]:
         """Describe the result in JSON's own types; see `Segmentation.to_json`."""

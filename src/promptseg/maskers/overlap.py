@@ -25,6 +25,13 @@ def mask_in(instance: Instance, window: Window) -> NDArray[np.bool_]:
     return shown
 
 
+def shift_instance(instance: Instance, window: Window, size_hw: tuple[int, int]) -> Instance:
+    """Bring an instance of a window of a picture into the picture, whose height and width are given."""
+    left, top = window[:2]
+    x0, y0, x1, y1 = instance.box_xyxy
+    return Instance((left + x0, top + y0, left + x1, top + y1), instance.score, instance.rle, size_hw)
+
+
 def mask_iou(instance: Instance, other: Instance) -> float:
     """Compute the intersection over union of two masks of one picture; 0 where both are empty."""
     shared = shared_window(instance.box_xyxy, other.box_xyxy)

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 # A diagonal step stays inside an object: thin slanted things (a leash, a wire) would fall apart otherwise.
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+COUNTED_AT_ONCE = 4_000_000
 
 
 def iterate_components(
@@ -25,9 +26,12 @@ def iterate_components(
     labels, num_objects = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
     if num_objects == 0:
         return
-    areas = np.bincount(labels.ravel(), minlength=num_objects + 1)[1:]
+    areas = np.zeros(num_objects + 1, dtype=np.int64)
+    for rows in np.array_split(labels, -(-labels.size // COUNTED_AT_ONCE)):  # bincount copies to eight bytes a pixel
+        areas += np.bincount(rows.ravel(), minlength=num_objects + 1)
+    areas[0] = 0
     for index, window in enumerate(ndimage.find_objects(labels), start=1):
-        if areas[index - 1] >= min_share * areas.max():
+        if areas[index] >= min_share * areas.max():
             yield window, labels[window] == index
 
 
