@@ -19,10 +19,10 @@ LEVELS = {
     "layers": 3, "results": 3, "embedding": 3,
     "encoders": 4, "exemplars": 4, "maskers": 4,
     "models": 5,
-    "engines": 6,
+    "detectors": 6, "engines": 6,
     "segmenters": 7,
     "predict": 8, "data": 8,
-    "evaluate": 9,
+    "evaluate": 9, "everything": 9, "langsam": 9,
     "train": 10, "pseudo_masks": 10,
     "cli": 11,
 }  # fmt: skip

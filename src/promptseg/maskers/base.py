@@ -31,6 +31,13 @@ class Frame:
     canvas_hw: tuple[int, int]
     scale_xy: tuple[float, float]
 
+    @property
+    def map_hw(self) -> tuple[int, int]:
+        """The picture's size in a masker's maps, which have a quarter of the canvas's sides."""
+        height, width = self.original_hw
+        scale_x, scale_y = self.scale_xy
+        return max(1, round(height * scale_y / 4)), max(1, round(width * scale_x / 4))
+
     def points_to_canvas(self, points_xy: Tensor) -> Tensor:
         """Bring points (..., 2) from picture pixels to canvas pixels."""
         return points_xy * torch.tensor(self.scale_xy, dtype=points_xy.dtype)

@@ -5,22 +5,19 @@ Source:
     What is kept and what is not is ours.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from promptseg.maskers.base import OUTSIDE_LOGIT, Frame, Masker, MaskerEmbedding
+from promptseg.maskers.objects import ObjectPrompt, mask_objects
 from promptseg.ops.components import iterate_components
+from promptseg.ops.inner_points import inner_points
 
-# Coarse logits beyond this say no more to the mask prompt encoder.
-MAX_PROMPT_LOGIT = 8.0
 # What a refined object left behind of its coarse self becomes: surely under the edge, whatever it was.
 CLEARED_LOGIT = -2.0
 
@@ -30,20 +27,21 @@ class RefineSettings:
     """What the masker is told, and when it is believed.
 
     Attributes:
-        threshold: Probability above which the coarse mask says object.
         min_score: The masker's own score below which the coarse object stays.
         min_agreement: IoU of refined and coarse object below which the coarse one stays: the masker then masked
             something else, or only a part.
         min_share: Objects smaller than this share of the largest stay as they are.
+        coverage: The largest of the others are refined until they make up this share of their area; the rest stay too,
+            for they cost as much time and hardly count.
         max_objects: Only so many of the largest objects of a map are refined.
         num_points: Points given with the box.
         with_mask: Whether the coarse mask is given too.
     """
 
-    threshold: float = 0.5
     min_score: float = 0.6
     min_agreement: float = 0.5
     min_share: float = 0.05
+    coverage: float = 0.95
     max_objects: int = 8
     num_points: int = 3
     with_mask: bool = True
@@ -54,7 +52,7 @@ DEFAULT_SETTINGS = RefineSettings()
 
 @dataclass(frozen=True)
 class _Object:
-    """A connected object of a coarse map, in the pixels of the map."""
+    """A connected object of a coarse map, in the cells of the map."""
 
     map_index: int
     mask: NDArray[np.bool_]
@@ -63,104 +61,67 @@ class _Object:
 
 
 def refine(
-    masker: Masker, embedding: MaskerEmbedding, probability: Tensor, settings: RefineSettings = DEFAULT_SETTINGS
+    masker: Masker, embedding: MaskerEmbedding, coarse: Tensor, settings: RefineSettings = DEFAULT_SETTINGS
 ) -> Tensor:
     """Sharpen the masks of N queries on one picture, all objects in one call of the masker.
 
     Args:
         masker: Any masker.
         embedding: Of this picture.
-        probability: Coarse probabilities (N, h, w) over the whole picture, at any resolution.
+        coarse: Logits over the whole picture, shape (N, h, w) with (h, w) = `Frame.map_hw`; above 0 means object.
         settings: What the masker is told, and when it is believed.
 
     Returns:
-        Mask logits (N, h', w') over the whole picture at the masker's resolution, to be compared with the same
-        threshold: refined objects, and the coarse map wherever the masker is not believed.
+        Logits of the same shape: refined objects, and the coarse map wherever the masker is not believed.
     """
-    size_hw = _map_size(embedding.frame)
-    edge = math.log(settings.threshold / (1 - settings.threshold))
-    coarse = F.interpolate(torch.logit(probability.float(), eps=1e-4)[None] - edge, size_hw, mode="bilinear")[0]
     objects = [found for index, one in enumerate(coarse.numpy()) for found in _find_objects(index, one, settings)]
-    if not objects:
-        return coarse + edge
-    sharp, scores = _prompt(masker, embedding, coarse, objects, settings)
-    merged = coarse.clone()
+    prompts = [_prompt(found, coarse[found.map_index], embedding.frame, settings) for found in objects]
+    refined = mask_objects(masker, embedding, prompts, choice="single")
     believed = [
-        index
-        for index, found in enumerate(objects)
-        if scores[index] >= settings.min_score and _iou(sharp[index].numpy() > 0, found.mask) >= settings.min_agreement
+        (found, masks.mask_logits[0])
+        for found, masks in zip(objects, refined, strict=True)
+        if masks.scores[0] >= settings.min_score
+        and _iou(masks.mask_logits[0].numpy() > 0, found.mask) >= settings.min_agreement
     ]
-    for index in believed:
-        found = objects[index]
+    merged = coarse.clone()
+    for found, _ in believed:
         merged[found.map_index][torch.from_numpy(found.mask)] = CLEARED_LOGIT
-    for index in believed:
-        one = merged[objects[index].map_index]
-        torch.maximum(one, sharp[index], out=one)
-    return merged + edge
-
-
-def _map_size(frame: Frame) -> tuple[int, int]:
-    """The resolution at which the masker sees the picture's masks: a quarter of the canvas's."""
-    height, width = frame.original_hw
-    scale_x, scale_y = frame.scale_xy
-    return max(1, round(height * scale_y / 4)), max(1, round(width * scale_x / 4))
+    for found, sharp in believed:
+        one = merged[found.map_index]
+        torch.maximum(one, sharp, out=one)
+    return merged
 
 
 def _find_objects(map_index: int, logits: NDArray[np.float32], settings: RefineSettings) -> Iterator[_Object]:
-    components = sorted(
-        iterate_components(logits > 0, min_share=settings.min_share), key=lambda found: -int(found[1].sum())
-    )
-    for (rows, columns), inside in components[: settings.max_objects]:
+    components = [
+        (int(inside.sum()), window, inside)
+        for window, inside in iterate_components(logits > 0, min_share=settings.min_share)
+    ]
+    components.sort(key=lambda found: -found[0])
+    left = sum(area for area, _, _ in components)
+    spared = (1 - settings.coverage) * left
+    for area, (rows, columns), inside in components[: settings.max_objects]:
+        if left <= spared:
+            return
+        left -= area
         mask = np.zeros(logits.shape, dtype=bool)
         mask[rows, columns] = inside
-        points = np.add(_inner_points(inside, settings.num_points), (columns.start, rows.start))
+        points = inner_points(inside, settings.num_points) + np.array((columns.start, rows.start))
         yield _Object(map_index, mask, (columns.start, rows.start, columns.stop, rows.stop), points)
 
 
-def _inner_points(inside: NDArray[np.bool_], num_points: int) -> NDArray[np.float64]:
-    """Choose points (num_points, 2), x then y, deep inside an object and far from each other."""
-    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
-    y, x = np.indices(inside.shape) + 0.5
-    weight = depth
-    points = np.zeros((num_points, 2))
-    for index in range(num_points):
-        best = np.unravel_index(np.argmax(weight), inside.shape)
-        points[index] = x[best], y[best]
-        away = np.min([np.hypot(x - px, y - py) for px, py in points[: index + 1]], axis=0)
-        weight = depth * away
-    return points
-
-
-def _prompt(
-    masker: Masker,
-    embedding: MaskerEmbedding,
-    coarse: Tensor,
-    objects: Sequence[_Object],
-    settings: RefineSettings,
-) -> tuple[Tensor, list[float]]:
-    """Prompt the masker with objects (K); mask logits (K, h, w) of the coarse maps' size, and scores."""
-    frame = embedding.frame
-    map_hw = (coarse.shape[1], coarse.shape[2])
-    to_picture = torch.tensor([frame.original_hw[1] / map_hw[1], frame.original_hw[0] / map_hw[0]])
-    points_xy = point_labels = mask_logits = None
-    if settings.num_points:
-        points_xy = torch.from_numpy(np.stack([found.points_xy for found in objects])).float() * to_picture
-        point_labels = torch.ones(points_xy.shape[:2])
-    if settings.with_mask:
-        masks = torch.from_numpy(np.stack([found.mask for found in objects]))
-        # Other objects of the same map are not this one.
-        others = (coarse > 0)[[found.map_index for found in objects]] & ~masks
-        told = coarse[[found.map_index for found in objects]].masked_fill(others, OUTSIDE_LOGIT)
-        canvas_hw = (frame.canvas_hw[0] // 4, frame.canvas_hw[1] // 4)
-        mask_logits = frame.maps_to_canvas(told.clamp(-MAX_PROMPT_LOGIT, MAX_PROMPT_LOGIT), canvas_hw)
-    output = masker.segment(
-        embedding,
-        points_xy=points_xy,
-        point_labels=point_labels,
-        boxes_xyxy=torch.tensor([found.box_xyxy for found in objects]).float() * to_picture.repeat(2),
-        mask_logits=mask_logits,
+def _prompt(found: _Object, coarse: Tensor, frame: Frame, settings: RefineSettings) -> ObjectPrompt:
+    """Ask for one object of a coarse map, shape (h, w)."""
+    to_picture = np.array(frame.original_hw[::-1]) / frame.map_hw[::-1]
+    left, top, right, bottom = (found.box_xyxy * np.tile(to_picture, 2)).tolist()
+    # Other objects of the same map are not this one.
+    others = (coarse > 0) & ~torch.from_numpy(found.mask)
+    return ObjectPrompt(
+        found.points_xy * to_picture,
+        np.ones(len(found.points_xy), dtype=np.bool_),
+        (left, top, right, bottom),
+        coarse.masked_fill(others, OUTSIDE_LOGIT) if settings.with_mask else None,
     )
-    return frame.maps_to_picture(output.mask_logits[:, 0], map_hw), output.scores[:, 0].tolist()
 
 
 def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

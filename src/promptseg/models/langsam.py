@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from promptseg.errors import CheckpointError
-from promptseg.maskers.load import MASKER_NAMES, MaskerName
 
 
 @dataclass(frozen=True)
@@ -16,23 +15,21 @@ class LangSamConfig:
     """The parts and when they speak; nothing of it is trained.
 
     Attributes:
-        detector: "promptseg" (the default model, whose objects become boxes), another model's name or checkpoint, one of
-            `detectors.load.DETECTOR_NAMES`, or a path: a directory that transformers loads, a YOLO-World .pt file.
-        masker: One of `maskers.load.MASKER_NAMES`.
+        detector: "promptseg" (the default model, whose objects become boxes), one of `detectors.load.DETECTOR_NAMES`,
+            or a path: a directory that transformers loads, a YOLO-World v2 .pt file.
+        masker: One of `maskers.load.MASKER_NAMES`, or a directory that transformers loads.
         masker_side: Longest side of the picture as the masker sees it, pixels.
         box_threshold: A box counts from this score on; None: the detector's own, for scores of detectors differ.
         text_threshold: A word of a phrase counts as seen from this score on; only GroundingDINO scores words.
     """
 
     detector: str = "promptseg"
-    masker: MaskerName = "mobile-sam"
+    masker: str = "mobile-sam"
     masker_side: int = 1024
     box_threshold: float | None = None
     text_threshold: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.masker not in MASKER_NAMES:
-            raise ValueError(f"masker must be one of {', '.join(MASKER_NAMES)}, got {self.masker!r}")
         for name in ("box_threshold", "text_threshold"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
@@ -65,7 +62,7 @@ class LangSam:
     """
 
     config: LangSamConfig
-    device: torch.device = torch.device("cpu")
+    device: torch.device
 
     def to(self, device: torch.device) -> "LangSam":
         """Give the same model at another place."""

@@ -1,0 +1,191 @@
+"""GroundingDINO through transformers, with one label a phrase.
+
+Several phrases share one pass: "[CLS] red mug . the dog on the left . [SEP]". The network scores every box against
+every token. Where others join the tokens above a threshold to a label of their own making ("red", "mug dog"), here the
+tokens are known to belong to a phrase from the start, and every box goes to one phrase as a whole.
+
+Source:
+    Liu et al. 2023, arXiv:2303.05499; IDEA-Research/GroundingDINO (Apache-2.0). Box and text threshold as in
+    lang-segment-anything; the mean over a phrase's tokens decides between phrases, as in its COCO evaluation.
+    Differs: a label is a phrase as it was asked; the marks between phrases have no say.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import BertTokenizer, GroundingDinoForObjectDetection
+
+from promptseg.detectors.base import Detections, Thresholds, collect, corners
+from promptseg.detectors.pixels import normalise, resize_rgb
+from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
+from promptseg.errors import CheckpointError, PromptError
+from promptseg.models.base import Features
+
+THRESHOLDS = Thresholds(box=0.3, text=0.25)
+SHORT_SIDE, LONG_SIDE = 800, 1333
+PIXELS = "detector.pixels"
+# Signs that end a phrase for the network; inside one they would cut it in two.
+ENDS = (".", "?")
+
+
+@dataclass(frozen=True)
+class Caption:
+    """Phrases that share one pass.
+
+    Attributes:
+        token_ids: What the network reads.
+        spans: For each phrase, its first token and the one after its last.
+    """
+
+    token_ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+
+
+class GroundingDino:
+    """A detector; see `detectors.base.Detector` for its methods.
+
+    Phrases of one request share their pass and compete for boxes: "animal" beside "dog" loses the dogs.
+
+    Args:
+        model: transformers' GroundingDinoForObjectDetection, with its weights.
+        tokenizer: BERT's, as transformers' BertTokenizer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model
+        model.train(mode=False).requires_grad_(False)
+        self.tokenizer = tokenizer
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """The published demo's."""
+        return THRESHOLDS
+
+    @property
+    def presence_threshold(self) -> float:
+        """A phrase is there when it has a box."""
+        return THRESHOLDS.box
+
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
+        """Resize a picture, uint8 (H, W, 3); no more, for the network reads picture and words together."""
+        height, width, _ = image_rgb.shape
+        resized = resize_rgb(image_rgb, fit_size((height, width)))
+        return {PIXELS: torch.from_numpy(resized.copy())[None]}
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        features: Features,
+        phrases: Sequence[str],
+        size_hw: tuple[int, int],
+        thresholds: Thresholds | None = None,
+    ) -> Detections:
+        """Look for phrases in an encoded picture; arguments and errors as `detectors.base.Detector.detect`."""
+        thresholds = thresholds or THRESHOLDS
+        pixels = normalise(features[PIXELS][0].cpu().numpy(), IMAGENET_MEAN, IMAGENET_STD).to(self.model.device)
+        height, width = size_hw
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        peaks: list[Tensor] = []
+        num_before = 0
+        for caption in self._captions(phrases):
+            token_ids = torch.tensor([caption.token_ids], device=self.model.device)
+            output = self.model(
+                pixel_values=pixels,
+                input_ids=token_ids,
+                token_type_ids=torch.zeros_like(token_ids),
+                attention_mask=torch.ones_like(token_ids),
+            )
+            chosen = assign_phrases(output.logits[0].float().cpu(), caption.spans, thresholds)
+            boxes = corners(output.pred_boxes[0].float().cpu()) * torch.tensor([width, height, width, height])
+            found.append((boxes[chosen.box_index], chosen.scores, chosen.phrase_index + num_before))
+            peaks.append(chosen.peaks)
+            num_before += len(caption.spans)
+        boxes_xyxy, scores, phrase_index = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return collect(boxes_xyxy, scores, phrase_index, torch.cat(peaks), size_hw)
+
+    def _captions(self, phrases: Sequence[str]) -> Iterator[Caption]:
+        """Pack phrases into as few passes as the network's text length allows."""
+        start, end, separator = self.tokenizer.convert_tokens_to_ids(["[CLS]", "[SEP]", "."])
+        cut = set(self.tokenizer.convert_tokens_to_ids(list(ENDS)))
+        room = self.model.config.max_text_len - 2
+        token_ids: list[int] = [start]
+        spans: list[tuple[int, int]] = []
+        for phrase in phrases:
+            words = [word for word in self.tokenizer(phrase, add_special_tokens=False)["input_ids"] if word not in cut]
+            if not 0 < len(words) < room:
+                raise PromptError(
+                    f"GroundingDINO reads {len(words)} word pieces in {phrase[:40]!r}; it takes 1 to {room - 1}"
+                )
+            if len(token_ids) - 1 + len(words) + 1 > room:
+                yield Caption((*token_ids, end), tuple(spans))
+                token_ids, spans = [start], []
+            spans.append((len(token_ids), len(token_ids) + len(words)))
+            token_ids += [*words, separator]
+        yield Caption((*token_ids, end), tuple(spans))
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Which boxes of Q go to which of N phrases.
+
+    Attributes:
+        box_index: Shape (M,), each box once at the most.
+        scores: Of the box for its phrase, shape (M,).
+        phrase_index: Shape (M,).
+        peaks: Best score of each phrase over all boxes, shape (N,).
+    """
+
+    box_index: Tensor
+    scores: Tensor
+    phrase_index: Tensor
+    peaks: Tensor
+
+
+def assign_phrases(token_logits: Tensor, spans: Sequence[tuple[int, int]], thresholds: Thresholds) -> Assignment:
+    """Give every box that is sure enough to exactly one phrase.
+
+    A box's score for a phrase is that of the phrase's best token. It is kept where that is above the box threshold,
+    which is the published rule, and above the text threshold, below which others would leave the label empty. Among
+    the phrases that pass, the one whose tokens score best on average gets the box: of "car" and "red car", a blue car
+    goes to "car", for "red" is not seen.
+
+    Args:
+        token_logits: Shape (Q, T); -inf where there is no token.
+        spans: First token of each phrase, and the one after its last.
+        thresholds: For boxes and words.
+    """
+    tokens = token_logits.sigmoid()
+    best = torch.stack([tokens[:, first:last].amax(1) for first, last in spans], dim=1)
+    mean = torch.stack([tokens[:, first:last].mean(1) for first, last in spans], dim=1)
+    passes = best > max(thresholds.box, thresholds.text)
+    phrase_index = mean.masked_fill(~passes, -1.0).argmax(1)
+    box_index = passes.any(1).nonzero()[:, 0]
+    phrase_index = phrase_index[box_index]
+    return Assignment(box_index, best[box_index, phrase_index], phrase_index, best.amax(0))
+
+
+def fit_size(size_hw: tuple[int, int], short_side: int = SHORT_SIDE, long_side: int = LONG_SIDE) -> tuple[int, int]:
+    """Bring the shorter side to `short_side`, or the longer one to `long_side` where it would pass it; pixels."""
+    scale = min(short_side / min(size_hw), long_side / max(size_hw))
+    height, width = (max(1, round(side * scale)) for side in size_hw)
+    return height, width
+
+
+def load_grounding_dino(directory: Path, device: torch.device) -> GroundingDino:
+    """Load a directory of transformers' GroundingDinoForObjectDetection, with BERT's vocab.txt or tokenizer.json.
+
+    Raises:
+        CheckpointError: There is no such model in the directory.
+    """
+    try:
+        model: Any = GroundingDinoForObjectDetection.from_pretrained(directory, local_files_only=True)
+        tokenizer = BertTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{directory}: no GroundingDINO for transformers ({error})") from error
+    return GroundingDino(model.to(device), tokenizer)

@@ -1,0 +1,126 @@
+"""OWLv2 through transformers: every cell of the picture proposes a box, every phrase is one vector.
+
+Source:
+    Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection", arXiv:2306.09683; google-research/scenic
+    (Apache-2.0).
+    Differs: overlapping boxes of one phrase are suppressed; the picture is resized by Pillow's bilinear filter.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import CLIPTokenizer, Owlv2ForObjectDetection
+
+from promptseg.detectors.base import Detections, Thresholds, collect, corners, suppress_per_phrase
+from promptseg.detectors.pixels import normalise, resize_rgb
+from promptseg.errors import CheckpointError, PromptError
+from promptseg.models.base import Features
+
+THRESHOLDS = Thresholds(box=0.2)
+# CLIP's
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+PATCHES = "detector.patches"
+BOXES = "detector.boxes"
+# Two boxes of one phrase that overlap more are one object.
+MAX_IOU = 0.5
+
+
+class Owlv2:
+    """A detector; see `detectors.base.Detector` for its methods.
+
+    A box goes to the phrase that it resembles most, so phrases compete: "animal" beside "dog" loses the dogs.
+
+    Args:
+        model: transformers' Owlv2ForObjectDetection, with its weights.
+        tokenizer: CLIP's, as transformers' CLIPTokenizer.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model = model
+        model.train(mode=False).requires_grad_(False)
+        self.tokenizer = tokenizer
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What its demo uses."""
+        return THRESHOLDS
+
+    @property
+    def presence_threshold(self) -> float:
+        """A phrase is there when it has a box."""
+        return THRESHOLDS.box
+
+    @torch.inference_mode()
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
+        """Encode a picture, uint8 (H, W, 3): a vector and a box for each cell."""
+        pixels = to_square(image_rgb, self.model.config.vision_config.image_size)
+        feature_map, _ = self.model.image_embedder(pixels.to(self.model.device))
+        patches = feature_map.flatten(1, 2)
+        return {PATCHES: patches, BOXES: self.model.box_predictor(patches, feature_map)}
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        features: Features,
+        phrases: Sequence[str],
+        size_hw: tuple[int, int],
+        thresholds: Thresholds | None = None,
+    ) -> Detections:
+        """Look for phrases in an encoded picture; arguments and errors as `detectors.base.Detector.detect`."""
+        thresholds = thresholds or THRESHOLDS
+        logits = self.phrase_logits(features[PATCHES], phrases)[0].float().cpu()
+        best, phrase_index = logits.sigmoid().max(1)
+        # the padding that makes the picture a square is at the right and below
+        boxes = corners(features[BOXES][0].float().cpu()) * max(size_hw)
+        kept = (best > thresholds.box).nonzero()[:, 0]
+        kept = kept[suppress_per_phrase(boxes[kept], best[kept], phrase_index[kept], MAX_IOU)]
+        return collect(boxes[kept], best[kept], phrase_index[kept], logits.sigmoid().amax(0), size_hw)
+
+    def phrase_logits(self, patches: Tensor, phrases: Sequence[str]) -> Tensor:
+        """Compare patches (1, P, C) with N phrases: (1, P, N).
+
+        Raises:
+            PromptError: A phrase is too long.
+        """
+        room = self.model.config.text_config.max_position_embeddings
+        token_ids = torch.zeros(len(phrases), room, dtype=torch.int64)
+        mask = torch.zeros_like(token_ids)
+        for row, (phrase, tokens) in enumerate(zip(phrases, self.tokenizer(list(phrases))["input_ids"], strict=True)):
+            if len(tokens) > room:
+                raise PromptError(f"OWLv2 reads {len(tokens) - 2} word pieces in {phrase[:60]!r}; it takes {room - 2}")
+            token_ids[row, : len(tokens)] = torch.tensor(tokens)
+            mask[row, : len(tokens)] = 1
+        device = self.model.device
+        texts = self.model.owlv2.get_text_features(token_ids.to(device), mask.to(device)).pooler_output
+        logits: Tensor = self.model.class_predictor(patches, texts[None])[0]
+        return logits
+
+
+def to_square(image_rgb: NDArray[np.uint8], side: int) -> Tensor:
+    """Scale the longer side to `side` and pad at the right and below, with grey as in training: (1, 3, side, side)."""
+    height, width, _ = image_rgb.shape
+    scale = side / max(height, width)
+    scaled_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
+    square = np.full((side, side, 3), 127, dtype=np.uint8)
+    square[: scaled_hw[0], : scaled_hw[1]] = resize_rgb(image_rgb, scaled_hw)
+    return normalise(square, MEAN, STD)
+
+
+def load_owlv2(directory: Path, device: torch.device) -> Owlv2:
+    """Load a directory of transformers' Owlv2ForObjectDetection, with CLIP's tokenizer.
+
+    Raises:
+        CheckpointError: There is no such model in the directory.
+    """
+    try:
+        model: Any = Owlv2ForObjectDetection.from_pretrained(directory, local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{directory}: no OWLv2 for transformers ({error})") from error
+    return Owlv2(model.to(device), tokenizer)

@@ -1,0 +1,142 @@
+"""YOLO-World v2 as a detector.
+
+Its published weights are under AGPL-3.0: nothing loads them unless they are asked for by name, and then the licence is
+said. The network is our own, so only what the weights are used for falls under it.
+
+Source:
+    Cheng et al. 2024, arXiv:2401.17270. Differs: a picture's longer side becomes 640 pixels, resized by Pillow's
+    bilinear filter and padded at the right and below.
+"""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from promptseg.detectors.base import Detections, Thresholds, collect, suppress_per_phrase
+from promptseg.detectors.name_vectors import NameTable, PhraseVectors
+from promptseg.detectors.pixels import resize_rgb
+from promptseg.detectors.yolo_world_net import Layout, YoloWorldNet
+from promptseg.encoders.base import TextTower
+from promptseg.errors import CheckpointError
+from promptseg.models.base import Features
+from promptseg.weights.convert.yolo_world import NAME_VECTORS, NAMES_FILE, WEIGHTS_FILE, read_yolo_world
+
+logger = logging.getLogger(__name__)
+
+THRESHOLDS = Thresholds(box=0.15)
+INPUT_SIDE = 640
+PADDING_GREY = 114 / 255
+MAX_IOU = 0.7
+LEVEL = "detector.stride{}"
+FRAME = "detector.frame"
+LICENCE = (
+    "the weights of YOLO-World are under AGPL-3.0: what you build on them, a service too, may have to be published"
+)
+
+
+class YoloWorld:
+    """A detector; see `detectors.base.Detector` for its methods.
+
+    A cell goes to the phrase that it resembles most, and phrases guide the network: those of one request compete.
+
+    Args:
+        network: With its weights, in evaluation mode.
+        phrases: From words to vectors.
+    """
+
+    def __init__(self, network: YoloWorldNet, phrases: PhraseVectors) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.phrases = phrases
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """What served best on pictures kept aside."""
+        return THRESHOLDS
+
+    @property
+    def presence_threshold(self) -> float:
+        """A phrase is there when it has a box."""
+        return THRESHOLDS.box
+
+    @torch.inference_mode()
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
+        """Encode a picture, uint8 (H, W, 3): maps of strides 8, 16 and 32."""
+        height, width, _ = image_rgb.shape
+        scale = INPUT_SIDE / max(height, width)
+        scaled_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
+        pixels = torch.from_numpy(resize_rgb(image_rgb, scaled_hw).copy()).permute(2, 0, 1)[None].float() / 255
+        padded = F.pad(pixels, (0, -scaled_hw[1] % 32, 0, -scaled_hw[0] % 32), value=PADDING_GREY)
+        maps = self.network.encode(padded.to(self._device()))
+        features = {LEVEL.format(8 * 2**level): one for level, one in enumerate(maps)}
+        return {**features, FRAME: torch.tensor([[scaled_hw[1] / width, scaled_hw[0] / height]])}
+
+    @torch.inference_mode()
+    def detect(
+        self,
+        features: Features,
+        phrases: Sequence[str],
+        size_hw: tuple[int, int],
+        thresholds: Thresholds | None = None,
+    ) -> Detections:
+        """Look for phrases in an encoded picture; arguments and errors as `detectors.base.Detector.detect`."""
+        thresholds = thresholds or THRESHOLDS
+        texts = self.phrases.embed(phrases).to(self._device())
+        maps = (features[LEVEL.format(stride)].to(self._device()) for stride in (8, 16, 32))
+        boxes, logits = (one[0].float().cpu() for one in self.network(*maps, texts))
+        boxes = boxes / features[FRAME][0].float().cpu().repeat(2)
+        scores, phrase_index = logits.sigmoid().max(1)
+        kept = (scores > thresholds.box).nonzero()[:, 0]
+        kept = kept[suppress_per_phrase(boxes[kept], scores[kept], phrase_index[kept], MAX_IOU)]
+        return collect(boxes[kept], scores[kept], phrase_index[kept], logits.sigmoid().amax(0), size_hw)
+
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+
+def load_yolo_world(
+    path: Path, device: torch.device, tables: Sequence[NameTable] = (), tower: TextTower | None = None
+) -> YoloWorld:
+    """Load YOLO-World v2, and say under which licence its weights are.
+
+    Args:
+        path: A .pt file as published, of any size, or a directory that the conversion `yolo-world` wrote.
+        device: Where it runs.
+        tables: Vectors of more names than the checkpoint's own.
+        tower: For phrases in no table, or None.
+
+    Raises:
+        CheckpointError: The weights do not fit.
+        WeightsError: The file is no YOLO-World v2.
+    """
+    if path.is_dir():
+        tensors = load_file(path / WEIGHTS_FILE)
+        names = json.loads((path / NAMES_FILE).read_text(encoding="utf-8"))
+    else:
+        tensors, names = read_yolo_world(path)
+    own = NameTable(tuple(names), tensors.pop(NAME_VECTORS))
+    try:
+        network = YoloWorldNet(read_layout(tensors))
+        network.load_state_dict(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: not a YOLO-World v2 of a known size: {error}") from error
+    logger.warning("%s", LICENCE)
+    return YoloWorld(network.to(device), PhraseVectors([own, *tables], tower))
+
+
+def read_layout(tensors: Mapping[str, Tensor]) -> Layout:
+    """Read the size off the shapes of the tensors.
+
+    Raises:
+        KeyError: A layer is missing.
+    """
+    w2, w4, w8, w16, w32 = (tensors[f"layers.{number}.weight"].shape[0] for number in (0, 1, 3, 5, 7))
+    depth = sum(name.startswith("layers.2.blocks.") and name.endswith(".first.weight") for name in tensors)
+    return Layout((w2, w4, w8, w16, w32), depth)

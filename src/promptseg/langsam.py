@@ -1,0 +1,165 @@
+"""A drop-in for lang-segment-anything: the same call, the same keys, shapes that never depend on what is found.
+
+Source:
+    The interface of luca-medeiros/lang-segment-anything (Apache-2.0) at 918043e for lists of pictures, and of its
+    SAM 1 versions, at 38663b5, for one picture; the code is ours.
+    Differs: masks are bool, everything keeps its shape for 0, 1 and N objects, and a label is a phrase as it was asked.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import TypedDict, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg.detectors.base import Thresholds
+from promptseg.errors import PromptError, UnknownModelError
+from promptseg.images import read_image
+from promptseg.models.langsam import LangSamConfig
+from promptseg.predict import resolve_device
+from promptseg.prompts import TextPrompt
+from promptseg.segmenters.assemble import load_langsam
+
+# Its names for what this package has under its own.
+SAM_TYPES = {"vit_b": "sam-vit-base", "sam2_hiera_tiny": "sam2-hiera-tiny"}
+# Sizes that only a directory gives.
+_NEEDS_DIRECTORY = re.compile(r"vit_[lh]|sam2(\.1)?_hiera_\w+")
+
+
+class Found(TypedDict):
+    """The N objects found in one picture, the best box first.
+
+    Attributes:
+        boxes: float32, shape (N, 4): left, top, right, bottom, pixels.
+        scores: Of the boxes, float32, shape (N,).
+        labels: The phrase each belongs to, N.
+        masks: bool, shape (N, H, W).
+        mask_scores: The masker's estimate of each mask's IoU, float32, shape (N,).
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    labels: list[str]
+    masks: NDArray[np.bool_]
+    mask_scores: NDArray[np.float32]
+
+
+FoundInOne = tuple[NDArray[np.bool_], NDArray[np.float32], list[str], NDArray[np.float32]]
+"""Masks, boxes, labels and scores, in that order."""
+
+
+class LangSAM:
+    """Boxes and masks of everything that a text names.
+
+    Args:
+        sam_type: A masker of this package ("mobile-sam", "sam2-hiera-tiny", "sam-vit-base"), or lang-segment-anything's
+            name for one.
+        ckpt_path: A directory with transformers' SamModel or Sam2Model, instead of the published weights.
+        device: "cpu", "cuda", ...; "auto" takes a GPU where there is one.
+        detector: "promptseg" works offline; "grounding-dino-base" is lang-segment-anything's. See `LangSamConfig`.
+        engine: See `promptseg.load`.
+        offline: Fetch nothing.
+
+    Raises:
+        UnknownModelError: There is no such masker or detector.
+        CheckpointError: A directory holds none.
+        WeightsError: Weights can't be fetched, or `offline` forbids it.
+        EngineError: The device or the engine is not to be had here.
+    """
+
+    def __init__(
+        self,
+        sam_type: str = "mobile-sam",
+        ckpt_path: str | None = None,
+        device: str = "auto",
+        *,
+        detector: str = "promptseg",
+        engine: str = "auto",
+        offline: bool = False,
+    ) -> None:
+        if ckpt_path is None and sam_type not in SAM_TYPES and _NEEDS_DIRECTORY.fullmatch(sam_type):
+            raise UnknownModelError(
+                f"the weights of {sam_type} are on no package index: give a directory that transformers loads as "
+                f"ckpt_path, or take one of mobile-sam, {', '.join(SAM_TYPES.values())}"
+            )
+        self.sam_type = sam_type
+        config = LangSamConfig(detector=detector, masker=ckpt_path or SAM_TYPES.get(sam_type, sam_type))
+        self.segmenter = load_langsam(config, device=resolve_device(device), engine=engine, offline=offline)
+
+    @overload
+    def predict(
+        self, images_pil: Image.Image, texts_prompt: str, box_threshold: float = 0.3, text_threshold: float = 0.25
+    ) -> FoundInOne: ...
+    @overload
+    def predict(
+        self,
+        images_pil: Sequence[Image.Image],
+        texts_prompt: Sequence[str],
+        box_threshold: float = 0.3,
+        text_threshold: float = 0.25,
+    ) -> list[Found]: ...
+    def predict(
+        self,
+        images_pil: Image.Image | Sequence[Image.Image],
+        texts_prompt: str | Sequence[str],
+        box_threshold: float = 0.3,
+        text_threshold: float = 0.25,
+    ) -> FoundInOne | list[Found]:
+        """Find what texts name.
+
+        Args:
+            images_pil: Pictures, or one.
+            texts_prompt: A text for each picture. Commas and full stops part its phrases: "car, wheel", "car. wheel.".
+            box_threshold: A box counts from this score on, in [0, 1].
+            text_threshold: A word counts as seen from this score on; only GroundingDINO scores words.
+
+        Returns:
+            For a list of pictures, a `Found` each. For one picture, masks, boxes, labels and scores.
+
+        Raises:
+            ImageError: A picture can't be read.
+            PromptError: A text names nothing, there are not as many texts as pictures, or a threshold is no score.
+        """
+        thresholds = Thresholds(box_threshold, text_threshold)
+        if isinstance(images_pil, Image.Image) != isinstance(texts_prompt, str):
+            raise PromptError("give one picture and one text, or a list of pictures and a text for each")
+        if isinstance(images_pil, Image.Image):
+            found = self._find(images_pil, split_phrases(str(texts_prompt)), thresholds)
+            return found["masks"], found["boxes"], found["labels"], found["scores"]
+        if len(images_pil) != len(texts_prompt):
+            raise PromptError(f"{len(images_pil)} pictures but {len(texts_prompt)} texts: each picture needs its own")
+        requests = [(image, split_phrases(text)) for image, text in zip(images_pil, texts_prompt, strict=True)]
+        return [self._find(image, phrases, thresholds) for image, phrases in requests]
+
+    def _find(self, image: Image.Image, phrases: tuple[str, ...], thresholds: Thresholds) -> Found:
+        image_rgb = read_image(image)
+        height, width, _ = image_rgb.shape
+        features = self.segmenter.encode_image(image_rgb)
+        grounding = self.segmenter.ground(features, phrases, (height, width), thresholds)
+        detections = grounding.detections
+        num_found = len(detections.scores)
+        masks = np.zeros((num_found, height, width), dtype=np.bool_)
+        for index, mask in enumerate(grounding.masks()):
+            masks[index] = mask
+        return Found(
+            boxes=detections.boxes_xyxy.numpy(),
+            scores=detections.scores.numpy(),
+            labels=[phrases[index] for index in detections.phrase_index.tolist()],
+            masks=masks,
+            mask_scores=grounding.output.scores[:, 0].numpy(),
+        )
+
+
+def split_phrases(text: str) -> tuple[str, ...]:
+    """Part a text at commas and full stops; a phrase that comes twice counts once.
+
+    Raises:
+        PromptError: Nothing is named, or a phrase is none.
+    """
+    parts = [part.strip() for part in re.split(r"[,.]", text)]
+    phrases = tuple(dict.fromkeys(TextPrompt(part).text for part in parts if part))
+    if not phrases:
+        raise PromptError(f"the text {text!r} names nothing: write phrases between commas or full stops")
+    return phrases

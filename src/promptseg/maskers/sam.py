@@ -1,0 +1,167 @@
+"""The first SAM (ViT-B, ViT-L, ViT-H) as a masker, through transformers' SamModel.
+
+Source:
+    Kirillov et al. 2023, "Segment Anything", arXiv:2304.02643; facebookresearch/segment-anything (Apache-2.0). As
+    there, the longer side becomes 1024 pixels and the rest of the square is padded.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from transformers import SamConfig, SamModel
+
+from promptseg.errors import CheckpointError
+from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput
+from promptseg.maskers.graph import GraphRunner
+from promptseg.maskers.mobile_sam import PIXEL_MEAN, PIXEL_STD
+from promptseg.maskers.prompting import decode_in_parts, embed_prompts
+
+
+class _Encode(nn.Module):
+    """Pixels to the embedding, as a graph compiler wants it."""
+
+    def __init__(self, model: SamModel) -> None:
+        super().__init__()
+        self.encoder = model.vision_encoder
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        embedding: Tensor = self.encoder(pixels).last_hidden_state
+        return embedding
+
+
+class _Decode(nn.Module):
+    """The decoder with its choice of output fixed."""
+
+    def __init__(self, model: SamModel, *, levels: bool) -> None:
+        super().__init__()
+        self.decoder = model.mask_decoder
+        self.levels = levels
+
+    def forward(self, embedding: Tensor, position: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+        num_prompts = sparse.shape[0]
+        masks, scores = self.decoder(
+            image_embeddings=(embedding + dense).expand(num_prompts, -1, -1, -1),
+            image_positional_embeddings=position.expand(num_prompts, -1, -1, -1),
+            sparse_prompt_embeddings=sparse[:, None],
+            dense_prompt_embeddings=torch.zeros(()),
+            multimask_output=self.levels,
+        )
+        return masks[:, 0], scores[:, 0]
+
+
+class Sam:
+    """A masker of 94 (B), 312 (L) or 641 (H) million parameters; see `maskers.base.Masker` for its methods.
+
+    Args:
+        model: transformers' SamModel with its weights; its configuration says the side of the square.
+        runner: By which engine; None is plain PyTorch.
+    """
+
+    def __init__(self, model: Any, *, runner: GraphRunner | None = None) -> None:
+        self.model = model
+        model.train(mode=False).requires_grad_(False)
+        self.runner = runner or GraphRunner()
+        self.input_side = int(model.config.vision_config.image_size)
+
+    @torch.inference_mode()
+    def encode(self, image_rgb: NDArray[np.uint8]) -> MaskerEmbedding:
+        """Encode a picture, (H, W, 3) uint8."""
+        side = self.input_side
+        original_hw = (image_rgb.shape[0], image_rgb.shape[1])
+        scale = side / max(original_hw)
+        height, width = (max(1, round(length * scale)) for length in original_hw)
+        resized = np.asarray(Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR))
+        pixels = torch.from_numpy((resized.astype(np.float32) - PIXEL_MEAN) / PIXEL_STD).permute(2, 0, 1)[None]
+        padded = F.pad(pixels, (0, side - width, 0, side - height))
+        frame = Frame(original_hw, (side, side), (scale, scale))
+        return MaskerEmbedding(self.runner.run("encode", _Encode(self.model).eval(), (padded,), {}), frame)
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        embedding: MaskerEmbedding,
+        *,
+        points_xy: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes_xyxy: Tensor | None = None,
+        mask_logits: Tensor | None = None,
+        choice: MaskChoice = "single",
+    ) -> MaskerOutput:
+        """Mask what N prompts point at; arguments and errors as `maskers.base.Masker.segment`."""
+        frame = embedding.frame
+        sparse, dense = embed_prompts(
+            self.model.prompt_encoder,
+            frame,
+            points_xy=points_xy,
+            point_labels=point_labels,
+            boxes_xyxy=boxes_xyxy,
+            mask_logits=mask_logits,
+        )
+        (features,) = embedding.features
+        position = self.model.get_image_wide_positional_embeddings()
+        module = _Decode(self.model, levels=choice == "levels").eval()
+
+        def decode(part: Tensor, dense_part: Tensor) -> tuple[Tensor, ...]:
+            inputs = (features, position, part, dense_part)
+            return self.runner.run(choice, module, inputs, {2: (0, 1), 3: (0, 2, 3)})
+
+        return decode_in_parts(decode, sparse, dense, frame)
+
+
+def load_sam(path: Path, *, input_side: int = 1024, runner: GraphRunner | None = None) -> Sam:
+    """Load a directory with transformers' SamModel.
+
+    Args:
+        path: With config.json and model.safetensors.
+        input_side: Side of the square, pixels; that of its table of positions, 1024, and no other.
+        runner: See `Sam`.
+
+    Raises:
+        CheckpointError: There is no such model in the directory, or it has another side.
+    """
+    try:
+        config: Any = SamConfig.from_pretrained(path, local_files_only=True)
+        # Trained with PyTorch's default epsilon in the two-way transformer; the hub's files say 1e-6.
+        config.mask_decoder_config.layer_norm_eps = 1e-5
+        model = SamModel.from_pretrained(path, config=config, local_files_only=True)
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: no SAM for transformers ({error})") from error
+    masker = Sam(model, runner=runner)
+    if masker.input_side != input_side:
+        raise CheckpointError(f"{path}: this SAM takes {masker.input_side} pixels, not {input_side}")
+    return masker
+
+
+def build_tiny_sam(*, runner: GraphRunner | None = None) -> Sam:
+    """Build SAM at a size for tests, 64 pixels, with random weights that are always the same."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        model = SamModel(
+            SamConfig(
+                vision_config={
+                    "image_size": 64,
+                    "hidden_size": 16,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 2,
+                    "mlp_dim": 32,
+                    "global_attn_indexes": [1],
+                    "window_size": 2,
+                    "output_channels": 16,
+                    "num_pos_feats": 8,
+                },
+                prompt_encoder_config={"hidden_size": 16, "image_size": 64, "image_embedding_size": 4},
+                mask_decoder_config={
+                    "hidden_size": 16,
+                    "mlp_dim": 32,
+                    "num_attention_heads": 2,
+                    "iou_head_hidden_dim": 16,
+                },
+            )
+        )
+    return Sam(model, runner=runner)
