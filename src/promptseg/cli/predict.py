@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from promptseg.cli.exemplars import FORM_HELP, collect_queries
 from promptseg.errors import ImageError
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ def predict(
         typer.Argument(metavar="PHOTO", help="Pictures, folders, and patterns such as 'photos/**/*.jpg'."),
     ],
     text: Annotated[
-        list[str], typer.Option("--text", "-t", help='What to find, for example "the cat\'s ear"; repeat it for more.')
-    ],
+        list[str] | None,
+        typer.Option("--text", "-t", help='What to find, for example "the cat\'s ear"; repeat it for more.'),
+    ] = None,
+    exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
     model: Annotated[
         str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
     ] = None,
@@ -49,7 +52,7 @@ def predict(
     engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
-    """Find things in photos by phrases.
+    """Find things in photos by phrases, and by examples in other pictures.
 
     Without --out nothing is written: stdout says what was found.
 
@@ -60,7 +63,7 @@ def predict(
 
     # What is wrong with the request is said before a model is loaded for it.
     paths = list_pictures(pictures)
-    queries = to_queries(text)
+    queries = to_queries(collect_queries(text or (), exemplar or ()))
     folders = name_folders(paths)
 
     from promptseg.predict import load

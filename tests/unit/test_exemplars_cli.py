@@ -1,0 +1,81 @@
+"""Examples as the command line writes them become queries; what is malformed is named."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from promptseg.cli.exemplars import collect_queries, parse_exemplar
+from promptseg.errors import ImageError, PromptError
+from promptseg.prompts import ExemplarPrompt, TextPrompt
+
+MASK = np.zeros((6, 8), dtype=bool)
+MASK[1:4, 2:5] = True
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("mug.png", "vase.png", "odd@2=name.png"):
+        Image.fromarray(np.zeros((6, 8, 3), dtype=np.uint8)).save(tmp_path / name)
+    Image.fromarray(MASK).save(tmp_path / "mug-mask.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "label", "num_pixels", "weight"),
+    [
+        ("mug.png", None, "mug", 48, 1.0),
+        ("mug.png:mug-mask.png", None, "mug", 9, 1.0),
+        ("mug.png:2,1,5,4", None, "mug", 9, 1.0),
+        ("mug.png@-0.5", None, "mug", 48, -0.5),
+        ("red mug=mug.png:mug-mask.png@2", "red mug", "mug", 9, 2.0),
+        ("odd@2=name.png", None, "odd@2=name", 48, 1.0),
+    ],
+)
+def test_every_form(folder: Path, written: str, name: str | None, label: str, num_pixels: int, weight: float) -> None:
+    said_name, said_label, exemplar = parse_exemplar(written)
+    assert (said_name, said_label, exemplar.weight) == (name, label, weight)
+    assert exemplar.foreground.sum() == num_pixels
+
+
+def test_a_full_path_with_colons_of_its_own_kind(folder: Path) -> None:
+    _, _, exemplar = parse_exemplar(f"{folder}/mug.png:{folder}/mug-mask.png")
+    np.testing.assert_array_equal(exemplar.foreground, MASK)
+
+
+def test_examples_of_one_name_mix_with_its_phrase(folder: Path) -> None:
+    queries = collect_queries(
+        ["a cup", "mug"], ["mug=mug.png:mug-mask.png@2", "vase.png", "mug=vase.png@-1", "tea=mug.png"]
+    )
+    assert [query.label for query in queries] == ["a cup", "mug", "tea", "vase"]
+    assert queries[0].prompts == (TextPrompt("a cup"),)
+    text, mug, not_vase = queries[1].prompts
+    assert text == TextPrompt("mug")
+    assert isinstance(mug, ExemplarPrompt) and isinstance(not_vase, ExemplarPrompt)
+    assert (mug.weight, not_vase.weight) == (2.0, -1.0)
+    assert collect_queries([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "error", "message"),
+    [
+        ("missing.png", ImageError, "missing.png: no such file"),
+        ("mug.png:missing.png", ImageError, "missing.png: no such file"),
+        ("mug.png:9,9,12,12", PromptError, "--exemplar mug.png:9,9,12,12: the exemplar's box .* lies outside"),
+        ("mug.png:5,5,2,9", PromptError, "left < right"),
+        ("mug.png@0", PromptError, "a weight of 0 says nothing"),
+        ("mug.png@1.2.3", PromptError, "--exemplar mug.png@1.2.3: could not convert"),
+        ("mug.png:vase.png", PromptError, "the exemplar's mask is empty"),
+    ],
+)
+def test_refuses(folder: Path, written: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message if "outside" in message else re.escape(message)):
+        parse_exemplar(written)
+
+
+def test_refuses_a_name_with_negative_examples_only(folder: Path) -> None:
+    with pytest.raises(PromptError, match="'vase' says only what is not meant"):
+        collect_queries(["mug"], ["vase=vase.png@-1"])
