@@ -8,7 +8,6 @@ EpisodeSet  the episodes of one reading, their classes, and everything that was 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import overload
 
 from promptseg.data.sample import Problem, Sample
@@ -64,7 +63,7 @@ class EpisodeSet(Sequence[Episode]):
     """
 
     episodes: tuple[Episode, ...]
-    class_names: Mapping[int, str] = field(default=MappingProxyType({}))
+    class_names: Mapping[int, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
 
     @overload

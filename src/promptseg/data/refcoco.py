@@ -1,0 +1,182 @@
+"""Readers of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: referring sentences on COCO's train2014 pictures.
+
+    refcoco/ refcoco+/ refcocog/
+      refs(unc).p, refs(umd).p or refs(google).p   a pickle: [{ref_id, ann_id, image_id, split, sentences [{sent}]}]
+      instances.json                               COCO's layout
+    grefcoco/
+      grefs(unc).json                              the same, but ann_id is a list: several things, or [-1] for none
+      instances.json
+    images/mscoco/images/train2014/COCO_train2014_*.jpg   (or images/train2014/, or train2014/)
+
+Source:
+    Kazemzadeh et al. 2014; Yu et al. 2016, arXiv:1608.00272; Mao et al. 2016, arXiv:1511.02283; lichengunc/refer
+    @ e3bbaa3, refer.py (Apache-2.0). Liu et al. 2023, arXiv:2306.00968; henghuiding/gRefCOCO @ 41a8f00, grefer.py.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from promptseg.data.coco_instances import CocoInstances, annotation_rle, load_instances
+from promptseg.data.jsonl import Line
+from promptseg.data.layout import Tree, lines_of, load_json, picture_problem
+from promptseg.data.phrases import normalise
+from promptseg.data.plain_pickle import load_plain_pickle
+from promptseg.data.sample import Problem, Sample, SampleSet, Target
+from promptseg.errors import DataError
+
+Dataset = Literal["refcoco", "refcoco+", "refcocog"]
+SplitBy = Literal["unc", "umd", "google"]
+Split = Literal["train", "val", "test", "testA", "testB"]
+
+# Who divided which set, and into what.
+SPLITS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("refcoco", "unc"): ("train", "val", "testA", "testB"),
+    ("refcoco", "google"): ("train", "val", "test"),
+    ("refcoco+", "unc"): ("train", "val", "testA", "testB"),
+    ("refcocog", "umd"): ("train", "val", "test"),
+    ("refcocog", "google"): ("train", "val"),
+    ("grefcoco", "unc"): ("train", "val", "testA", "testB"),
+}
+
+SOURCE = "https://github.com/lichengunc/refer"
+GREFCOCO_SOURCE = "https://github.com/henghuiding/gRefCOCO"
+PICTURES_SOURCE = "http://images.cocodataset.org/zips/train2014.zip"
+PICTURES = ("images/mscoco/images/train2014", "images/train2014", "train2014")
+LICENCE = "annotations: none stated, COCO's own CC BY 4.0; pictures under Flickr/COCO terms"
+
+NO_TARGET = -1
+
+
+def read_refcoco(root: Path, dataset: Dataset, split_by: SplitBy, split: Split) -> SampleSet:
+    """Read one split of RefCOCO, RefCOCO+ or RefCOCOg.
+
+    Every sentence is a target of its own: (picture, sentence) is one example, as in everybody's tables. The sentences
+    of one object name each other as alternatives; the object's COCO class is the category. A sentence that stands for
+    two objects of a picture makes two targets.
+
+    Args:
+        root: Holds a folder per data set, and the pictures.
+        dataset: Which of the three.
+        split_by: Who divided it; `SPLITS` says who divided what. Google's splits divide objects, not pictures: the
+            same picture is in "train" and in "val".
+        split: Which part.
+
+    Returns:
+        The samples, one per picture, with `coco_id`; and what was left out.
+
+    Raises:
+        DataError: There is no such split, a file is missing (says where to get it), malformed, or a pickle that asks
+            for a class.
+    """
+    _check_split(dataset, split_by, split)
+    tree = Tree(dataset, root, SOURCE)
+    refs = tree.file(f"{dataset}/refs({split_by}).p")
+    return _read(tree, dataset, load_plain_pickle, refs, split)
+
+
+def read_grefcoco(root: Path, split: Split) -> SampleSet:
+    """Read one split of gRefCOCO, whose sentences mean one thing, several, or none.
+
+    As `read_refcoco`; a sentence that means several things is a target with several masks, one that means nothing in
+    the picture is in the sample's `absent`.
+
+    Raises:
+        DataError: As `read_refcoco`.
+    """
+    _check_split("grefcoco", "unc", split)
+    tree = Tree("grefcoco", root, GREFCOCO_SOURCE)
+    refs = tree.file("grefcoco/grefs(unc).json", "grefcoco/grefs(unc).p")
+    return _read(tree, "grefcoco", load_json if refs.suffix == ".json" else load_plain_pickle, refs, split)
+
+
+def without_pictures_of(samples: SampleSet, held_out: SampleSet) -> SampleSet:
+    """Leave out the pictures that another set has too, by COCO id.
+
+    RefCOCO, RefCOCO+ and RefCOCOg divide the same pictures differently: what one trains on, another tests on.
+    """
+    held_out_ids = {sample.coco_id for sample in held_out} - {None}
+    kept = tuple(sample for sample in samples if sample.coco_id not in held_out_ids)
+    left_out = tuple(
+        Problem(sample.sample_id, f"COCO picture {sample.coco_id} is held out")
+        for sample in samples
+        if sample.coco_id in held_out_ids
+    )
+    return SampleSet(kept, samples.problems + left_out)
+
+
+def _check_split(dataset: str, split_by: str, split: str) -> None:
+    if split not in SPLITS.get((dataset, split_by), ()):
+        known = "; ".join(f"{name} by {who}: {', '.join(parts)}" for (name, who), parts in SPLITS.items())
+        raise DataError(f"no split '{split}' of {dataset} by {split_by}; there are {known}")
+
+
+def _read(tree: Tree, dataset: str, load: Callable[[Path], Any], refs_path: Path, split: str) -> SampleSet:
+    instances_path = tree.file(f"{dataset}/instances.json")
+    pictures = tree.folder(*PICTURES, source=PICTURES_SOURCE)
+    refs_by_image: dict[int, list[Line]] = {}
+    for line in lines_of(load(refs_path), str(refs_path)):
+        if line.require(line.record, "split", str) == split:
+            refs_by_image.setdefault(line.require(line.record, "image_id", int), []).append(line)
+    instances = load_instances(instances_path)
+    problems: list[Problem] = []
+    samples = []
+    for image_id, refs in refs_by_image.items():
+        if image_id not in instances.images:
+            problems.append(Problem(refs[0].where, f"{instances_path} has no picture {image_id}"))
+            continue
+        path = pictures / instances.file_name(image_id)
+        if problem := picture_problem(path, instances.size_hw(image_id)):
+            problems.append(problem)
+            continue
+        sample = Sample(
+            sample_id=f"{dataset}/{image_id}",
+            image=path,
+            size_hw=instances.size_hw(image_id),
+            dataset=dataset,
+            licence=LICENCE,
+            coco_id=image_id,
+        )
+        samples.append(_with_questions(sample, refs, instances, problems))
+    asked = tuple(sample for sample in samples if sample.targets or sample.absent)
+    if not asked:
+        first = f"; for one, {problems[0]}" if problems else ""
+        raise DataError(f"{refs_path}: not one sentence of split {split} with its picture{first}")
+    return SampleSet(asked, tuple(problems))
+
+
+def _with_questions(sample: Sample, refs: Sequence[Line], instances: CocoInstances, problems: list[Problem]) -> Sample:
+    targets: list[Target] = []
+    absent: list[str] = []
+    for ref in refs:
+        sentences = tuple(_sentences(ref))
+        ids = ref.record.get("ann_id")
+        ids = ids if isinstance(ids, list) else [ids]
+        missing = [annotation_id for annotation_id in ids if annotation_id not in instances.annotations]
+        if ids == [NO_TARGET]:
+            absent += sentences
+        elif missing or not ids:
+            problems.append(Problem(ref.where, f"instances.json has no annotation {missing}"))
+        else:
+            targets += _targets(sentences, [instances.annotations[one] for one in ids], sample.size_hw, instances)
+    return replace(sample, targets=tuple(targets), absent=tuple(absent))
+
+
+def _sentences(ref: Line) -> Iterator[str]:
+    for sentence in ref.require(ref.record, "sentences", list):
+        yield normalise(ref.require(sentence, "sent", str))
+
+
+def _targets(
+    sentences: Sequence[str], meant: Sequence[Line], size_hw: tuple[int, int], instances: CocoInstances
+) -> Iterator[Target]:
+    masks = tuple(annotation_rle(annotation, size_hw) for annotation in meant)
+    for sentence in sentences:
+        yield Target(
+            phrase=sentence,
+            kind="phrase",
+            masks=masks,
+            alternatives=tuple(other for other in dict.fromkeys(sentences) if other != sentence),
+            category=instances.class_name(meant[0]),
+        )
