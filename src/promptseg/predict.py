@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,8 @@ from promptseg.embedding import Embedding
 from promptseg.engines import build_segmenter, resolve_engine
 from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
-from promptseg.models.base import Segmenter
+from promptseg.maskers.pointing import POINTING_KINDS
+from promptseg.models.base import Prediction, Proposer, Segmenter
 from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.registry import MODELS, load_model
@@ -192,12 +193,48 @@ class Predictor:
         embedding = picture if isinstance(picture, Embedding) else self.encode(picture)
         embedding.check_made_by(self.name, self.fingerprint)
         prediction = self.segmenter.segment(dict(embedding.features), requested, embedding.size_hw)
+        labels = [query.label for query in requested]
+        results = self._to_results(prediction, labels, embedding, presence_threshold)
+        return Segmentation(embedding.image_rgb, results, self.name, presence_threshold, self.segmenter.mask_threshold)
+
+    def propose(self, picture: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
+        """Give all that points, a box or a mask may mean, for a person to choose from.
+
+        Args:
+            picture: What `encode` returned, or a picture of any kind that it takes.
+            query: Points, a box and masks of one object; `QueryResult.as_prompt` gives the one that was chosen back.
+
+        Returns:
+            Three candidates, such as a part, the whole and a group, best first; `instances[0].score` says how good the
+            model thinks each is.
+
+        Raises:
+            ImageError: The picture can't be read.
+            PromptError: The query points at several objects or at none, or outside the picture.
+            UnsupportedPromptError: The model has no candidates, or does not take this kind of prompt.
+            CheckpointError: The embedding is of another model, or the model's numbers are not finite.
+        """
+        (asked,) = to_queries([query])
+        self._check_kinds(asked)
+        kinds = {prompt.kind for prompt in asked.prompts}
+        if not (kinds <= POINTING_KINDS and isinstance(self.segmenter, Proposer)):
+            raise UnsupportedPromptError(
+                f"{self.name} has no candidates for {' and '.join(sorted(kinds))} (query {asked.label!r}): "
+                "they are for points, boxes and masks alone, of a model that takes these"
+            )
+        embedding = picture if isinstance(picture, Embedding) else self.encode(picture)
+        embedding.check_made_by(self.name, self.fingerprint)
+        prediction = self.segmenter.propose(dict(embedding.features), asked, embedding.size_hw)
+        return self._to_results(prediction, [asked.label] * len(prediction.iou), embedding, self.presence_threshold)
+
+    def _to_results(
+        self, prediction: Prediction, labels: Sequence[str], embedding: Embedding, presence_threshold: float
+    ) -> tuple[QueryResult, ...]:
         if not (torch.isfinite(prediction.mask_logits).all() and torch.isfinite(prediction.presence).all()):
             raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
-        instances = prediction.instances or (None,) * len(requested)
-        results = tuple(
+        return tuple(
             QueryResult(
-                label=query.label,
+                label=label,
                 presence=presence,
                 mask_logits=mask_logits,
                 size_hw=embedding.size_hw,
@@ -205,15 +242,14 @@ class Predictor:
                 mask_threshold=self.segmenter.mask_threshold,
                 found=found,
             )
-            for query, presence, mask_logits, found in zip(
-                requested,
+            for label, presence, mask_logits, found in zip(
+                labels,
                 prediction.presence.tolist(),
                 prediction.mask_logits.float().cpu().numpy(),
-                instances,
+                prediction.instances or (None,) * len(labels),
                 strict=True,
             )
         )
-        return Segmentation(embedding.image_rgb, results, self.name, presence_threshold, self.segmenter.mask_threshold)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json and model.safetensors, which `load(directory)` reads.

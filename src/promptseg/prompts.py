@@ -160,16 +160,27 @@ class MaskPrompt:
 
     Attributes:
         mask: bool, shape (H, W) of the photo, at least one pixel set.
+        logits: The map that the mask was cut from, where it is an earlier answer (`QueryResult.as_prompt`): shape (h, w)
+            over the whole photo at any resolution, above 0 where the object is; None: the mask was drawn.
 
     Raises:
-        PromptError: Not a two-dimensional bool array, or nothing is set.
+        PromptError: Not a two-dimensional bool array, or nothing is set; or logits that are not finite, or no map.
     """
 
     kind: ClassVar[str] = "mask"
     mask: NDArray[np.bool_]
+    logits: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mask", _checked_mask(self.mask))
+        if self.logits is not None:
+            logits = np.asarray(self.logits)
+            if logits.dtype.kind != "f" or logits.ndim != 2 or not logits.size or not np.isfinite(logits).all():
+                raise PromptError(
+                    f"a mask's logits are finite floats of shape (h, w), not {logits.dtype} {logits.shape}"
+                    + (" with numbers that are not finite" if logits.dtype.kind == "f" else "")
+                )
+            object.__setattr__(self, "logits", _frozen_copy(logits.astype(np.float32)))
 
 
 Concept: TypeAlias = TextPrompt | ExemplarPrompt

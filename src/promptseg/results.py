@@ -23,6 +23,7 @@ from promptseg.ops.components import iterate_components, tight_box
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.ops.resize import logit, resize_map, sigmoid, threshold_map
 from promptseg.ops.rle import Rle, decode_rle, encode_rle, place_rle
+from promptseg.prompts import MaskPrompt
 
 # An object smaller than this share of the largest one of its query is a crumb of the mask, not an object.
 MIN_INSTANCE_SHARE = 0.02
@@ -130,6 +131,16 @@ class QueryResult:
     def to_rle(self) -> Rle:
         """Encode `mask`, of the size (H, W)."""
         return self._whole.to_rle()
+
+    def as_prompt(self) -> MaskPrompt:
+        """Give the answer as a prompt, to be corrected: ask again with it and the next clicks.
+
+        Raises:
+            PromptError: The mask is empty: there is nothing to correct.
+        """
+        # So that 0 is the edge of the mask. At a threshold of 0 or 1, whose logit is infinite, the map says nothing.
+        edge = logit(self.mask_threshold)
+        return MaskPrompt(self.mask, self.mask_logits - np.float32(edge) if np.isfinite(edge) else None)
 
     @cached_property
     def _whole(self) -> Instance:
@@ -254,7 +265,7 @@ class Segmentation(Sequence[QueryResult]):
         mask_paths = []
         document = self.to_dict()
         for index, result in enumerate(self.results):
-            mask_paths.append(directory / f"mask-{index:03d}-{_slug(result.label)}.png")
+            mask_paths.append(directory / f"mask-{index:03d}-{slug(result.label)}.png")
             document["results"][index]["mask_file"] = mask_paths[-1].name
             with atomic_file(mask_paths[-1]) as path:
                 Image.fromarray(result.mask.astype(np.uint8) * 255).save(path)
@@ -264,7 +275,7 @@ class Segmentation(Sequence[QueryResult]):
         return overlay_path, *mask_paths, json_path
 
 
-def _slug(label: str) -> str:
+def slug(label: str) -> str:
     """Turn a label into a part of a file name that is safe everywhere; not unique, the index is."""
     ascii_text = unicodedata.normalize("NFKD", label.replace("'", "")).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", ascii_text.lower()).strip("-")[:40].strip("-") or "query"

@@ -25,7 +25,8 @@ from promptseg.models.promptseg import PromptSeg
 from promptseg.models.registry import find_record, load_model
 from promptseg.photos import find_photo
 from promptseg.prompts import Query, to_queries
-from promptseg.segmenters.refined import FRAME, LEAST_PRESENCE, RefinedSegmenter, load_refiner
+from promptseg.segmenters.masker_features import unpack_masker
+from promptseg.segmenters.refined import LEAST_PRESENCE, RefinedSegmenter, load_refiner
 
 CHELSEA = read_image(find_photo("chelsea"))
 SIZE_HW = (300, 451)
@@ -111,8 +112,7 @@ def test_features_survive_a_file(
 ) -> None:
     path = Embedding("name", "0123", CHELSEA, features).save(tmp_path / "chelsea.safetensors")
     loaded = dict(Embedding.load(path).features)
-    frame = masker.encode(CHELSEA).frame
-    assert loaded[FRAME].tolist() == [[*frame.original_hw, *frame.canvas_hw, *frame.scale_xy]]
+    assert unpack_masker(loaded).frame == masker.encode(CHELSEA).frame
     again, before = (segmenter.segment(each, to_queries(TEXTS), SIZE_HW) for each in (loaded, features))
     torch.testing.assert_close(again.mask_logits, before.mask_logits, rtol=1e-4, atol=1e-5)
 
@@ -136,8 +136,7 @@ def test_the_operating_point_is_the_coarse_models_own(network: PromptSeg, masker
     network.config, kept = replace(network.config, mask_threshold=0.3, presence_threshold=0.7), network.config
     segmenter = RefinedSegmenter(network, masker)
     assert (segmenter.mask_threshold, segmenter.presence_threshold) == (0.3, 0.7)
-    assert segmenter.settings.threshold == 0.3
-    assert segmenter.prompt_kinds == network.prompt_kinds
+    assert segmenter.prompt_kinds == network.prompt_kinds | {"point", "box", "mask"}
     network.config = kept
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -62,6 +62,19 @@ class Segmenter(Protocol):
         Raises:
             PromptError: A prompt means nothing on this picture.
             UnsupportedPromptError: A kind of prompt, or a combination, that the model does not take.
+        """
+        ...
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """A segmenter that has several candidates for what is pointed at."""
+
+    def propose(self, features: Features, query: Query, size_hw: tuple[int, int]) -> Prediction:
+        """Give candidates for the one object that a query of points, boxes and masks points at, best first.
+
+        Raises:
+            PromptError: The query points at several objects, at none, or outside the picture.
         """
         ...
 

@@ -1,24 +1,29 @@
-"""A segmenter whose coarse masks a promptable masker sharpens."""
+"""A segmenter whose coarse masks a promptable masker sharpens, and whose finds clicks correct."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg import weights
-from promptseg.maskers.base import Frame, Masker, MaskerEmbedding
+from promptseg.maskers.base import OUTSIDE_LOGIT, Masker, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.load import MaskerName, load_masker
-from promptseg.maskers.refine import RefineSettings, refine
+from promptseg.maskers.objects import ObjectMasks, ObjectPrompt, mask_objects
+from promptseg.maskers.pointing import POINTING_KINDS, Pointing, read_pointing
+from promptseg.maskers.refine import CLEARED_LOGIT, RefineSettings, refine
 from promptseg.models.base import Features, Prediction, Segmenter
+from promptseg.ops.resize import logit
 from promptseg.prompts import Query
+from promptseg.segmenters.corrections import correct
+from promptseg.segmenters.masker_features import PREFIX, pack_masker, unpack_masker
+from promptseg.segmenters.promptable import ask_for, draw, mean_score, propose, stack_maps
 from promptseg.weights import ReportProgress
 
-PREFIX = "refiner."
-FRAME = "refiner.frame"
 # Who is surely absent is not worth the masker's time; its coarse map tells what was almost said.
 LEAST_PRESENCE = 0.1
 # Longest side of the picture as the masker sees it. Measured on pictures kept aside from training; docs/experiments.md.
@@ -46,10 +51,32 @@ def load_refiner(
     return load_masker(name, input_side=INPUT_SIDE, runner=runner, offline=offline)
 
 
+@dataclass(frozen=True, eq=False)
+class _Draft:
+    """One query's answer before the masker draws. Maps are logits of shape `Frame.map_hw`, above 0 where the object is.
+
+    Attributes:
+        presence: Probability that the thing is there.
+        iou: What the coarse segmenter expects of its map.
+        coarse: What the words propose and no click chose, or None.
+        is_refined: Whether the masker redraws the objects of `coarse`.
+        removed: What clicks took away from it, bool, or None.
+        objects: What clicks chose or added.
+    """
+
+    presence: float = 1.0
+    iou: float = 1.0
+    coarse: Tensor | None = None
+    is_refined: bool = False
+    removed: Tensor | None = None
+    objects: tuple[ObjectPrompt, ...] = ()
+
+
 class RefinedSegmenter:
     """Segment coarsely, then let a masker redraw every object that it agrees with.
 
-    The picture is encoded by both when it is encoded, so that asking again costs neither.
+    The picture is encoded by both when it is encoded, so that asking again costs neither. Points, boxes and masks need
+    the masker alone; beside words they correct what the words propose, as docs/clicks.md says.
 
     Args:
         segmenter: Makes the coarse masks.
@@ -59,12 +86,12 @@ class RefinedSegmenter:
     def __init__(self, segmenter: Segmenter, masker: Masker) -> None:
         self.segmenter = segmenter
         self.masker = masker
-        self.settings = replace(SETTINGS, threshold=segmenter.mask_threshold)
+        self.settings = SETTINGS
 
     @property
     def prompt_kinds(self) -> frozenset[str]:
-        """Kinds of prompt that the segmenter takes."""
-        return self.segmenter.prompt_kinds
+        """Kinds of prompt that the segmenter takes, and the masker's."""
+        return self.segmenter.prompt_kinds | POINTING_KINDS
 
     @property
     def mask_threshold(self) -> float:
@@ -76,37 +103,102 @@ class RefinedSegmenter:
         """A query counts as found from this presence on."""
         return self.segmenter.presence_threshold
 
-    def encode_image(self, image_rgb: np.ndarray) -> Features:
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
         """Encode a picture, uint8, shape (H, W, 3), for both."""
-        embedding = self.masker.encode(image_rgb)
-        return {
-            **self.segmenter.encode_image(image_rgb),
-            **{f"{PREFIX}{index}": feature for index, feature in enumerate(embedding.features)},
-            FRAME: _pack_frame(embedding.frame),
-        }
+        return {**self.segmenter.encode_image(image_rgb), **pack_masker(self.masker.encode(image_rgb))}
 
     @torch.inference_mode()
     def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
-        """Segment an encoded picture of the given original size; N queries give N masks, in order."""
+        """Segment an encoded picture of the given original size; N queries give N answers, in order.
+
+        Raises:
+            PromptError: A prompt is outside the picture, or a query only says where its object is not.
+            UnsupportedPromptError: The segmenter does not take what a query has beside points, boxes and masks.
+        """
+        embedding = unpack_masker(features)
+        drafts = self._draft(features, queries, size_hw, embedding)
+        masks = iter(mask_objects(self.masker, embedding, [each for draft in drafts for each in draft.objects]))
+        found = [[next(masks) for _ in draft.objects] for draft in drafts]
+        refined = self._refine(drafts, embedding)
+        maps, ious, instances = [], [], []
+        for draft, coarse, objects in zip(drafts, refined, found, strict=True):
+            maps.append(_join(coarse, objects, embedding.frame.map_hw))
+            ious.append(mean_score(objects) if objects else draft.iou)
+            # With objects that nobody chose, connected parts are all that is known.
+            instances.append(tuple(draw(each, size_hw) for each in objects) if coarse is None else None)
+        return Prediction(
+            # A masker's logits are 0 at the edge; the threshold is the coarse segmenter's.
+            mask_logits=stack_maps(maps, embedding.frame) + logit(self.mask_threshold),
+            presence=torch.tensor([draft.presence for draft in drafts]),
+            iou=torch.tensor(ious),
+            instances=tuple(instances),
+        )
+
+    @torch.inference_mode()
+    def propose(self, features: Features, query: Query, size_hw: tuple[int, int]) -> Prediction:
+        """Give all that points, boxes and masks may mean; see `promptable.PromptableSegmenter.propose`."""
+        prediction = propose(self.masker, unpack_masker(features), query, size_hw)
+        return replace(prediction, mask_logits=prediction.mask_logits + logit(self.mask_threshold))
+
+    def _draft(
+        self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int], embedding: MaskerEmbedding
+    ) -> list[_Draft]:
+        """Ask the segmenter for the words of all queries at once, and let clicks correct what it proposes."""
+        pointings = [read_pointing(query, size_hw) for query in queries]
+        words = [_without_pointing(query) for query in queries]
         coarse = {name: value for name, value in features.items() if not name.startswith(PREFIX)}
-        prediction = self.segmenter.segment(coarse, queries, size_hw)
-        if not queries:
-            return prediction
-        levels = tuple(features[f"{PREFIX}{index}"] for index in range(len(features) - len(coarse) - 1))
-        embedding = MaskerEmbedding(levels, _unpack_frame(features[FRAME]))
+        said = self.segmenter.segment(coarse, [query for query in words if query is not None], size_hw)
         # the masker does without a GPU, also where the network has one
-        mask_logits = prediction.mask_logits.float().cpu()
-        worthwhile = (prediction.presence >= LEAST_PRESENCE).cpu()[:, None, None]
-        refined = refine(self.masker, embedding, mask_logits.sigmoid() * worthwhile, self.settings)
-        unrefined = F.interpolate(mask_logits[None], refined.shape[-2:], mode="bilinear")[0]
-        return replace(prediction, mask_logits=torch.where(worthwhile, refined, unrefined))
+        maps = said.mask_logits.float().cpu() - logit(self.mask_threshold)
+        if len(maps):
+            maps = F.interpolate(maps[None], embedding.frame.map_hw, mode="bilinear")[0]
+        proposed = iter(
+            _Draft(presence, iou, one, is_refined=presence >= LEAST_PRESENCE)
+            for one, presence, iou in zip(maps, said.presence.tolist(), said.iou.tolist(), strict=True)
+        )
+        drafts = []
+        for query, pointing, asked in zip(queries, pointings, words, strict=True):
+            draft = None if asked is None else next(proposed)
+            if pointing is not None:
+                draft = self._point(draft, query, pointing, embedding)
+            assert draft is not None
+            drafts.append(draft)
+        return drafts
+
+    def _point(self, draft: _Draft | None, query: Query, pointing: Pointing, embedding: MaskerEmbedding) -> _Draft:
+        """Apply what a query points with to what its words propose; None: it has no words."""
+        # Of what is not there, a map says nothing.
+        is_heard = draft is not None and (draft.presence >= self.presence_threshold or not pointing.shows_something)
+        if draft is None or draft.coarse is None or not is_heard:
+            return _Draft(objects=tuple(ask_for(query, pointing, embedding.frame)))
+        left = correct(draft.coarse, pointing, self.masker, embedding)
+        is_gone = left.coarse is None and not left.objects
+        return _Draft(
+            presence=1.0 if pointing.shows_something else 0.0 if is_gone else draft.presence,
+            iou=draft.iou,
+            coarse=left.coarse,
+            is_refined=left.coarse is not None,
+            removed=left.removed,
+            objects=left.objects,
+        )
+
+    def _refine(self, drafts: Sequence[_Draft], embedding: MaskerEmbedding) -> list[Tensor | None]:
+        """Let the masker redraw the maps that are worth it, all in one call; what clicks took away stays away."""
+        chosen = [draft.coarse for draft in drafts if draft.is_refined and draft.coarse is not None]
+        refined = iter(refine(self.masker, embedding, stack_maps(chosen, embedding.frame), self.settings))
+        maps = [next(refined) if draft.is_refined else draft.coarse for draft in drafts]
+        return [
+            one.masked_fill(draft.removed, CLEARED_LOGIT) if one is not None and draft.removed is not None else one
+            for draft, one in zip(drafts, maps, strict=True)
+        ]
 
 
-def _pack_frame(frame: Frame) -> Tensor:
-    """Write a frame as numbers, shape (1, 6), to keep it with the features."""
-    return torch.tensor([[*frame.original_hw, *frame.canvas_hw, *frame.scale_xy]], dtype=torch.float64)
+def _without_pointing(query: Query) -> Query | None:
+    """What of a query is not points, boxes or masks; None where that is nothing."""
+    words = tuple(prompt for prompt in query.prompts if prompt.kind not in POINTING_KINDS)
+    return Query(query.label, words) if words else None
 
 
-def _unpack_frame(packed: Tensor) -> Frame:
-    height, width, canvas_height, canvas_width, scale_x, scale_y = packed[0].tolist()
-    return Frame((int(height), int(width)), (int(canvas_height), int(canvas_width)), (scale_x, scale_y))
+def _join(coarse: Tensor | None, objects: Sequence[ObjectMasks], map_hw: tuple[int, int]) -> Tensor:
+    maps = [each.mask_logits[0] for each in objects] + ([] if coarse is None else [coarse])
+    return torch.stack(maps).amax(0) if maps else torch.full(map_hw, OUTSIDE_LOGIT)
