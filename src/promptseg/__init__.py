@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from promptseg.exemplars.read import read_exemplar
+    from promptseg.formats.dataset import write
     from promptseg.images import ImageLimits, read_image, read_mask
     from promptseg.predict import Predictor, load
     from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt
@@ -67,12 +68,14 @@ __all__ = [
     "read_exemplar",
     "read_image",
     "read_mask",
+    "write",
 ]
 
 _HOMES = {
     "embedding": ("Embedding",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "exemplars.read": ("read_exemplar",),
+    "formats.dataset": ("write",),
     "images": ("ImageLimits", "read_image", "read_mask"),
     "predict": ("Predictor", "load"),
     "prompts": ("BoxPrompt", "ExemplarPrompt", "MaskPrompt", "PointPrompt", "Query", "TextPrompt"),

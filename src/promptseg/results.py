@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from promptseg._extras import require
 from promptseg.ops.atomic import atomic_file
 from promptseg.ops.components import iterate_components, tight_box
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
@@ -242,6 +243,27 @@ class Segmentation(Sequence[QueryResult]):
                 OverlayLayer(result.mask, f"{result.label} {result.presence:.2f}", color_index)
                 for color_index, result in enumerate(self.results)
             ],
+        )
+
+    def to_supervision(self) -> Any:
+        """Give the objects as supervision's `Detections`.
+
+        They come in the order of the request, the best of each query first: xyxy float (N, 4), mask bool (N, H, W),
+        confidence, class_id (the query's place in the request) and data["class_name"]; N may be 0.
+
+        Raises:
+            MissingExtraError: supervision is not installed.
+        """
+        found = [(index, each) for index, result in enumerate(self.results) for each in result.instances]
+        masks = np.zeros((len(found), *self.size_hw), dtype=np.bool_)
+        for mask, (_, instance) in zip(masks, found, strict=True):
+            mask[:] = instance.mask
+        return require("supervision", extra="supervision").Detections(
+            xyxy=np.array([each.box_xyxy for _, each in found], dtype=np.float32).reshape(-1, 4),
+            mask=masks,
+            confidence=np.array([each.score for _, each in found], dtype=np.float32),
+            class_id=np.array([index for index, _ in found], dtype=np.int64),
+            data={"class_name": np.array([self.results[index].label for index, _ in found], dtype=np.str_)},
         )
 
     def save(self, directory: str | Path) -> tuple[Path, ...]:

@@ -1,8 +1,8 @@
 """Masks as polygons that follow the edges of their pixels, and back, without loss.
 
-Corners are whole numbers: pixel (x, y) covers x to x + 1 and y to y + 1. A file format that rounds less than half a pixel
-gives the same mask again. Formats that know no holes, or only one ring an object, get rings joined by lines without
-width, there and back, which enclose nothing.
+Corners are whole numbers: pixel (x, y) covers x to x + 1 and y to y + 1. A file format that rounds by less than half a
+pixel gives the same mask again. Formats that know no holes, or only one ring an object, get rings joined by lines
+without width, there and back, which enclose nothing.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -140,7 +140,7 @@ def fill_rings(rings: Iterable[ArrayLike], size_hw: tuple[int, int]) -> NDArray[
 
 
 def _trace_rings(labels: NDArray[np.int32]) -> Iterator[tuple[int, Ring]]:
-    """Follow the edges of parts that hold together by edges, the part on the right hand: label and corners of a ring."""
+    """Follow the edges of parts, the part on the right hand; yield label and corners of each ring."""
     labels = np.pad(labels, 1)
     inside = (labels > 0).astype(np.int8)
     # A run is a straight stretch of edges of one direction: +1 right or down, -1 left or up.

@@ -1,0 +1,1 @@
+"""Data sets in the file formats that people use: writers, and readers back."""

@@ -1,0 +1,235 @@
+"""What a file format is, and what all of them share: the picture's own file, the class map, the order of painting."""
+
+import json
+import shutil
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg.errors import DataError, ImageError, OutputError
+from promptseg.formats.annotation import Annotation
+from promptseg.ops.atomic import atomic_file
+from promptseg.results import Instance
+
+CLASS_MAP = "classes.txt"
+
+# Control characters and lone surrogates: what no text file and no XML can hold.
+_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
+_EXIF_ORIENTATION = 0x0112
+# What the tools that read data sets open without asking; another picture is written as PNG.
+_USUAL_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture and where it is from.
+
+    Attributes:
+        image_rgb: uint8, shape (H, W, 3), upright.
+        path: Its file; None where it has none.
+    """
+
+    image_rgb: NDArray[np.uint8]
+    path: Path | None = None
+
+    @property
+    def keeps_its_file(self) -> bool:
+        """Whether the file shows just `image_rgb` to every reader: of a usual kind, and stored upright."""
+        if self.path is None or self.path.suffix.lower() not in _USUAL_SUFFIXES:
+            return False
+        with Image.open(self.path) as image:
+            return image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+
+    def save(self, path: Path) -> None:
+        """Copy the file, byte for byte, or write a PNG where there is none to copy."""
+        with atomic_file(path) as temporary:
+            if self.path is not None and self.keeps_its_file:
+                shutil.copyfile(self.path, temporary)
+            else:
+                Image.fromarray(self.image_rgb).save(temporary, format="PNG")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a reader gives back.
+
+    Attributes:
+        classes: The class map.
+        annotations: One for each picture.
+    """
+
+    classes: tuple[str, ...]
+    annotations: tuple[Annotation, ...]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One way to keep a data set in files.
+
+    Attributes:
+        name: What the user asks for.
+        keeps: What a reader gets back exactly, and what not, in a few words.
+        readers: Who reads it.
+        pictures: Folder in the data set that holds the pictures; None: they stay where they are.
+        write_picture: Writes the files of one picture (directory, annotation, classes, picture).
+        write_index: Writes the files that span all pictures (directory, classes, annotations); None: there are none.
+        read: Reads the data set in a directory.
+    """
+
+    name: str
+    keeps: str
+    readers: str
+    pictures: str | None
+    write_picture: Callable[[Path, Annotation, Sequence[str], Picture], None] | None
+    write_index: Callable[[Path, Sequence[str], Iterable[Annotation]], None] | None
+    read: Callable[[Path], DataSet]
+
+
+def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
+    """Refuse a class map that no file can hold.
+
+    Raises:
+        OutputError: It is empty, or a name is, or has a line end or space around it, or comes twice.
+    """
+    if not classes:
+        raise OutputError("a data set has at least one class; none was given")
+    for index, name in enumerate(classes):
+        if not name or name != name.strip() or not _FORBIDDEN_CATEGORIES.isdisjoint(map(unicodedata.category, name)):
+            raise OutputError(f"class {index} has the name {name!r}; a name is one line of text, no space around it")
+        if name in classes[:index]:
+            raise OutputError(f"class {index} has the name of class {list(classes).index(name)}: {name!r}")
+    return tuple(classes)
+
+
+def write_class_map(directory: Path, classes: Sequence[str]) -> None:
+    """Write the names, one a line: the first line is class 0."""
+    write_text(directory / CLASS_MAP, "".join(f"{name}\n" for name in classes))
+
+
+def read_class_map(directory: Path) -> tuple[str, ...]:
+    """Read what `write_class_map` wrote.
+
+    Raises:
+        DataError: There is no class map.
+    """
+    return tuple(line for line in read_text(directory / CLASS_MAP).split("\n") if line)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_text(path: Path) -> str:
+    """Read a text file.
+
+    Raises:
+        DataError: It is missing or no text; the message names it.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read: {error}") from error
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON file, whole or not at all."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(document, file, ensure_ascii=False, allow_nan=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        DataError: It is missing or no JSON; the message names it.
+    """
+    try:
+        return json.loads(read_text(path))
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write a PNG, whole or not at all."""
+    with atomic_file(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def read_png(path: Path) -> NDArray[Any]:
+    """Read a PNG as it is stored: indexes of a palette image, not their colours.
+
+    Raises:
+        DataError: It is missing or damaged; the message names it.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not a PNG that can be read: {error}") from error
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """Read height and width of a picture's file.
+
+    Raises:
+        DataError: It is missing or damaged; the message names it.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f"{path}: not a picture that can be read: {error}") from error
+
+
+def find_files(directory: Path, pattern: str) -> list[Path]:
+    """List the files of a data set that match, sorted; temporary ones of a broken-off run are passed over."""
+    return sorted(path for path in directory.glob(pattern) if not path.name.startswith("."))
+
+
+def index_palette() -> list[int]:
+    """Colours of the indexes 0 to 255, as 768 numbers: black, then Pascal VOC's, which tell neighbours apart.
+
+    Source: the bits of an index, spread over the three channels; VOCdevkit's VOClabelcolormap.
+    """
+    colors = np.zeros((256, 3), dtype=np.int64)
+    for shift in range(8):
+        bits = np.arange(256) >> 3 * shift
+        for channel in range(3):
+            colors[:, channel] |= (bits >> channel & 1) << 7 - shift
+    return list(colors.ravel().tolist())
+
+
+def paint_indexes(
+    size_hw: tuple[int, int], numbered: Iterable[tuple[int, Instance]], *, what: str, largest: int
+) -> NDArray[np.int64]:
+    """Paint objects into one map, the surest on top; 0 is the ground.
+
+    Args:
+        size_hw: Height and width of the picture.
+        numbered: Objects with the value of their pixels, from 1.
+        what: The file that is to hold the map, for messages.
+        largest: The largest value that it can hold.
+
+    Returns:
+        int, shape (H, W).
+
+    Raises:
+        ImageError: There are more objects than values.
+    """
+    ordered = sorted(numbered, key=lambda item: item[1].score)
+    if ordered and max(value for value, _ in ordered) > largest:
+        raise ImageError(f"{what} holds the numbers 1 to {largest}, there are {len(ordered)} things; use coco or npz")
+    painted = np.zeros(size_hw, dtype=np.int64)
+    for value, instance in ordered:
+        left, top, right, bottom = instance.box_xyxy
+        painted[top:bottom, left:right][instance.box_mask] = value
+    return painted

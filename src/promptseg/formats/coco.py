@@ -1,0 +1,131 @@
+"""COCO's instances JSON: `images/` and `annotations/instances.json`.
+
+`coco` keeps masks as compressed run-length codes; `coco-polygons` as polygons along the edges of the pixels, one for
+each part of an object, holes tied in by lines without width. pycocotools gives the same mask for both. Every annotation
+carries a `score` besides what COCO's own have. Category ids are class + 1.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from promptseg.errors import DataError
+from promptseg.formats.annotation import Annotation
+from promptseg.formats.base import DataSet, Format, read_json, write_json
+from promptseg.ops.polygons import join_holes, trace_polygons
+from promptseg.ops.rle import Rle, decode_rle
+from promptseg.results import Instance
+
+INDEX = Path("annotations") / "instances.json"
+
+
+def write_rles(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+    """Write the instances JSON with run-length codes."""
+    _write(directory, classes, annotations, to_polygons=False)
+
+
+def write_polygons(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+    """Write the instances JSON with polygons."""
+    _write(directory, classes, annotations, to_polygons=True)
+
+
+def read(directory: Path) -> DataSet:
+    """Read an instances JSON of run-length codes, polygons or both.
+
+    Raises:
+        DataError: It is missing or malformed; the message names it.
+    """
+    document = read_json(directory / INDEX)
+    try:
+        names = {category["id"]: category["name"] for category in document["categories"]}
+        objects: dict[int, list[tuple[str, Instance]]] = {image["id"]: [] for image in document["images"]}
+        sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
+        for each in document["annotations"]:
+            mask = _decode(each["segmentation"], sizes[each["image_id"]])
+            instance = Instance.from_mask(mask, each.get("score", 1.0))
+            objects[each["image_id"]].append((names[each["category_id"]], instance))
+        annotations = tuple(
+            Annotation.from_objects(image["file_name"], sizes[image["id"]], objects[image["id"]])
+            for image in document["images"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{directory / INDEX}: not COCO's instances: {error!r}") from error
+    return DataSet(tuple(names.values()), annotations)
+
+
+def categories(classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Describe the class map as COCO does; ids begin with 1."""
+    return [{"id": index + 1, "name": name, "supercategory": ""} for index, name in enumerate(classes)]
+
+
+def describe_image(annotation: Annotation, image_id: int) -> dict[str, Any]:
+    """Describe a picture as COCO does."""
+    height, width = annotation.size_hw
+    return {"id": image_id, "file_name": annotation.file_name, "height": height, "width": width}
+
+
+def _write(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation], *, to_polygons: bool) -> None:
+    images, objects = [], []
+    for image_id, annotation in enumerate(annotations, start=1):
+        images.append(describe_image(annotation, image_id))
+        for label, instance in annotation.objects():
+            left, top, right, bottom = instance.box_xyxy
+            objects.append(
+                {
+                    "id": len(objects) + 1,
+                    "image_id": image_id,
+                    "category_id": classes.index(label) + 1,
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": int(instance.box_mask.sum()),
+                    "iscrowd": 0,
+                    "segmentation": _polygons(instance) if to_polygons else instance.to_rle(),
+                    "score": instance.score,
+                }
+            )
+    document = {
+        "info": {"description": "written by promptseg"},
+        "licenses": [],
+        "images": images,
+        "annotations": objects,
+        "categories": categories(classes),
+    }
+    write_json(directory / INDEX, document)
+
+
+def _polygons(instance: Instance) -> list[list[int]]:
+    left, top, _, _ = instance.box_xyxy
+    polygons = trace_polygons(instance.box_mask, origin_xy=(left, top))
+    return [join_holes(polygon).ravel().tolist() for polygon in polygons]
+
+
+def _decode(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray:
+    if isinstance(segmentation, list):
+        codes = coco_mask.frPyObjects(segmentation, *size_hw)
+        return np.asarray(coco_mask.decode(coco_mask.merge(codes)), dtype=np.bool_)
+    if isinstance(segmentation["counts"], list):
+        code = coco_mask.frPyObjects(segmentation, *size_hw)
+        return np.asarray(coco_mask.decode(code), dtype=np.bool_)
+    return decode_rle(Rle(size=segmentation["size"], counts=segmentation["counts"]))
+
+
+RLE_FORMAT = Format(
+    name="coco",
+    keeps="the mask and score of every object exactly",
+    readers="pycocotools, detectron2, mmdetection, FiftyOne, CVAT",
+    pictures="images",
+    write_picture=None,
+    write_index=write_rles,
+    read=read,
+)
+POLYGON_FORMAT = Format(
+    name="coco-polygons",
+    keeps="the mask and score of every object exactly, holes too (by pycocotools' own filling)",
+    readers="as coco, and tools that take polygons only",
+    pictures="images",
+    write_picture=None,
+    write_index=write_polygons,
+    read=read,
+)

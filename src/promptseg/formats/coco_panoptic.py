@@ -1,0 +1,104 @@
+"""COCO panoptic: `images/`, `panoptic/` with one PNG a picture, and `annotations/panoptic.json`.
+
+A pixel's colour tells its segment, id = R + 256 G + 65536 B, 0 is nothing; one object is one segment, and where objects
+overlap the surest is on top. Category ids are class + 1, and all count as things.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg.errors import DataError
+from promptseg.formats.annotation import Annotation
+from promptseg.formats.base import DataSet, Format, Picture, paint_indexes, read_json, read_png, write_json, write_png
+from promptseg.formats.coco import categories, describe_image
+from promptseg.ops.components import tight_box
+from promptseg.results import Instance
+
+INDEX = Path("annotations") / "panoptic.json"
+_FOLDER = "panoptic"
+
+
+def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
+    """Write the segments of one picture."""
+    ids = _segment_ids(annotation)
+    channels = np.stack([ids, ids >> 8, ids >> 16], axis=2) & 255
+    write_png(directory / _FOLDER / f"{annotation.stem}.png", Image.fromarray(channels.astype(np.uint8)))
+
+
+def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+    """Write the panoptic JSON; an object that lies wholly under others is no segment."""
+    images, described = [], []
+    for image_id, annotation in enumerate(annotations, start=1):
+        ids = _segment_ids(annotation)
+        segments = []
+        for segment_id, (label, instance) in enumerate(annotation.objects(), start=1):
+            visible = ids == segment_id
+            if not visible.any():
+                continue
+            left, top, right, bottom = tight_box(visible)
+            segments.append(
+                {
+                    "id": segment_id,
+                    "category_id": classes.index(label) + 1,
+                    "area": int(visible.sum()),
+                    "bbox": [left, top, right - left, bottom - top],
+                    "iscrowd": 0,
+                    "score": instance.score,
+                }
+            )
+        images.append(describe_image(annotation, image_id))
+        described.append({"image_id": image_id, "file_name": f"{annotation.stem}.png", "segments_info": segments})
+    document = {
+        "info": {"description": "written by promptseg"},
+        "licenses": [],
+        "images": images,
+        "annotations": described,
+        "categories": [{**category, "isthing": 1} for category in categories(classes)],
+    }
+    write_json(directory / INDEX, document)
+
+
+def read(directory: Path) -> DataSet:
+    """Read the panoptic JSON and its PNG files.
+
+    Raises:
+        DataError: A file is missing or malformed; the message names it.
+    """
+    document = read_json(directory / INDEX)
+    try:
+        names = {category["id"]: category["name"] for category in document["categories"]}
+        images = {image["id"]: image for image in document["images"]}
+        annotations = []
+        for each in document["annotations"]:
+            image = images[each["image_id"]]
+            red, green, blue = np.moveaxis(read_png(directory / _FOLDER / each["file_name"]).astype(np.int64), 2, 0)
+            ids = red + 256 * green + 65536 * blue
+            objects = [
+                (names[info["category_id"]], Instance.from_mask(ids == info["id"], info.get("score", 1.0)))
+                for info in each["segments_info"]
+            ]
+            size_hw = (image["height"], image["width"])
+            annotations.append(Annotation.from_objects(image["file_name"], size_hw, objects))
+    except (KeyError, TypeError, ValueError, np.exceptions.AxisError) as error:
+        raise DataError(f"{directory / INDEX}: not COCO's panoptic JSON: {error!r}") from error
+    return DataSet(tuple(names.values()), tuple(annotations))
+
+
+def _segment_ids(annotation: Annotation) -> NDArray[np.int64]:
+    numbered = [(index, instance) for index, (_, instance) in enumerate(annotation.objects(), start=1)]
+    return paint_indexes(annotation.size_hw, numbered, what="a panoptic PNG", largest=(1 << 24) - 1)
+
+
+FORMAT = Format(
+    name="coco-panoptic",
+    keeps="what is visible of every object exactly, with its score; not what lies under another object",
+    readers="panopticapi, detectron2, mmdetection, transformers",
+    pictures="images",
+    write_picture=write_picture,
+    write_index=write_index,
+    read=read,
+)

@@ -1,0 +1,119 @@
+"""GeoJSON: one file a picture, one feature an object, a polygon for each part of it, with its holes.
+
+Coordinates are pixels, x to the right and y down, unless the picture is a GeoTIFF: then they are longitude and latitude
+(RFC 7946, WGS 84), and the file keeps the raster's own coordinate system, so that it can be read back.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import DataError
+from promptseg.formats.annotation import Annotation
+from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map, read_json, write_json
+from promptseg.formats.georeference import Georeference
+from promptseg.ops.polygons import Polygon, fill_rings, ring_area, trace_polygons
+from promptseg.results import Instance
+
+_SUFFIX = ".geojson"
+
+
+def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
+    """Write the features of one picture.
+
+    Raises:
+        ImageError: The picture is a GeoTIFF that does not say where it is.
+        MissingExtraError: The picture is a GeoTIFF, and rasterio is not installed.
+    """
+    georeference = Georeference.load(picture.path) if picture.path is not None else None
+    features = []
+    for label, instance in annotation.objects():
+        left, top, _, _ = instance.box_xyxy
+        polygons = trace_polygons(instance.box_mask, origin_xy=(left, top))
+        coordinates = [_to_coordinates(polygon, georeference) for polygon in polygons]
+        is_single = len(coordinates) == 1
+        features.append(
+            {
+                "type": "Feature",
+                "geometry": {
+                    "type": "Polygon" if is_single else "MultiPolygon",
+                    "coordinates": coordinates[0] if is_single else coordinates,
+                },
+                "properties": {"label": label, "class_id": classes.index(label), "score": instance.score},
+            }
+        )
+    document: dict[str, Any] = {
+        "type": "FeatureCollection",
+        "features": features,
+        "picture": {
+            "file_name": annotation.file_name,
+            "size_hw": list(annotation.size_hw),
+            "coordinates": "pixel" if georeference is None else "geographic",
+        },
+    }
+    if georeference is not None:
+        document["picture"]["georeference"] = georeference.to_dict()
+    write_json(directory / f"{annotation.stem}{_SUFFIX}", document)
+
+
+def read(directory: Path) -> DataSet:
+    """Read all files.
+
+    Raises:
+        DataError: A file is missing or malformed; the message names it.
+        MissingExtraError: A file is geographic, and rasterio is not installed.
+    """
+    annotations = []
+    for path in find_files(directory, f"*{_SUFFIX}"):
+        document = read_json(path)
+        try:
+            annotations.append(_to_annotation(document))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: not features of a picture: {error!r}") from error
+    return DataSet(read_class_map(directory), tuple(annotations))
+
+
+def _to_coordinates(polygon: Polygon, georeference: Georeference | None) -> list[list[list[float]]]:
+    """List the rings as RFC 7946 wants them: closed, the outer one counter-clockwise, holes clockwise."""
+    rings = []
+    for ring in (polygon.outer, *polygon.holes):
+        points: NDArray[np.float64] = ring.astype(np.float64)
+        if georeference is not None:
+            points = georeference.to_geographic(points)
+        # Counter-clockwise for axes of which the second one goes up: a positive area by the shoelace formula.
+        if (ring_area(points) > 0) != (ring is polygon.outer):
+            points = points[::-1]
+        rings.append([*points.tolist(), points[0].tolist()])
+    return rings
+
+
+def _to_annotation(document: dict[str, Any]) -> Annotation:
+    picture = document["picture"]
+    height, width = picture["size_hw"]
+    georeference = Georeference.from_dict(picture["georeference"]) if "georeference" in picture else None
+    objects = []
+    for feature in document["features"]:
+        geometry = feature["geometry"]
+        coordinates = geometry["coordinates"]
+        polygons = [coordinates] if geometry["type"] == "Polygon" else coordinates
+        rings = [np.array(ring[:-1], dtype=np.float64) for polygon in polygons for ring in polygon]
+        if georeference is not None:
+            rings = [georeference.to_pixels(ring) for ring in rings]
+        properties = feature["properties"]
+        mask = fill_rings(rings, (height, width))
+        objects.append((properties["label"], Instance.from_mask(mask, properties["score"])))
+    return Annotation.from_objects(picture["file_name"], (height, width), objects)
+
+
+FORMAT = Format(
+    name="geojson",
+    keeps="the mask and score of every object exactly, holes too",
+    readers="QGIS, geopandas, shapely, leaflet; pixels: QuPath",
+    pictures=None,
+    write_picture=write_picture,
+    write_index=None,
+    read=read,
+)

@@ -1,0 +1,100 @@
+"""Where the pixels of a GeoTIFF lie on the Earth; the only module that needs rasterio."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg._extras import require
+from promptseg.errors import ImageError
+
+_EXTRA = "geo"
+_WGS84 = "EPSG:4326"
+
+_ORIENTATION = 274
+# TIFF tags that only a GeoTIFF has: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory.
+_GEO_TAGS = frozenset({33550, 33922, 34264, 34735})
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """A raster's coordinate system, and the affine map into it.
+
+    Attributes:
+        crs: The coordinate system as WKT.
+        transform: (a, b, c, d, e, f): pixel (x, y) lies at (a x + b y + c, d x + e y + f).
+    """
+
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+
+    @classmethod
+    def load(cls, path: Path) -> "Georeference | None":
+        """Read where a picture lies.
+
+        Args:
+            path: A picture that can be read.
+
+        Returns:
+            None when the picture is no GeoTIFF.
+
+        Raises:
+            ImageError: It is a GeoTIFF that does not say where it is, or says what can't be understood.
+            MissingExtraError: It is a GeoTIFF, and rasterio is not installed.
+        """
+        with Image.open(path) as image:
+            tags = dict(image.tag_v2) if image.format == "TIFF" and hasattr(image, "tag_v2") else {}
+        if not _GEO_TAGS & tags.keys():
+            return None
+        rasterio = require("rasterio", extra=_EXTRA)
+        try:
+            with rasterio.open(path) as raster:
+                crs, transform = raster.crs, raster.transform
+        except rasterio.errors.RasterioError as error:
+            raise ImageError(f"{path}: a GeoTIFF that can't be read: {error}") from error
+        if crs is None or transform.is_identity or transform.is_degenerate:
+            missing = "coordinate system" if crs is None else "place and size of its pixels"
+            raise ImageError(
+                f"{path}: a GeoTIFF without the {missing}; set it with gdal_edit, or save the picture as PNG for pixels"
+            )
+        if tags.get(_ORIENTATION, 1) != 1:
+            raise ImageError(f"{path}: a GeoTIFF that is stored turned; save it upright first")
+        a, b, c, d, e, f = tuple(transform)[:6]
+        return cls(crs.to_wkt(), (a, b, c, d, e, f))
+
+    def to_geographic(self, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bring points from pixels, shape (P, 2), to longitude and latitude, degrees."""
+        return _transform(self.crs, _WGS84, points_xy @ self._linear.T + self._offset)
+
+    def to_pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bring points from longitude and latitude, degrees, shape (P, 2), to pixels."""
+        return (_transform(_WGS84, self.crs, points) - self._offset) @ np.linalg.inv(self._linear).T
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe it in JSON's own types; `from_dict` reads it."""
+        return {"crs": self.crs, "transform": list(self.transform)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Georeference":
+        """Read what `to_dict` gave."""
+        a, b, c, d, e, f = (float(value) for value in values["transform"])
+        return cls(str(values["crs"]), (a, b, c, d, e, f))
+
+    @property
+    def _linear(self) -> NDArray[np.float64]:
+        a, b, _, d, e, _ = self.transform
+        return np.array([[a, b], [d, e]])
+
+    @property
+    def _offset(self) -> NDArray[np.float64]:
+        return np.array([self.transform[2], self.transform[5]])
+
+
+def _transform(source: str, target: str, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    x, y = require("rasterio.warp", extra=_EXTRA).transform(
+        source, target, points[:, 0].tolist(), points[:, 1].tolist()
+    )
+    return np.stack([x, y], axis=1)

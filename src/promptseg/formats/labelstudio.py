@@ -1,0 +1,145 @@
+"""Label Studio: `images/`, `tasks.json` to import, and `label_config.xml` for the project.
+
+What was found are predictions, which a person accepts or mends. `labelstudio` writes brush strokes, and
+`labelstudio-polygons` polygons in percent of the picture: one ring an object, holes and parts tied in by lines without
+width. Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT
+set to the data set's directory.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import DataError
+from promptseg.formats.annotation import Annotation
+from promptseg.formats.base import DataSet, Format, read_class_map, read_json, write_json, write_text
+from promptseg.formats.brush_rle import decode_brush, encode_brush
+from promptseg.ops.polygons import fill_rings, join_parts, trace_polygons
+from promptseg.results import Instance
+
+INDEX = Path("tasks.json")
+_PICTURE_URL = "/data/local-files/?d=images/"
+_UNSAFE = re.compile(rb"[^A-Za-z0-9._~-]")
+
+
+def write_brushes(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+    """Write tasks with brush strokes."""
+    _write(directory, classes, annotations, kind="brushlabels")
+
+
+def write_polygons(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+    """Write tasks with polygons."""
+    _write(directory, classes, annotations, kind="polygonlabels")
+
+
+def read(directory: Path) -> DataSet:
+    """Read the tasks back, brush strokes, polygons or both.
+
+    Raises:
+        DataError: They are missing or malformed; the message names the file.
+    """
+    tasks = read_json(directory / INDEX)
+    try:
+        annotations = tuple(_to_annotation(task) for task in tasks)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(f"{directory / INDEX}: not Label Studio's tasks: {error!r}") from error
+    return DataSet(read_class_map(directory), annotations)
+
+
+def _write(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation], *, kind: str) -> None:
+    write_json(directory / INDEX, [_to_task(annotation, kind) for annotation in annotations])
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
+    control = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}[kind]
+    labels = ElementTree.SubElement(view, control, name="label", toName="image")
+    for name in classes:
+        ElementTree.SubElement(labels, "Label", value=name)
+    ElementTree.indent(view)
+    write_text(directory / "label_config.xml", ElementTree.tostring(view, encoding="unicode") + "\n")
+
+
+def _to_task(annotation: Annotation, kind: str) -> dict[str, Any]:
+    height, width = annotation.size_hw
+    results = [
+        {
+            "id": f"object-{number}",
+            "type": kind,
+            "from_name": "label",
+            "to_name": "image",
+            "original_width": width,
+            "original_height": height,
+            "image_rotation": 0,
+            "score": instance.score,
+            "value": (_brush if kind == "brushlabels" else _polygon)(instance) | {kind: [label]},
+        }
+        for number, (label, instance) in enumerate(annotation.objects())
+    ]
+    # Label Studio's own addresses, percent-encoded; so a name with '&' or '#' is found.
+    name = _UNSAFE.sub(lambda match: b"%%%02X" % match.group()[0], annotation.file_name.encode()).decode()
+    return {
+        "data": {
+            "image": _PICTURE_URL + name,
+            "file_name": annotation.file_name,
+            "width": width,
+            "height": height,
+        },
+        "predictions": [
+            {
+                "model_version": "promptseg",
+                "score": max((instance.score for _, instance in annotation.objects()), default=0.0),
+                "result": results,
+            }
+        ],
+    }
+
+
+def _brush(instance: Instance) -> dict[str, Any]:
+    return {"format": "rle", "rle": encode_brush(instance.mask)}
+
+
+def _polygon(instance: Instance) -> dict[str, Any]:
+    left, top, _, _ = instance.box_xyxy
+    height, width = instance.size_hw
+    ring = join_parts(trace_polygons(instance.box_mask, origin_xy=(left, top)))
+    return {"points": (ring * 100.0 / (width, height)).round(6).tolist(), "closed": True}
+
+
+def _to_annotation(task: dict[str, Any]) -> Annotation:
+    size_hw = (task["data"]["height"], task["data"]["width"])
+    objects = []
+    for result in task["predictions"][0]["result"]:
+        (label,) = result["value"][result["type"]]
+        objects.append((label, Instance.from_mask(_to_mask(result["value"], size_hw), result.get("score", 1.0))))
+    return Annotation.from_objects(task["data"]["file_name"], size_hw, objects)
+
+
+def _to_mask(value: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    height, width = size_hw
+    if "rle" in value:
+        return decode_brush(value["rle"], size_hw)
+    return fill_rings([np.array(value["points"], dtype=np.float64) * (width, height) / 100.0], size_hw)
+
+
+BRUSH_FORMAT = Format(
+    name="labelstudio",
+    keeps="the mask and score of every object exactly",
+    readers="Label Studio (import as pre-annotated tasks), label-studio-sdk's converter",
+    pictures="images",
+    write_picture=None,
+    write_index=write_brushes,
+    read=read,
+)
+POLYGON_FORMAT = Format(
+    name="labelstudio-polygons",
+    keeps="the mask and score of every object exactly (corners to 6 digits of a percent)",
+    readers="Label Studio, and its exports to COCO and YOLO, which take no brush strokes",
+    pictures="images",
+    write_picture=None,
+    write_index=write_polygons,
+    read=read,
+)

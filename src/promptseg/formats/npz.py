@@ -1,0 +1,82 @@
+"""numpy archives, one a picture: every mask as an array, with its score.
+
+size_hw (2,), masks (N, H, W) bool, boxes_xyxy (N, 4), scores (N,), class_ids (N,) of the objects; class_masks (K, H, W)
+bool, class_scores (K,), class_mask_ids (K,) of the classes that are there; classes, the names. N or K may be 0.
+"""
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from promptseg.errors import DataError
+from promptseg.formats.annotation import Annotation, Region
+from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map
+from promptseg.ops.atomic import atomic_file
+from promptseg.results import Instance
+
+
+def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
+    """Write the archive of one picture."""
+    objects = list(annotation.objects())
+    masks = np.zeros((len(objects), *annotation.size_hw), dtype=np.bool_)
+    for mask, (_, instance) in zip(masks, objects, strict=True):
+        mask[:] = instance.mask
+    class_masks = np.zeros((len(annotation.regions), *annotation.size_hw), dtype=np.bool_)
+    for mask, region in zip(class_masks, annotation.regions, strict=True):
+        mask[:] = region.area.mask
+    with atomic_file(directory / f"{annotation.stem}.npz") as temporary, temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            file_name=np.array(annotation.file_name),
+            classes=np.array(classes),
+            size_hw=np.array(annotation.size_hw),
+            masks=masks,
+            boxes_xyxy=np.array([instance.box_xyxy for _, instance in objects], dtype=np.int64).reshape(-1, 4),
+            scores=np.array([instance.score for _, instance in objects], dtype=np.float64),
+            class_ids=np.array([classes.index(label) for label, _ in objects], dtype=np.int64),
+            class_masks=class_masks,
+            class_scores=np.array([region.score for region in annotation.regions], dtype=np.float64),
+            class_mask_ids=np.array([classes.index(region.label) for region in annotation.regions], dtype=np.int64),
+        )
+
+
+def read(directory: Path) -> DataSet:
+    """Read all archives; nothing in them is executed.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    annotations = []
+    for path in find_files(directory, "*.npz"):
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                annotations.append(_to_annotation(dict(arrays)))
+        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path}: not an archive of masks: {error}") from error
+    return DataSet(read_class_map(directory), tuple(annotations))
+
+
+def _to_annotation(arrays: dict[str, np.ndarray]) -> Annotation:
+    classes = arrays["classes"].tolist()
+    height, width = arrays["size_hw"].tolist()
+    instances: dict[int, list[Instance]] = {class_id: [] for class_id in arrays["class_mask_ids"].tolist()}
+    for class_id, mask, score in zip(arrays["class_ids"], arrays["masks"], arrays["scores"], strict=True):
+        instances[int(class_id)].append(Instance.from_mask(mask, float(score)))
+    regions = (
+        Region(classes[class_id], float(score), Instance.from_mask(mask, float(score)), tuple(instances[class_id]))
+        for class_id, mask, score in zip(instances, arrays["class_masks"], arrays["class_scores"], strict=True)
+    )
+    return Annotation(str(arrays["file_name"]), (height, width), tuple(regions))
+
+
+FORMAT = Format(
+    name="npz",
+    keeps="everything: masks of objects and classes, scores",
+    readers="numpy.load",
+    pictures=None,
+    write_picture=write_picture,
+    write_index=None,
+    read=read,
+)

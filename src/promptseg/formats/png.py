@@ -1,0 +1,112 @@
+"""PNG files: one index map a picture, one mask a class, the overlay, and every object cut out.
+
+index/cat.png             value = class + 1, 0 is the ground; 8 bits with a palette, 16 bits above 254 classes
+binary/cat/003-ear.png    0 and 255, the mask of class 3
+overlay/cat.png           the masks over the picture, with their names
+cutout/cat/003-ear-0.png  the first object of class 3 in its box, on a transparent ground
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg.errors import DataError
+from promptseg.formats.annotation import Annotation, Region
+from promptseg.formats.base import (
+    DataSet,
+    Format,
+    Picture,
+    find_files,
+    index_palette,
+    paint_indexes,
+    read_class_map,
+    read_png,
+    write_png,
+)
+from promptseg.ops.components import iterate_components
+from promptseg.ops.overlay import OverlayLayer, draw_overlay
+from promptseg.results import Instance, slug
+
+# 255 is what training code leaves out.
+_LARGEST_8_BIT = 254
+
+
+def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
+    """Write all files of one picture."""
+    stem = annotation.stem
+    is_small = len(classes) <= _LARGEST_8_BIT
+    numbered = [(classes.index(region.label) + 1, region) for region in annotation.regions]
+    indexes = paint_indexes(
+        annotation.size_hw,
+        [(value, region.area) for value, region in numbered],
+        what="an index map",
+        largest=_LARGEST_8_BIT if is_small else 65535,
+    )
+    index_image = Image.fromarray(indexes.astype(np.uint8 if is_small else np.uint16))
+    if is_small:
+        index_image.putpalette(index_palette())
+    layers = [OverlayLayer(region.area.mask, region.label, value - 1) for value, region in numbered]
+    for folder in ("binary", "cutout"):
+        for stale in find_files(directory / folder / stem, "*.png"):
+            stale.unlink()
+    for value, region in numbered:
+        name = f"{value - 1:03d}-{slug(region.label)}"
+        mask = Image.fromarray(region.area.mask.astype(np.uint8) * 255)
+        write_png(directory / "binary" / stem / f"{name}.png", mask)
+        for number, instance in enumerate(region.instances):
+            write_png(directory / "cutout" / stem / f"{name}-{number}.png", cut_out(picture, instance))
+    write_png(directory / "overlay" / f"{stem}.png", draw_overlay(picture.image_rgb, layers))
+    write_png(directory / "index" / f"{stem}.png", index_image)
+
+
+def cut_out(picture: Picture, instance: Instance) -> Image.Image:
+    """Cut an object out: RGBA, of the size of its box, transparent black beside the object."""
+    left, top, right, bottom = instance.box_xyxy
+    alpha = instance.box_mask[..., None] * np.uint8(255)
+    rgb = picture.image_rgb[top:bottom, left:right] * instance.box_mask[..., None]
+    return Image.fromarray(np.concatenate([rgb, alpha], axis=2))
+
+
+def read(directory: Path) -> DataSet:
+    """Read the binary masks; objects are their connected parts.
+
+    Raises:
+        DataError: A file is missing or damaged.
+    """
+    classes = read_class_map(directory)
+    annotations = []
+    for path in find_files(directory / "index", "*.png"):
+        height, width = read_png(path).shape
+        regions = []
+        for mask_path in find_files(directory / "binary" / path.stem, "*.png"):
+            number = mask_path.name.partition("-")[0]
+            if not number.isdecimal() or int(number) >= len(classes):
+                raise DataError(f"{mask_path}: its name begins with no class of the class map")
+            area = read_png(mask_path) > 0
+            if area.shape != (height, width):
+                raise DataError(f"{mask_path}: {area.shape}, its index map {(height, width)} (H, W)")
+            instances = tuple(_parts(area))
+            regions.append(Region.from_instances(classes[int(number)], instances, area=area))
+        annotations.append(Annotation(path.name, (height, width), tuple(regions)))
+    return DataSet(classes, tuple(annotations))
+
+
+def _parts(area: NDArray[np.bool_]) -> Iterator[Instance]:
+    for (rows, columns), _ in iterate_components(area, min_share=0.0):
+        part = np.zeros_like(area)
+        part[rows, columns] = area[rows, columns]
+        yield Instance.from_mask(part, 1.0)
+
+
+FORMAT = Format(
+    name="png",
+    keeps="the mask of every class exactly; no objects, no scores",
+    readers="anything that opens pictures; training code for semantic segmentation (index maps)",
+    pictures=None,
+    write_picture=write_picture,
+    write_index=None,
+    read=read,
+)

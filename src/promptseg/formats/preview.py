@@ -1,0 +1,63 @@
+"""A sheet of pictures with their masks, to see at a glance whether the labels are right."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from promptseg.formats.annotation import Annotation
+from promptseg.ops.overlay import OverlayLayer, draw_overlay
+
+# One tile, pixels: the picture is fitted into the frame, its name stands under it.
+_FRAME_WH = (400, 300)
+_CAPTION_HEIGHT = 26
+_GAP = 12
+_NUM_COLUMNS = 4
+_INK, _PAPER, _MOUNT = (25, 25, 28), (255, 255, 255), (238, 238, 240)
+
+
+def draw_preview(
+    shown: Iterable[tuple[NDArray[np.uint8], Annotation]], *, num_shown: int, classes: Sequence[str]
+) -> Image.Image:
+    """Draw a sheet.
+
+    Args:
+        shown: Pictures, uint8, shape (H, W, 3), and what was found in them; only one is held at a time.
+        num_shown: How many they are, one or more.
+        classes: The class map; a class has the same colour in every picture.
+
+    Returns:
+        RGB image, up to four pictures side by side.
+    """
+    num_columns = min(_NUM_COLUMNS, math.ceil(math.sqrt(num_shown)))
+    step_x, step_y = _FRAME_WH[0] + _GAP, _FRAME_WH[1] + _CAPTION_HEIGHT + _GAP
+    size_wh = (num_columns * step_x + _GAP, math.ceil(num_shown / num_columns) * step_y + _GAP)
+    sheet = Image.new("RGB", size_wh, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(15)
+    for index, (image_rgb, annotation) in enumerate(shown):
+        row, column = divmod(index, num_columns)
+        x, y = _GAP + column * step_x, _GAP + row * step_y
+        tile = _draw_tile(image_rgb, annotation, classes)
+        sheet.paste(_MOUNT, (x, y, x + _FRAME_WH[0], y + _FRAME_WH[1]))
+        sheet.paste(tile, (x + (_FRAME_WH[0] - tile.width) // 2, y + (_FRAME_WH[1] - tile.height) // 2))
+        name = annotation.file_name
+        while draw.textlength(name, font=font) > _FRAME_WH[0]:
+            name = name[: len(name) // 2 - 2] + "…" + name[-(len(name) // 2 - 2) :]
+        draw.text((x, y + _FRAME_WH[1] + _CAPTION_HEIGHT / 2), name, fill=_INK, font=font, anchor="lm")
+    return sheet
+
+
+def _draw_tile(image_rgb: NDArray[np.uint8], annotation: Annotation, classes: Sequence[str]) -> Image.Image:
+    height, width = annotation.size_hw
+    scale = min(_FRAME_WH[0] / width, _FRAME_WH[1] / height)
+    size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # Made small first, so that contours and names keep their size.
+    small = Image.fromarray(image_rgb).resize(size_wh, Image.Resampling.LANCZOS)
+    layers = []
+    for region in annotation.regions:
+        mask = Image.fromarray(region.area.mask.astype(np.uint8) * 255).resize(size_wh, Image.Resampling.BOX)
+        layers.append(OverlayLayer(np.asarray(mask) >= 128, region.label, classes.index(region.label)))
+    return draw_overlay(np.asarray(small), layers)

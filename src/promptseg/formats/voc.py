@@ -1,0 +1,122 @@
+"""Pascal VOC: `JPEGImages/`, `Annotations/` (XML), `SegmentationClass/` and `SegmentationObject/` (palette PNG).
+
+A class's value is its number + 1; an object's value is its place among the objects of the XML, from 1. Both maps know
+one object a pixel: where objects overlap the surest is on top. Boxes count pixels from 1, right and bottom inclusive.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg.errors import DataError
+from promptseg.formats.annotation import Annotation
+from promptseg.formats.base import (
+    DataSet,
+    Format,
+    Picture,
+    find_files,
+    index_palette,
+    paint_indexes,
+    read_class_map,
+    read_png,
+    read_text,
+    write_png,
+    write_text,
+)
+from promptseg.results import Instance
+
+# 255 is the border that VOC leaves out.
+_LARGEST = 254
+
+
+def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
+    """Write the XML and the two maps of one picture.
+
+    Raises:
+        ImageError: There are more than 254 classes, or objects in the picture.
+    """
+    objects = list(annotation.objects())
+    class_map, object_map = (
+        paint_indexes(annotation.size_hw, numbered, what="an index map of Pascal VOC", largest=_LARGEST)
+        for numbered in (
+            [(classes.index(label) + 1, instance) for label, instance in objects],
+            [(number, instance) for number, (_, instance) in enumerate(objects, start=1)],
+        )
+    )
+    _write_map(directory / "SegmentationClass" / f"{annotation.stem}.png", class_map)
+    _write_map(directory / "SegmentationObject" / f"{annotation.stem}.png", object_map)
+    document = _to_xml(annotation)
+    ElementTree.indent(document)
+    text = ElementTree.tostring(document, encoding="unicode")
+    write_text(directory / "Annotations" / f"{annotation.stem}.xml", text + "\n")
+
+
+def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+    """Write which pictures there are."""
+    listing = "".join(f"{annotation.stem}\n" for annotation in annotations)
+    write_text(directory / "ImageSets" / "Segmentation" / "train.txt", listing)
+
+
+def read(directory: Path) -> DataSet:
+    """Read the XML files, and the object maps for the masks.
+
+    Raises:
+        DataError: A file is missing or malformed; the message names it.
+    """
+    annotations = []
+    for path in find_files(directory / "Annotations", "*.xml"):
+        object_map = read_png(directory / "SegmentationObject" / f"{path.stem}.png")
+        try:
+            root = ElementTree.fromstring(read_text(path))
+        except ElementTree.ParseError as error:
+            raise DataError(f"{path}: not XML: {error}") from error
+        labels = [found.findtext("name", "") for found in root.iter("object")]
+        file_name = root.findtext("filename", "")
+        if object_map.ndim != 2 or int(object_map.max(initial=0)) > len(labels) or not (all(labels) and file_name):
+            raise DataError(f"{path}: its objects are not those of its map in SegmentationObject")
+        masks = ((label, object_map == number) for number, label in enumerate(labels, start=1))
+        objects = [(label, Instance.from_mask(mask, 1.0)) for label, mask in masks if mask.any()]
+        height, width = object_map.shape
+        annotations.append(Annotation.from_objects(file_name, (height, width), objects))
+    return DataSet(read_class_map(directory), tuple(annotations))
+
+
+def _write_map(path: Path, indexes: NDArray[np.int64]) -> None:
+    image = Image.fromarray(indexes.astype(np.uint8))
+    image.putpalette(index_palette())
+    write_png(path, image)
+
+
+def _to_xml(annotation: Annotation) -> ElementTree.Element:
+    height, width = annotation.size_hw
+    root = ElementTree.Element("annotation")
+    _add(root, {"folder": "JPEGImages", "filename": annotation.file_name})
+    _add(ElementTree.SubElement(root, "size"), {"width": width, "height": height, "depth": 3})
+    _add(root, {"segmented": 1})
+    for label, instance in annotation.objects():
+        left, top, right, bottom = instance.box_xyxy
+        found = ElementTree.SubElement(root, "object")
+        _add(found, {"name": label, "pose": "Unspecified", "truncated": 0, "difficult": 0})
+        box = {"xmin": left + 1, "ymin": top + 1, "xmax": right, "ymax": bottom}
+        _add(ElementTree.SubElement(found, "bndbox"), box)
+    return root
+
+
+def _add(parent: ElementTree.Element, values: dict[str, str | int]) -> None:
+    for tag, value in values.items():
+        ElementTree.SubElement(parent, tag).text = str(value)
+
+
+FORMAT = Format(
+    name="voc",
+    keeps="what is visible of every object exactly, up to 254 a picture; no scores, not what lies under another object",
+    readers="whatever reads Pascal VOC: torchvision's VOCSegmentation, mmsegmentation, CVAT",
+    pictures="JPEGImages",
+    write_picture=write_picture,
+    write_index=write_index,
+    read=read,
+)

@@ -1,0 +1,75 @@
+"""Ultralytics' YOLO segmentation layout: `images/`, `labels/` and `data.yaml`.
+
+A line is one object: `class x1 y1 x2 y2 ...`, corners as shares of width and height. The format knows one ring an
+object: holes and parts are tied in by lines without width. Training and validation both name `images`; split as you
+need.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from promptseg.errors import DataError
+from promptseg.formats.annotation import Annotation
+from promptseg.formats.base import DataSet, Format, Picture, find_files, read_size, read_text, write_text
+from promptseg.ops.polygons import fill_rings, join_parts, trace_polygons
+from promptseg.results import Instance
+
+_NAME_LINE = re.compile(r"  (\d+): (\".*\")")
+
+
+def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
+    """Write the labels of one picture; without an object the file is empty, which says that there is none."""
+    height, width = annotation.size_hw
+    lines = []
+    for label, instance in annotation.objects():
+        left, top, _, _ = instance.box_xyxy
+        ring = join_parts(trace_polygons(instance.box_mask, origin_xy=(left, top))) / (width, height)
+        lines.append(" ".join([str(classes.index(label)), *(f"{value:.6g}" for value in ring.ravel().tolist())]))
+    write_text(directory / "labels" / f"{annotation.stem}.txt", "".join(f"{line}\n" for line in lines))
+
+
+def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+    """Write data.yaml; a JSON string is a YAML string too."""
+    names = "".join(f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for index, name in enumerate(classes))
+    write_text(directory / "data.yaml", f"train: images\nval: images\nnames:\n{names}")
+
+
+def read(directory: Path) -> DataSet:
+    """Read a data set as `write_picture` and `write_index` lay it out.
+
+    Raises:
+        DataError: A file is missing or malformed; the message names it and the line.
+    """
+    found = _NAME_LINE.findall(read_text(directory / "data.yaml"))
+    if [int(number) for number, _ in found] != list(range(len(found))) or not found:
+        raise DataError(f"{directory / 'data.yaml'}: no names as '  0: \"cat\"', one a line, from 0 on")
+    classes = tuple(json.loads(name) for _, name in found)
+    annotations = []
+    for path in find_files(directory / "images", "*"):
+        height, width = size_hw = read_size(path)
+        labels_path = directory / "labels" / f"{path.stem}.txt"
+        objects = []
+        for number, line in enumerate(read_text(labels_path).splitlines(), start=1):
+            try:
+                class_text, *values = line.split()
+                ring = np.array(values, dtype=np.float64).reshape(-1, 2) * (width, height)
+                objects.append((classes[int(class_text)], Instance.from_mask(fill_rings([ring], size_hw), 1.0)))
+            except (ValueError, IndexError) as error:
+                raise DataError(f"{labels_path}, line {number}: not 'class x y x y ...': {error}") from error
+        annotations.append(Annotation.from_objects(path.name, size_hw, objects))
+    return DataSet(classes, tuple(annotations))
+
+
+FORMAT = Format(
+    name="yolo",
+    keeps="the mask of every object exactly (corners to 6 digits); no scores",
+    readers="ultralytics, which draws the outline too: up to one pixel more at the edge",
+    pictures="images",
+    write_picture=write_picture,
+    write_index=write_index,
+    read=read,
+)
