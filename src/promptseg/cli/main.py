@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from promptseg.cli.autolabel import autolabel
 from promptseg.cli.evaluate import evaluate
 from promptseg.cli.models import models
 from promptseg.cli.predict import predict
@@ -29,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(predict)
+app.command()(autolabel)
 app.command()(train)
 app.command()(evaluate)
 app.command()(pseudo_masks)

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,13 @@ from promptseg.errors import ImageError
 
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
+
+
+# Spelled out, for the table itself would import numpy, and `--help` is to answer at once.
+FORMAT_HELP = (
+    "coco, coco-polygons, coco-panoptic, yolo, labelstudio, labelstudio-polygons, labelme, labelme-masks, voc, geojson, "
+    "png or npz."
+)
 
 
 class EngineChoice(StrEnum):
@@ -43,6 +51,10 @@ def predict(
         Path | None,
         typer.Option("--out", "-o", help="Write overlay.png, the masks and result.json to a folder in here."),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option("--format", "-f", help=f"Write a data set to --out/NAME instead; repeat it for more: {FORMAT_HELP}"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
     threshold: Annotated[
         float | None,
@@ -58,6 +70,8 @@ def predict(
 
     Exit code 1: some pictures failed. Each is named on stderr, the others are done.
     """
+    from promptseg.formats.dataset import DatasetWriter
+    from promptseg.formats.table import find_format
     from promptseg.images import list_pictures
     from promptseg.prompts import to_queries
 
@@ -65,6 +79,11 @@ def predict(
     paths = list_pictures(pictures)
     queries = to_queries(collect_queries(text or (), exemplar or ()))
     folders = name_folders(paths)
+    classes = tuple(dict.fromkeys(query.label for query in queries))
+    for name in formats or ():
+        find_format(name)
+    if formats and out is None:
+        raise typer.BadParameter("say where to with --out", param_hint="--format")
 
     from promptseg.predict import load
     from promptseg.weights import progress_bar
@@ -77,10 +96,18 @@ def predict(
     console = Console(stderr=True)
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     is_quiet = not console.is_terminal or len(paths) == 1
-    with Progress(*columns, console=console, disable=is_quiet, transient=True) as progress:
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(DatasetWriter(out / name, format=name, classes=classes))
+            for name in formats or ()
+            if out is not None
+        ]
+        progress = stack.enter_context(Progress(*columns, console=console, disable=is_quiet, transient=True))
         for path in progress.track(paths):
             try:
                 found = predictor.segment(path, queries)
+                for writer in writers:
+                    writer.add(str(path), found, path=path)
             except ImageError as error:
                 num_failed += 1
                 typer.echo(f"error: {error}", err=True)
@@ -91,11 +118,13 @@ def predict(
                 typer.echo(json.dumps({"picture": str(path), **found.to_dict()}, ensure_ascii=False))
             else:
                 typer.echo(describe(path, found))
-            if out is not None:
+            if out is not None and not writers:
                 overlay, *masks, document = found.save(out / folders[path])
                 num_masks = f"{len(masks)} mask{'s' if len(masks) > 1 else ''} ({masks[0].name}"
                 ending = ", ..." if len(masks) > 1 else ""
                 typer.echo(f"written: {overlay}, {num_masks}{ending}), {document.name}", err=True)
+    for writer in writers:
+        typer.echo(f"written: {writer.directory}, {len(writer)} pictures as {writer.format.name}", err=True)
     if num_failed:
         typer.echo(f"{num_failed} of {len(paths)} pictures failed", err=True)
         raise typer.Exit(1)

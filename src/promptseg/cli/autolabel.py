@@ -1,0 +1,66 @@
+"""`promptseg autolabel`: a folder of pictures and a list of names in, a data set out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from promptseg.cli.predict import FORMAT_HELP, EngineChoice
+
+
+def autolabel(
+    folder: Annotated[Path, typer.Argument(help="The pictures right in it are labelled.")],
+    names: Annotated[Path, typer.Option(help="Text file of the names to look for, one a line: the class map.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set: new, or one to go on with.")],
+    format: Annotated[
+        str,
+        typer.Option("--format", "-f", help=FORMAT_HELP[0].upper() + FORMAT_HELP[1:]),
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Presence below which a thing is absent; else the model's own."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+) -> None:
+    """Label a folder of pictures by names, in the format of another tool.
+
+    Run it again to go on after a break, or to add new pictures of the folder. preview.png shows what was labelled.
+
+    Exit code 1: some pictures failed. Each is named on stderr and in failures.txt, the others are done.
+    """
+    from promptseg.autolabel import FAILURES, PREVIEW, read_names
+    from promptseg.autolabel import autolabel as label_folder
+    from promptseg.formats.table import find_format
+    from promptseg.images import list_pictures
+
+    # What is wrong with the request is said before a model is loaded for it.
+    labels = read_names(names)
+    find_format(format)
+    list_pictures([folder])
+
+    from promptseg.predict import load
+    from promptseg.weights import progress_bar
+
+    with progress_bar() as report:
+        predictor = load(
+            model, device=device, engine=engine.value, offline=offline, threshold=threshold, progress=report
+        )
+    done = label_folder(predictor, folder, labels, out, format=format, watch=_watch)
+    for error in done.failures.values():
+        typer.echo(f"error: {error}", err=True)
+    typer.echo(f"{done.num_pictures} pictures labelled, {done.num_done_before} of them before; see {out / PREVIEW}")
+    if done.failures:
+        typer.echo(f"{len(done.failures)} pictures failed, see {out / FAILURES}", err=True)
+        raise typer.Exit(1)
+
+
+def _watch(paths: Sequence[Path]) -> Iterator[Path]:
+    yield from track(paths, "labelling", console=Console(stderr=True), transient=True)
