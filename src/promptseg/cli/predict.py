@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # Spelled out, for the table itself would import numpy, and `--help` is to answer at once.
 FORMAT_HELP = (
-    "coco, coco-polygons, coco-panoptic, yolo, labelstudio, labelstudio-polygons, labelme, labelme-masks, voc, geojson, "
-    "png or npz."
+    "coco, coco-polygons, coco-panoptic, yolo, labelstudio, labelstudio-polygons, labelme, labelme-masks, voc, "
+    "geojson, png or npz."
 )
 
 
@@ -53,7 +53,7 @@ def predict(
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", "-f", help=f"Write a data set to --out/NAME instead; repeat it for more: {FORMAT_HELP}"),
+        typer.Option("--format", "-f", help=f"Write a data set to a folder in --out; repeat it for more: {FORMAT_HELP}"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
     threshold: Annotated[
