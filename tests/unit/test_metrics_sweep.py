@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-import torch
-from scipy.integrate import simpson, trapezoid
+from published_scores import PublishedScores, old_simps
 from sklearn import metrics as sklearn_metrics
 
 from promptseg.metrics import (
@@ -13,85 +12,13 @@ from promptseg.metrics import (
     foreground_iou,
     mean_class_iou,
     mean_group_iou,
+    mean_pair_iou,
     simpson_average_precision,
     step_average_precision,
     sweep_counts,
 )
 
 SEEDS = range(4)
-
-
-class PublishedScores:
-    """What timojl/clipseg's FixedIntervalMetrics computes, one threshold and one pixel list after the other."""
-
-    def __init__(self):
-        self.thresholds = np.linspace(0, 1, 51)[1:-1]
-        self.counts = {name: [] for name in ("tp", "fp", "fn", "tn")}
-        self.classes = []
-
-    def add(self, probability, truth, valid, class_id):
-        scores, labels = torch.from_numpy(probability[valid]), torch.from_numpy(truth[valid])
-        order = scores.sort()
-        scores, labels = order.values, labels[order.indices]
-        row = {name: [] for name in self.counts}
-        for threshold in self.thresholds:
-            above = torch.where(scores > threshold)[0]
-            first = int(above[0]) if len(above) else len(labels)
-            misses, hits = int(labels[:first].sum()), int(labels[first:].sum())
-            row["fn"].append(misses)
-            row["tn"].append(first - misses)
-            row["tp"].append(hits)
-            row["fp"].append(len(labels) - first - hits)
-        for name, values in row.items():
-            self.counts[name].append(values)
-        self.classes.append(class_id)
-
-    def summed(self, class_id=None):
-        chosen = [i for i, each in enumerate(self.classes) if class_id is None or each == class_id]
-        return {name: [sum(rows[i][j] for i in chosen) for j in range(49)] for name, rows in self.counts.items()}
-
-    def scores(self):
-        c = self.summed()
-        pixels = [dict(zip(c, column, strict=True)) for column in zip(*c.values(), strict=True)]
-        fgiou = [p["tp"] / (1 + p["tp"] + p["fp"] + p["fn"]) for p in pixels]
-        background = [p["tn"] / (1 + p["tn"] + p["fn"] + p["fp"]) for p in pixels]
-        by_class = [self.summed(each) for each in set(self.classes)]
-        return {
-            "fgiou": fgiou,
-            "biniou": [0.5 * f + 0.5 * b for f, b in zip(fgiou, background, strict=True)],
-            "miou": [
-                np.mean([k["tp"][j] / (1 + k["tp"][j] + k["fp"][j] + k["fn"][j]) for k in by_class]) for j in range(49)
-            ],
-            "ap": self.average_precision(pixels),
-        }
-
-    @staticmethod
-    def average_precision(pixels):
-        made = [p for p in pixels if p["tp"] + p["fp"] > 0]
-        points = {(p["tp"] / (1 + p["tp"] + p["fn"]), p["tp"] / (1 + p["tp"] + p["fp"])) for p in made}
-        recalls, precisions = zip(*sorted(points, key=lambda point: point[0]), strict=True)
-        return old_simps(np.array(precisions), np.array(recalls))
-
-
-def old_simps(y, x):
-    """scipy's `simps` before 1.11 with even="avg", from its documentation, by explicit parabolas."""
-
-    def parabolas(y, x):
-        total = 0.0
-        for i in range(0, len(x) - 2, 2):
-            h0, h1 = x[i + 1] - x[i], x[i + 2] - x[i + 1]
-            if h0 and h1:
-                fit = np.polynomial.Polynomial.fit(x[i : i + 3], y[i : i + 3], 2).integ()
-                total += fit(x[i + 2]) - fit(x[i])
-            else:
-                total += simpson(y[i : i + 3], x=x[i : i + 3])
-        return total
-
-    if len(x) % 2:
-        return parabolas(y, x)
-    first = trapezoid(y[:2], x=x[:2]) + parabolas(y[1:], x[1:])
-    last = trapezoid(y[-2:], x=x[-2:]) + parabolas(y[:-1], x[:-1])
-    return (first + last) / 2
 
 
 def random_pairs(seed, count=9, size_hw=(13, 17)):
@@ -123,6 +50,8 @@ def test_numbers_of_the_sweep_are_those_of_the_published_code(seed):
     classes = np.array([class_id for *_, class_id in pairs])
     np.testing.assert_allclose(mean_group_iou(sweep, classes, ones, added=1)[0], expected["miou"], rtol=1e-12)
     assert simpson_average_precision(pooled)[0] == pytest.approx(expected["ap"], rel=1e-9)
+    published.classes = list(range(len(pairs)))
+    np.testing.assert_allclose(mean_pair_iou(sweep, ones, added=1)[0], published.scores()["miou"], rtol=1e-12)
 
 
 @pytest.mark.parametrize("num_thresholds", [2, 3, 4, 7, 8])

@@ -1,9 +1,9 @@
-"""`promptseg evaluate`: measure a model on annotated pictures, or fix its thresholds on them."""
+"""`promptseg evaluate`: measure a model on annotated pictures or on a benchmark, or fix its thresholds on pictures."""
 
 import json
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,28 @@ from rich.progress import track
 from promptseg.cli.predict import EngineChoice
 
 if TYPE_CHECKING:
-    from promptseg.data.sample import SampleSet
+    from promptseg.data.sample import Problem, SampleSet
     from promptseg.evaluate.records import PictureRecord
-    from promptseg.evaluate.report import Run
+    from promptseg.evaluate.report import Report, Run
     from promptseg.predict import Predictor
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Directory of the index files and their pictures.")],
-    sets: Annotated[list[str], typer.Option("--set", help="Name of a data set; repeat it for more.")],
+    data: Annotated[Path, typer.Option(help="Directory of the index files and their pictures, or of a benchmark.")],
+    sets: Annotated[list[str] | None, typer.Option("--set", help="Name of a data set; repeat it for more.")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of sets: phrasecut, refcoco, refcoco+, refcocog, grefcoco, pascal-5i, coco-20i or pascal-zs."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of the benchmark: val, unc/testA, unseen-4, ...; default: the usual one.")
+    ] = None,
+    fold: Annotated[int | None, typer.Option(help="Of pascal-5i and coco-20i; default: all, and their mean.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="What the benchmark asks with: text or exemplar; default: the usual one.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
     ] = None,
@@ -52,17 +65,30 @@ def evaluate(
 ) -> None:
     """Measure a model on annotated pictures: a table on stdout, every number and its origin in --out.
 
+    With --benchmark, the numbers that were published on it stand beside the model's.
     Exit code 1: some pictures could not be judged. Each is named on stderr, the others are done.
     """
+    from promptseg.evaluate.benchmarks.comparison import comparison_table
     from promptseg.evaluate.report import report_table, write_reports
     from promptseg.evaluate.session import Outputs, Selection, evaluate_set, load_made_directory, read_ids
 
     # What is wrong with the request is said before a model is loaded for it.
-    made_masks = load_made_directory(pseudo) if pseudo else None
-    selection = Selection(data, made_masks, read_ids(only) if only else None, limit)
-    chosen = {name: selection.load(name, for_tuning=thresholds is not None) for name in sets}
-    for problem in (problem for samples in chosen.values() for problem in samples.problems):
-        typer.echo(f"left out: {problem}", err=True)
+    chosen: dict[str, SampleSet] = {}
+    measures: list[tuple[str, int, Callable[..., Report]]] = []
+    if benchmark is not None:
+        for_sets = {"set": sets, "gallery": gallery, "fit-thresholds": thresholds, "pseudo": pseudo, "only": only}
+        _refuse(for_sets, why="goes without --benchmark only")
+        measures.append(_prepare_benchmark(benchmark, data, split=split, prompt=prompt, fold=fold, limit=limit))
+    else:
+        _refuse({"split": split, "fold": fold, "prompt": prompt}, why="goes with --benchmark only")
+        if not sets:
+            raise typer.BadParameter("say what to measure on: --set, once or more, or --benchmark")
+        made_masks = load_made_directory(pseudo) if pseudo else None
+        selection = Selection(data, made_masks, read_ids(only) if only else None, limit)
+        chosen = {name: selection.load(name, for_tuning=thresholds is not None) for name in sets}
+        _name_problems(problem for samples in chosen.values() for problem in samples.problems)
+        for name, samples in chosen.items():
+            measures.append((name, len(samples), partial(evaluate_set, name=name, samples=samples)))
 
     from promptseg.predict import load
 
@@ -72,20 +98,45 @@ def evaluate(
         return
     run = _describe_run(predictor, model or predictor.name, seed)
     reports = []
-    for name, samples in chosen.items():
+    for name, num_pictures, measure in measures:
         outputs = Outputs(
             records=out and out.with_name(f"{out.stem}.{name}.jsonl"),
             gallery=gallery and (gallery.with_name(f"{gallery.stem}.{name}.png") if len(chosen) > 1 else gallery),
             resume=resume,
         )
-        reports.append(
-            evaluate_set(predictor, name, samples, run=run, outputs=outputs, watch=partial(_watch, name, len(samples)))
-        )
+        reports.append(measure(predictor, run=run, outputs=outputs, watch=partial(_watch, name, num_pictures)))
         Console().print(report_table(reports[-1]))
+        if reports[-1].published:
+            Console().print(comparison_table(reports[-1]))
         if out is not None:
             write_reports(reports, out)
     if any(report.failures for report in reports):
         raise typer.Exit(1)
+
+
+def _refuse(options: "dict[str, object]", *, why: str) -> None:
+    for name, value in options.items():
+        if value is not None and value != []:
+            raise typer.BadParameter(f"--{name} {why}")
+
+
+def _prepare_benchmark(
+    name: str, root: Path, *, split: str | None, prompt: str | None, fold: int | None, limit: int | None
+) -> "tuple[str, int, Callable[..., Report]]":
+    """Read a benchmark; give its name, its number of pictures, and what measures a model on it."""
+    from promptseg.evaluate.benchmarks.session import load_exam, run_benchmark
+    from promptseg.evaluate.benchmarks.table import find_benchmark
+
+    benchmark = find_benchmark(name)
+    choice = benchmark.choose(root, split=split, prompt=prompt, fold=fold, limit=limit)
+    exam = load_exam(benchmark, choice)
+    _name_problems(exam.problems)
+    return name, len(exam.sheets), partial(run_benchmark, choice=choice, exam=exam)
+
+
+def _name_problems(problems: "Iterable[Problem]") -> None:
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
 
 
 def _watch(name: str, total: int, records: "Iterable[PictureRecord]") -> "Iterator[PictureRecord]":

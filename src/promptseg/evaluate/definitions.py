@@ -57,18 +57,15 @@ def define_numbers(pairs: Sequence[PairRecord], sequences: Sequence[str | None])
         sequences: The video each pair comes from, or None; as long as `pairs`.
 
     Yields:
-        Definitions; a number that no pair has a part in is not listed.
+        Definitions, also of numbers that no pair has a part in.
     """
     if not pairs:
-        return iter(())
+        return
     present = np.array([pair.present for pair in pairs], dtype=bool)
     groups = dict(_groups(pairs))
-    definitions = [
-        *_mask_numbers(pairs, present, groups, np.array([sequence or "" for sequence in sequences])),
-        *_presence_numbers(pairs, present, groups),
-        *_class_numbers(pairs),
-    ]
-    return (definition for definition in definitions if len(definition.pair_index) + definition.undefined)
+    yield from _mask_numbers(pairs, present, groups, np.array([sequence or "" for sequence in sequences]))
+    yield from _presence_numbers(pairs, present, groups)
+    yield from _class_numbers(pairs)
 
 
 def _groups(pairs: Sequence[PairRecord]) -> Iterator[tuple[str, Bools]]:

@@ -13,6 +13,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from promptseg.evaluate.benchmarks.published import PublishedRow
 from promptseg.evaluate.definitions import define_numbers
 from promptseg.evaluate.records import PictureRecord
 from promptseg.evaluate.tally import Define, Number, Tally
@@ -73,6 +74,7 @@ class Report:
         median_seconds: For one picture with all its phrases.
         numbers: By name; `docs/evaluation.md` defines them.
         run: How they were made.
+        published: What others published on the same, where it is a benchmark.
     """
 
     data_set: str
@@ -85,6 +87,7 @@ class Report:
     median_seconds: float
     numbers: Mapping[str, Number]
     run: Run
+    published: tuple[PublishedRow, ...] = ()
 
 
 def build_report(

@@ -55,10 +55,12 @@ class Tally:
         self._pictures += [picture] * len(picture.pairs)
 
     def numbers(self) -> Iterator[tuple[str, Number]]:
-        """Yield (name, number) for everything that is defined by the pairs so far."""
+        """Yield (name, number) for everything that some pair so far has a part in."""
         _, unit_index = np.unique([picture.unit for picture in self._pictures], return_inverse=True)
         for definition in self._define(self._pairs, [picture.sequence for picture in self._pictures]):
             num_pairs = len(definition.pair_index)
+            if not num_pairs + definition.undefined:
+                continue
             low, high = bootstrap_interval(
                 definition.statistic,
                 unit_index[definition.pair_index],

@@ -76,7 +76,7 @@ def sweep_counts(
 
 
 class Confusion(NamedTuple):
-    """The four counts of pixels, each of shape (R, T): R groups of pairs, or R weightings of them, at T thresholds."""
+    """The four counts of pixels, each of shape (R, T): R pairs, or R weightings of pairs, at T thresholds."""
 
     hits: Floats
     false_alarms: Floats
@@ -110,15 +110,19 @@ class Sweep:
         """The counts of some pairs."""
         return Sweep(*(values[pair_index] for values in (self.intersection, self.predicted, self.actual, self.valid)))
 
+    def apart(self) -> Confusion:
+        """Give the counts of each pair by itself, R = N."""
+        hits, predicted, actual = self.intersection, self.predicted, self.actual[:, None]
+        return Confusion(hits, predicted - hits, actual - hits, self.valid[:, None] - predicted - actual + hits)
+
     def pool(self, weights: Floats) -> Confusion:
         """Sum the counts of all pairs.
 
         Args:
-            weights: Shape (R, N), as in `promptseg.metrics.statistics`; the identity leaves every pair by itself.
+            weights: Shape (R, N), as in `promptseg.metrics.statistics`.
         """
-        hits, predicted = weights @ self.intersection, weights @ self.predicted
-        actual, valid = (weights @ self.actual)[:, None], (weights @ self.valid)[:, None]
-        return Confusion(hits, predicted - hits, actual - hits, valid - predicted - actual + hits)
+        summed = (weights @ values for values in (self.intersection, self.predicted, self.actual, self.valid))
+        return Sweep(*summed).apart()
 
 
 def foreground_iou(counts: Confusion, *, added: float = 0.0) -> Floats:
@@ -130,6 +134,22 @@ def binary_iou(counts: Confusion, *, added: float = 0.0) -> Floats:
     """Mean of the IoU of foreground and of background (IoU_BIN, FB-IoU), shape (R, T)."""
     background = divide(counts.rejections, added + counts.rejections + counts.misses + counts.false_alarms)
     return (foreground_iou(counts, added=added) + background) / 2
+
+
+def mean_pair_iou(sweep: Sweep, weights: Floats, *, added: float = 0.0) -> Floats:
+    """Mean of the foreground IoU that each pair has by itself, over the pairs where it is defined.
+
+    Args:
+        sweep: Of N pairs.
+        weights: Shape (R, N).
+        added: To the denominator of each IoU.
+
+    Returns:
+        Shape (R, T).
+    """
+    iou = foreground_iou(sweep.apart(), added=added)
+    defined = ~np.isnan(iou)
+    return divide(weights @ np.where(defined, iou, 0.0), weights @ defined)
 
 
 def mean_group_iou(sweep: Sweep, group_index: NDArray[np.integer], weights: Floats, *, added: float = 0.0) -> Floats:

@@ -1,0 +1,79 @@
+"""The benchmarks that have a name."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from promptseg.errors import DataError
+from promptseg.evaluate.benchmarks.exam import Benchmark
+from promptseg.evaluate.benchmarks.one_shot import load_coco_20i, load_pascal_5i
+from promptseg.evaluate.benchmarks.referring import load_grefcoco, load_phrasecut, load_refcoco
+from promptseg.evaluate.benchmarks.zero_shot import load_pascal_zeroshot
+
+_ROWS = (
+    Benchmark(
+        name="phrasecut",
+        summary="phrases of attributes and relations on Visual Genome pictures",
+        load=load_phrasecut,
+        splits=("test", "val", "miniv"),
+        prompts=("text", "exemplar"),
+    ),
+    Benchmark(
+        name="refcoco",
+        summary="expressions for one object of several",
+        load=partial(load_refcoco, dataset="refcoco"),
+        splits=("unc/val", "unc/testA", "unc/testB", "google/val", "google/test"),
+    ),
+    Benchmark(
+        name="refcoco+",
+        summary="the same without words of place",
+        load=partial(load_refcoco, dataset="refcoco+"),
+        splits=("unc/val", "unc/testA", "unc/testB"),
+    ),
+    Benchmark(
+        name="refcocog",
+        summary="longer expressions",
+        load=partial(load_refcoco, dataset="refcocog"),
+        splits=("umd/val", "umd/test", "google/val"),
+    ),
+    Benchmark(
+        name="grefcoco",
+        summary="expressions for one object, for several, or for none",
+        load=load_grefcoco,
+        splits=("val", "testA", "testB"),
+    ),
+    Benchmark(
+        name="pascal-5i",
+        summary="one-shot, 20 classes in four folds",
+        load=load_pascal_5i,
+        splits=("val",),
+        prompts=("exemplar", "text"),
+        num_folds=4,
+    ),
+    Benchmark(
+        name="coco-20i",
+        summary="one-shot, 80 classes in four folds",
+        load=load_coco_20i,
+        splits=("val",),
+        prompts=("exemplar", "text"),
+        num_folds=4,
+    ),
+    Benchmark(
+        name="pascal-zs",
+        summary="generalised zero-shot: every pixel of Pascal VOC gets a name",
+        load=load_pascal_zeroshot,
+        splits=("unseen-10", "unseen-8", "unseen-6", "unseen-4", "unseen-2"),
+    ),
+)
+
+BENCHMARKS: Mapping[str, Benchmark] = {row.name: row for row in _ROWS}
+
+
+def find_benchmark(name: str) -> Benchmark:
+    """Look a benchmark up by its name.
+
+    Raises:
+        DataError: There is none of that name; the message lists all.
+    """
+    if name not in BENCHMARKS:
+        raise DataError(f"no benchmark is named '{name}'; there are {', '.join(BENCHMARKS)}")
+    return BENCHMARKS[name]
