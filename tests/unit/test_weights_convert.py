@@ -8,13 +8,19 @@ import onnx
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from promptseg.errors import WeightsError
 from promptseg.weights import RECORDS
 from promptseg.weights.convert import CONVERTERS
-from promptseg.weights.convert.clip import convert_clip_text, convert_clip_tokenizer
+from promptseg.weights.convert.clip import (
+    CLIPSEG_CONFIG,
+    CLIPSEG_DECODER,
+    convert_clip,
+    convert_clip_tokenizer,
+    convert_clipseg,
+)
 from promptseg.weights.convert.dinov2 import convert_dinov2_hub
 from promptseg.weights.convert.onnx_graph import initializers, linear_weights, read_graph
 from promptseg.weights.convert.sam2 import split_position_table
@@ -114,13 +120,36 @@ def test_clip_vocabulary_becomes_a_tokenizer(tmp_path: Path) -> None:
     assert padded.attention_mask[0] == [1, 1, 1, 0]
 
 
-def test_clip_keeps_its_text_tower(tmp_path: Path) -> None:
+def build_clip() -> transformers.CLIPModel:
     text = {"hidden_size": 128, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
     text |= {"vocab_size": 518, "max_position_embeddings": 20, "bos_token_id": 516, "eos_token_id": 517}
-    vision = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    vision = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 1, "num_attention_heads": 1}
+    vision |= {"image_size": 64, "patch_size": 16}
     torch.manual_seed(0)
-    config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)
-    original = transformers.CLIPModel(config).eval()
+    return transformers.CLIPModel(
+        transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=48)
+    ).eval()
+
+
+def check_towers(directory: Path, original: transformers.CLIPModel) -> None:
+    """Either tower loads alone, whole, and says what it said inside."""
+    text, report = transformers.CLIPTextModelWithProjection.from_pretrained(directory, output_loading_info=True)
+    assert not report["missing_keys"]
+    inputs = transformers.CLIPTokenizer.from_pretrained(directory)(
+        ["cat", "dog cat"], padding=True, return_tensors="pt"
+    )
+    image, report = transformers.CLIPVisionModelWithProjection.from_pretrained(directory, output_loading_info=True)
+    assert not report["missing_keys"]
+    pixels = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = original.text_projection(original.text_model(**inputs).pooler_output)
+        torch.testing.assert_close(text.eval()(**inputs).text_embeds, expected)
+        expected = original.visual_projection(original.vision_model(pixels).pooler_output)
+        torch.testing.assert_close(image.eval()(pixels).image_embeds, expected)
+
+
+def test_clip_keeps_both_towers(tmp_path: Path) -> None:
+    original = build_clip()
     # As published: with a buffer that older versions stored.
     state = original.state_dict() | {"text_model.embeddings.position_ids": torch.arange(20)[None]}
     torch.save(state, tmp_path / "pytorch_model.bin")
@@ -128,22 +157,34 @@ def test_clip_keeps_its_text_tower(tmp_path: Path) -> None:
     files["bpe.txt.gz"] = write_vocabulary(tmp_path / "bpe.txt.gz")
     out = tmp_path / "out"
     out.mkdir()
-    convert_clip_text(files, out)
-    tower, report = transformers.CLIPTextModelWithProjection.from_pretrained(out, output_loading_info=True)
-    assert not report["missing_keys"]
-    assert not report["unexpected_keys"]
-    inputs = transformers.CLIPTokenizer.from_pretrained(out)(["cat", "dog cat"], padding=True, return_tensors="pt")
-    with torch.no_grad():
-        expected = original.text_projection(original.text_model(**inputs).pooler_output)
-        torch.testing.assert_close(tower.eval()(**inputs).text_embeds, expected)
-    assert not any(name.startswith("vision") for name in load_file(out / "model.safetensors"))
+    convert_clip(files, out)
+    check_towers(out, original)
+
+
+def test_clipseg_becomes_a_clip_and_a_decoder(tmp_path: Path) -> None:
+    original = build_clip()
+    state = {f"clip.{name}": value for name, value in original.state_dict().items()}
+    state["decoder.film_mul.weight"] = torch.ones(2, 3)
+    save_file(state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text("{}")
+    files = {name: tmp_path / name for name in ("model.safetensors", "config.json")}
+    files["bpe.txt.gz"] = write_vocabulary(tmp_path / "bpe.txt.gz")
+    out = tmp_path / "out"
+    out.mkdir()
+    convert_clipseg(files, out)
+    check_towers(out, original)
+    assert load_file(out / CLIPSEG_DECODER).keys() == {"decoder.film_mul.weight"}
+    assert (out / CLIPSEG_CONFIG).read_text() == "{}"
+    save_file({"clip.x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match="not a CLIPSeg: it has no decoder"):
+        convert_clipseg(files, out)
 
 
 def test_checkpoint_of_another_model_is_no_clip(tmp_path: Path) -> None:
     torch.save({"text_model.something": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
     files = {"pytorch_model.bin": tmp_path / "pytorch_model.bin", "bpe.txt.gz": tmp_path / "bpe.txt.gz"}
     with pytest.raises(WeightsError, match=r"not a CLIP: text_model.embeddings.token_embedding.weight is missing"):
-        convert_clip_text(files, tmp_path)
+        convert_clip(files, tmp_path)
 
 
 def test_dinov2_from_the_hub_gets_its_configuration_back(tmp_path: Path) -> None:

@@ -14,25 +14,36 @@ from promptseg.encoders.base import TextFeatures, TextTower, tokenize_batch
 from promptseg.errors import WeightsError
 
 END_TOKEN = 49407  # also the padding; the first one ends the text
+# size: (width, blocks, heads, channels of the embedding)
+SIZES = {"base": (512, 12, 8, 512), "test": (24, 2, 2, 24)}
 
 
 class ClipText(TextTower):
     """Text tower of CLIP ViT-B/16: 77 tokens; the pooled vector is the projected state of the end token.
 
     Built with random weights and without its tokenizer; `load_weights` reads both.
+
+    Args:
+        size: "base", of CLIP ViT-B/16 and B/32, or "test".
     """
 
-    dim = 512
-    token_dim = 512
     max_tokens = 77
 
-    def __init__(self) -> None:
+    def __init__(self, size: str = "base") -> None:
         super().__init__()
         # here and not above: transformers takes seconds to import
         from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-        # transformers' other defaults are this very tower: width 512, 12 blocks, 8 heads
-        config = CLIPTextConfig(projection_dim=512, bos_token_id=END_TOKEN - 1, eos_token_id=END_TOKEN)
+        self.token_dim, num_blocks, num_heads, self.dim = SIZES[size]
+        config = CLIPTextConfig(
+            hidden_size=self.token_dim,
+            intermediate_size=4 * self.token_dim,
+            num_hidden_layers=num_blocks,
+            num_attention_heads=num_heads,
+            projection_dim=self.dim,
+            bos_token_id=END_TOKEN - 1,
+            eos_token_id=END_TOKEN,
+        )
         self.clip = CLIPTextModelWithProjection(config)
         self._tokenizer: Any = None
 
@@ -73,6 +84,17 @@ class ClipText(TextTower):
         tokenizer.enable_truncation(self.max_tokens)
         tokenizer.enable_padding(pad_id=END_TOKEN, pad_token="<|endoftext|>")
         self._tokenizer = tokenizer
+
+    def save_tokenizer(self, directory: Path) -> None:
+        """Write the tokenizer as transformers' CLIPTokenizer reads it; nothing where it was never loaded.
+
+        Raises:
+            OSError: The directory can't be written.
+        """
+        if self._tokenizer is not None:
+            from transformers import CLIPTokenizer
+
+            CLIPTokenizer(tokenizer_object=self._tokenizer).save_pretrained(directory)
 
     def lora_targets(self, layers: Sequence[int]) -> list[str]:
         return [f"clip.text_model.encoder.layers.{i}.self_attn.{name}" for i in layers for name in ("q_proj", "v_proj")]

@@ -18,18 +18,22 @@ from promptseg.encoders.efficientnet_lite import EfficientNetLite
 from promptseg.encoders.minilm import MiniLM
 from promptseg.encoders.paired import PairedTower
 from promptseg.encoders.tiny import TinyConv, TinyText
+from promptseg.encoders.vit import Vit
 from promptseg.encoders.yolox import STRIDES, YoloxNano
-from promptseg.errors import UnknownModelError
+from promptseg.errors import UnknownModelError, WeightsError
 
 Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
 class ImageTowerRecord:
-    """How to build an image tower, given the layers to take, and the names of its pretrained weights."""
+    """How to build an image tower, given the layers to take, and the names of its pretrained weights.
+
+    No names: a test tower. None: nobody's copy of its weights could be verified, so its user brings them.
+    """
 
     build: Callable[[Sequence[Layer]], ImageTower]
-    weights: tuple[str, ...]
+    weights: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,7 @@ IMAGE_TOWERS: dict[str, ImageTowerRecord] = {
     "clip-vit-base-patch16": ImageTowerRecord(partial(ClipVision, "base-patch16"), ("clip-vit-base-patch16",)),
     "clip-vit-base-patch32": ImageTowerRecord(partial(ClipVision, "base-patch32"), ("clip-vit-base-patch32",)),
     "clipseg-rd64-refined": ImageTowerRecord(partial(ClipVision, "base-patch16"), ("clipseg-rd64-refined",)),
+    "vit-base-patch16-384": ImageTowerRecord(Vit, None),
     "clip-test": ImageTowerRecord(partial(ClipVision, "test"), ()),
     "dinov2-test": ImageTowerRecord(partial(Dinov2, "test"), ()),
     "conv-test": ImageTowerRecord(TinyConv, ()),
@@ -67,6 +72,7 @@ TEXT_TOWERS: dict[str, TextTowerRecord] = {
     "clip-vit-base-patch16": TextTowerRecord(ClipText, ("clip-vit-base-patch16",)),
     "clip-vit-base-patch32": TextTowerRecord(ClipText, ("clip-vit-base-patch32",)),
     "clipseg-rd64-refined": TextTowerRecord(ClipText, ("clipseg-rd64-refined",)),
+    "clip-text-test": TextTowerRecord(partial(ClipText, "test"), ()),
     "bytes-test": TextTowerRecord(TinyText, ()),
 }
 
@@ -83,7 +89,7 @@ def build_image_tower(name: str, layers: Sequence[Layer]) -> ImageTower:
         ValueError: the tower has no such layers.
     """
     record = _find(IMAGE_TOWERS, name, "image tower")
-    with _fixed_seed(wanted=not record.weights):
+    with _fixed_seed(wanted=record.weights == ()):
         return record.build(layers)
 
 
@@ -123,14 +129,31 @@ def load_tower(
         tower.load_weights(*(weights.resolve(weight, offline=offline, progress=progress) for weight in names))
 
 
+def load_vocabulary(tower: TextTower, *, offline: bool = False, progress: weights.ReportProgress | None = None) -> None:
+    """Read the vocabulary alone, for a text tower whose weights come from a checkpoint; changed in place.
+
+    Raises:
+        WeightsError: the vocabulary can't be fetched.
+    """
+    if isinstance(tower, ClipText):
+        tower.load_tokenizer(weights.resolve("clip-tokenizer", offline=offline, progress=progress))
+
+
 def tower_weights(name: str) -> tuple[str, ...]:
     """Name the pretrained weights that a tower is made of.
 
     Raises:
         UnknownModelError: no tower of that name.
+        WeightsError: there is no verified copy of its weights.
     """
     records: dict[str, ImageTowerRecord | TextTowerRecord] = {**IMAGE_TOWERS, **TEXT_TOWERS}
-    return _find(records, name, "tower").weights
+    names = _find(records, name, "tower").weights
+    if names is None:
+        raise WeightsError(
+            f"no public copy of the weights of {name} could be verified; build the tower, call its load_weights with a "
+            'directory that transformers loads, and use a config with towers="stored"'
+        )
+    return names
 
 
 @contextmanager

@@ -13,19 +13,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from promptseg.encoders.towers import build_image_tower, build_text_tower, load_tower, tower_weights
+from promptseg.encoders.towers import load_vocabulary, tower_weights
 from promptseg.errors import CheckpointError, OutputError
-from promptseg.models.config import PromptSegConfig
-from promptseg.models.promptseg import PromptSeg
+from promptseg.models.build import CONFIGS, Network, NetworkConfig, build_network
 from promptseg.weights import ReportProgress, find_record
 
 FORMAT = "promptseg-checkpoint-1"
-ARCHITECTURE = "promptseg"
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
-def save_pretrained(model: PromptSeg, directory: Path, *, half: bool = False) -> None:
+def save_pretrained(model: Network, directory: Path, *, half: bool = False) -> None:
     """Write a model's config and what was trained of it.
 
     Files are written under a temporary name and renamed, so a reader never sees half a file.
@@ -47,7 +45,7 @@ def save_pretrained(model: PromptSeg, directory: Path, *, half: bool = False) ->
         state = {name: value.half() if _is_matrix(value) else value for name, value in state.items()}
     description = {
         "format": FORMAT,
-        "architecture": ARCHITECTURE,
+        "architecture": model.config.architecture,
         "towers": _needed_towers(model.config),
         "config": model.config.to_dict(),
     }
@@ -61,7 +59,7 @@ def save_pretrained(model: PromptSeg, directory: Path, *, half: bool = False) ->
         raise OutputError(f"can't write a checkpoint to {directory}: {error}") from error
 
 
-def load_pretrained(directory: Path, *, offline: bool = False, progress: ReportProgress | None = None) -> PromptSeg:
+def load_pretrained(directory: Path, *, offline: bool = False, progress: ReportProgress | None = None) -> Network:
     """Read a model that `save_pretrained` wrote.
 
     Args:
@@ -75,28 +73,21 @@ def load_pretrained(directory: Path, *, offline: bool = False, progress: ReportP
         WeightsError: a tower's weights can't be fetched.
     """
     description = _read_description(directory)
-    config = PromptSegConfig.from_dict(description["config"])
+    config = CONFIGS[description["architecture"]].from_dict(description["config"])
     _check_towers(directory, description["towers"], config)
     state = _read_state(directory / WEIGHTS_FILE)
     try:
-        model = _build(config, offline=offline, progress=progress)
+        # a tower that was trained stays random here: the checkpoint has it
+        model = build_network(config, towers=config.published_towers, offline=offline, progress=progress)
     except ValueError as error:
         raise CheckpointError(f"{directory} has a config that fits no model: {error}") from error
+    if config.text_tower not in config.published_towers:
+        load_vocabulary(model.text_tower, offline=offline, progress=progress)
     load_trained(model, state, source=str(directory / WEIGHTS_FILE))
     return model
 
 
-def _build(config: PromptSegConfig, *, offline: bool, progress: ReportProgress | None) -> PromptSeg:
-    """Build a model on pretrained towers. An image tower that was trained stays random here: the checkpoint has it."""
-    image_tower = build_image_tower(config.image_tower, config.image_layers)
-    text_tower = build_text_tower(config.text_tower)
-    if config.train_towers == "none":
-        load_tower(image_tower, config.image_tower, offline=offline, progress=progress)
-    load_tower(text_tower, config.text_tower, offline=offline, progress=progress)
-    return PromptSeg(config, image_tower, text_tower)
-
-
-def load_trained(model: PromptSeg, state: dict[str, Tensor], *, source: str) -> None:
+def load_trained(model: Network, state: dict[str, Tensor], *, source: str) -> None:
     """Put trained weights into a model, in place.
 
     Args:
@@ -136,17 +127,15 @@ def _is_matrix(value: Tensor) -> bool:
     return value.is_floating_point() and value.ndim >= 2
 
 
-def _needed_towers(config: PromptSegConfig) -> dict[str, list[str]]:
+def _needed_towers(config: NetworkConfig) -> dict[str, list[str]]:
     """Map each tower that a checkpoint does not store to the hashes of its published files."""
-    stored = {config.image_tower} if config.train_towers == "image" else set()
     return {
         tower: [file.sha256 for weight in tower_weights(tower) for file in find_record(weight).files]
-        for tower in (config.image_tower, config.text_tower)
-        if tower not in stored
+        for tower in config.published_towers
     }
 
 
-def _check_towers(directory: Path, towers: dict[str, list[str]], config: PromptSegConfig) -> None:
+def _check_towers(directory: Path, towers: dict[str, list[str]], config: NetworkConfig) -> None:
     needed = _needed_towers(config)
     for tower, hashes in needed.items():
         if towers.get(tower) != hashes:
@@ -167,7 +156,7 @@ def _read_description(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"can't read {path}: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a promptseg checkpoint (its format is not {FORMAT!r})")
-    if description.get("architecture") != ARCHITECTURE:
+    if description.get("architecture") not in CONFIGS:
         raise CheckpointError(f"{path} is a checkpoint of another model: {description.get('architecture')!r}")
     for name in ("config", "towers"):
         if not isinstance(description.get(name), dict):

@@ -14,8 +14,14 @@ Conversion = Literal[
     "dinov2-onnx",
     "dinov2-hub",
     "clip-tokenizer",
-    "clip-text",
+    "clip",
+    "clipseg",
     "yolox-onnx",
+    "grounding-dino-hub",
+    "owlv2-hub",
+    "sam-hub",
+    "yolo-world",
+    "clip-names",
 ]
 
 

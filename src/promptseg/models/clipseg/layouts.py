@@ -1,0 +1,178 @@
+"""The two forms in which others publish CLIPSeg, compared with ours: names and configs, no files.
+
+The original code has the decoder alone, under the names that ours has too; transformers has CLIP with it and splits
+each attention's input projection in three.
+
+Source:
+    github.com/timojl/clipseg @ 77c4e2d (MIT); transformers 5.23, models/clipseg (Apache-2.0). Names are compared.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from promptseg.errors import CheckpointError
+from promptseg.models.clipseg.config import ClipSegConfig
+
+# widths of the image and the text tower, their depths, patch -> their rows
+CLIP_OF_SIZE = {
+    (768, 512, 12, 12, 16): ("clip-vit-base-patch16", "clip-vit-base-patch16"),
+    (768, 512, 12, 12, 32): ("clip-vit-base-patch32", "clip-vit-base-patch32"),
+    (32, 24, 4, 2, 16): ("clip-test", "clip-text-test"),
+}
+CLIP_OF_PATCH = {16: "clip-vit-base-patch16", 32: "clip-vit-base-patch32"}
+# The original file does not say which blocks of CLIP its decoder reads. The authors' Quickstart and transformers'
+# conversion take these for their published files, though experiments/phrasecut.yaml says 3, 7, 9.
+ORIGINAL_LAYERS = (3, 6, 9)
+# transformers -> the original code
+RENAMED = {
+    "transposed_convolution.": "trans_conv.",
+    "layers.": "blocks.",
+    ".mlp.fc1.": ".linear1.",
+    ".mlp.fc2.": ".linear2.",
+    ".layer_norm1.": ".norm1.",
+    ".layer_norm2.": ".norm2.",
+}
+# transformers' CLIP -> our towers
+TOWER_PREFIXES = {
+    "clip.vision_model.": "image_tower.model.vision_model.",
+    "clip.visual_projection.": "image_tower.model.visual_projection.",
+    "clip.text_model.": "text_tower.clip.text_model.",
+    "clip.text_projection.": "text_tower.clip.text_projection.",
+}
+LOGIT_SCALE = "clip.logit_scale"  # for contrastive training only: CLIP's own, the highest that it was allowed
+
+
+def decoder_from_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give transformers' decoder our names, and join what it has split; other tensors are not looked at."""
+    state: dict[str, Tensor] = {}
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if not name.startswith("decoder."):
+            continue
+        for theirs, ours in RENAMED.items():
+            name = name.replace(theirs, ours)
+        if split := re.fullmatch(r"(.*)\.([qkv])_proj\.(weight|bias)", name):
+            stem, letter, kind = split.groups()
+            parts.setdefault(f"{stem}.in_proj_{kind}", {})[letter] = value
+        else:
+            state[name] = value
+    for name, three in parts.items():
+        if three.keys() != {"q", "k", "v"}:
+            raise CheckpointError(
+                f"{name} is in three parts, q, k and v, and only {', '.join(sorted(three))} are there"
+            )
+        state[name] = torch.cat([three["q"], three["k"], three["v"]])
+    return state
+
+
+def decoder_to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse of `decoder_from_transformers`, for names without their "decoder."."""
+    tensors: dict[str, Tensor] = {}
+    for name, value in state.items():
+        name = f"decoder.{name}"
+        for theirs, ours in RENAMED.items():
+            name = name.replace(ours, theirs)
+        stem, joined, kind = name.rpartition("in_proj_")
+        if not joined:
+            tensors[name] = value
+            continue
+        for projection, part in zip("qkv", value.chunk(3), strict=True):
+            tensors[f"{stem}{projection}_proj.{kind}"] = part
+    return tensors
+
+
+def towers_from_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give transformers' CLIP the names of our towers; the decoder is not looked at."""
+    state: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        # older versions stored buffers that only count
+        if name.startswith("decoder.") or name == LOGIT_SCALE or name.endswith("position_ids"):
+            continue
+        prefix = next((prefix for prefix in TOWER_PREFIXES if name.startswith(prefix)), None)
+        state[name if prefix is None else TOWER_PREFIXES[prefix] + name.removeprefix(prefix)] = value
+    return state
+
+
+def config_from_transformers(
+    values: Mapping[str, Any], *, clip: str | None = None, towers: Literal["published", "stored"] = "stored"
+) -> ClipSegConfig:
+    """Read a config of transformers.
+
+    Args:
+        values: The content of config.json.
+        clip: Row of both towers; None: the CLIP of its patch.
+        towers: See `ClipSegConfig`.
+
+    Raises:
+        CheckpointError: it is another model's, or the CLIP inside is none of the two that CLIPSeg was built on.
+    """
+    if values.get("model_type") != "clipseg":
+        raise CheckpointError(
+            f"a model of transformers, but not CLIPSeg: its model_type is {values.get('model_type')!r}"
+        )
+    # here and not above: transformers takes seconds to import
+    from transformers import CLIPSegConfig
+
+    config: Any = CLIPSegConfig.from_dict(dict(values))
+    vision, text = config.vision_config, config.text_config
+    widths, depths = (vision.hidden_size, text.hidden_size), (vision.num_hidden_layers, text.num_hidden_layers)
+    size = (*widths, *depths, vision.patch_size)
+    if size not in CLIP_OF_SIZE:
+        raise CheckpointError(
+            f"this CLIPSeg has a CLIP of another size (widths {widths}, depths {depths}, patch {vision.patch_size}); "
+            "ViT-B/16 and ViT-B/32 are known"
+        )
+    image_tower, text_tower = (clip, clip) if clip else CLIP_OF_SIZE[size]
+    return ClipSegConfig.from_dict(
+        {
+            "image_tower": image_tower,
+            "text_tower": text_tower,
+            "image_layers": tuple(config.extract_layers),
+            "dim": config.reduce_dim,
+            "num_heads": config.decoder_num_attention_heads,
+            "mlp_dim": config.decoder_intermediate_size,
+            "film_block": config.conditional_layer,
+            "head": "refined" if config.use_complex_transposed_convolution else "simple",
+            "towers": towers,
+        }
+    )
+
+
+def config_from_original(state: Mapping[str, Tensor], source: str) -> ClipSegConfig:
+    """Read a config off the shapes of the original code's decoder.
+
+    Args:
+        state: Its tensors.
+        source: Where they are from, for messages.
+
+    Raises:
+        CheckpointError: they are not a CLIPSeg's, or leave open which blocks of CLIP they read.
+    """
+    refined = "trans_conv.0.weight" in state
+    head = "trans_conv.2.weight" if refined else "trans_conv.weight"
+    if missing := sorted({"film_mul.weight", "blocks.0.linear1.weight", "reduces.0.weight", head} - state.keys()):
+        raise CheckpointError(
+            f"{source} is not a CLIPSeg in the layout of the original code: it lacks {', '.join(missing)} and has "
+            f"{', '.join(sorted(state)[:5]) or 'nothing else'}{', ...' if len(state) > 5 else ''}"
+        )
+    num_blocks = len({name.split(".")[1] for name in state if name.startswith("reduces.")})
+    if num_blocks != len(ORIGINAL_LAYERS):
+        raise CheckpointError(
+            f"{source} has {num_blocks} blocks and does not say which layers of CLIP they read; "
+            f"only three, for layers {ORIGINAL_LAYERS}, are known"
+        )
+    patch = state[head].shape[-1] * (4 if refined else 1)
+    if patch not in CLIP_OF_PATCH:
+        raise CheckpointError(f"{source} upsamples {patch} times; known are 16 and 32, the patches of CLIP's ViT-B")
+    return ClipSegConfig(
+        image_tower=CLIP_OF_PATCH[patch],
+        text_tower=CLIP_OF_PATCH[patch],
+        image_layers=ORIGINAL_LAYERS,
+        dim=state["film_mul.weight"].shape[0],
+        mlp_dim=state["blocks.0.linear1.weight"].shape[0],
+        head="refined" if refined else "simple",
+    )
