@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from promptseg.data.jsonl import Line
 from promptseg.data.sample import Problem
@@ -129,5 +129,5 @@ def load_class_map(path: Path) -> NDArray[np.uint8]:
                     f"{path}: a picture of class numbers is grey or has a palette, this one is {image.mode}"
                 )
             return np.asarray(image)
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: can't be read ({error})") from error
