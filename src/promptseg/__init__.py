@@ -30,14 +30,20 @@ if TYPE_CHECKING:
         UnsupportedPromptError,
         WeightsError,
     )
+    from promptseg.everything import draw_everything, segment_everything
     from promptseg.exemplars.read import read_exemplar
     from promptseg.formats.dataset import write
     from promptseg.images import ImageLimits, read_image, read_mask
+    from promptseg.maskers.automatic import AutomaticMask, AutomaticSettings, generate_masks
+    from promptseg.maskers.load import load_masker
+    from promptseg.ops.windows import Tiles
     from promptseg.predict import Predictor, load
     from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt
     from promptseg.results import Instance, QueryResult, Segmentation
 
 __all__ = [
+    "AutomaticMask",
+    "AutomaticSettings",
     "BoxPrompt",
     "CheckpointError",
     "DataError",
@@ -60,23 +66,32 @@ __all__ = [
     "RecipeError",
     "Segmentation",
     "TextPrompt",
+    "Tiles",
     "TrainingError",
     "UnknownModelError",
     "UnsupportedPromptError",
     "WeightsError",
+    "draw_everything",
+    "generate_masks",
     "load",
+    "load_masker",
     "read_exemplar",
     "read_image",
     "read_mask",
+    "segment_everything",
     "write",
 ]
 
 _HOMES = {
     "embedding": ("Embedding",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
+    "everything": ("draw_everything", "segment_everything"),
     "exemplars.read": ("read_exemplar",),
     "formats.dataset": ("write",),
     "images": ("ImageLimits", "read_image", "read_mask"),
+    "maskers.automatic": ("AutomaticMask", "AutomaticSettings", "generate_masks"),
+    "maskers.load": ("load_masker",),
+    "ops.windows": ("Tiles",),
     "predict": ("Predictor", "load"),
     "prompts": ("BoxPrompt", "ExemplarPrompt", "MaskPrompt", "PointPrompt", "Query", "TextPrompt"),
     "results": ("Instance", "QueryResult", "Segmentation"),

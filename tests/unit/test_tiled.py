@@ -1,74 +1,26 @@
 """Large pictures in tiles: no seam in a map, no object in two, and the plain answer where one view is enough."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from colour_world import ColourSegmenter, picture
 from numpy.typing import NDArray
 from scipy import ndimage
 
 import promptseg
 from promptseg.errors import CheckpointError, ImageError, PromptError, UnsupportedPromptError
 from promptseg.images import ImageLimits, read_image
-from promptseg.models.base import Features, Prediction
+from promptseg.models.base import Prediction
 from promptseg.ops.windows import Tiles
 from promptseg.photos import find_photo
 from promptseg.predict import Predictor
 from promptseg.prompts import PointPrompt, Query, to_queries
-from promptseg.results import Instance
 from promptseg.segmenters.tiled import TiledSegmenter
 
 CHELSEA = read_image(find_photo("chelsea"))
 TILES = Tiles(side=128, overlap=32)
-COLOURS = {"red": 0, "green": 1, "blue": 2}
-
-
-class ColourSegmenter:
-    """Finds "red", "green" and "blue": a smooth function of each pixel's colour, at a quarter of the resolution.
-
-    As networks do, it sees large pictures coarsely: never more than 64 cells on a side.
-
-    Args:
-        tells_apart: Whether it names objects: the connected parts.
-    """
-
-    prompt_kinds = frozenset({"text", "point"})
-    mask_threshold = 0.5
-    presence_threshold = 0.5
-
-    def __init__(self, *, tells_apart: bool = False) -> None:
-        self.tells_apart = tells_apart
-
-    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
-        cell = max(4, -(-max(image_rgb.shape[:2]) // 64))
-        rows, columns = (max(1, side // cell) for side in image_rgb.shape[:2])
-        pixels = torch.from_numpy(image_rgb.copy()).permute(2, 0, 1)[None].float()
-        return {"colour": torch.nn.functional.adaptive_avg_pool2d(pixels, (rows, columns)) / 255}
-
-    def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
-        (colour,) = features["colour"]
-        logits = torch.stack(
-            [20 * (colour[COLOURS[query.label]] - 0.75 * colour.sum(dim=0).clamp(min=0.5)) for query in queries]
-        )
-        presence = torch.sigmoid(logits.amax(dim=(1, 2)))
-        objects = tuple(self._objects(one.numpy(), size_hw) for one in logits) if self.tells_apart else None
-        return Prediction(logits, presence, presence / 2, objects)
-
-    def _objects(self, logits: NDArray[np.float32], size_hw: tuple[int, int]) -> tuple[Instance, ...]:
-        scale = [size / side for size, side in zip(size_hw, logits.shape, strict=True)]
-        enlarged = ndimage.zoom((logits > 0).astype(np.uint8), scale, order=0).astype(bool)
-        labels, count = ndimage.label(enlarged)
-        return tuple(Instance.from_mask(labels == index, 0.8) for index in range(1, count + 1))
-
-
-def picture(*shapes: tuple[tuple[int, int, int, int], str], size_hw: tuple[int, int] = (300, 420)) -> NDArray[np.uint8]:
-    painted = np.full((*size_hw, 3), 40, dtype=np.uint8)
-    for (x0, y0, x1, y1), colour in shapes:
-        painted[y0:y1, x0:x1] = 0
-        painted[y0:y1, x0:x1, COLOURS[colour]] = 255
-    return painted
 
 
 def ask(segmenter: TiledSegmenter | ColourSegmenter, image_rgb: NDArray[np.uint8], *texts: str) -> Prediction:

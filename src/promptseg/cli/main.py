@@ -16,6 +16,7 @@ from promptseg.cli.evaluate import evaluate
 from promptseg.cli.models import models
 from promptseg.cli.predict import predict
 from promptseg.cli.pseudo_masks import pseudo_masks
+from promptseg.cli.segment_everything import segment_everything
 from promptseg.cli.train import train
 from promptseg.cli.version import version
 from promptseg.cli.weights import weights_app
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(autolabel)
+app.command()(segment_everything)
 app.command()(train)
 app.command()(evaluate)
 app.command()(pseudo_masks)

@@ -1,0 +1,131 @@
+"""`promptseg segment-everything`: every mask of a picture, named from a list where a name fits."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from promptseg.cli.predict import EngineChoice, describe, name_folders
+from promptseg.errors import ImageError, PromptError
+
+
+def segment_everything(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTO", help="Pictures, folders, and patterns such as 'photos/**/*.jpg'."),
+    ],
+    names: Annotated[
+        Path | None, typer.Option(help="Text file of names, one a line: masks that one fits are named.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Write everything.png, overlay.png, the masks and result.json to a folder in here."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
+    masker: Annotated[str, typer.Option(help="Finds the masks.")] = "mobile-sam",
+    model: Annotated[
+        str | None, typer.Option(help="Knows the names: one that `promptseg models` lists, or a directory.")
+    ] = None,
+    points_per_side: Annotated[int, typer.Option(min=1, help="Points along each side of a picture.")] = 32,
+    crop_layers: Annotated[int, typer.Option(min=0, max=4, help="Layers of crops, for small objects.")] = 0,
+    min_area: Annotated[int, typer.Option(min=0, help="Holes and islands of fewer pixels are removed.")] = 0,
+    tile: Annotated[
+        int | None, typer.Option(min=64, help="Search tiles of so many pixels too, for large pictures.")
+    ] = None,
+    engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
+    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+) -> None:
+    """Find every object in photos, without being told what to look for.
+
+    Without --out nothing is written: stdout says what was found.
+
+    Exit code 1: some pictures failed. Each is named on stderr, the others are done.
+    """
+    from promptseg.images import DEFAULT_LIMITS, list_pictures
+    from promptseg.maskers.automatic import AutomaticSettings
+    from promptseg.ops.atomic import atomic_file
+    from promptseg.ops.windows import Tiles
+    from promptseg.prompts import to_queries
+
+    # What is wrong with the request is said before a model is loaded for it.
+    paths = list_pictures(pictures)
+    folders = name_folders(paths)
+    phrases = [] if names is None else read_names(names)
+    if phrases:
+        to_queries(phrases)
+    settings = AutomaticSettings(
+        points_per_side=points_per_side, crop_n_layers=crop_layers, min_mask_region_area=min_area
+    )
+    tiles = None if tile is None else Tiles(tile, tile // 4)
+
+    import torch
+
+    from promptseg.engines import resolve_engine
+    from promptseg.everything import draw_everything
+    from promptseg.everything import segment_everything as segment
+    from promptseg.maskers.graph import GraphRunner
+    from promptseg.maskers.load import load_masker
+    from promptseg.predict import TILED_LIMITS, load
+
+    runner = None
+    if (computes := resolve_engine(engine.value, torch.device("cpu"))) != "torch":
+        precision = "bf16" if computes == "openvino-bf16" else "f32"
+        runner = GraphRunner("openvino", precision=precision, num_threads=torch.get_num_threads())
+    finder = load_masker(masker, runner=runner, offline=offline)
+    predictor = load(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
+
+    num_failed = 0
+    console = Console(stderr=True)
+    for path in track(
+        paths, "segmenting", console=console, transient=True, disable=not console.is_terminal or len(paths) == 1
+    ):
+        try:
+            found = segment(
+                finder,
+                path,
+                names=phrases,
+                predictor=predictor,
+                settings=settings,
+                tiles=tiles,
+                limits=DEFAULT_LIMITS if tiles is None else TILED_LIMITS,
+            )
+        except ImageError as error:
+            num_failed += 1
+            typer.echo(f"error: {error}", err=True)
+            if as_json:
+                typer.echo(json.dumps({"picture": str(path), "error": str(error)}, ensure_ascii=False))
+            continue
+        if as_json:
+            typer.echo(json.dumps({"picture": str(path), **found.to_dict()}, ensure_ascii=False))
+        else:
+            typer.echo(describe(path, found))
+        if out is not None:
+            folder = out / folders[path]
+            num_files = len(found.save(folder)) + 1
+            with atomic_file(folder / "everything.png") as temporary:
+                draw_everything(found).save(temporary)
+            typer.echo(f"written: {num_files} files in {folder}", err=True)
+    if num_failed:
+        typer.echo(f"{num_failed} of {len(paths)} pictures failed", err=True)
+        raise typer.Exit(1)
+
+
+def read_names(path: Path) -> list[str]:
+    """Read names, one a line; blank lines and those that begin with # are left out.
+
+    Raises:
+        PromptError: The file can't be read, or holds no name.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path}: no list of names can be read: {error}") from error
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found:
+        raise PromptError(f"{path}: no name in it; write one a line")
+    return list(dict.fromkeys(found))

@@ -1,0 +1,142 @@
+"""Everything in a picture: every mask that a masker finds, each named from a list of names where one fits.
+
+Names by mask pooling as in Wang et al. 2024, "Open-Vocabulary Segmentation with Unpaired Mask-Text Supervision",
+arXiv:2402.08960; here the probabilities that a text model gives the pixels are pooled, and its presence decides first.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg.errors import PromptError
+from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
+from promptseg.maskers.automatic import DEFAULT_SETTINGS, AutomaticSettings, generate_masks
+from promptseg.maskers.base import OUTSIDE_LOGIT, Masker
+from promptseg.ops.overlay import OverlayLayer, draw_overlay
+from promptseg.ops.resize import sigmoid
+from promptseg.ops.windows import Tiles
+from promptseg.predict import Predictor
+from promptseg.results import Instance, QueryResult, Segmentation
+
+UNNAMED = "unnamed"
+# A name fits where its mean probability over the mask is at least this.
+MIN_FIT = 0.5
+# Pixels of a mask that are asked for their names, at most.
+NUM_SAMPLES = 4096
+# Longer side of the map that a result of unnamed masks keeps.
+MAP_SIDE = 256
+
+
+def segment_everything(
+    masker: Masker,
+    image: ImageSource,
+    *,
+    names: Iterable[str] = (),
+    predictor: Predictor | None = None,
+    settings: AutomaticSettings = DEFAULT_SETTINGS,
+    tiles: Tiles | None = None,
+    limits: ImageLimits = DEFAULT_LIMITS,
+) -> Segmentation:
+    """Find every mask of a picture, and name those that one of the names fits.
+
+    Args:
+        masker: Finds the masks; `promptseg.load_masker` gives one.
+        image: A picture of any kind that `read_image` takes.
+        names: Phrases; none: nothing is named.
+        predictor: Says where in the picture each name is; needed for names.
+        settings: How masks are searched and which are kept.
+        tiles: For a large picture: search tiles too, by masker and predictor, and put together what their seams cut.
+        limits: What is refused as too large.
+
+    Returns:
+        One result for each name, in order, and a last one, "unnamed", for all other masks. `instances` are the masks.
+        The score of one is the masker's own, which estimates its IoU, times how well the name fits where it has one.
+
+    Raises:
+        ImageError: The picture can't be read, or is too large.
+        PromptError: A name is malformed, or there is no predictor for names.
+    """
+    names = tuple(names)
+    if names and predictor is None:
+        raise PromptError("names need a predictor that finds them: promptseg.load() gives one")
+    image_rgb = read_image(image, limits=limits)
+    answers: Segmentation | None = None
+    if names and predictor is not None:
+        if tiles is not None:
+            predictor = predictor.tiled(tiles.side, overlap=tiles.overlap)
+        answers = replace(predictor, limits=limits).segment(image_rgb, names)
+    masks = [mask.instance for mask in generate_masks(masker, image_rgb, settings, tiles=tiles)]
+    named: list[list[Instance]] = [[] for _ in names]
+    unnamed = []
+    for instance in masks:
+        index, fit = _best_name(instance, answers)
+        if index is None:
+            unnamed.append(instance)
+        else:
+            named[index].append(replace(instance, score=instance.score * fit))
+    results = [replace(answer, found=tuple(found)) for answer, found in zip(answers or (), named, strict=True)]
+    presence_threshold = answers.presence_threshold if answers else 0.5
+    mask_threshold = answers.mask_threshold if answers else 0.5
+    results.append(
+        QueryResult(
+            label=UNNAMED,
+            presence=float(bool(unnamed)),
+            mask_logits=_union_map(unnamed, (image_rgb.shape[0], image_rgb.shape[1])),
+            size_hw=(image_rgb.shape[0], image_rgb.shape[1]),
+            presence_threshold=presence_threshold,
+            mask_threshold=mask_threshold,
+            found=tuple(unnamed),
+        )
+    )
+    model = "everything" if answers is None else f"everything + {answers.model}"
+    return Segmentation(image_rgb, tuple(results), model, presence_threshold, mask_threshold)
+
+
+def draw_everything(found: Segmentation) -> Image.Image:
+    """Draw every mask in a colour of its own, and its name where it has one."""
+    drawn = [(result.label, instance) for result in found for instance in result.instances]
+    return draw_overlay(
+        found.image_rgb,
+        [
+            OverlayLayer(instance.mask, "" if label == UNNAMED else label, color_index)
+            for color_index, (label, instance) in enumerate(drawn)
+        ],
+    )
+
+
+def _best_name(instance: Instance, answers: Sequence[QueryResult] | None) -> tuple[int | None, float]:
+    """Give the index of the name that fits a mask best and how well, its mean probability there; None: none fits."""
+    present = [index for index, answer in enumerate(answers or ()) if answer.is_present]
+    if not answers or not present:
+        return None, 0.0
+    y, x = np.nonzero(instance.box_mask)
+    step = -(-len(y) // NUM_SAMPLES)
+    left, top = instance.box_xyxy[:2]
+    fits = [_mean_probability(answers[index], y[::step] + top, x[::step] + left) for index in present]
+    best = int(np.argmax(fits))
+    return (present[best], fits[best]) if fits[best] >= MIN_FIT else (None, 0.0)
+
+
+def _mean_probability(answer: QueryResult, y: NDArray[np.int64], x: NDArray[np.int64]) -> float:
+    """Average the probability at pixels of the picture, read off the nearest cell of the map."""
+    (rows, columns), (height, width) = answer.mask_logits.shape, answer.size_hw
+    return float(sigmoid(answer.mask_logits[y * rows // height, x * columns // width]).mean())
+
+
+def _union_map(instances: Sequence[Instance], size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Draw masks of a picture together on a small map: as logits, surely inside or surely outside."""
+    height, width = size_hw
+    shrink = max(1.0, max(size_hw) / MAP_SIDE)
+    rows, columns = max(1, round(height / shrink)), max(1, round(width / shrink))
+    # The pixel in the middle of each cell.
+    y = ((np.arange(rows) + 0.5) * height / rows).astype(np.int64)
+    x = ((np.arange(columns) + 0.5) * width / columns).astype(np.int64)
+    union = np.zeros((rows, columns), dtype=np.bool_)
+    for instance in instances:
+        left, top, right, bottom = instance.box_xyxy
+        inside_y, inside_x = (y >= top) & (y < bottom), (x >= left) & (x < right)
+        union[np.ix_(inside_y, inside_x)] |= instance.box_mask[np.ix_(y[inside_y] - top, x[inside_x] - left)]
+    return np.where(union, -OUTSIDE_LOGIT, OUTSIDE_LOGIT).astype(np.float32)
