@@ -36,7 +36,7 @@ def evaluate(
     ] = None,
     fold: Annotated[int | None, typer.Option(help="Of pascal-5i and coco-20i; default: all, and their mean.")] = None,
     prompt: Annotated[
-        str | None, typer.Option(help="What the benchmark asks with: text or exemplar; default: the usual one.")
+        str | None, typer.Option(help="What is asked with: text or exemplar; default: the usual one.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
@@ -80,7 +80,12 @@ def evaluate(
         _refuse(for_sets, why="goes without --benchmark only")
         measures.append(_prepare_benchmark(benchmark, data, split=split, prompt=prompt, fold=fold, limit=limit))
     else:
-        _refuse({"split": split, "fold": fold, "prompt": prompt}, why="goes with --benchmark only")
+        _refuse({"split": split, "fold": fold}, why="goes with --benchmark only")
+        if prompt not in (None, "text", "exemplar"):
+            raise typer.BadParameter(f"--prompt is text or exemplar, not {prompt!r}")
+        by_example = prompt == "exemplar"
+        if by_example:
+            _refuse({"gallery": gallery, "fit-thresholds": thresholds}, why="goes with --prompt text only")
         if not sets:
             raise typer.BadParameter("say what to measure on: --set, once or more, or --benchmark")
         made_masks = load_made_directory(pseudo) if pseudo else None
@@ -88,7 +93,9 @@ def evaluate(
         chosen = {name: selection.load(name, for_tuning=thresholds is not None) for name in sets}
         _name_problems(problem for samples in chosen.values() for problem in samples.problems)
         for name, samples in chosen.items():
-            measures.append((name, len(samples), partial(evaluate_set, name=name, samples=samples)))
+            measures.append(
+                (name, len(samples), partial(evaluate_set, name=name, samples=samples, by_example=by_example))
+            )
 
     from promptseg.predict import load
 

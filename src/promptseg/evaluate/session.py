@@ -8,6 +8,7 @@ from promptseg.data.jsonl import MadeMasks, load_made_masks
 from promptseg.data.sample import Sample, SampleSet
 from promptseg.data.sets import EVAL_SETS
 from promptseg.errors import DataError
+from promptseg.evaluate.by_example import example_sheets
 from promptseg.evaluate.gallery import choose_pairs, draw_pairs
 from promptseg.evaluate.records import PictureRecord, keep_records, load_done
 from promptseg.evaluate.report import Report, Run, build_report
@@ -97,6 +98,7 @@ def evaluate_set(
     run: Run,
     outputs: Outputs = Outputs(),
     watch: Watch = iter,
+    by_example: bool = False,
 ) -> Report:
     """Ask a model everything about a set, write the records and the gallery, and sum up.
 
@@ -112,15 +114,15 @@ def evaluate_set(
         OutputError: A file can't be written.
         DataError: The records to go on from are not records.
     """
-    class_names = EVAL_SETS[name].class_names if name in EVAL_SETS else ()
-    sheets = sample_sheets(samples, class_names=class_names)
+    class_names = EVAL_SETS[name].class_names if name in EVAL_SETS and not by_example else ()
+    sheets = example_sheets(samples) if by_example else sample_sheets(samples, class_names=class_names)
     records = collect_records(model, sheets, run=run, outputs=outputs, watch=watch)
     if outputs.gallery is not None:
         title = f"{run.model} on {name}"
         sheet = draw_pairs(model, samples, choose_pairs(records), title=title, class_names=class_names)
         with atomic_file(outputs.gallery) as temporary:
             sheet.save(temporary)
-    return build_report(name, records, run)
+    return build_report(f"{name}, by example" if by_example else name, records, run)
 
 
 def load_made_directory(directory: Path) -> MadeMasks:

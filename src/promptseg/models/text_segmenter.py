@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.encoders.base import ImageTower
@@ -185,7 +186,7 @@ class TextSegmenter(ABC):
     def _embed_example(self, prompt: ExemplarPrompt) -> Tensor:
         """Look at an example from near: it fills half of each side of what is encoded, unless it is tiny."""
         foreground = prompt.foreground
-        window = context_window(foreground, context=EXAMPLE_CONTEXT, min_share=EXAMPLE_SHARE)
+        window = example_window(foreground)
         cells = self.encode_image(np.ascontiguousarray(prompt.image_rgb[window]))["pixel_embedding"][0]
         meant = torch.from_numpy(foreground[window].astype(np.float32)).to(cells)
         return self.embed_exemplar(cells, F.interpolate(meant[None, None], cells.shape[1:], mode="area")[0, 0])
@@ -204,6 +205,11 @@ class TextSegmenter(ABC):
             presence=torch.sigmoid(scale * torch.cat([one.presence_logit for one in decoded]) + shift),
             iou=torch.cat([one.iou for one in decoded]).clamp(0.0, 1.0),
         )
+
+
+def example_window(foreground: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Choose rows and columns of an example's picture to look at; foreground: bool, shape (H, W)."""
+    return context_window(foreground, context=EXAMPLE_CONTEXT, min_share=EXAMPLE_SHARE)
 
 
 def _chunks(items: Sequence[Item]) -> list[Sequence[Item]]:

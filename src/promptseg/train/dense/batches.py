@@ -158,7 +158,7 @@ class DenseSource:
 
     def item(self, index: int, rng: np.random.Generator) -> DenseItem:
         """Draw a picture and a window on it; `index` only numbers the draws."""
-        sample = self.samples[int(rng.choice(len(self.samples), p=self._chances))]
+        sample = self.samples[int(rng.choice(len(self.samples), p=self.chances))]
         settings, cells = self.settings, self.settings.num_cells
         placed = [target for target in sample.targets if target.masks and target.kind != "phrase"]
         masks = [target_mask(target, sample.size_hw) for target in placed]
@@ -235,7 +235,8 @@ class DenseSource:
         )
 
     @cached_property
-    def _chances(self) -> NDArray[np.float64]:
+    def chances(self) -> NDArray[np.float64]:
+        """Chance of each sample to be drawn, shape (N,); of those without a mask or a tag it is 0."""
         weights = np.array([self._picture_weight(sample) for sample in self.samples])
         return np.asarray(weights / weights.sum())
 
