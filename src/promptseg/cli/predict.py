@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from promptseg.cli.exemplars import FORM_HELP, collect_queries
+from promptseg.cli.pointing import BOX_HELP, POINT_HELP, add_pointing
 from promptseg.errors import ImageError
 
 if TYPE_CHECKING:
@@ -44,8 +45,13 @@ def predict(
         typer.Option("--text", "-t", help='What to find, for example "the cat\'s ear"; repeat it for more.'),
     ] = None,
     exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
+    point: Annotated[list[str] | None, typer.Option(help=POINT_HELP)] = None,
+    box: Annotated[list[str] | None, typer.Option(help=BOX_HELP)] = None,
     model: Annotated[
         str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
+    ] = None,
+    masker: Annotated[
+        str | None, typer.Option(help="For --point and --box alone, instead of --model: mobile-sam or sam2-hiera-tiny.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -53,7 +59,9 @@ def predict(
     ] = None,
     formats: Annotated[
         list[str] | None,
-        typer.Option("--format", "-f", help=f"Write a data set to a folder in --out; repeat it for more: {FORMAT_HELP}"),
+        typer.Option(
+            "--format", "-f", help=f"Write a data set to a folder in --out; repeat it for more: {FORMAT_HELP}"
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
     threshold: Annotated[
@@ -64,7 +72,9 @@ def predict(
     engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
-    """Find things in photos by phrases, and by examples in other pictures.
+    """Find things in photos by phrases, by examples in other pictures, by points and boxes.
+
+    Points and boxes belong to the one phrase that is given with them, or to a thing without a name.
 
     Without --out nothing is written: stdout says what was found.
 
@@ -77,7 +87,11 @@ def predict(
 
     # What is wrong with the request is said before a model is loaded for it.
     paths = list_pictures(pictures)
-    queries = to_queries(collect_queries(text or (), exemplar or ()))
+    asked = collect_queries(text or (), exemplar or ())
+    pointed = bool(point or box)
+    queries = add_pointing(() if pointed and not asked else to_queries(asked), point or (), box or ())
+    if masker is not None and model is not None:
+        raise typer.BadParameter("give --model or --masker, not both", param_hint="--masker")
     folders = name_folders(paths)
     classes = tuple(dict.fromkeys(query.label for query in queries))
     for name in formats or ():
@@ -90,7 +104,7 @@ def predict(
 
     with progress_bar() as report:
         predictor = load(
-            model, device=device, engine=engine.value, offline=offline, threshold=threshold, progress=report
+            masker or model, device=device, engine=engine.value, offline=offline, threshold=threshold, progress=report
         )
     num_failed = 0
     console = Console(stderr=True)

@@ -58,6 +58,7 @@ class MobileSam:
         self.encoder = encoder.eval().requires_grad_(False)
         self.decoder = decoder.eval().requires_grad_(False)
         self.runner = runner or GraphRunner()
+        self._positions: dict[tuple[int, int], Tensor] = {}
 
     @torch.inference_mode()
     def encode(self, image_rgb: NDArray[np.uint8]) -> MaskerEmbedding:
@@ -90,7 +91,7 @@ class MobileSam:
             mask_logits=mask_logits,
         )
         (features,) = embedding.features
-        position = self.decoder.image_position((features.shape[2], features.shape[3]))
+        position = self._position((features.shape[2], features.shape[3]))
         module = _Decode(self.decoder, levels=choice == "levels").eval()
 
         def decode(part: Tensor, dense_part: Tensor) -> tuple[Tensor, ...]:
@@ -98,6 +99,12 @@ class MobileSam:
             return self.runner.run(choice, module, inputs, {2: (0, 1), 3: (0, 2, 3)})
 
         return decode_in_parts(decode, sparse, dense, frame)
+
+    def _position(self, grid_hw: tuple[int, int]) -> Tensor:
+        """Encode the positions of an embedding's cells, once for each of the few canvases."""
+        if grid_hw not in self._positions:
+            self._positions[grid_hw] = self.decoder.image_position(grid_hw)
+        return self._positions[grid_hw]
 
 
 def load_mobile_sam(path: Path, *, input_side: int = 1024, runner: GraphRunner | None = None) -> MobileSam:

@@ -18,8 +18,9 @@ from promptseg.maskers.objects import ObjectPrompt, mask_objects
 from promptseg.ops.components import iterate_components
 from promptseg.ops.inner_points import inner_points
 
-# What a refined object left behind of its coarse self becomes: surely under the edge, whatever it was.
-CLEARED_LOGIT = -2.0
+# What a refined object left behind of its coarse self becomes: as surely outside as a masker says it, or else the edge
+# between the two would move outwards.
+CLEARED_LOGIT = -6.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _find_objects(map_index: int, logits: NDArray[np.float32], settings: RefineS
 def _prompt(found: _Object, coarse: Tensor, frame: Frame, settings: RefineSettings) -> ObjectPrompt:
     """Ask for one object of a coarse map, shape (h, w)."""
     to_picture = np.array(frame.original_hw[::-1]) / frame.map_hw[::-1]
-    left, top, right, bottom = (found.box_xyxy * np.tile(to_picture, 2)).tolist()
+    left, top, right, bottom = (np.array(found.box_xyxy) * np.tile(to_picture, 2)).tolist()
     # Other objects of the same map are not this one.
     others = (coarse > 0) & ~torch.from_numpy(found.mask)
     return ObjectPrompt(

@@ -18,6 +18,8 @@ from promptseg.ops.components import tight_box
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 # A box shows an object of the map where the map fills at least this share of it; else it adds one.
 MIN_FILLED_SHARE = 0.1
+# A point lies on an object of the map, whose edges are rough, up to so many cells beside it.
+NEAR_CELLS = 3.0
 # What lies under a point beside the object takes the whole object away where it is at least this share of it.
 WHOLE_SHARE = 0.5
 
@@ -54,7 +56,7 @@ def correct(coarse: Tensor, pointing: Pointing, masker: Masker, embedding: Maske
     frame = embedding.frame
     coarse = _restrict(coarse, pointing, frame)
     labels, _ = ndimage.label((coarse > 0).numpy(), structure=_EIGHT_NEIGHBOURS)
-    label_at = labels[_cells(pointing.points_xy, frame)]
+    label_at = _labels_near(labels, _cells(pointing.points_xy, frame))
     free = pointing.on_object.copy()
     chosen, added = [], []
     for box_xyxy in pointing.boxes_xyxy:
@@ -100,6 +102,15 @@ def _cells(points_xy: NDArray[np.float64], frame: Frame) -> tuple[NDArray[np.int
     cells_xy = points_xy * frame.map_hw[::-1] / frame.original_hw[::-1]
     columns, rows = np.minimum(cells_xy.astype(np.int64), np.array(frame.map_hw[::-1]) - 1).T
     return rows, columns
+
+
+def _labels_near(labels: NDArray[np.int32], cells: tuple[NDArray[np.int64], NDArray[np.int64]]) -> NDArray[np.int32]:
+    """The object that each cell lies on, or nearly; 0 where there is none."""
+    if not labels.any():
+        return np.zeros(len(cells[0]), dtype=np.int32)
+    distance, (rows, columns) = ndimage.distance_transform_edt(labels == 0, return_indices=True)
+    nearest: NDArray[np.int32] = labels[rows[cells], columns[cells]]
+    return np.where(distance[cells] <= NEAR_CELLS, nearest, 0)
 
 
 def _within(coarse: Tensor, box_xyxy: Box, frame: Frame) -> Tensor | None:

@@ -7,15 +7,43 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from promptseg import weights
 from promptseg.errors import PromptError
 from promptseg.maskers.base import Frame, Masker, MaskerEmbedding
+from promptseg.maskers.graph import GraphRunner, Precision
+from promptseg.maskers.load import load_masker
 from promptseg.maskers.objects import ObjectMasks, ObjectPrompt, mask_objects
 from promptseg.maskers.pointing import POINTING_KINDS, Pointing, pointed_objects, read_pointing
 from promptseg.models.base import Features, Prediction
+from promptseg.models.masker import MaskerConfig
 from promptseg.ops.resize import resize_map
 from promptseg.prompts import Query
 from promptseg.results import Instance
 from promptseg.segmenters.masker_features import pack_masker, unpack_masker
+from promptseg.weights import ReportProgress
+
+
+def load_promptable(
+    config: MaskerConfig, *, engine: str, offline: bool = False, progress: ReportProgress | None = None
+) -> "PromptableSegmenter":
+    """Load a masker as a segmenter; it runs on the CPU.
+
+    Args:
+        config: Which one.
+        engine: "torch", "openvino" or "openvino-bf16".
+        offline: Fetch nothing.
+        progress: Told while weights are fetched.
+
+    Raises:
+        WeightsError: The weights can't be had.
+    """
+    if config.masker in weights.RECORDS:
+        weights.resolve(config.masker, offline=offline, progress=progress)
+    runner = None
+    if engine != "torch":
+        precision: Precision = "bf16" if engine == "openvino-bf16" else "f32"
+        runner = GraphRunner("openvino", precision=precision, num_threads=torch.get_num_threads())
+    return PromptableSegmenter(load_masker(config.masker, input_side=config.input_side, runner=runner, offline=offline))
 
 
 class PromptableSegmenter:

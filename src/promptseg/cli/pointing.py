@@ -1,0 +1,77 @@
+"""Points and boxes as the command line writes them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from promptseg.errors import PromptError
+
+if TYPE_CHECKING:
+    from promptseg.prompts import BoxPrompt, PointPrompt, Prompt, Query
+
+POINT_HELP = "A point on the object, x,y in pixels; x,y,0 is beside it. Repeat it for more."
+BOX_HELP = "A box around the object, x0,y0,x1,y1 in pixels. Repeat it for more objects."
+# The label of what is pointed at without a phrase.
+UNNAMED = "object"
+
+
+def parse_points(points: Sequence[str]) -> "PointPrompt":
+    """Read points written "x,y" or "x,y,label", where 1 is on the object and 0 beside it.
+
+    Raises:
+        PromptError: One is written otherwise.
+    """
+    from promptseg.prompts import PointPrompt
+
+    rows = [_numbers(point, (2, 3), option="--point", form="x,y or x,y,label") for point in points]
+    for point, (_, _, *label) in zip(points, rows, strict=True):
+        if label and label[0] not in (0.0, 1.0):
+            raise PromptError(f"--point {point}: the label is 1 (on the object) or 0 (beside it)")
+    return PointPrompt(tuple((x, y) for x, y, *_ in rows), tuple(label != [0.0] for _, _, *label in rows))
+
+
+def parse_box(box: str) -> "BoxPrompt":
+    """Read a box written "x0,y0,x1,y1".
+
+    Raises:
+        PromptError: It is written otherwise, or has no area.
+    """
+    from promptseg.prompts import BoxPrompt
+
+    x0, y0, x1, y1 = _numbers(box, (4,), option="--box", form="x0,y0,x1,y1")
+    return BoxPrompt((x0, y0, x1, y1))
+
+
+def add_pointing(queries: "Sequence[Query]", points: Sequence[str], boxes: Sequence[str]) -> "tuple[Query, ...]":
+    """Add points and boxes to what is asked: to its one query, or as a query of their own.
+
+    Args:
+        queries: What is asked in words and by examples, perhaps nothing.
+        points: As `parse_points` takes them.
+        boxes: As `parse_box` takes them.
+
+    Raises:
+        PromptError: A point or box is malformed, or it is not clear which of several queries is meant.
+    """
+    from promptseg.prompts import Query
+
+    prompts: list[Prompt] = [parse_points(points)] if points else []
+    prompts += [parse_box(box) for box in boxes]
+    if not prompts:
+        return tuple(queries)
+    if not queries:
+        return (Query(UNNAMED, tuple(prompts)),)
+    if len(queries) > 1:
+        labels = ", ".join(query.label for query in queries)
+        raise PromptError(f"--point and --box belong to one thing, but {len(queries)} are asked for: {labels}")
+    return (replace(queries[0], prompts=(*queries[0].prompts, *prompts)),)
+
+
+def _numbers(text: str, counts: tuple[int, ...], *, option: str, form: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in counts:
+        raise PromptError(f"{option} {text}: write {form}, numbers of pixels")
+    return numbers
