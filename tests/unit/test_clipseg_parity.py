@@ -1,4 +1,4 @@
-"""CLIPSeg against transformers' CLIPSegForImageSegmentation: same random weights, same logits; and both ways on disk."""
+"""CLIPSeg against transformers' CLIPSegForImageSegmentation: same weights, same logits; and both ways on disk."""
 
 from pathlib import Path
 

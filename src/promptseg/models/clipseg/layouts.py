@@ -17,6 +17,9 @@ from torch import Tensor
 from promptseg.errors import CheckpointError
 from promptseg.models.clipseg.config import ClipSegConfig
 
+# what transformers' CLIPSeg is where its config.json does not say
+VISION_DEFAULTS = {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32}
+TEXT_DEFAULTS = {"hidden_size": 512, "num_hidden_layers": 12}
 # widths of the image and the text tower, their depths, patch -> their rows
 CLIP_OF_SIZE = {
     (768, 512, 12, 12, 16): ("clip-vit-base-patch16", "clip-vit-base-patch16"),
@@ -114,16 +117,16 @@ def config_from_transformers(
         raise CheckpointError(
             f"a model of transformers, but not CLIPSeg: its model_type is {values.get('model_type')!r}"
         )
-    # here and not above: transformers takes seconds to import
-    from transformers import CLIPSegConfig
-
-    config: Any = CLIPSegConfig.from_dict(dict(values))
-    vision, text = config.vision_config, config.text_config
-    widths, depths = (vision.hidden_size, text.hidden_size), (vision.num_hidden_layers, text.num_hidden_layers)
-    size = (*widths, *depths, vision.patch_size)
+    vision, text = (
+        {**default, **(values.get(f"{part}_config") or {}), **(values.get(f"{part}_config_dict") or {})}
+        for part, default in (("vision", VISION_DEFAULTS), ("text", TEXT_DEFAULTS))
+    )
+    widths = (vision["hidden_size"], text["hidden_size"])
+    depths = (vision["num_hidden_layers"], text["num_hidden_layers"])
+    size = (*widths, *depths, vision["patch_size"])
     if size not in CLIP_OF_SIZE:
         raise CheckpointError(
-            f"this CLIPSeg has a CLIP of another size (widths {widths}, depths {depths}, patch {vision.patch_size}); "
+            f"this CLIPSeg has a CLIP of another size: widths {widths}, depths {depths}, patch {vision['patch_size']}; "
             "ViT-B/16 and ViT-B/32 are known"
         )
     image_tower, text_tower = (clip, clip) if clip else CLIP_OF_SIZE[size]
@@ -131,12 +134,12 @@ def config_from_transformers(
         {
             "image_tower": image_tower,
             "text_tower": text_tower,
-            "image_layers": tuple(config.extract_layers),
-            "dim": config.reduce_dim,
-            "num_heads": config.decoder_num_attention_heads,
-            "mlp_dim": config.decoder_intermediate_size,
-            "film_block": config.conditional_layer,
-            "head": "refined" if config.use_complex_transposed_convolution else "simple",
+            "image_layers": tuple(values.get("extract_layers", (3, 6, 9))),
+            "dim": values.get("reduce_dim", 64),
+            "num_heads": values.get("decoder_num_attention_heads", 4),
+            "mlp_dim": values.get("decoder_intermediate_size", 2048),
+            "film_block": values.get("conditional_layer", 0),
+            "head": "refined" if values.get("use_complex_transposed_convolution") else "simple",
             "towers": towers,
         }
     )
