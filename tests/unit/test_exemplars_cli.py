@@ -1,5 +1,6 @@
 """Examples as the command line writes them become queries; what is malformed is named."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from promptseg.cli.exemplars import collect_queries, parse_exemplar
+from promptseg.cli.main import main
 from promptseg.errors import ImageError, PromptError
 from promptseg.prompts import ExemplarPrompt, TextPrompt
 
@@ -79,3 +81,26 @@ def test_refuses(folder: Path, written: str, error: type[Exception], message: st
 def test_refuses_a_name_with_negative_examples_only(folder: Path) -> None:
     with pytest.raises(PromptError, match="'vase' says only what is not meant"):
         collect_queries(["mug"], ["vase=vase.png@-1"])
+
+
+def test_predict_by_examples_alone_and_mixed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["predict", "vase.png", "-t", "mug", "-x", "mug=mug.png:2,1,5,4@0.5", "-x", "vase.png", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--model", "clipseg-test", "--threshold", "0"])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 0, err
+    assert [result["label"] for result in json.loads(out)["results"]] == ["mug", "vase"]
+
+
+def test_predict_says_which_models_take_examples_and_that_nothing_was_asked(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments, said in [
+        (["-x", "mug.png", "--model", "promptseg-test"], "promptseg-test takes text prompts, no exemplar prompts"),
+        ([], "nothing was asked for"),
+        (["-x", "vase=vase.png@-1"], "says only what is not meant"),
+    ]:
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", "vase.png", *arguments])
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
