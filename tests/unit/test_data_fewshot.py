@@ -224,9 +224,10 @@ def test_coco_lists_may_ask_for_no_class_of_python(tmp_path):
     path.write_bytes(pickle.dumps({1: [np.str_("val2014/a.jpg")]}))
     with pytest.raises(DataError, match=r"fold1.pkl: asks for numpy"):
         read_coco_20i(tmp_path, 1)
-    path.write_bytes(pickle.dumps(["val2014/a.jpg"]))
-    with pytest.raises(DataError, match=r"expected \{class: \[picture, ...\]\}"):
-        read_coco_20i(tmp_path, 1)
+    for content in (["val2014/a.jpg"], {"1": ["val2014/a.jpg"]}, {1: "val2014/a.jpg"}):
+        path.write_bytes(pickle.dumps(content))
+        with pytest.raises(DataError, match=r"expected \{class: \[picture, ...\]\}"):
+            read_coco_20i(tmp_path, 1)
     with pytest.raises(DataError, match=r"no file fold2.pkl; expected .*splits/coco/val/fold2.pkl .*hsnet"):
         read_coco_20i(tmp_path, 2)
 

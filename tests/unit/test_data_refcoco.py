@@ -191,6 +191,20 @@ def test_what_is_left_out_is_said(tmp_path):
     assert "no such picture" in said
 
 
+def test_malformed_references_are_errors_that_name_the_place(tmp_path):
+    for change, message in (
+        ({"ann_id": None}, "record 1: field 'ann_id' must be int or list, got None"),
+        ({"image_id": "1"}, "record 1: field 'image_id' must be int, got '1'"),
+        ({"split": 3}, "record 1: field 'split' must be str, got 3"),
+        ({"sentences": "left man"}, "record 1, sentences: expected a list, got str"),
+        ({"sentences": [{"raw": "left man"}]}, "sentences, record 1: field 'sent' must be str, got None"),
+        ({"sentences": ["left man"]}, "sentences, record 1: expected an object, got str"),
+    ):
+        write_refcoco(tmp_path, [{**REFS[0], **change}])
+        with pytest.raises(DataError, match=message):
+            read_refcoco(tmp_path, "refcoco", "unc", "val")
+
+
 def test_masks_of_every_form_of_coco(tmp_path):
     polygons = [[2.5, 2.0, 12.3, 3.1, 9.9, 9.7], [15, 3, 24, 3, 24, 12.5, 15, 12]]
     runs = {"size": list(SIZE_HW), "counts": [100, 5, SIZE_HW[0] * SIZE_HW[1] - 105]}

@@ -14,8 +14,11 @@ from promptseg.data.sample import (
     instance_boxes,
     instance_masks,
     target_mask,
+    union_mask,
+    union_rle,
 )
 from promptseg.errors import DataError
+from promptseg.ops.rle import encode_rle
 
 TWO = Target("dog", masks=(box_rle(0, 0, 4, 4), box_rle(10, 8, 20, 12)), void=(box_rle(2, 2, 6, 6),))
 
@@ -25,6 +28,13 @@ def test_target_mask_is_the_union_of_the_instances():
     assert [int(mask.sum()) for mask in instance_masks(TWO, SIZE_HW)] == [16, 40]
     assert instance_areas(TWO) == (16, 40)
     assert instance_boxes(TWO) == ((0, 0, 4, 4), (10, 8, 20, 12))
+
+
+def test_codes_are_joined_as_masks_are():
+    rles = (*TWO.masks, box_rle(2, 2, 12, 10))
+    assert np.array_equal(union_mask((union_rle(rles),), SIZE_HW), union_mask(rles, SIZE_HW))
+    assert union_rle(rles[:1]) == rles[0]
+    assert union_rle(rles) == encode_rle(union_mask(rles, SIZE_HW))
 
 
 def test_ignore_mask_never_overlaps_the_target():

@@ -266,11 +266,11 @@ def _pascal_entries(path: Path) -> Iterator[_Entry]:
 
 def _coco_entries(path: Path) -> Iterator[_Entry]:
     content = load_plain_pickle(path)
-    if not isinstance(content, dict) or not all(isinstance(names, list) for names in content.values()):
+    if not isinstance(content, dict) or {(type(key), type(names)) for key, names in content.items()} - {(int, list)}:
         raise DataError(f"{path}: expected {{class: [picture, ...]}}")
     for class_id, names in content.items():
         for name in names:
-            yield _Entry(str(name), int(class_id))
+            yield _Entry(str(name), class_id)
 
 
 def _check_classes(entries: Iterable[_Entry], class_ids: Collection[int], where: Path) -> None:

@@ -15,9 +15,8 @@ import numpy as np
 
 from promptseg.data.crops import CropBox, object_crop
 from promptseg.data.episodes import Episode, EpisodeSet, Exemplar
-from promptseg.data.sample import Problem, Sample, Target, union_mask
+from promptseg.data.sample import Problem, Sample, Target, union_mask, union_rle
 from promptseg.errors import DataError
-from promptseg.ops.rle import encode_rle
 
 PROMPT_TEMPLATES = (
     "a photo of a {}.", "a photograph of a {}.", "an image of a {}.", "{}.", "a cropped photo of a {}.",
@@ -139,8 +138,7 @@ def _foreign_phrase(query: Sample, phrases: Sequence[str], rng: np.random.Genera
 def _draw_exemplar(places: Sequence[_Place], query: Sample, rng: np.random.Generator) -> Exemplar | None:
     for place in _circle(places, rng):
         if place.sample.sample_id != query.sample_id:
-            mask = encode_rle(union_mask(place.target.masks, place.sample.size_hw))
-            return Exemplar(place.sample.sample_id, place.sample.image, mask)
+            return Exemplar(place.sample.sample_id, place.sample.image, union_rle(place.target.masks))
     return None
 
 

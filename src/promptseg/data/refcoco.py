@@ -151,7 +151,7 @@ def _with_questions(sample: Sample, refs: Sequence[Line], instances: CocoInstanc
     absent: list[str] = []
     for ref in refs:
         sentences = tuple(_sentences(ref))
-        ids = ref.record.get("ann_id")
+        ids = ref.require(ref.record, "ann_id", (int, list))
         ids = ids if isinstance(ids, list) else [ids]
         missing = [annotation_id for annotation_id in ids if annotation_id not in instances.annotations]
         if ids == [NO_TARGET]:
@@ -164,8 +164,8 @@ def _with_questions(sample: Sample, refs: Sequence[Line], instances: CocoInstanc
 
 
 def _sentences(ref: Line) -> Iterator[str]:
-    for sentence in ref.require(ref.record, "sentences", list):
-        yield normalise(ref.require(sentence, "sent", str))
+    for line in lines_of(ref.record.get("sentences"), f"{ref.where}, sentences"):
+        yield normalise(line.require(line.record, "sent", str))
 
 
 def _targets(

@@ -156,6 +156,14 @@ def union_mask(rles: Sequence[Rle], size_hw: tuple[int, int]) -> Mask:
     return np.asarray(decode_masks(rles, size_hw).any(axis=0))
 
 
+def union_rle(rles: Sequence[Rle]) -> Rle:
+    """Join run-length codes of one size, at least one of them, without decoding them."""
+    if len(rles) == 1:
+        return rles[0]
+    merged = coco_mask.merge([_coco(rle) for rle in rles])
+    return Rle(size=[int(side) for side in merged["size"]], counts=merged["counts"].decode("ascii"))
+
+
 def target_mask(target: Target, size_hw: tuple[int, int]) -> Mask:
     """Where the phrase holds: the union of its instances, bool (H, W); filled boxes where the target has only boxes.
 
