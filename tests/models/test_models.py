@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from promptseg import weights
-from promptseg.errors import CheckpointError, OutputError, UnknownModelError
+from promptseg.errors import CheckpointError, OutputError, UnknownModelError, WeightsError
 from promptseg.layers.mask_decoder import load_sam_decoder
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
 from promptseg.models.config import DenseConfig, LoraConfig, PromptSegConfig
@@ -332,7 +332,7 @@ def test_weights_that_are_not_finite_are_named(checkpoint: Path, value: float) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "clipseg"}, "a checkpoint of another model: 'clipseg'"),
+        ({"architecture": "other"}, "a checkpoint of another model: 'other'"),
         ({"format": "other"}, "is not a promptseg checkpoint"),
         ({"config": None}, "lacks 'config'"),
         ({"config": {"image_tower": "conv-test"}}, "not a config of this version of promptseg: .*missing"),
@@ -364,7 +364,7 @@ def test_a_file_or_an_empty_directory_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"it has no config\.json"):
         load_model(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match="is not a directory"):
+    with pytest.raises(WeightsError, match="file: not a plain PyTorch checkpoint"):
         load_model(tmp_path / "file")
 
 

@@ -24,7 +24,9 @@ def load_pickle(path: Path) -> dict[str, object]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise WeightsError(f"{path.name}: not a plain PyTorch checkpoint: {str(error).splitlines()[0]}") from error
+        # the end of the file in the middle of a value comes without a word
+        said = (str(error) or "it ends too early").splitlines()[0]
+        raise WeightsError(f"{path.name}: not a plain PyTorch checkpoint: {said}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path.name}: holds a {type(content).__name__}, not a state dict")
     return content
