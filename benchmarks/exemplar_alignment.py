@@ -1,6 +1,7 @@
 """How much does CLIP see the object that a visual prompt points at? The CLIPSeg paper's alignment study (its Table 2).
 
-Command:    python benchmarks/exemplar_alignment.py --clip openai/clip-vit-base-patch16 --index data/coco_dev.jsonl
+Command:    python benchmarks/exemplar_alignment.py --clip openai/clip-vit-base-patch16 \\
+                --index data/coco_dev.jsonl data/coco_train.jsonl
 Definition: for a picture with at least three names, "a photo of a NAME" for each; CLIP's softmax over them, temperature
             1/100; P is the probability of the object's own name. A variant's gain is its mean P with the object shown
             that way, less that of the picture as it is, times 100.
@@ -70,7 +71,9 @@ class Clip:
 
     def __init__(self, source: str) -> None:
         from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+        from transformers.utils import logging
 
+        logging.set_verbosity_error()  # each tower would list the other's weights as unexpected
         directory = find_directory(source)
         vision = json.loads((directory / "config.json").read_text(encoding="utf-8"))["vision_config"]
         shape = (vision.get("hidden_size", 768), vision.get("patch_size", 32))

@@ -14,7 +14,7 @@ Source:
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 Variant: TypeAlias = Literal[
     "original",
@@ -98,5 +98,3 @@ VARIANTS: Mapping[Variant, Engineering] = MappingProxyType(
 )
 
 BEST: Variant = "crop-blur-10"
-
-assert tuple(VARIANTS) == get_args(Variant)
