@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from promptseg.exemplars.read import read_exemplar
     from promptseg.formats.dataset import write
     from promptseg.images import ImageLimits, read_image, read_mask
+    from promptseg.langsam import LangSAM
     from promptseg.maskers.automatic import AutomaticMask, AutomaticSettings, generate_masks
     from promptseg.maskers.load import load_masker
+    from promptseg.models.langsam import LangSamConfig
     from promptseg.ops.windows import Tiles
     from promptseg.predict import Predictor, load
     from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt
@@ -53,6 +55,8 @@ __all__ = [
     "ImageError",
     "ImageLimits",
     "Instance",
+    "LangSAM",
+    "LangSamConfig",
     "MaskPrompt",
     "MissingExtraError",
     "OfflineError",
@@ -89,8 +93,10 @@ _HOMES = {
     "exemplars.read": ("read_exemplar",),
     "formats.dataset": ("write",),
     "images": ("ImageLimits", "read_image", "read_mask"),
+    "langsam": ("LangSAM",),
     "maskers.automatic": ("AutomaticMask", "AutomaticSettings", "generate_masks"),
     "maskers.load": ("load_masker",),
+    "models.langsam": ("LangSamConfig",),
     "ops.windows": ("Tiles",),
     "predict": ("Predictor", "load"),
     "prompts": ("BoxPrompt", "ExemplarPrompt", "MaskPrompt", "PointPrompt", "Query", "TextPrompt"),

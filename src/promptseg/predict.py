@@ -10,17 +10,21 @@ from pathlib import Path
 import torch
 
 from promptseg.embedding import Embedding
-from promptseg.engines import build_segmenter, resolve_engine
+from promptseg.engines import build_segmenter, can_compile, resolve_engine
 from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
 from promptseg.maskers.pointing import POINTING_KINDS
 from promptseg.models.base import Prediction, Proposer, Segmenter
+from promptseg.models.build import Network
 from promptseg.models.checkpoint import save_pretrained
-from promptseg.models.promptseg import PromptSeg
+from promptseg.models.langsam import LangSam, LangSamConfig
+from promptseg.models.masker import MaskerConfig, MaskerModel
 from promptseg.models.registry import MODELS, load_model
 from promptseg.ops.windows import Tiles
 from promptseg.prompts import Query, QueryLike, to_queries
 from promptseg.results import QueryResult, Segmentation
+from promptseg.segmenters.assemble import load_langsam
+from promptseg.segmenters.promptable import load_promptable
 from promptseg.segmenters.refined import RefinedSegmenter, load_refiner
 from promptseg.segmenters.tiled import TiledSegmenter
 from promptseg.weights import ReportProgress
@@ -31,7 +35,7 @@ TILED_LIMITS = ImageLimits(max_pixels=178_956_970)
 
 
 def load(
-    name_or_dir: str | Path | None = None,
+    name_or_dir: str | Path | LangSamConfig | None = None,
     *,
     device: str = "auto",
     engine: str = "auto",
@@ -42,8 +46,9 @@ def load(
     """Load a model that is ready to segment; what it needs is fetched the first time.
 
     Args:
-        name_or_dir: A name that `promptseg models` lists, or a directory that `save_pretrained` wrote; None: the
-            default.
+        name_or_dir: A name that `promptseg models` lists, or a directory that `save_pretrained` wrote, or
+            transformers from a CLIPSeg, or a file of the original CLIPSeg's decoder, or the parts of a LangSAM;
+            None: the default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
         engine: What computes: "torch", "openvino" or "openvino-bf16", see `engines.build_segmenter`; "auto" takes
             OpenVINO on a CPU, else PyTorch. With either of OpenVINO's, a model's refiner rounds to bfloat16.
@@ -58,11 +63,23 @@ def load(
         EngineError: The device or the engine is not to be had here.
         PromptError: The threshold is no probability.
     """
+    if isinstance(name_or_dir, LangSamConfig):
+        return _load_langsam(name_or_dir.architecture, name_or_dir, device, engine, offline, threshold, progress)
+    record = MODELS.get(str(name_or_dir))
+    if record is not None and isinstance(record.config, LangSamConfig):
+        return _load_langsam(record.name, record.config, device, engine, offline, threshold, progress)
+    if record is not None and isinstance(record.config, MaskerConfig):
+        if device not in ("auto", "cpu"):
+            raise EngineError(f"{record.name} runs on the CPU, not on {device}: use device cpu")
+        engine = resolve_engine(engine, torch.device("cpu"))
+        promptable = load_promptable(record.config, engine=engine, offline=offline, progress=progress)
+        presence_threshold = _checked_threshold(threshold, promptable.presence_threshold)
+        return Predictor(record.name, MaskerModel(record.config), promptable, presence_threshold, engine)
     model = load_model(name_or_dir or DEFAULT_MODEL, offline=offline, progress=progress)
     name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
     presence_threshold = _checked_threshold(threshold, model.presence_threshold)
     placed = model.to(resolve_device(device))
-    engine = resolve_engine(engine, placed.device)
+    engine = resolve_engine(engine, placed.device, compiles=can_compile(placed))
     segmenter: Segmenter = build_segmenter(placed, engine)
     if model.config.refiner is not None:
         compiled = engine != "torch"
@@ -70,6 +87,22 @@ def load(
         segmenter = RefinedSegmenter(segmenter, refiner)
         engine = f"{engine} + {model.config.refiner}"
     return Predictor(name, placed, segmenter, presence_threshold, engine)
+
+
+def _load_langsam(
+    name: str,
+    config: LangSamConfig,
+    device: str,
+    engine: str,
+    offline: bool,
+    threshold: float | None,
+    progress: ReportProgress | None,
+) -> "Predictor":
+    model = LangSam(config, resolve_device(device))
+    segmenter = load_langsam(config, device=model.device, engine=engine, offline=offline, progress=progress)
+    presence_threshold = _checked_threshold(threshold, segmenter.presence_threshold)
+    resolved = resolve_engine(engine, model.device)
+    return Predictor(name, model, segmenter, presence_threshold, f"{resolved} + {config.masker}")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -108,7 +141,7 @@ class Predictor:
     """
 
     name: str
-    model: PromptSeg
+    model: Network | MaskerModel | LangSam
     segmenter: Segmenter
     presence_threshold: float
     engine: str
@@ -257,8 +290,11 @@ class Predictor:
         The checkpoint holds what was trained, and names the towers it needs without their bytes.
 
         Raises:
+            CheckpointError: Nothing of the model was trained.
             OutputError: The directory can't be written.
         """
+        if isinstance(self.model, MaskerModel | LangSam):
+            raise CheckpointError(f"{self.name} has nothing of its own to save: others have published its parts")
         save_pretrained(self.model, Path(directory))
 
     def _check_kinds(self, query: Query) -> None:

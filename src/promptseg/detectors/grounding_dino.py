@@ -55,12 +55,16 @@ class GroundingDino:
     Args:
         model: transformers' GroundingDinoForObjectDetection, with its weights.
         tokenizer: BERT's, as transformers' BertTokenizer.
+        short_side: What the picture's shorter side becomes, pixels, unless
+        long_side: the longer one would pass this.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Any, *, short_side: int = SHORT_SIDE, long_side: int = LONG_SIDE) -> None:
         self.model = model
         model.train(mode=False).requires_grad_(False)
         self.tokenizer = tokenizer
+        self.short_side = short_side
+        self.long_side = long_side
 
     @property
     def thresholds(self) -> Thresholds:
@@ -75,7 +79,7 @@ class GroundingDino:
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
         """Resize a picture, uint8 (H, W, 3); no more, for the network reads picture and words together."""
         height, width, _ = image_rgb.shape
-        resized = resize_rgb(image_rgb, fit_size((height, width)))
+        resized = resize_rgb(image_rgb, fit_size((height, width), self.short_side, self.long_side))
         return {PIXELS: torch.from_numpy(resized.copy())[None]}
 
     @torch.inference_mode()

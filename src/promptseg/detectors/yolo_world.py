@@ -50,11 +50,13 @@ class YoloWorld:
     Args:
         network: With its weights, in evaluation mode.
         phrases: From words to vectors.
+        input_side: What the picture's longer side becomes, pixels; trained with 640.
     """
 
-    def __init__(self, network: YoloWorldNet, phrases: PhraseVectors) -> None:
+    def __init__(self, network: YoloWorldNet, phrases: PhraseVectors, *, input_side: int = INPUT_SIDE) -> None:
         self.network = network.eval().requires_grad_(False)
         self.phrases = phrases
+        self.input_side = input_side
 
     @property
     def thresholds(self) -> Thresholds:
@@ -70,7 +72,7 @@ class YoloWorld:
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
         """Encode a picture, uint8 (H, W, 3): maps of strides 8, 16 and 32."""
         height, width, _ = image_rgb.shape
-        scale = INPUT_SIDE / max(height, width)
+        scale = self.input_side / max(height, width)
         scaled_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
         pixels = torch.from_numpy(resize_rgb(image_rgb, scaled_hw).copy()).permute(2, 0, 1)[None].float() / 255
         padded = F.pad(pixels, (0, -scaled_hw[1] % 32, 0, -scaled_hw[0] % 32), value=PADDING_GREY)

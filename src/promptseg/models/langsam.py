@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -22,6 +22,8 @@ class LangSamConfig:
         box_threshold: A box counts from this score on; None: the detector's own, for scores of detectors differ.
         text_threshold: A word of a phrase counts as seen from this score on; only GroundingDINO scores words.
     """
+
+    architecture: ClassVar[str] = "langsam"
 
     detector: str = "promptseg"
     masker: str = "mobile-sam"

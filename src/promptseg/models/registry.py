@@ -10,6 +10,7 @@ from promptseg.errors import CheckpointError, UnknownModelError
 from promptseg.models.build import Network, NetworkConfig, build_network
 from promptseg.models.checkpoint import load_pretrained
 from promptseg.models.clipseg.files import is_transformers_directory, load_original, load_published, load_transformers
+from promptseg.models.langsam import LangSamConfig
 from promptseg.models.masker import MaskerConfig
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.table import MODELS, ModelRecord
@@ -49,8 +50,8 @@ def build_model(config: NetworkConfig, *, pretrained: bool = False, offline: boo
 def get_model(name: str, *, pretrained: bool = False, offline: bool = False) -> Network:
     """Build the untrained model of a row; arguments and errors as `find_record` and `build_model`."""
     config = find_record(name).config
-    if isinstance(config, MaskerConfig):
-        raise CheckpointError(f"{name} is a masker: there is no network to train")
+    if isinstance(config, MaskerConfig | LangSamConfig):
+        raise CheckpointError(f"{name} is made of published parts: there is no network to train")
     return build_model(config, pretrained=pretrained, offline=offline)
 
 
@@ -75,8 +76,8 @@ def load_model(name_or_path: str | Path, *, offline: bool = False, progress: Rep
             load = load_transformers
         return load(path, offline=offline, progress=progress).eval()
     record = find_record(str(name_or_path))
-    if isinstance(record.config, MaskerConfig):
-        raise CheckpointError(f"{record.name} is a masker, not a network: promptseg.load takes it")
+    if isinstance(record.config, MaskerConfig | LangSamConfig):
+        raise CheckpointError(f"{record.name} is made of published parts, not a network: promptseg.load takes it")
     if record.status == "shipped":
         with resources.as_file(resources.files("promptseg") / "checkpoints" / record.name) as directory:
             return load_pretrained(directory, offline=offline, progress=progress).eval()

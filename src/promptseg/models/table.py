@@ -6,6 +6,7 @@ from typing import Literal
 from promptseg.models.build import NetworkConfig
 from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.config import DenseConfig, LoraConfig, PromptSegConfig
+from promptseg.models.langsam import LangSamConfig
 from promptseg.models.masker import MaskerConfig
 
 
@@ -26,7 +27,7 @@ class ModelRecord:
     """
 
     name: str
-    config: NetworkConfig | MaskerConfig
+    config: NetworkConfig | MaskerConfig | LangSamConfig
     status: Literal["shipped", "published", "recipe", "test"]
     num_trained: int
     licence: str
@@ -259,6 +260,24 @@ _ROWS = (
         paper=CLIPSEG_PAPER,
         summary="For tests: tiny and random; texts and exemplars on a vision transformer",
         prompt_kinds=CONCEPTS,
+    ),
+    ModelRecord(
+        name="langsam",
+        config=LangSamConfig(),
+        status="published",
+        num_trained=0,
+        licence="Apache-2.0",
+        paper="luca-medeiros/lang-segment-anything (Apache-2.0); arXiv:2304.02643",
+        summary="Phrases to instances: the default model proposes boxes, MobileSAM draws; other parts by LangSamConfig",
+    ),
+    ModelRecord(
+        name="langsam-test",
+        config=LangSamConfig(detector="promptseg-test-vit", masker="sam-test", box_threshold=0.0),
+        status="test",
+        num_trained=0,
+        licence="Apache-2.0",
+        paper="luca-medeiros/lang-segment-anything (Apache-2.0); arXiv:2304.02643",
+        summary="For tests: tiny and random; a detector and a masker",
     ),
     ModelRecord(
         name="mobile-sam",

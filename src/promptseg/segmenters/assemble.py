@@ -39,13 +39,12 @@ def load_langsam(
         WeightsError: Weights can't be fetched, or `offline` forbids it.
         EngineError: The engine is unknown or does not run on the device.
     """
-    engine = resolve_engine(engine, device)
     detector = _load_detector(config.detector, device=device, engine=engine, offline=offline, progress=progress)
     if config.masker in weights.RECORDS:
         weights.resolve(config.masker, offline=offline, progress=progress)
     runner = None
-    if engine != "torch":
-        precision: Precision = "bf16" if engine == "openvino-bf16" else "f32"
+    if (resolved := resolve_engine(engine, device)) != "torch":
+        precision: Precision = "bf16" if resolved == "openvino-bf16" else "f32"
         runner = GraphRunner("openvino", precision=precision, num_threads=torch.get_num_threads())
     masker = load_masker(config.masker, input_side=config.masker_side, runner=runner, offline=offline)
     thresholds = None if config.box_threshold is None else Thresholds(config.box_threshold, config.text_threshold)
