@@ -90,7 +90,10 @@ def hsnet_scores(episodes):
             unions.setdefault(class_id, [0, 0])[side] += either
     classes = list(intersections)
     miou = np.mean([intersections[each][1] / max(unions[each][1], 1) for each in classes])
-    both = [sum(intersections[each][side] for each in classes) / sum(unions[each][side] for each in classes) for side in (0, 1)]
+    both = [
+        sum(intersections[each][side] for each in classes) / sum(unions[each][side] for each in classes)
+        for side in (0, 1)
+    ]
     return {"miou": miou, "fb_iou": np.mean(both)}
 
 
@@ -125,16 +128,19 @@ def rela_scores(answers):
     }
 
 
-def joem_scores(labels, guesses, unseen, num_classes=21):
-    """What cvlab-yonsei/JoEm's Evaluator computes, from label maps with 255 for "ignore"."""
+def joem_scores(labels, guesses, unseen, num_classes=21, missing=0.0):
+    """What cvlab-yonsei/JoEm's Evaluator computes, from label maps with 255 for "ignore".
+
+    With `missing` nan, the same without the classes that are nowhere.
+    """
     confusion = np.zeros((num_classes, num_classes))
     for label, guess in zip(labels, guesses, strict=True):
         known = (label >= 0) & (label < num_classes)
         np.add.at(confusion, (label[known], guess[known]), 1)
     with np.errstate(invalid="ignore"):
         iou = np.diag(confusion) / (confusion.sum(axis=1) + confusion.sum(axis=0) - np.diag(confusion))
-    iou = np.nan_to_num(iou)
+    iou = np.nan_to_num(iou, nan=missing)
     unseen = sorted(unseen)
     seen = [index for index in range(num_classes) if index not in unseen]
-    a, b = iou[seen].mean(), iou[unseen].mean()
-    return {"miou_seen": a, "miou_unseen": b, "hiou": 2 * a * b / (a + b), "miou": iou.mean()}
+    a, b = np.nanmean(iou[seen]), np.nanmean(iou[unseen])
+    return {"miou_seen": a, "miou_unseen": b, "hiou": 2 * a * b / (a + b), "miou": np.nanmean(iou)}

@@ -56,7 +56,9 @@ def evaluate(
     ] = None,
     pseudo: Annotated[Path | None, typer.Option(help="Directory of masks that were made for boxes.")] = None,
     only: Annotated[Path | None, typer.Option(help="Text file that lists the pictures to take, one a line.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many pictures of each set.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Take only so many pictures of each set, or episodes of each fold.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
     seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,

@@ -23,7 +23,7 @@ class Choice:
         split: One of the benchmark's.
         prompt: What is asked with.
         folds: Those to take; empty where the benchmark has none.
-        limit: How many pictures to take, of each fold where there are folds, from the front; None: all.
+        limit: How many pictures to take from the front, or episodes of each fold; None: all.
     """
 
     benchmark: str
@@ -37,9 +37,8 @@ class Choice:
     def title(self) -> str:
         """All that was chosen, in words: "pascal-5i val, folds 0-3, asked with exemplar"."""
         folds = f", fold {self.folds[0]}" if len(self.folds) == 1 else f", folds 0-{len(self.folds) - 1}"
-        limit = (
-            "" if self.limit is None else f", the first {self.limit} pictures{' of each fold' if self.folds else ''}"
-        )
+        unit = "episodes of each fold" if self.folds else "pictures"
+        limit = "" if self.limit is None else f", the first {self.limit} {unit}"
         return f"{self.benchmark} {self.split}{folds if self.folds else ''}, asked with {self.prompt}{limit}"
 
 

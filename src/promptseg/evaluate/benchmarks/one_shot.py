@@ -33,16 +33,21 @@ from promptseg.metrics.statistics import Floats
 from promptseg.ops.rle import decode_rle
 from promptseg.prompts import ExemplarPrompt, TextPrompt
 
+NUM_EPISODES = 1000
+"""Of each fold, as everybody takes them."""
+
 
 def load_pascal_5i(choice: Choice) -> Exam:
     """Read Pascal-5i; its pixels are counted in the picture itself, without the borders that are nobody's."""
-    folds = [read_pascal_5i(choice.root, fold) for fold in choice.folds]
+    num_episodes = choice.limit or NUM_EPISODES
+    folds = [read_pascal_5i(choice.root, fold, num_episodes=num_episodes) for fold in choice.folds]
     return _exam(folds, choice, partial(judge_swept, size_hw=None), wording="a photo of a {}.")
 
 
 def load_coco_20i(choice: Choice) -> Exam:
     """Read COCO-20i."""
-    folds = [read_coco_20i(choice.root, fold) for fold in choice.folds]
+    num_episodes = choice.limit or NUM_EPISODES
+    folds = [read_coco_20i(choice.root, fold, num_episodes=num_episodes) for fold in choice.folds]
     return _exam(folds, choice, partial(judge_swept, size_hw=PAPER_SIZE_HW), wording="{}")
 
 
@@ -64,7 +69,7 @@ def episode_sheets(
 
     Args:
         episodes: What to ask.
-        choice: Whether to show or to say it, and how many pictures to take.
+        choice: Whether to show or to say it.
         judge: Compares answers with the truth.
         wording: How the class is said, where it is said.
         prefix: Of the sheets' ids.
@@ -79,7 +84,7 @@ def episode_sheets(
             questions=partial(_build_questions, asked, wording=wording if choice.prompt == "text" else None),
             judge=judge,
         )
-        for sample_id, asked in list(by_picture.items())[: choice.limit]
+        for sample_id, asked in by_picture.items()
     )
 
 

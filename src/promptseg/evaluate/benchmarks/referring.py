@@ -42,7 +42,8 @@ def load_phrasecut(choice: Choice) -> Exam:
     if choice.prompt == "text":
         return Exam(phrase_sheets(samples, judge, limit=choice.limit), define_phrasecut, samples.problems)
     episodes = phrasecut_episodes(samples)
-    return Exam(episode_sheets(episodes, choice, judge=judge), define_phrasecut, samples.problems + episodes.problems)
+    sheets = episode_sheets(episodes, choice, judge=judge)[: choice.limit]
+    return Exam(sheets, define_phrasecut, samples.problems + episodes.problems)
 
 
 def load_refcoco(choice: Choice, *, dataset: Dataset) -> Exam:
