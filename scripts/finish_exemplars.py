@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from promptseg.engines import build_segmenter
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
 from promptseg.models.promptseg import PromptSeg
 from promptseg.train.dense.exemplars import collect_episodes, fit_exemplars
@@ -30,6 +31,7 @@ def main() -> None:
     parser.add_argument("--names", type=int, default=2, help="how many names of each to take")
     parser.add_argument("--hidden-dim", type=int, default=256)
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--engine", default="auto", help="what looks at the pictures; see promptseg.engines")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
@@ -41,7 +43,12 @@ def main() -> None:
     chosen = rng.choice(len(source.samples), count, replace=False, p=chances / chances.sum())
     samples = [source.samples[index] for index in chosen]
     episodes = collect_episodes(
-        model, samples, source.vocabulary, source.stuff, max_names=options.names, seed=options.seed
+        build_segmenter(model, options.engine),
+        samples,
+        source.vocabulary,
+        source.stuff,
+        max_names=options.names,
+        seed=options.seed,
     )
     losses = fit_exemplars(model, episodes, steps=options.steps, seed=options.seed)
     save_pretrained(model, options.out, half=True)

@@ -23,6 +23,7 @@ from promptseg.errors import DataError
 from promptseg.images import read_image
 from promptseg.layers.dense_text import DenseTextHead
 from promptseg.layers.exemplar import ExemplarHead
+from promptseg.models.base import Segmenter
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.text_segmenter import example_window
 from promptseg.train.dense.vocabulary import Vocabulary
@@ -81,7 +82,7 @@ class Episodes:
 
 @torch.no_grad()
 def collect_episodes(
-    model: PromptSeg,
+    segmenter: Segmenter,
     samples: Sequence[Sample],
     vocabulary: Vocabulary,
     stuff: Sequence[str],
@@ -92,7 +93,7 @@ def collect_episodes(
     """Encode pictures as scenes, and the largest object of some of their names as examples.
 
     Args:
-        model: Trained but for its examples.
+        segmenter: A trained model, or an engine that runs it.
         samples: Annotated pictures.
         vocabulary: Every name that is said of them.
         stuff: Names whose absence is only believed where people say that they are not there.
@@ -108,7 +109,7 @@ def collect_episodes(
     for sample in samples:
         targets = [target for target in sample.targets if target.masks and target.kind != "phrase"]
         image_rgb = read_image(sample.image)
-        cells = _look(model, image_rgb)
+        cells = _look(segmenter, image_rgb)
         truths = {}
         for index in rng.permutation(len(targets))[:max_names]:
             target = targets[index]
@@ -118,7 +119,7 @@ def collect_episodes(
             truths[target.phrase] = truth
             objects = instance_masks(target, sample.size_hw)
             rows, columns = example_window(objects[objects.sum(axis=(1, 2)).argmax()])
-            near = _look(model, np.ascontiguousarray(image_rgb[rows, columns]))
+            near = _look(segmenter, np.ascontiguousarray(image_rgb[rows, columns]))
             meant = _cover(target_mask(target, sample.size_hw)[rows, columns], near)
             examples[target.phrase].append(Example(sample.sample_id, near, meant))
         scenes.append(Scene(sample, cells, truths))
@@ -215,8 +216,8 @@ def _draw(examples: Sequence[Example], rng: np.random.Generator) -> Example:
     return examples[int(rng.integers(len(examples)))]
 
 
-def _look(model: PromptSeg, image_rgb: NDArray[np.uint8]) -> Tensor:
-    return model.encode_image(image_rgb)["pixel_embedding"][0].cpu().half().clone()
+def _look(segmenter: Segmenter, image_rgb: NDArray[np.uint8]) -> Tensor:
+    return segmenter.encode_image(image_rgb)["pixel_embedding"][0].cpu().half().clone()
 
 
 def _cover(mask: NDArray[np.bool_], cells: Tensor) -> Tensor:
