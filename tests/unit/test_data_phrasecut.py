@@ -123,6 +123,20 @@ def test_what_is_left_out_is_said(tmp_path):
     assert "5.jpg: can't be read" in said
 
 
+def test_a_picture_that_lies_on_its_side_is_measured_upright(tmp_path):
+    directory = write_phrasecut(tmp_path, [task(1, "cup", box_polygon(2, 2, 8, 8))])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", SIZE_HW).save(directory / "images/1.jpg", exif=exif)  # stored 24 wide, 32 high
+    assert read_phrasecut(tmp_path, "test").problems == ()
+
+
+def test_the_picture_list_may_have_the_name_of_the_readme(tmp_path):
+    directory = write_phrasecut(tmp_path, [task(1, "cup", box_polygon(2, 2, 8, 8))])
+    (directory / "image_data_split.json").rename(directory / "image_data_split3000.json")
+    assert len(read_phrasecut(tmp_path, "test")) == 1
+
+
 @pytest.mark.parametrize("missing", ["refer_test.json", "image_data_split.json", "images"])
 def test_a_missing_file_is_named_with_its_place_and_source(tmp_path, missing):
     directory = write_phrasecut(tmp_path, [task(1, "cup", box_polygon(2, 2, 8, 8))])

@@ -68,9 +68,9 @@ def phrasecut_plus(
     Raises:
         DataError: A picture has all the phrases there are, so that none can be drawn as foreign.
     """
-    places = _by_phrase(samples)
-    questions = [_Place(sample, target) for sample in samples for target in sample.with_evidence("mask")]
-    phrases = tuple(places)
+    questions = _places(samples)
+    by_phrase = _group_by_phrase(questions)
+    phrases = tuple(by_phrase)
     for index in np.random.default_rng([seed, epoch]).permutation(len(questions)).tolist():
         # A generator of its own for each example: whatever one draws, the others draw the same.
         rng = np.random.default_rng([seed, epoch, index])
@@ -82,7 +82,7 @@ def phrasecut_plus(
         else:
             phrase = target.phrase
             asked = _ask(query, target)
-        exemplar = _draw_exemplar(places[phrase], query, rng)
+        exemplar = _draw_exemplar(by_phrase[phrase], query, rng)
         yield PlusExample(
             episode=Episode(asked, (exemplar,) if exemplar else ()),
             text=PROMPT_TEMPLATES[rng.integers(len(PROMPT_TEMPLATES))].replace("{}", phrase),
@@ -101,24 +101,27 @@ def phrasecut_episodes(samples: Sequence[Sample], *, seed: int = 0) -> EpisodeSe
     Returns:
         One-shot episodes in the order of the samples; its problem counts the phrases that no other picture has.
     """
-    places = _by_phrase(samples)
+    questions = _places(samples)
+    by_phrase = _group_by_phrase(questions)
     episodes = []
-    questions = [_Place(sample, target) for sample in samples for target in sample.with_evidence("mask")]
     for index, question in enumerate(questions):
         rng = np.random.default_rng([seed, index])
-        if exemplar := _draw_exemplar(places[question.target.phrase], question.sample, rng):
+        if exemplar := _draw_exemplar(by_phrase[question.target.phrase], question.sample, rng):
             episodes.append(Episode(_ask(question.sample, question.target), (exemplar,)))
     num_alone = len(questions) - len(episodes)
     what = f"{num_alone} of {len(questions)} phrases are in no other picture, so that nothing can show them"
     return EpisodeSet(tuple(episodes), problems=(Problem("exemplars", what),) if num_alone else ())
 
 
-def _by_phrase(samples: Sequence[Sample]) -> dict[str, list[_Place]]:
-    places: dict[str, list[_Place]] = {}
-    for sample in samples:
-        for target in sample.with_evidence("mask"):
-            places.setdefault(target.phrase, []).append(_Place(sample, target))
-    return places
+def _places(samples: Sequence[Sample]) -> list[_Place]:
+    return [_Place(sample, target) for sample in samples for target in sample.with_evidence("mask")]
+
+
+def _group_by_phrase(places: Sequence[_Place]) -> dict[str, list[_Place]]:
+    groups: dict[str, list[_Place]] = {}
+    for place in places:
+        groups.setdefault(place.target.phrase, []).append(place)
+    return groups
 
 
 def _ask(sample: Sample, target: Target) -> Sample:
