@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptseg.errors import OutputError
+from promptseg.errors import MissingExtraError, OutputError
 from promptseg.ops.rle import decode_rle, encode_rle
 from promptseg.results import Instance, QueryResult, Segmentation
 
@@ -200,3 +201,27 @@ def test_save_says_what_it_could_not_write(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"result\.json: can't be written"):
         segmentation(make_result(two_squares())).save(tmp_path / "out")
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
+
+
+def test_supervision_gets_the_objects_in_order() -> None:
+    supervision = pytest.importorskip("supervision")
+    found = segmentation(
+        make_result(two_squares(), label="cat"),
+        make_result(two_squares(), label="absent", presence=0.1),
+        make_result(two_squares(), label="dog"),
+    )
+    detections = found.to_supervision()
+    assert isinstance(detections, supervision.Detections)
+    assert detections.xyxy.tolist() == [[5, 5, 45, 45], [60, 10, 75, 20]] * 2
+    assert detections.class_id.tolist() == [0, 0, 2, 2]
+    assert detections["class_name"].tolist() == ["cat", "cat", "dog", "dog"]
+    np.testing.assert_allclose(detections.confidence, [each.score for r in found for each in r.instances], rtol=1e-6)
+    np.testing.assert_array_equal(detections.mask, [each.mask for result in found for each in result.instances])
+    nothing = segmentation(make_result(two_squares(), presence=0.1)).to_supervision()
+    assert (len(nothing), nothing.xyxy.shape, nothing.mask.shape) == (0, (0, 4), (0, *SIZE_HW))
+
+
+def test_without_supervision_the_error_is_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'promptseg\[supervision\]'"):
+        segmentation(make_result(two_squares())).to_supervision()

@@ -17,7 +17,7 @@ def autolabel(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set: new, or one to go on with.")],
     format: Annotated[
         str,
-        typer.Option("--format", "-f", help=FORMAT_HELP[0].upper() + FORMAT_HELP[1:]),
+        typer.Option("--format", "-f", help=f"What to write: {FORMAT_HELP}"),
     ],
     model: Annotated[
         str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")

@@ -68,7 +68,8 @@ def describe_image(annotation: Annotation, image_id: int) -> dict[str, Any]:
 
 
 def _write(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation], *, to_polygons: bool) -> None:
-    images, objects = [], []
+    images: list[dict[str, Any]] = []
+    objects: list[dict[str, Any]] = []
     for image_id, annotation in enumerate(annotations, start=1):
         images.append(describe_image(annotation, image_id))
         for label, instance in annotation.objects():

@@ -83,7 +83,7 @@ def _shape(label: str, points: list[list[float]], instance: Instance, *, shape_t
 
 def _write(directory: Path, annotation: Annotation, shapes: list[dict[str, Any]]) -> None:
     height, width = annotation.size_hw
-    document = {
+    document: dict[str, Any] = {
         "version": _VERSION,
         "flags": {},
         "shapes": shapes,

@@ -4,7 +4,7 @@ A class's value is its number + 1; an object's value is its place among the obje
 one object a pixel: where objects overlap the surest is on top. Boxes count pixels from 1, right and bottom inclusive.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -106,7 +106,7 @@ def _to_xml(annotation: Annotation) -> ElementTree.Element:
     return root
 
 
-def _add(parent: ElementTree.Element, values: dict[str, str | int]) -> None:
+def _add(parent: ElementTree.Element, values: Mapping[str, str | int]) -> None:
     for tag, value in values.items():
         ElementTree.SubElement(parent, tag).text = str(value)
 

@@ -1,0 +1,91 @@
+"""The command line's ways to write data sets: `predict --format` and `autolabel`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from promptseg.cli.main import main
+from promptseg.cli.predict import FORMAT_HELP
+from promptseg.formats.dataset import read
+from promptseg.formats.table import FORMATS
+
+MODEL = ("--model", "promptseg-test", "--threshold", "0", "--engine", "torch")
+
+
+@pytest.fixture
+def promptseg(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_info:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return int(exit_info.value.code or 0), out, err
+
+    yield run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(2):
+        noise = np.random.default_rng(index).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{index}.png")
+    (tmp_path / "names.txt").write_text("cat\nthe left ear\n")
+    return folder
+
+
+def test_help_names_every_format() -> None:
+    assert FORMAT_HELP.removesuffix(".").replace(" or ", ", ").split(", ") == list(FORMATS)
+
+
+def test_predict_writes_data_sets(promptseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    request = ("predict", folder, "-t", "cat", "-t", "dog", "-t", "cat", "-f", "coco", "-f", "labelme", *MODEL)
+    code, said, err = promptseg(*request, "-o", out)
+    assert code == 0, err
+    assert str(folder / "0.png") in said and f"written: {out / 'coco'}, 2 pictures as coco" in err
+    assert sorted(path.name for path in out.iterdir()) == ["coco", "labelme"]
+    for name in ("coco", "labelme"):
+        data = read(out / name, format=name)
+        assert data.classes == ("cat", "dog")
+        assert [annotation.file_name for annotation in data.annotations] == ["0.png", "1.png"]
+    assert promptseg(*request, "-o", out)[0] == 0, "the same request again is the same data set"
+    code, _, err = promptseg("predict", folder, "-t", "cow", "-f", "coco", *MODEL, "-o", out)
+    assert code == 2 and "holds a data set of another class map" in err
+    code, _, err = promptseg(*request)
+    assert code == 2 and "--out" in err
+    code, _, err = promptseg("predict", folder, "-t", "cow", "-f", "pdf", "-o", out)
+    assert code == 2 and "error: no format is named 'pdf'" in err
+
+
+def test_autolabel_ends_with_1_where_a_picture_failed(
+    promptseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
+) -> None:
+    (folder / "broken.png").write_bytes(b"\x89PNG")
+    request = ("autolabel", folder, "--names", tmp_path / "names.txt", "-f", "yolo", "-o", tmp_path / "out", *MODEL)
+    code, said, err = promptseg(*request)
+    assert code == 1, err
+    assert said == f"2 pictures labelled, 0 of them before; see {tmp_path / 'out' / 'preview.png'}\n"
+    assert f"error: {folder / 'broken.png'}: " in err and "1 pictures failed, see" in err
+    (folder / "broken.png").unlink()
+    code, said, _ = promptseg(*request)
+    assert (code, said.split(";")[0]) == (0, "2 pictures labelled, 2 of them before")
+
+
+def test_autolabel_refuses_bad_requests_before_a_model_is_loaded(
+    promptseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "twice.txt").write_text("cat\ncat\n")
+    names = ("--names", tmp_path / "names.txt")
+    nowhere = ("--model", "no-such-model", "-o", tmp_path / "out")
+    for request, said in (
+        ((folder, "--names", tmp_path / "twice.txt", "-f", "coco"), "line 2: 'cat' stands in line 1 already"),
+        ((folder, *names, "-f", "pdf"), "no format is named 'pdf'"),
+        ((tmp_path / "out.jpg" / "*", *names, "-f", "coco"), "no picture matches"),
+    ):
+        code, _, err = promptseg("autolabel", *request, *nowhere)
+        assert code == 2 and said in err
+    assert not (tmp_path / "out").exists()

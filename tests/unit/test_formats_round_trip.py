@@ -1,0 +1,130 @@
+"""What a format promises to keep comes back from its own files."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from formats_world import CLASSES, SIZE_HW, disc, make_masks, make_segmentation
+
+from promptseg.errors import DataError, ImageError, OutputError
+from promptseg.formats.annotation import Annotation
+from promptseg.formats.dataset import read, write
+from promptseg.formats.table import FORMATS
+
+KEEP_SCORES = set(FORMATS) - {"png", "yolo", "voc"}
+KEEP_OVERLAPS = set(FORMATS) - {"png", "coco-panoptic", "voc"}
+UNREAD = {
+    ".promptseg", "classes.txt", "label_config.xml", "images", "JPEGImages", "SegmentationClass", "ImageSets",
+    "overlay", "cutout",
+}  # fmt: skip
+WITH_PICTURES = set(FORMATS) - {"png", "npz", "geojson"}
+
+
+def by_stem(annotations: tuple[Annotation, ...]) -> dict[str, Annotation]:
+    return {annotation.stem: annotation for annotation in annotations}
+
+
+def sorted_objects(annotation: Annotation) -> list[tuple[str, float, bytes]]:
+    return sorted((label, each.score, each.mask.tobytes()) for label, each in annotation.objects())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_masks_and_labels_come_back_exactly(name: str, tmp_path: Path) -> None:
+    masks = make_masks()
+    nothing = make_segmentation({label: [] for label in CLASSES}, seed=1)
+    write({"a.jpg": make_segmentation(masks), "b.jpg": nothing}, tmp_path / "out", format=name)
+    # From the files of the format alone.
+    shutil.rmtree(tmp_path / "out" / ".promptseg")
+    data = read(tmp_path / "out", format=name)
+    assert data.classes == CLASSES
+    found = by_stem(data.annotations)
+    assert set(found) == {"a", "b"}
+    assert found["a"].size_hw == found["b"].size_hw == SIZE_HW
+    assert found["b"].regions == ()
+    for region in found["a"].regions:
+        np.testing.assert_array_equal(region.area.mask, np.logical_or.reduce(masks[region.label]))
+    assert {region.label for region in found["a"].regions} == {label for label in CLASSES if masks[label]}
+    if name != "png":
+        scores = {label: [0.9 - 0.1 * i if name in KEEP_SCORES else 1.0 for i in range(2)] for label in CLASSES}
+        wanted = [
+            (label, round(scores[label][i], 3), mask.tobytes())
+            for label, objects in masks.items()
+            for i, mask in enumerate(objects)
+        ]
+        assert sorted_objects(found["a"]) == sorted(wanted)
+
+
+@pytest.mark.parametrize("name", sorted(KEEP_OVERLAPS))
+def test_objects_that_overlap_come_back_whole(name: str, tmp_path: Path) -> None:
+    objects = [disc(20, 20, 12), disc(28, 20, 12), disc(20, 20, 3)]
+    write({"a": make_segmentation({"cat": objects})}, tmp_path / "out", format=name)
+    (annotation,) = read(tmp_path / "out", format=name).annotations
+    assert {each.mask.tobytes() for _, each in annotation.objects()} == {mask.tobytes() for mask in objects}
+
+
+@pytest.mark.parametrize("name", ["coco-panoptic", "voc"])
+def test_where_objects_overlap_the_surest_is_on_top(name: str, tmp_path: Path) -> None:
+    sure, unsure, hidden = disc(20, 20, 12), disc(28, 20, 12), disc(20, 20, 3)
+    write({"a": make_segmentation({"cat": [sure, unsure, hidden]})}, tmp_path / "out", format=name)
+    (annotation,) = read(tmp_path / "out", format=name).annotations
+    assert {each.mask.tobytes() for _, each in annotation.objects()} == {sure.tobytes(), (unsure & ~sure).tobytes()}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 3000), (3000, 1)])
+def test_extreme_pictures(name: str, size_hw: tuple[int, int], tmp_path: Path) -> None:
+    mask = np.ones(size_hw, dtype=bool)
+    mask[mask.shape[0] // 2, mask.shape[1] // 2] = mask.size == 1
+    write({"a": make_segmentation({"cat": [mask]}, size_hw=size_hw)}, tmp_path / "out", format=name)
+    (annotation,) = read(tmp_path / "out", format=name).annotations
+    assert annotation.size_hw == size_hw
+    np.testing.assert_array_equal(annotation.regions[0].area.mask, mask)
+
+
+@pytest.mark.parametrize("name", sorted(WITH_PICTURES))
+def test_the_picture_is_where_the_annotation_says(name: str, tmp_path: Path) -> None:
+    write({"a.jpg": make_segmentation(make_masks())}, tmp_path / "out", format=name)
+    (annotation,) = read(tmp_path / "out", format=name).annotations
+    folder = FORMATS[name].pictures
+    assert folder is not None
+    assert annotation.file_name == "a.png", "there is no a.jpg to copy: the pixels are kept without loss"
+    assert (tmp_path / "out" / folder / annotation.file_name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_files_are_named(name: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    write({"a.jpg": make_segmentation(make_masks())}, out, format=name)
+    with pytest.raises(DataError, match=str(tmp_path / "nowhere")):
+        read(tmp_path / "nowhere", format=name)
+    hurt = 0
+    for path in (path for path in sorted(out.rglob("*")) if path.is_file()):
+        top = path.relative_to(out).parts[0]
+        if top in UNREAD or (top, path.suffix) == ("pictures", ".png"):
+            continue
+        whole = path.read_bytes()
+        path.write_bytes(b"\x00\x01 broken")
+        with pytest.raises(DataError, match=str(out)):
+            read(out, format=name)
+        path.write_bytes(whole)
+        hurt += 1
+    assert hurt
+
+
+def test_formats_say_what_they_cannot_hold(tmp_path: Path) -> None:
+    many = make_segmentation({"cat": [disc(i % 60, i // 60, 1) for i in range(300)]})
+    with pytest.raises(ImageError, match=r"Pascal VOC holds the numbers 1 to 254, there are 300"):
+        write({"a": many}, tmp_path / "voc", format="voc")
+    with pytest.raises(OutputError, match=r"no format is named 'cocoa'; there are coco, coco-polygons"):
+        write({"a": many}, tmp_path / "cocoa", format="cocoa")
+    assert not (tmp_path / "cocoa").exists()
+
+
+def test_an_index_map_of_many_classes_has_16_bits(tmp_path: Path) -> None:
+    classes = [f"class {index}" for index in range(300)]
+    masks = {classes[0]: [disc(10, 10, 5)], classes[299]: [disc(40, 20, 5)]}
+    write({"a": make_segmentation(masks)}, tmp_path, format="png", classes=classes)
+    data = read(tmp_path, format="png")
+    assert [region.label for region in data.annotations[0].regions] == ["class 0", "class 299"]
+    assert (tmp_path / "index" / "a.png").is_file()

@@ -1,0 +1,62 @@
+"""Masks as polygons and back, judged by shapely and by pycocotools."""
+
+import numpy as np
+import pytest
+import shapely
+from formats_world import inside
+from pycocotools import mask as coco_mask
+
+from promptseg.ops.polygons import fill_rings, join_holes, join_parts, ring_area, trace_polygons
+
+SIZES_HW = [(1, 1), (1, 7), (7, 1), (5, 6), (21, 17)]
+SHARES = [0.2, 0.5, 0.6, 0.8, 0.95, 1.0]
+
+
+def random_mask(size_hw: tuple[int, int], share: float) -> np.ndarray:
+    mask = np.random.default_rng([*size_hw, round(100 * share)]).random(size_hw) < share
+    mask[0, 0] = True
+    return mask
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("size_hw", SIZES_HW)
+def test_polygons_are_valid_and_cover_the_mask_exactly(size_hw: tuple[int, int], share: float) -> None:
+    mask = random_mask(size_hw, share)
+    polygons = trace_polygons(mask)
+    shapes = [shapely.Polygon(polygon.outer, polygon.holes) for polygon in polygons]
+    assert all(shape.is_valid for shape in shapes)
+    assert sum(shape.area for shape in shapes) == mask.sum()
+    assert all(ring_area(polygon.outer) > 0 > max(map(ring_area, polygon.holes), default=-1) for polygon in polygons)
+    np.testing.assert_array_equal(fill_rings([r for p in polygons for r in (p.outer, *p.holes)], size_hw), mask)
+
+
+@pytest.mark.parametrize("share", SHARES)
+@pytest.mark.parametrize("size_hw", SIZES_HW)
+def test_joined_rings_enclose_the_same_pixels(size_hw: tuple[int, int], share: float) -> None:
+    mask = random_mask(size_hw, share)
+    polygons = trace_polygons(mask)
+    rings = [join_holes(polygon) for polygon in polygons]
+    codes = coco_mask.frPyObjects([ring.ravel().astype(float).tolist() for ring in rings], *size_hw)
+    np.testing.assert_array_equal(coco_mask.decode(coco_mask.merge(codes)), mask)
+    single = join_parts(polygons)
+    np.testing.assert_array_equal(inside(single.tolist(), size_hw), mask)
+    np.testing.assert_array_equal(fill_rings([single], size_hw), mask)
+    assert (single != np.roll(single, 1, axis=0)).any(axis=1).all(), "no corner twice in a row"
+
+
+def test_only_corners_are_kept_and_the_origin_is_added() -> None:
+    (polygon,) = trace_polygons(np.ones((30, 50), dtype=bool), origin_xy=(7, 9))
+    assert sorted(polygon.outer.tolist()) == [[7, 9], [7, 39], [57, 9], [57, 39]]
+    assert polygon.holes == ()
+
+
+def test_parts_that_meet_in_a_corner_are_two_polygons() -> None:
+    assert len(trace_polygons(np.eye(3, dtype=bool))) == 3
+    assert trace_polygons(np.zeros((4, 4), dtype=bool)) == ()
+
+
+def test_filling_is_point_in_polygon_for_any_ring() -> None:
+    generator = np.random.default_rng(0)
+    for num_corners in (3, 4, 7, 12):
+        ring = generator.uniform(-10, 50, (num_corners, 2))
+        np.testing.assert_array_equal(fill_rings([ring], (40, 30)), inside(ring.tolist(), (40, 30)))
