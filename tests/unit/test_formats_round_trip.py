@@ -1,5 +1,6 @@
 """What a format promises to keep comes back from its own files."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -128,3 +129,9 @@ def test_an_index_map_of_many_classes_has_16_bits(tmp_path: Path) -> None:
     data = read(tmp_path, format="png")
     assert [region.label for region in data.annotations[0].regions] == ["class 0", "class 299"]
     assert (tmp_path / "index" / "a.png").is_file()
+
+
+def test_the_guide_describes_every_format() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    heading, *rows = re.findall(r"^\| `([a-z-]+)` \|", guide, re.MULTILINE)
+    assert (heading, rows) == ("format", list(FORMATS))

@@ -70,12 +70,10 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Format:
-    """One way to keep a data set in files.
+    """One way to keep a data set in files; docs/formats.md says what each one keeps, and who reads it.
 
     Attributes:
         name: What the user asks for.
-        keeps: What a reader gets back exactly, and what not, in a few words.
-        readers: Who reads it.
         pictures: Folder in the data set that holds the pictures; None: they stay where they are.
         write_picture: Writes the files of one picture (directory, annotation, classes, picture).
         write_index: Writes the files that span all pictures (directory, classes, annotations); None: there are none.
@@ -83,8 +81,6 @@ class Format:
     """
 
     name: str
-    keeps: str
-    readers: str
     pictures: str | None
     write_picture: Callable[[Path, Annotation, Sequence[str], Picture], None] | None
     write_index: Callable[[Path, Sequence[str], Iterable[Annotation]], None] | None

@@ -114,8 +114,6 @@ def _decode(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray:
 
 RLE_FORMAT = Format(
     name="coco",
-    keeps="the mask and score of every object exactly",
-    readers="pycocotools, detectron2, mmdetection, FiftyOne, CVAT",
     pictures="images",
     write_picture=None,
     write_index=write_rles,
@@ -123,8 +121,6 @@ RLE_FORMAT = Format(
 )
 POLYGON_FORMAT = Format(
     name="coco-polygons",
-    keeps="the mask and score of every object exactly, holes too (by pycocotools' own filling)",
-    readers="as coco, and tools that take polygons only",
     pictures="images",
     write_picture=None,
     write_index=write_polygons,

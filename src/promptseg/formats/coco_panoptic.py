@@ -95,8 +95,6 @@ def _segment_ids(annotation: Annotation) -> NDArray[np.int64]:
 
 FORMAT = Format(
     name="coco-panoptic",
-    keeps="what is visible of every object exactly, with its score; not what lies under another object",
-    readers="panopticapi, detectron2, mmdetection, transformers",
     pictures="images",
     write_picture=write_picture,
     write_index=write_index,

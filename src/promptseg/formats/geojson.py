@@ -110,8 +110,6 @@ def _to_annotation(document: dict[str, Any]) -> Annotation:
 
 FORMAT = Format(
     name="geojson",
-    keeps="the mask and score of every object exactly, holes too",
-    readers="QGIS, geopandas, shapely, leaflet; pixels: QuPath",
     pictures=None,
     write_picture=write_picture,
     write_index=None,

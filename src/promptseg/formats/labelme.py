@@ -121,8 +121,6 @@ def _to_mask(shape: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
 
 POLYGON_FORMAT = Format(
     name="labelme",
-    keeps="the mask and score of every object exactly, as the corners of its pixels",
-    readers="labelme, X-AnyLabeling; labelme's own label maps draw the outline too: one pixel more right and below",
     pictures=FOLDER,
     write_picture=write_polygons,
     write_index=None,
@@ -130,8 +128,6 @@ POLYGON_FORMAT = Format(
 )
 MASK_FORMAT = Format(
     name="labelme-masks",
-    keeps="the mask and score of every object exactly",
-    readers="labelme 5.2 and later",
     pictures=FOLDER,
     write_picture=write_masks,
     write_index=None,

@@ -127,8 +127,6 @@ def _to_mask(value: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
 
 BRUSH_FORMAT = Format(
     name="labelstudio",
-    keeps="the mask and score of every object exactly",
-    readers="Label Studio (import as pre-annotated tasks), label-studio-sdk's converter",
     pictures="images",
     write_picture=None,
     write_index=write_brushes,
@@ -136,8 +134,6 @@ BRUSH_FORMAT = Format(
 )
 POLYGON_FORMAT = Format(
     name="labelstudio-polygons",
-    keeps="the mask and score of every object exactly (corners to 6 digits of a percent)",
-    readers="Label Studio, and its exports to COCO and YOLO, which take no brush strokes",
     pictures="images",
     write_picture=None,
     write_index=write_polygons,

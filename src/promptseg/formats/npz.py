@@ -73,8 +73,6 @@ def _to_annotation(arrays: dict[str, np.ndarray]) -> Annotation:
 
 FORMAT = Format(
     name="npz",
-    keeps="everything: masks of objects and classes, scores",
-    readers="numpy.load",
     pictures=None,
     write_picture=write_picture,
     write_index=None,

@@ -103,8 +103,6 @@ def _parts(area: NDArray[np.bool_]) -> Iterator[Instance]:
 
 FORMAT = Format(
     name="png",
-    keeps="the mask of every class exactly; no objects, no scores",
-    readers="anything that opens pictures; training code for semantic segmentation (index maps)",
     pictures=None,
     write_picture=write_picture,
     write_index=None,

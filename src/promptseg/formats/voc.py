@@ -113,8 +113,6 @@ def _add(parent: ElementTree.Element, values: Mapping[str, str | int]) -> None:
 
 FORMAT = Format(
     name="voc",
-    keeps="what is visible of every object exactly, up to 254 a picture; no scores, not what lies under another object",
-    readers="whatever reads Pascal VOC: torchvision's VOCSegmentation, mmsegmentation, CVAT",
     pictures="JPEGImages",
     write_picture=write_picture,
     write_index=write_index,

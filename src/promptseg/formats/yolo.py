@@ -66,8 +66,6 @@ def read(directory: Path) -> DataSet:
 
 FORMAT = Format(
     name="yolo",
-    keeps="the mask of every object exactly (corners to 6 digits); no scores",
-    readers="ultralytics, which draws the outline too: up to one pixel more at the edge",
     pictures="images",
     write_picture=write_picture,
     write_index=write_index,
