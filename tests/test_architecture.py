@@ -16,7 +16,7 @@ LEVELS = {
     "errors": 0,
     "_extras": 1, "prompts": 1, "images": 1, "photos": 1,
     "ops": 2, "weights": 2, "losses": 2, "metrics": 2,
-    "layers": 3, "results": 3, "embedding": 3,
+    "layers": 3, "results": 3, "embedding": 3, "graphs": 3,
     "encoders": 4, "exemplars": 4, "formats": 4, "maskers": 4,
     "models": 5,
     "detectors": 6, "engines": 6,

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from promptseg.embedding import Embedding
-from promptseg.engines import build_segmenter, can_compile, resolve_engine
+from promptseg.engines import build_segmenter, resolve_engine
 from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
 from promptseg.maskers.pointing import POINTING_KINDS
@@ -79,7 +79,7 @@ def load(
     name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
     presence_threshold = _checked_threshold(threshold, model.presence_threshold)
     placed = model.to(resolve_device(device))
-    engine = resolve_engine(engine, placed.device, compiles=can_compile(placed))
+    engine = resolve_engine(engine, placed.device)
     segmenter: Segmenter = build_segmenter(placed, engine)
     if model.config.refiner is not None:
         compiled = engine != "torch"

@@ -16,7 +16,6 @@ import promptseg
 from promptseg import (
     BoxPrompt,
     CheckpointError,
-    EngineError,
     ExemplarPrompt,
     OutputError,
     Query,
@@ -43,7 +42,7 @@ ROWS = [name for name, row in MODELS.items() if row.config.architecture == "clip
 
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
-    return promptseg.load("clipseg-test", threshold=0.0)
+    return promptseg.load("clipseg-test", engine="torch", threshold=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -247,10 +246,15 @@ def test_what_it_does_not_take(predictor: Predictor, network: ClipSeg, picture: 
         network.segment(network.encode_image(picture), [query], (50, 70))
 
 
-def test_engine_is_said_honestly(predictor: Predictor) -> None:
-    assert predictor.engine == "torch"
-    with pytest.raises(EngineError, match="openvino does not run this model: use engine torch or auto"):
-        promptseg.load("clipseg-test", engine="openvino")
+def test_openvino_gives_the_same_logits(
+    predictor: Predictor, picture: np.ndarray, exemplar: ExemplarPrompt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMPTSEG_CACHE", str(tmp_path))
+    compiled = promptseg.load("clipseg-test", engine="openvino", threshold=0.0)
+    assert (predictor.engine, compiled.engine) == ("torch", "openvino")
+    asked = ["cat", exemplar, "the second zebra from the left", Query("both", (TextPrompt("cat"), exemplar))]
+    for theirs, ours in zip(predictor.segment(picture, asked), compiled.segment(picture, asked), strict=True):
+        np.testing.assert_allclose(ours.mask_logits, theirs.mask_logits, atol=1e-4)
 
 
 # How it is trained and stored.
@@ -285,7 +289,7 @@ def test_checkpoint_round_trip(predictor: Predictor, picture: np.ndarray, tmp_pa
     assert description["architecture"] == "clipseg"
     assert description["towers"] == {"clip-test": [], "bytes-test": []}
     assert all(name.startswith("decoder.") for name in load_file(tmp_path / "model.safetensors"))
-    again = promptseg.load(tmp_path, threshold=0.0)
+    again = promptseg.load(tmp_path, engine="torch", threshold=0.0)
     assert again.fingerprint == predictor.fingerprint
     np.testing.assert_array_equal(
         again.segment(picture, "cat")[0].mask_logits, predictor.segment(picture, "cat")[0].mask_logits

@@ -112,7 +112,7 @@ graphs._export = None  # making the graphs again would fail
 segmenter = build_segmenter(load_model("promptseg-test"), "openvino")
 image_rgb = read_image(sys.argv[1])
 prediction = segmenter.segment_texts(segmenter.encode_image(image_rgb), sys.argv[3:], image_rgb.shape[:2])
-save_file(vars(prediction), sys.argv[2])
+save_file({name: value for name, value in vars(prediction).items() if value is not None}, sys.argv[2])
 """
     answered = tmp_path / "answer.safetensors"
     subprocess.run([sys.executable, "-c", script, find_photo("chelsea"), answered, *TEXTS], check=True)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from promptseg.engines.graphs import compile_steps
+from promptseg.engines.steps import STEP_NAMES, build_steps
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.text_segmenter import (
     Decoded,
@@ -19,6 +20,8 @@ from promptseg.models.text_segmenter import (
     from_tensors,
     to_tensors,
 )
+
+Precision = Literal["f32", "bf16"]
 
 
 class OpenVinoSegmenter(TextSegmenter):
@@ -32,20 +35,13 @@ class OpenVinoSegmenter(TextSegmenter):
         EngineError: The compiled graphs can't be kept in the cache.
     """
 
-    def __init__(self, network: PromptSeg, *, precision: Literal["f32", "bf16"] = "f32") -> None:
+    def __init__(self, network: PromptSeg, *, precision: Precision = "f32") -> None:
         self.config = network.config
         self.image_tower = network.image_tower
         self.text_tower = network.text_tower
         self._exemplar = network.exemplar
-        compiled = compile_steps(
-            network,
-            {
-                "INFERENCE_PRECISION_HINT": precision,
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "PERFORMANCE_HINT": "LATENCY",
-            },
-        )
-        self._images, self._texts, self._decode = (_Runner(compiled[name]) for name in ("images", "texts", "decode"))
+        compiled = compile_steps(network, lambda: build_steps(network), cpu_options(precision))
+        self._images, self._texts, self._decode = (Runner(compiled[name]) for name in STEP_NAMES)
 
     @property
     def device(self) -> torch.device:
@@ -69,7 +65,16 @@ class OpenVinoSegmenter(TextSegmenter):
         return from_tensors(Decoded, self._decode(**to_tensors(images), **to_tensors(texts)))
 
 
-class _Runner:
+def cpu_options(precision: Precision) -> dict[str, object]:
+    """Settings of OpenVINO's CPU plugin for one caller at a time, with as many threads as PyTorch would take."""
+    return {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+
+
+class Runner:
     """Runs a compiled graph on named tensors, for one caller at a time: a request has memory of its own."""
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:

@@ -107,7 +107,7 @@ class ConceptSegmenter(ABC):
         shares = torch.block_diag(*(torch.tensor(mixture_weights(group)) for group in concepts)).to(embeddings)
         query_index, concept_index = (shares < 0).nonzero(as_tuple=True)
         conditions = torch.cat([shares.clamp(min=0) @ embeddings, embeddings[concept_index]])
-        side = self._side // self.image_tower.multiple
+        side = self.side // self.image_tower.multiple
         # the decoder's memory grows with the queries at once
         logits = torch.cat([self.decode(states, chunk, (side, side)) for chunk in conditions.split(QUERY_CHUNK)])
         mask_logits, foreign_logits = logits[: len(queries)], logits[len(queries) :]
@@ -139,18 +139,18 @@ class ConceptSegmenter(ABC):
         pixels = self._to_pixels(shown.image_rgb)
         if shown.token_mask is None:
             return self.embed_images(pixels)[0]
-        side = self._side // self.image_tower.multiple
+        side = self.side // self.image_tower.multiple
         tokens = torch.from_numpy(shown.token_mask.tokens((side, side)))[None].to(self.device)
         return self.embed_images(pixels, AttentionMask(tokens, shown.token_mask.layers, shown.token_mask.queries))[0]
 
     @property
-    def _side(self) -> int:
+    def side(self) -> int:
         """Side of what the towers see, pixels: the config's, made a multiple of the patch."""
         multiple = self.image_tower.multiple
         return fit_size((1, 1), image_size=self.config.image_size, multiple=multiple, resize="square")[0]
 
     def _to_pixels(self, image_rgb: np.ndarray) -> Tensor:
-        return to_pixels(image_rgb, (self._side, self._side), self.pixel_statistics).to(self.device)
+        return to_pixels(image_rgb, (self.side, self.side), self.pixel_statistics).to(self.device)
 
 
 def _concepts_of(query: Query) -> list[Concept]:
