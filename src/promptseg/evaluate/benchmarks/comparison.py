@@ -1,46 +1,50 @@
 """A model's numbers beside the published rows of the same benchmark, in percent."""
 
 import math
-from collections.abc import Iterable
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from promptseg.evaluate.benchmarks.published import PublishedRow
 from promptseg.evaluate.report import Report
 
 
 def comparison_table(report: Report) -> Table:
-    """Lay out what was measured, once for every threshold that somebody used, over what was published."""
+    """Lay out what was measured over what was published.
+
+    The model has a row for every threshold that somebody used, with the paper's numbers at it, and one for its own
+    threshold, with the plain numbers. Average precision needs no threshold.
+    """
     rows = report.published
     names = list(dict.fromkeys(name for row in rows for name in row.values))
-    table = Table(title="Published, in percent", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    sources = list(dict.fromkeys(row.source for row in rows))
+    table = Table(
+        title=f"{report.data_set}: this run beside what was published, in percent",
+        title_justify="left",
+        caption="\n".join(f"({number}) {source}" for number, source in enumerate(sources, start=1)),
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("model")
     table.add_column("threshold", justify="right")
     for name in names:
         table.add_column(name, justify="right")
     table.add_column("source")
-    for threshold in _thresholds(rows):
-        measured = (_measured(report, name, threshold) for name in names)
-        table.add_row(report.run.model, _say(threshold), *measured, f"this run: {report.data_set}", style="bold")
+    for threshold in sorted({row.threshold for row in rows if row.threshold is not None}):
+        measured = (_measured(report, name if name == "ap_paper" else f"{name}@{threshold}") for name in names)
+        table.add_row(report.run.model, f"{threshold:g}", *measured, "this run", style="bold")
+    own = [_measured(report, name) for name in names]
+    if any(own):
+        table.add_row(report.run.model, f"own: {report.run.mask_threshold:g}", *own, "this run", style="bold")
     for row in rows:
-        table.add_row(row.model, _say(row.threshold), *(_cell(row.values.get(name)) for name in names), row.source)
+        threshold_said = "" if row.threshold is None else f"{row.threshold:g}"
+        values = (f"{row.values[name]:.1f}" if name in row.values else "" for name in names)
+        table.add_row(row.model, threshold_said, *values, f"({1 + sources.index(row.source)})")
     return table
 
 
-def _thresholds(rows: Iterable[PublishedRow]) -> list[float | None]:
-    stated = sorted({row.threshold for row in rows if row.threshold is not None})
-    return [*stated] or [None]
-
-
-def _measured(report: Report, name: str, threshold: float | None) -> str:
-    number = report.numbers.get(f"{name}@{threshold}", report.numbers.get(name))
-    return "" if number is None or math.isnan(number.value) else _cell(100 * number.value)
-
-
-def _say(threshold: float | None) -> str:
-    return "" if threshold is None else f"{threshold:g}"
-
-
-def _cell(percent: float | None) -> str:
-    return "" if percent is None else f"{percent:.1f}"
+def _measured(report: Report, name: str) -> str:
+    number = report.numbers.get(name)
+    if number is None:
+        return ""
+    return "undefined" if math.isnan(number.value) else f"{100 * number.value:.1f}"

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.data.names import VOC_NAMES
+from promptseg.naming.lists import VOC_NAMES
 from promptseg.data.pascal import VOC_CLASSES, read_pascal_zeroshot
 from promptseg.data.sample import Mask, Sample, target_mask, union_mask
 from promptseg.evaluate.benchmarks.exam import Choice, Exam
