@@ -66,7 +66,9 @@ def test_they_belong_to_the_one_thing_that_is_asked_for() -> None:
 
 
 def test_predict_masks_what_is_pointed_at(promptseg: Run, photo: Path) -> None:
-    code, out, err = promptseg("predict", photo, "--point", "30,20", "--box", "5,5,50,35", X)
+    code, out, err = promptseg(
+        "predict", photo, "--point", "30,20", "--box", "5,5,50,35", "--masker", "sam-test", "--json"
+    )
     assert code == 0, err
     (result,) = json.loads(out)["results"]
     assert (result["label"], result["presence"], len(result["instances"])) == (UNNAMED, 1.0, 1)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from drawn_masker import SIZE_HW, DrawnMasker, Mask, rectangle, same
 
+import promptseg
 from promptseg import BoxPrompt, Embedding, MaskPrompt, PointPrompt, Query
-from promptseg.errors import PromptError
+from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
 from promptseg.maskers.mobile_sam import MobileSam
 from promptseg.maskers.pointing import MAX_POINTS, read_pointing, scribble_points
 from promptseg.maskers.sam_decoder import SamDecoder
@@ -242,3 +243,37 @@ def test_an_answer_says_where_its_edge_is() -> None:
     prompt = QueryResult("it", 1.0, logits, SIZE_HW, 0.5, 0.7).as_prompt()
     assert prompt.logits is not None
     assert ((prompt.logits > 0) == (logits > 1)).all()
+
+
+class TestPredictor:
+    """A masker that has a name, through the public flow."""
+
+    @pytest.fixture(scope="class")
+    def predictor(self) -> promptseg.Predictor:
+        return promptseg.load("sam-test", engine="torch")
+
+    def test_candidates_are_results(self, predictor: promptseg.Predictor) -> None:
+        photo = predictor.encode(np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8))
+        found = predictor.propose(photo, ON_LEFT)
+        assert len(found) == 3
+        assert [each.instances[0].score for each in found if each.instances] == sorted(
+            (each.instances[0].score for each in found if each.instances), reverse=True
+        )
+        (answer,) = predictor.segment(photo, ON_LEFT)
+        assert (answer.label, answer.presence, answer.is_present) == ("point", 1.0, True)
+        np.testing.assert_allclose(answer.mask_logits, found[0].mask_logits, atol=1e-5)
+
+    def test_what_it_does_not_take_is_named_with_those_who_do(self, predictor: promptseg.Predictor) -> None:
+        with pytest.raises(UnsupportedPromptError, match=r"no text prompts \(query 'cat'\); models that do:"):
+            predictor.segment(PICTURE, "cat")
+        words = promptseg.load("promptseg-test", engine="torch")
+        with pytest.raises(UnsupportedPromptError, match=r"no box prompts .* promptseg, mobile-sam, sam2"):
+            words.segment(PICTURE, AROUND_LEFT)
+        with pytest.raises(UnsupportedPromptError, match="no candidates for text"):
+            words.propose(PICTURE, "cat")
+
+    def test_it_runs_on_the_cpu_and_has_nothing_to_save(self, predictor: promptseg.Predictor, tmp_path: Path) -> None:
+        with pytest.raises(EngineError, match="sam-test runs on the CPU, not on cuda"):
+            promptseg.load("sam-test", device="cuda")
+        with pytest.raises(CheckpointError, match="nothing of its own to save"):
+            predictor.save_pretrained(tmp_path)
