@@ -13,7 +13,7 @@ from PIL import Image
 
 from promptseg.errors import PromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
-from promptseg.maskers.automatic import DEFAULT_SETTINGS, AutomaticSettings, generate_masks
+from promptseg.maskers.automatic import AutomaticSettings, generate_masks
 from promptseg.maskers.base import OUTSIDE_LOGIT, Masker
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.ops.resize import sigmoid
@@ -22,6 +22,8 @@ from promptseg.predict import Predictor
 from promptseg.results import Instance, QueryResult, Segmentation
 
 UNNAMED = "unnamed"
+# SAM's own stability threshold, 0.95, was chosen for its largest encoder; the logits of small maskers are softer.
+SETTINGS = AutomaticSettings(stability_score_thresh=0.9)
 # A name fits where its mean probability over the mask is at least this.
 MIN_FIT = 0.5
 # Pixels of a mask that are asked for their names, at most.
@@ -36,7 +38,7 @@ def segment_everything(
     *,
     names: Iterable[str] = (),
     predictor: Predictor | None = None,
-    settings: AutomaticSettings = DEFAULT_SETTINGS,
+    settings: AutomaticSettings = SETTINGS,
     tiles: Tiles | None = None,
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Segmentation:

@@ -234,6 +234,9 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    if image.mode == "RGB":  # converting it would copy it, 0.4 GB of a large picture
+        image.load()
+        return image
     return image.convert("RGB")
 
 

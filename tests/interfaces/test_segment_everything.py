@@ -10,8 +10,8 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from promptseg.cli.main import app
-from promptseg.cli.segment_everything import read_names
-from promptseg.errors import PromptError, PromptsegError
+from promptseg.errors import OutputError, PromptError, UnknownModelError
+from promptseg.formats.dataset import read
 
 FAST = ("--masker", "sam-test", "--points-per-side", "2", "--engine", "torch")
 
@@ -33,7 +33,7 @@ def run() -> Callable[..., Result]:
 
 def test_says_and_writes_what_it_found(run: Callable[..., Result], photo: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
-    names.write_text("# animals\ncat\n\n dog \ncat\n", encoding="utf-8")
+    names.write_text("cat\n\n dog \n", encoding="utf-8")
     ended = run(photo, *FAST, "--names", names, "--model", "promptseg-test", "--out", tmp_path / "out")
     assert ended.exit_code == 0, ended.output
     assert [line.split()[1] for line in ended.stdout.splitlines()[1:]] == ["cat", "dog", "unnamed"]
@@ -55,12 +55,21 @@ def test_json_has_a_line_for_each_picture(run: Callable[..., Result], photo: Pat
     assert "1 of 2 pictures failed" in ended.stderr
 
 
+def test_masks_become_a_data_set(run: Callable[..., Result], photo: Path, tmp_path: Path) -> None:
+    ended = run(photo, *FAST, "--min-score", "0", "--min-stability", "0", "--format", "coco", "--out", tmp_path / "out")
+    assert ended.exit_code == 0, ended.output
+    data = read(tmp_path / "out" / "coco", format="coco")
+    assert data.classes == ("unnamed",) and len(data.annotations) == 1
+
+
 def test_what_is_wrong_is_said_at_once(run: Callable[..., Result], photo: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty.txt"
-    empty.write_text("# nothing\n")
-    for names, message in ((empty, "no name in it"), (tmp_path / "none.txt", "no list of names can be read")):
-        ended = run(photo, *FAST, "--names", names)
-        assert isinstance(ended.exception, PromptsegError)
-        with pytest.raises(PromptError, match=message):
-            read_names(names)
-    assert "no masker" in str(run(photo, "--masker", "sam9").exception)
+    empty.write_text("\n")
+    for arguments, error in (
+        (("--names", empty), PromptError),
+        (("--names", tmp_path / "none.txt"), PromptError),
+        (("--format", "docx", "--out", tmp_path), OutputError),
+        (("--masker", "sam9"), UnknownModelError),
+    ):
+        assert isinstance(run(photo, *arguments).exception, error)
+    assert run(photo, *FAST, "--format", "coco").exit_code == 2

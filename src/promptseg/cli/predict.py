@@ -68,6 +68,9 @@ def predict(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Presence below which a thing is absent; else the model's own."),
     ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=64, help="Look at tiles of so many pixels too, for large pictures.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
@@ -106,6 +109,8 @@ def predict(
         predictor = load(
             masker or model, device=device, engine=engine.value, offline=offline, threshold=threshold, progress=report
         )
+    if tile is not None:
+        predictor = predictor.tiled(tile)
     num_failed = 0
     console = Console(stderr=True)
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

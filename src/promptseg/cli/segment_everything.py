@@ -1,6 +1,7 @@
 """`promptseg segment-everything`: every mask of a picture, named from a list where a name fits."""
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from promptseg.cli.predict import EngineChoice, describe, name_folders
-from promptseg.errors import ImageError, PromptError
+from promptseg.cli.predict import FORMAT_HELP, EngineChoice, describe, name_folders
+from promptseg.errors import ImageError
 
 
 def segment_everything(
@@ -26,6 +27,12 @@ def segment_everything(
             "--out", "-o", help="Write everything.png, overlay.png, the masks and result.json to a folder in here."
         ),
     ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format", "-f", help=f"Write a data set to a folder in --out; repeat it for more: {FORMAT_HELP}"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
     masker: Annotated[str, typer.Option(help="Finds the masks.")] = "mobile-sam",
     model: Annotated[
@@ -33,6 +40,13 @@ def segment_everything(
     ] = None,
     points_per_side: Annotated[int, typer.Option(min=1, help="Points along each side of a picture.")] = 32,
     crop_layers: Annotated[int, typer.Option(min=0, max=4, help="Layers of crops, for small objects.")] = 0,
+    min_score: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="A mask's own score, about its IoU, must be above this.")
+    ] = 0.88,
+    min_stability: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="How little a mask may depend on where it is cut; SAM's own is 0.95."),
+    ] = 0.9,
     min_area: Annotated[int, typer.Option(min=0, help="Holes and islands of fewer pixels are removed.")] = 0,
     tile: Annotated[
         int | None, typer.Option(min=64, help="Search tiles of so many pixels too, for large pictures.")
@@ -46,6 +60,10 @@ def segment_everything(
 
     Exit code 1: some pictures failed. Each is named on stderr, the others are done.
     """
+    from promptseg.autolabel import read_names
+    from promptseg.everything import UNNAMED
+    from promptseg.formats.dataset import DatasetWriter
+    from promptseg.formats.table import find_format
     from promptseg.images import DEFAULT_LIMITS, list_pictures
     from promptseg.maskers.automatic import AutomaticSettings
     from promptseg.ops.atomic import atomic_file
@@ -55,13 +73,21 @@ def segment_everything(
     # What is wrong with the request is said before a model is loaded for it.
     paths = list_pictures(pictures)
     folders = name_folders(paths)
-    phrases = [] if names is None else read_names(names)
+    phrases = () if names is None else read_names(names)
     if phrases:
         to_queries(phrases)
     settings = AutomaticSettings(
-        points_per_side=points_per_side, crop_n_layers=crop_layers, min_mask_region_area=min_area
+        points_per_side=points_per_side,
+        pred_iou_thresh=min_score,
+        stability_score_thresh=min_stability,
+        crop_n_layers=crop_layers,
+        min_mask_region_area=min_area,
     )
     tiles = None if tile is None else Tiles(tile, tile // 4)
+    for name in formats or ():
+        find_format(name)
+    if formats and out is None:
+        raise typer.BadParameter("say where to with --out", param_hint="--format")
 
     import torch
 
@@ -74,58 +100,54 @@ def segment_everything(
 
     runner = None
     if (computes := resolve_engine(engine.value, torch.device("cpu"))) != "torch":
-        precision = "bf16" if computes == "openvino-bf16" else "f32"
-        runner = GraphRunner("openvino", precision=precision, num_threads=torch.get_num_threads())
+        runner = GraphRunner(
+            "openvino",
+            precision="bf16" if computes == "openvino-bf16" else "f32",
+            num_threads=torch.get_num_threads(),
+        )
     finder = load_masker(masker, runner=runner, offline=offline)
     predictor = load(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
 
     num_failed = 0
     console = Console(stderr=True)
-    for path in track(
-        paths, "segmenting", console=console, transient=True, disable=not console.is_terminal or len(paths) == 1
-    ):
-        try:
-            found = segment(
-                finder,
-                path,
-                names=phrases,
-                predictor=predictor,
-                settings=settings,
-                tiles=tiles,
-                limits=DEFAULT_LIMITS if tiles is None else TILED_LIMITS,
-            )
-        except ImageError as error:
-            num_failed += 1
-            typer.echo(f"error: {error}", err=True)
+    is_quiet = not console.is_terminal or len(paths) == 1
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(DatasetWriter(out / name, format=name, classes=(*phrases, UNNAMED)))
+            for name in formats or ()
+            if out is not None
+        ]
+        for path in track(paths, "segmenting", console=console, transient=True, disable=is_quiet):
+            try:
+                found = segment(
+                    finder,
+                    path,
+                    names=phrases,
+                    predictor=predictor,
+                    settings=settings,
+                    tiles=tiles,
+                    limits=DEFAULT_LIMITS if tiles is None else TILED_LIMITS,
+                )
+                for writer in writers:
+                    writer.add(str(path), found, path=path)
+            except ImageError as error:
+                num_failed += 1
+                typer.echo(f"error: {error}", err=True)
+                if as_json:
+                    typer.echo(json.dumps({"picture": str(path), "error": str(error)}, ensure_ascii=False))
+                continue
             if as_json:
-                typer.echo(json.dumps({"picture": str(path), "error": str(error)}, ensure_ascii=False))
-            continue
-        if as_json:
-            typer.echo(json.dumps({"picture": str(path), **found.to_dict()}, ensure_ascii=False))
-        else:
-            typer.echo(describe(path, found))
-        if out is not None:
-            folder = out / folders[path]
-            num_files = len(found.save(folder)) + 1
-            with atomic_file(folder / "everything.png") as temporary:
-                draw_everything(found).save(temporary)
-            typer.echo(f"written: {num_files} files in {folder}", err=True)
+                typer.echo(json.dumps({"picture": str(path), **found.to_dict()}, ensure_ascii=False))
+            else:
+                typer.echo(describe(path, found))
+            if out is not None and not writers:
+                folder = out / folders[path]
+                num_files = len(found.save(folder)) + 1
+                with atomic_file(folder / "everything.png") as temporary:
+                    draw_everything(found).save(temporary)
+                typer.echo(f"written: {num_files} files in {folder}", err=True)
+    for writer in writers:
+        typer.echo(f"written: {writer.directory}, {len(writer)} pictures as {writer.format.name}", err=True)
     if num_failed:
         typer.echo(f"{num_failed} of {len(paths)} pictures failed", err=True)
         raise typer.Exit(1)
-
-
-def read_names(path: Path) -> list[str]:
-    """Read names, one a line; blank lines and those that begin with # are left out.
-
-    Raises:
-        PromptError: The file can't be read, or holds no name.
-    """
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(f"{path}: no list of names can be read: {error}") from error
-    found = [line for line in lines if line and not line.startswith("#")]
-    if not found:
-        raise PromptError(f"{path}: no name in it; write one a line")
-    return list(dict.fromkeys(found))

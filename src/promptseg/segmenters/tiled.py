@@ -60,14 +60,13 @@ class TiledSegmenter:
         return self.segmenter.presence_threshold
 
     def encode_image(self, image_rgb: np.ndarray) -> Features:
-        """Encode a picture, uint8, shape (H, W, 3): the whole, then every tile."""
+        """Encode a picture, uint8, shape (H, W, 3): the whole, and the tiles, which are kept in half precision."""
         height, width, _ = image_rgb.shape
-        views = [(0, 0, width, height), *self.tiles.windows((height, width))]
-        return {
-            f"{_prefix(index)}{name}": value
-            for index, (left, top, right, bottom) in enumerate(views)
-            for name, value in self.segmenter.encode_image(image_rgb[top:bottom, left:right]).items()
-        }
+        features = _prefixed(self.segmenter.encode_image(image_rgb), 0)
+        for index, (left, top, right, bottom) in enumerate(self.tiles.windows((height, width)), start=1):
+            tile = _prefixed(self.segmenter.encode_image(image_rgb[top:bottom, left:right]), index)
+            features |= {name: value.half() if value.dtype == torch.float32 else value for name, value in tile.items()}
+        return features
 
     @torch.inference_mode()
     def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
@@ -101,7 +100,11 @@ class TiledSegmenter:
         self, features: Features, index: int, queries: Sequence[Query], view_hw: tuple[int, int]
     ) -> Prediction:
         prefix = _prefix(index)
-        own = {name.removeprefix(prefix): value for name, value in features.items() if name.startswith(prefix)}
+        own = {
+            name.removeprefix(prefix): value.float() if value.dtype == torch.float16 else value
+            for name, value in features.items()
+            if name.startswith(prefix)
+        }
         prediction = self.segmenter.segment(own, queries, view_hw)
         return Prediction(
             prediction.mask_logits.float().cpu(),
@@ -209,6 +212,10 @@ class _Canvas:
 
 def _prefix(index: int) -> str:
     return f"view{index}."
+
+
+def _prefixed(features: Features, index: int) -> Features:
+    return {f"{_prefix(index)}{name}": value for name, value in features.items()}
 
 
 def _join(
