@@ -1,5 +1,6 @@
 """LangSAM: N phrases, N answers with their objects; and the drop-in, whose shapes never change."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from test_detectors import Painted
 
 import promptseg
+from promptseg.cli.main import main
 from promptseg.detectors.base import Thresholds
 from promptseg.detectors.from_segmenter import SegmenterDetector
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError, UnsupportedPromptError
@@ -108,15 +110,17 @@ class TestConfig:
                 load_langsam(config, device=torch.device("cpu"), engine="torch")
 
 
+@pytest.fixture(scope="module")
+def model() -> LangSAM:
+    return LangSAM("sam-test", detector="promptseg-test-vit", engine="torch", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return Image.open(find_photo("chelsea")).resize((90, 60))
+
+
 class TestDropIn:
-    @pytest.fixture(scope="class")
-    def model(self) -> LangSAM:
-        return LangSAM("sam-test", detector="promptseg-test-vit", engine="torch", device="cpu")
-
-    @pytest.fixture(scope="class")
-    def photo(self) -> Image.Image:
-        return Image.open(find_photo("chelsea")).resize((90, 60))
-
     @pytest.mark.parametrize("how_many", ["none", "one", "all"])
     def test_shapes_depend_on_the_number_alone(self, model: LangSAM, photo: Image.Image, how_many: str) -> None:
         (everything,) = model.predict([photo], ["cat, grass"], box_threshold=0.0)
@@ -158,6 +162,23 @@ class TestDropIn:
 
     def test_it_is_public(self) -> None:
         assert promptseg.LangSAM is LangSAM
+
+
+class TestCommandLine:
+    def run(self, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+        photo = find_photo("chelsea")
+        with pytest.raises(SystemExit) as exit_info:
+            main(["predict", str(photo), "-t", "cat", "--engine", "torch", *map(str, arguments)])
+        return int(exit_info.value.code or 0), *capsys.readouterr()
+
+    def test_a_detector_and_a_masker(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, out, _ = self.run(capsys, "--detector", "promptseg-test-vit", "--masker", "sam-test", "--json")
+        assert code == 0
+        assert json.loads(out)["model"] == "langsam" and len(json.loads(out)["results"]) == 1
+
+    def test_a_model_has_its_own_parts(self, capsys: pytest.CaptureFixture[str]) -> None:
+        code, _, err = self.run(capsys, "--detector", "owlv2-base", "--model", "promptseg-test")
+        assert code == 2 and "give --model or --detector, not both" in " ".join(err.split())
 
 
 @pytest.mark.parametrize(

@@ -50,8 +50,18 @@ def predict(
     model: Annotated[
         str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
     ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            help="Every object of every --text, instead of --model: promptseg, grounding-dino-tiny or -base, "
+            "owlv2-base, yolo-world-v2-s (AGPL-3.0) or a path finds boxes, and --masker draws what is in them."
+        ),
+    ] = None,
     masker: Annotated[
-        str | None, typer.Option(help="For --point and --box alone, instead of --model: mobile-sam or sam2-hiera-tiny.")
+        str | None,
+        typer.Option(
+            help="mobile-sam or sam2-hiera-tiny: for --point and --box alone, instead of --model; or with --detector."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -93,8 +103,9 @@ def predict(
     asked = collect_queries(text or (), exemplar or ())
     pointed = bool(point or box)
     queries = add_pointing(() if pointed and not asked else to_queries(asked), point or (), box or ())
-    if masker is not None and model is not None:
-        raise typer.BadParameter("give --model or --masker, not both", param_hint="--masker")
+    for part, hint in ((masker, "--masker"), (detector, "--detector")):
+        if part is not None and model is not None:
+            raise typer.BadParameter(f"give --model or {hint}, not both", param_hint=hint)
     folders = name_folders(paths)
     classes = tuple(dict.fromkeys(query.label for query in queries))
     for name in formats or ():
@@ -102,12 +113,19 @@ def predict(
     if formats and out is None:
         raise typer.BadParameter("say where to with --out", param_hint="--format")
 
+    from promptseg.models.langsam import LangSamConfig
     from promptseg.predict import load
     from promptseg.weights import progress_bar
 
+    parts = LangSamConfig(detector, masker or LangSamConfig.masker) if detector is not None else None
     with progress_bar() as report:
         predictor = load(
-            masker or model, device=device, engine=engine.value, offline=offline, threshold=threshold, progress=report
+            parts or masker or model,
+            device=device,
+            engine=engine.value,
+            offline=offline,
+            threshold=threshold,
+            progress=report,
         )
     if tile is not None:
         predictor = predictor.tiled(tile)
