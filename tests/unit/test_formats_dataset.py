@@ -12,7 +12,7 @@ import pytest
 from formats_world import disc, make_segmentation
 from PIL import Image
 
-from promptseg.errors import DataError, OutputError
+from promptseg.errors import DataError, ImageError, OutputError
 from promptseg.formats.dataset import DatasetWriter, read, write
 from promptseg.results import Segmentation
 
@@ -42,7 +42,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_data_set(name: str, tmp_path:
         with DatasetWriter({str(tmp_path / "killed")!r}, format={name!r}, classes=CLASSES) as writer:
             for seed in range(2):
                 writer.add(f"{{seed}}.jpg", result(seed))
-            with writer._journal.open("ab") as journal:
+            with (writer.directory / ".promptseg" / "pictures.jsonl").open("ab") as journal:
                 journal.write(b'{{"source": "2.jpg", "anno')
             os.kill(os.getpid(), signal.SIGKILL)
     """
@@ -103,13 +103,18 @@ def test_requests_that_make_no_data_set(tmp_path: Path) -> None:
         write({"a.jpg": result(0)}, tmp_path / "file" / "out", format="coco")
 
 
-def test_a_picture_that_is_there_is_replaced(tmp_path: Path) -> None:
+def test_a_picture_that_is_there_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("coco", "png"):
         out = write({"a.jpg": result(0), "b.jpg": result(1)}, tmp_path / name, format=name)
         write({"a.jpg": make_segmentation({"cat": [], "dog": [disc(30, 30, 5)]})}, out, format=name)
         first, second = read(out, format=name).annotations
         assert [region.label for region in first.regions] == ["dog"]
         assert [region.label for region in second.regions] == ["cat", "dog"]
+    # With a file of its own now.
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(result(0).image_rgb).save("a.jpg")
+    write({"a.jpg": result(0)}, tmp_path / "coco", format="coco")
+    assert sorted(path.name for path in (tmp_path / "coco" / "images").iterdir()) == ["a.jpg", "b.png"]
 
 
 def test_pictures_of_one_name_get_files_of_their_own(tmp_path: Path) -> None:
@@ -128,10 +133,10 @@ def test_a_file_is_copied_unless_readers_would_see_it_turned(tmp_path: Path) -> 
     image.save(tmp_path / "upright.jpg")
     turned = Image.Exif()
     turned[0x0112] = 6
-    image.save(tmp_path / "turned.jpg", exif=turned)
+    image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
     image.save(tmp_path / "odd.ppm")
     out = write(
-        {tmp_path / name: result(0) for name in ("upright.jpg", "turned.jpg", "odd.ppm")},
+        {tmp_path / name: result(0) for name in ("upright.jpg", "turned.png", "odd.ppm")},
         tmp_path / "out",
         format="coco",
     )
@@ -139,6 +144,14 @@ def test_a_file_is_copied_unless_readers_would_see_it_turned(tmp_path: Path) -> 
     assert (out / "images" / "upright.jpg").read_bytes() == (tmp_path / "upright.jpg").read_bytes()
     with Image.open(out / "images" / "turned.png") as upright:
         np.testing.assert_array_equal(np.asarray(upright), result(0).image_rgb)
+
+
+def test_a_file_that_is_not_the_picture_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (41, 60)).save(tmp_path / "other.jpg")
+    (tmp_path / "broken.jpg").write_bytes(b"nonsense")
+    for name, said in (("other.jpg", r"\(60, 41\) pixels \(H, W\)"), ("broken.jpg", "not a picture that can be read")):
+        with pytest.raises(ImageError, match=rf"{name}: {said}"):
+            write({tmp_path / name: result(0)}, tmp_path / "out", format="coco")
 
 
 def test_results_are_taken_one_by_one(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import shutil
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +39,26 @@ class Picture:
     image_rgb: NDArray[np.uint8]
     path: Path | None = None
 
-    @property
+    @cached_property
     def keeps_its_file(self) -> bool:
-        """Whether the file shows just `image_rgb` to every reader: of a usual kind, and stored upright."""
-        if self.path is None or self.path.suffix.lower() not in _USUAL_SUFFIXES:
+        """Whether the file shows just `image_rgb` to every reader: of a usual kind, and stored upright.
+
+        Raises:
+            ImageError: The file can't be read, or is of another size than `image_rgb`.
+        """
+        if self.path is None:
             return False
-        with Image.open(self.path) as image:
-            return image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+        try:
+            with Image.open(self.path) as image:
+                is_upright = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+                size_hw = image.height, image.width
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ImageError(f"{self.path}: not a picture that can be read: {error}") from error
+        shown_hw = self.image_rgb.shape[:2]
+        # A file that is stored turned may have height and width the other way round.
+        if size_hw != shown_hw and (is_upright or size_hw[::-1] != shown_hw):
+            raise ImageError(f"{self.path}: {size_hw} pixels (H, W), but what was found is in a picture of {shown_hw}")
+        return is_upright and self.path.suffix.lower() in _USUAL_SUFFIXES
 
     def save(self, path: Path) -> None:
         """Copy the file, byte for byte, or write a PNG where there is none to copy."""

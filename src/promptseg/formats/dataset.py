@@ -96,10 +96,14 @@ class DatasetWriter:
             raise OutputError(f"{source}: {min(strangers)!r} is no class of {self.directory}")
         picture = Picture(segmentation.image_rgb, path)
         annotation = Annotation.from_segmentation(segmentation, self._name(source, picture))
-        if self.format.pictures is not None:
-            picture.save(self.directory / self.format.pictures / annotation.file_name)
+        # First what may be refused.
         if self.format.write_picture is not None:
             self.format.write_picture(self.directory, annotation, self.classes, picture)
+        if self.format.pictures is not None:
+            folder = self.directory / self.format.pictures
+            picture.save(folder / annotation.file_name)
+            if source in self._entries and (before := self._entries[source][1]) != annotation.file_name:
+                (folder / before).unlink(missing_ok=True)
         self._record(source, annotation)
         return annotation
 
