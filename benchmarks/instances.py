@@ -23,11 +23,11 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from promptseg.data.names import COCO_THINGS
 from promptseg.detectors.base import Thresholds
 from promptseg.images import read_image
 from promptseg.maskers.load import load_masker
 from promptseg.models.langsam import LangSamConfig
+from promptseg.naming.lists import COCO_THINGS
 from promptseg.ops.rle import encode_rle
 from promptseg.segmenters.assemble import load_langsam
 

@@ -15,8 +15,6 @@ import torch
 
 from promptseg.data.held_out import training_name
 from promptseg.data.jsonl import MadeMasks, load_made_masks
-from promptseg.data.names import COCO_THINGS
-from promptseg.data.phrases import THING_TEMPLATES, fill
 from promptseg.data.sample import Sample, Target, target_mask
 from promptseg.data.sets import load_training_set
 from promptseg.encoders.efficientnet_lite import EfficientNetLite
@@ -25,9 +23,10 @@ from promptseg.images import read_image
 from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.config import DenseConfig, PromptSegConfig
 from promptseg.models.promptseg import PromptSeg
+from promptseg.naming.lists import COCO_THINGS
 from promptseg.train.config import TrainConfig
 from promptseg.train.dense.batches import DenseBatch, DenseSettings, DenseSource
-from promptseg.train.dense.objective import DenseObjective
+from promptseg.train.dense.objective import DenseObjective, read_names
 from promptseg.train.dense.vocabulary import Vocabulary, collect_vocabulary
 from promptseg.train.recipe import Recipe
 
@@ -149,18 +148,6 @@ class DenseTraining:
             assert self.vocabulary is not None  # data is built before the first step
             self.objective = DenseObjective(read_names(model, self.vocabulary.names))
         return self.objective(model, batch)
-
-
-def read_names(model: PromptSeg, names: Sequence[str]) -> torch.Tensor:
-    """Give the text tower's pooled vectors of names in each template, shape (V, W, C)."""
-    with torch.no_grad():
-        rows = [
-            torch.cat(
-                [model.read_texts([fill(t, n) for n in names[i : i + 128]]).pooled for i in range(0, len(names), 128)]
-            )
-            for t in THING_TEMPLATES
-        ]
-    return torch.stack(rows, dim=1).float()
 
 
 def read_training(data_dir: Path, made: MadeMasks) -> list[Sample]:

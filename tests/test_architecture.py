@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A part may import parts of lower levels, and itself; nothing sideways.
 LEVELS = {
     "errors": 0,
-    "_extras": 1, "prompts": 1, "images": 1, "photos": 1,
+    "_extras": 1, "prompts": 1, "images": 1, "photos": 1, "naming": 1,
     "ops": 2, "weights": 2, "losses": 2, "metrics": 2,
     "layers": 3, "results": 3, "embedding": 3, "graphs": 3,
     "encoders": 4, "exemplars": 4, "formats": 4, "maskers": 4,

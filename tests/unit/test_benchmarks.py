@@ -225,7 +225,7 @@ def test_pascal_zero_shot_names_every_pixel_as_published_and_by_masks(tmp_path):
     write_voc(tmp_path, "SegmentationClass", [(1, 10), (14, 15), (18, 3), (10, 2), (7, 1)])
     report = measure("pascal-zs", tmp_path, split="unseen-4")
     model, labels, guesses, small_labels, small_guesses = NoiseSegmenter(), [], [], [], []
-    spoken = dict(zip(VOC_CLASSES, promptseg.data.names.VOC_NAMES, strict=True))
+    spoken = dict(zip(VOC_CLASSES, promptseg.naming.lists.VOC_NAMES, strict=True))
     for sample in read_pascal_zeroshot(tmp_path, 4).samples:
         image_rgb = read_image(sample.image)
         label = np.zeros(SIZE_HW, int)

@@ -7,10 +7,10 @@ from data_trees import SIZE_HW, write_picture
 from PIL import Image
 
 from promptseg.data.fewshot import coco_20i_classes, pascal_5i_classes, read_coco_20i, read_pascal_5i
-from promptseg.data.names import COCO_THINGS, VOC_NAMES
 from promptseg.data.pascal import UNSEEN_PAIRS, VOC_CLASSES, read_pascal_zeroshot
 from promptseg.data.sample import ignore_mask, target_mask, union_mask
 from promptseg.errors import DataError
+from promptseg.naming.lists import COCO_THINGS, VOC_NAMES
 
 
 def write_labels(path, boxes, *, palette=False):

@@ -3,10 +3,11 @@ from collections import Counter
 
 import pytest
 
-from promptseg.data import held_out, phrases, refcoco_m
-from promptseg.data.kinship import INTERCHANGEABLE, NARROWER, PARTS
-from promptseg.data.names import CAMVID_NAMES, COCO_THINGS, VOC_NAMES
-from promptseg.data.phrases import (
+from promptseg.data import held_out, refcoco_m
+from promptseg.naming import phrases
+from promptseg.naming.kinship import INTERCHANGEABLE, NARROWER, PARTS
+from promptseg.naming.lists import CAMVID_NAMES, COCO_THINGS, VOC_NAMES
+from promptseg.naming.phrases import (
     PLURAL_TEMPLATES,
     STUFF_TEMPLATES,
     THING_TEMPLATES,
@@ -23,7 +24,7 @@ from promptseg.data.phrases import (
     with_article,
     wordings,
 )
-from promptseg.data.synonyms import SPELLINGS, SYNONYMS
+from promptseg.naming.synonyms import SPELLINGS, SYNONYMS
 
 
 @pytest.mark.parametrize("module", [phrases, held_out, refcoco_m])

@@ -4,11 +4,11 @@ from data_trees import SIZE_HW, box_mask, box_rle, write_index
 
 from promptseg.data.held_out import is_held_out_region_picture, names_held_out, to_training_sample, training_name
 from promptseg.data.jsonl import load_lines, load_made_masks
-from promptseg.data.names import CAMVID_NAMES
 from promptseg.data.negatives import absent_names
 from promptseg.data.sample import Sample, Target, target_mask
 from promptseg.data.sets import EVAL_SETS, excluded_pictures, is_derived_phrase, load_eval_set, load_training_set
 from promptseg.errors import DataError
+from promptseg.naming.lists import CAMVID_NAMES
 
 HUMAN, DERIVED = "the person wearing jeans", "the person touching the broccoli"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from promptseg.data.phrases import canonical, find_missing, is_ruled_out, normalise
 from promptseg.data.sample import Box, Kind, Target, encode_box, rle_box_xyxy
+from promptseg.naming.phrases import canonical, find_missing, is_ruled_out, normalise
 from promptseg.ops.rle import Rle
 
 # Boxes around good masks of the same object overlap by more than this; neighbours in a crowd seldom do.

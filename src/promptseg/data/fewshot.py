@@ -22,11 +22,11 @@ import numpy as np
 
 from promptseg.data.episodes import Episode, EpisodeSet, Exemplar
 from promptseg.data.layout import Tree, load_class_map, load_list, picture_problem
-from promptseg.data.names import COCO_THINGS, VOC_NAMES
 from promptseg.data.pascal import VOC_CLASSES, VOID, voc_tree
 from promptseg.data.plain_pickle import load_plain_pickle
 from promptseg.data.sample import Problem, Sample, Target
 from promptseg.errors import DataError
+from promptseg.naming.lists import COCO_THINGS, VOC_NAMES
 from promptseg.ops.rle import encode_rle
 
 Split = Literal["train", "val"]

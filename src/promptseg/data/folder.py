@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from promptseg.data.assemble import TargetAssembler
-from promptseg.data.phrases import normalise
 from promptseg.data.sample import Problem, Sample, SampleSet
 from promptseg.errors import DataError, ImageError
 from promptseg.images import PICTURE_SUFFIXES, read_image, read_mask
+from promptseg.naming.phrases import normalise
 from promptseg.ops.rle import encode_rle
 
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from promptseg.data.phrases import canonical, normalise
 from promptseg.data.sample import Sample, Target
+from promptseg.naming.phrases import canonical, normalise
 
 _APPLES = frozenset(("granny smith", "golden delicious", "red delicious", "pink lady", "royal gala"))
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from promptseg.data.assemble import TargetAssembler
-from promptseg.data.names import EXHAUSTIVE_SETS, NAME_LISTS
-from promptseg.data.phrases import normalise
 from promptseg.data.sample import KINDS, Box, Kind, Problem, Sample, SampleSet
 from promptseg.errors import DataError
+from promptseg.naming.lists import EXHAUSTIVE_SETS, NAME_LISTS
+from promptseg.naming.phrases import normalise
 from promptseg.ops.rle import Rle
 
 Record = Mapping[str, Any]

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.data.phrases import canonical, find_missing, is_ruled_out, mentions
 from promptseg.data.sample import Sample
 from promptseg.errors import DataError
+from promptseg.naming.phrases import canonical, find_missing, is_ruled_out, mentions
 
 # How sharply text similarity prefers near names: the nearest (cosine 1) weighs e^4 times as much as an unlike one.
 SIMILARITY_SHARPNESS = 4.0

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.data.layout import Tree, load_class_map, load_list, picture_problem
-from promptseg.data.names import VOC_NAMES
 from promptseg.data.sample import Problem, Sample, SampleSet, Target
 from promptseg.errors import DataError
+from promptseg.naming.lists import VOC_NAMES
 from promptseg.ops.rle import encode_rle
 
 Split = Literal["train", "val"]

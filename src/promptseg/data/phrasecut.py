@@ -20,9 +20,9 @@ from PIL import Image, ImageDraw
 
 from promptseg.data.jsonl import Line
 from promptseg.data.layout import Tree, lines_of, load_json, picture_problem
-from promptseg.data.phrases import normalise
 from promptseg.data.sample import Mask, Problem, Sample, SampleSet, Target
 from promptseg.errors import DataError
+from promptseg.naming.phrases import normalise
 from promptseg.ops.rle import Rle, encode_rle
 
 Split = Literal["train", "val", "test", "miniv"]

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from promptseg.data.phrases import canonical, plural, singular
 from promptseg.data.sample import Box, Sample, Target, instance_areas, instance_boxes
+from promptseg.naming.phrases import canonical, plural, singular
 
 # Share of the picture's side by which centres must differ for "left of".
 PLACE_MARGIN = 0.08

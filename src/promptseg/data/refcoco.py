@@ -21,10 +21,10 @@ from typing import Any, Literal
 from promptseg.data.coco_instances import CocoInstances, annotation_rle, load_instances
 from promptseg.data.jsonl import Line
 from promptseg.data.layout import Tree, lines_of, load_json, picture_problem
-from promptseg.data.phrases import normalise
 from promptseg.data.plain_pickle import load_plain_pickle
 from promptseg.data.sample import Problem, Sample, SampleSet, Target
 from promptseg.errors import DataError
+from promptseg.naming.phrases import normalise
 
 Dataset = Literal["refcoco", "refcoco+", "refcocog"]
 SplitBy = Literal["unc", "umd", "google"]

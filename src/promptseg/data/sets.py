@@ -14,10 +14,10 @@ import numpy as np
 
 from promptseg.data.held_out import SAME_AS_EVALUATION, is_held_out_region_picture, to_training_sample
 from promptseg.data.jsonl import MadeMasks, load_lines, read_jsonl
-from promptseg.data.names import CAMVID_NAMES, COCO_THINGS
 from promptseg.data.negatives import absent_names, count_cooccurrence, draw_names, present_names
 from promptseg.data.sample import Problem, Sample, SampleSet, Target, encode_box
 from promptseg.errors import DataError
+from promptseg.naming.lists import CAMVID_NAMES, COCO_THINGS
 
 Absent = Literal["exhaustive", "none"]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from promptseg.data.kinship import NARROWER
-from promptseg.data.phrases import broader, canonical, mentions
 from promptseg.data.sample import Problem, SampleSet
+from promptseg.naming.kinship import NARROWER
+from promptseg.naming.phrases import broader, canonical, mentions
 
 
 def without_classes(samples: SampleSet, names: Iterable[str]) -> SampleSet:
@@ -23,8 +23,8 @@ def without_classes(samples: SampleSet, names: Iterable[str]) -> SampleSet:
 
     Source:
         timojl/clipseg @ 77c4e2d, datasets/phrasecut.py, remove_classes (MIT). Differs: kinds come from
-        `promptseg.data.kinship`, everyday names, not from WordNet, whose hyponyms are many more ("person" excepted, for
-        which both have a short list).
+        `promptseg.naming.kinship`, everyday names, not from WordNet, whose hyponyms are many more ("person" excepted,
+        for which both have a short list).
     """
     unseen = tuple(dict.fromkeys(kind for name in names for kind in (name, *_kinds(name))))
     problems = []

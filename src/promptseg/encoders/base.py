@@ -46,17 +46,29 @@ class ImageTower(nn.Module, ABC):
         multiple: Height and width of the input must be multiples of this.
         mean: Per channel, taken from RGB in [0, 1].
         std: Per channel, divided by afterwards.
+        detected_names: What it detects on the way, V names; empty: nothing.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     multiple: int
+    detected_names: tuple[str, ...] = ()
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
     @abstractmethod
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """Encode normalised pixels, shape (B, 3, H, W), to maps of shape (B, C_i, h_i, w_i)."""
+
+    def detect(self, pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Encode as `forward`, and give what was detected on the way.
+
+        Returns:
+            The maps, and K boxes a picture, the surest first, shape (B, K, 4 + V): left, top, right, bottom in shares
+            of the picture's sides, then the score of each name in [0, 1]. Boxes of one object are not thinned out.
+            None where the tower detects nothing.
+        """
+        return self(pixels), None
 
     @abstractmethod
     def load_weights(self, *paths: Path) -> None:

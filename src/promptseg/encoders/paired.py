@@ -28,6 +28,7 @@ class PairedTower(ImageTower):
             raise ValueError("both towers of a pair must take pixels of the same mean and standard deviation")
         self.first, self.second = first, second
         self.mean, self.std = first.mean, first.std
+        self.detected_names = first.detected_names or second.detected_names
         self.multiple = math.lcm(first.multiple, second.multiple)
         strides = (*first.strides[:-1], *second.strides)
         # a stable order: of maps with one stride, the first tower's come first
@@ -37,9 +38,15 @@ class PairedTower(ImageTower):
         self.channels = (*(channels[index] for index in self.order), first.channels[-1])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        *maps, last = self.first(pixels)
-        maps.extend(self.second(pixels))
-        return (*(maps[index] for index in self.order), last)
+        return self.detect(pixels)[0]
+
+    def detect(self, pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Encode by both, and give what was detected: by the first, where both detect."""
+        (*maps, last), detections = self.first.detect(pixels)
+        others, others_detections = self.second.detect(pixels)
+        maps.extend(others)
+        ordered = (*(maps[index] for index in self.order), last)
+        return ordered, others_detections if detections is None else detections
 
     def load_weights(self, *paths: Path) -> None:
         first, second = paths

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from promptseg.encoders.base import ImageTower, Layer, check_pixels
 from promptseg.errors import WeightsError
 from promptseg.layers.pointwise import depthwise, pointwise
+from promptseg.naming.lists import COCO_THINGS
 
-NUM_NAMES = 80
+NUM_NAMES = len(COCO_THINGS)
 WIDTH = 64  # of the head
 STRIDES = (8, 16, 32)
 NUM_PAINTED = 60  # detections that are painted; pictures seldom have more things
+NUM_DETECTED = 150  # detections that are given out; several tell of the same thing
 SHARPNESS = 8
 
 
@@ -121,6 +123,7 @@ class YoloxNano(ImageTower):
     """
 
     multiple = 32
+    detected_names = COCO_THINGS
 
     def __init__(self, layers: Sequence[Layer] = STRIDES) -> None:
         super().__init__()
@@ -148,12 +151,18 @@ class YoloxNano(ImageTower):
         self.channels = tuple(WIDTH + NUM_NAMES * (2 if stride == STRIDES[0] else 1) for stride in self.strides)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return self.detect(pixels)[0]
+
+    def detect(self, pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         check_pixels(pixels, self.multiple)
         named, scores, boxes = zip(*self._look(pixels), strict=True)
         # roots, for most scores are near zero
         maps = [torch.cat([features, values.sqrt()], dim=1) for features, values in zip(named, scores, strict=True)]
         maps[0] = torch.cat([maps[0], paint(scores, boxes, NUM_PAINTED)], dim=1)
-        return tuple(one for stride, one in zip(STRIDES, maps, strict=True) if stride in self.layers)
+        corners, sure = surest(scores, boxes, NUM_DETECTED)
+        sides = corners.new_tensor([pixels.shape[3], pixels.shape[2]] * 2)
+        taken = tuple(one for stride, one in zip(STRIDES, maps, strict=True) if stride in self.layers)
+        return taken, torch.cat([corners / sides, sure], dim=2)
 
     def _look(self, pixels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Run the network, from fine to coarse."""
@@ -189,6 +198,23 @@ class YoloxNano(ImageTower):
         raise ValueError("YOLOX-Nano takes no adapters: it is small enough to be trained (train_towers='image')")
 
 
+def surest(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_kept: int) -> tuple[Tensor, Tensor]:
+    """Choose the detections with the highest score of any name, the surest first.
+
+    Args:
+        scores: As `paint`.
+        boxes: As `paint`.
+        num_kept: Detections to choose, K; all where there are fewer.
+
+    Returns:
+        Corners x0 y0 x1 y1 in pixels, shape (B, K, 4), and scores, shape (B, K, 80).
+    """
+    all_boxes = torch.cat([_decode(raw, stride) for raw, stride in zip(boxes, STRIDES, strict=True)], dim=1)
+    all_scores = torch.cat([one.flatten(2) for one in scores], dim=2).transpose(1, 2).float()  # (B, cells, 80)
+    best = all_scores.amax(dim=2).topk(min(num_kept, all_scores.shape[1]), dim=1).indices[..., None]
+    return all_boxes.gather(1, best.expand(-1, -1, 4)), all_scores.gather(1, best.expand(-1, -1, NUM_NAMES))
+
+
 def paint(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_painted: int) -> Tensor:
     """Fill the boxes of the surest detections with their scores, per name, on the finest map.
 
@@ -204,11 +230,7 @@ def paint(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_painted: int) -
         Shape (B, 80, h, w) of the finest stride, in [0, 1].
     """
     height, width = scores[0].shape[-2:]
-    all_boxes = torch.cat([_decode(raw, stride) for raw, stride in zip(boxes, STRIDES, strict=True)], dim=1)
-    all_scores = torch.cat([one.flatten(2) for one in scores], dim=2).transpose(1, 2).float()  # (B, cells, 80)
-    best = all_scores.amax(dim=2).topk(min(num_painted, all_scores.shape[1]), dim=1).indices[..., None]
-    corners = all_boxes.gather(1, best.expand(-1, -1, 4))
-    chosen = all_scores.gather(1, best.expand(-1, -1, NUM_NAMES))
+    corners, chosen = surest(scores, boxes, num_painted)
     columns = (torch.arange(width, device=corners.device) + 0.5) * STRIDES[0]
     rows = (torch.arange(height, device=corners.device) + 0.5) * STRIDES[0]
     in_columns = (columns > corners[..., 0:1]) & (columns < corners[..., 2:3])  # (B, K, w)

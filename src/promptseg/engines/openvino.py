@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -62,7 +63,7 @@ class OpenVinoSegmenter(TextSegmenter):
 
     def decode(self, images: EncodedImages, texts: EncodedTexts, image_index: Tensor) -> Decoded:
         """Segment one picture by N texts; image_index, shape (N,), is therefore all zero."""
-        return from_tensors(Decoded, self._decode(**to_tensors(images), **to_tensors(texts)))
+        return from_tensors(Decoded, self._decode(**to_tensors(replace(images, detections=None)), **to_tensors(texts)))
 
 
 def cpu_options(precision: Precision) -> dict[str, object]:

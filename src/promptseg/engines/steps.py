@@ -1,8 +1,7 @@
 """The three steps of a network as functions of named tensors, each with an example to trace it by."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,7 @@ from promptseg.models.promptseg import PromptSeg
 from promptseg.models.text_segmenter import Decoded, EncodedImages, EncodedTexts, from_tensors, to_tensors
 
 Compute = Callable[..., EncodedImages | EncodedTexts | Decoded]
-StepName = Literal["images", "texts", "decode"]
-STEP_NAMES: tuple[StepName, ...] = ("images", "texts", "decode")
+STEP_NAMES = ("images", "texts", "decode")
 
 # Two texts of different length: what is traced must know about padding.
 EXAMPLE_TEXTS = ("cat", "the second zebra from the left")
@@ -51,7 +49,7 @@ class _NamedTensors(nn.Module):
         return tuple(to_tensors(answer).values())
 
 
-def build_steps(network: PromptSeg) -> dict[StepName, Step]:
+def build_steps(network: PromptSeg) -> dict[str, Step]:
     """Take a network apart; it must be in evaluation mode, on the CPU."""
     config = network.config
     multiple = network.image_tower.multiple
@@ -60,7 +58,7 @@ def build_steps(network: PromptSeg) -> dict[StepName, Step]:
     token_ids, token_mask = network.text_tower.tokenize(EXAMPLE_TEXTS)
     tokens = {"token_ids": token_ids, "token_mask": token_mask}
     with torch.no_grad():
-        images = to_tensors(_encode_images(network, **pixels))
+        images = to_tensors(replace(_encode_images(network, **pixels), detections=None))
         texts = to_tensors(_encode_texts(network, **tokens))
         # every map ends with its height and width
         sides = (-2, -1) if config.resize == "aspect" else ()

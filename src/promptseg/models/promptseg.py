@@ -8,6 +8,7 @@ Shapes: B pictures, N texts, T tokens, D = config.dim, E = config.dense.embeddin
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -99,7 +100,8 @@ class PromptSeg(nn.Module, TextSegmenter):
 
     def encode_images(self, pixels: Tensor) -> EncodedImages:
         """Encode normalised pixels, shape (B, 3, H, W); H and W are multiples of the tower's `multiple`."""
-        return self.fuse_maps(self.image_tower(pixels))
+        maps, detections = self.image_tower.detect(pixels)
+        return replace(self.fuse_maps(maps), detections=detections)
 
     def fuse_maps(self, maps: Sequence[Tensor]) -> EncodedImages:
         """Encode pictures from the image tower's maps, each of shape (B, C_i, h_i, w_i)."""

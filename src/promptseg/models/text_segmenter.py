@@ -38,12 +38,15 @@ class EncodedImages:
         fine: A finer map for it, shape (B, config.fine_dim, hf, wf), or None.
         pixel_embedding: Unit vectors to compare with texts, shape (B, E, he, we), or None.
         rivalry: What the whole vocabulary says at each cell, shape (B, he, we); None without a vocabulary.
+        detections: What the tower detected, shape (B, K, 4 + V), see `ImageTower.detect`, or None. Texts are not
+            compared with them: it is for whoever looks for single objects.
     """
 
     fused: Tensor | None
     fine: Tensor | None
     pixel_embedding: Tensor | None
     rivalry: Tensor | None
+    detections: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from promptseg.data.assemble import box_iou
-from promptseg.data.phrases import canonical, may_name_same
 from promptseg.data.sample import Box, rle_box_xyxy
 from promptseg.errors import DataError
+from promptseg.naming.phrases import canonical, may_name_same
 
 Source = Literal["human-box", "region", "teacher-box", "single-object"]
 SOURCES: tuple[Source, ...] = ("human-box", "region", "teacher-box", "single-object")

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.data.negatives import NegativeSampler
-from promptseg.data.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, plural, wordings
 from promptseg.data.sample import Sample, Target, ignore_mask, target_mask
 from promptseg.errors import DataError, RecipeError
 from promptseg.images import read_image
+from promptseg.naming.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, plural, wordings
 from promptseg.train.cache import FeatureCache, PictureView
 from promptseg.train.mirror import mirror_phrase
 from promptseg.train.views import View, draw_crop, draw_factor, view_image, view_mask, visible_share

@@ -12,7 +12,6 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.naming.lists import VOC_NAMES
 from promptseg.data.pascal import VOC_CLASSES, read_pascal_zeroshot
 from promptseg.data.sample import Mask, Sample, target_mask, union_mask
 from promptseg.evaluate.benchmarks.exam import Choice, Exam
@@ -23,6 +22,7 @@ from promptseg.evaluate.records import PairRecord
 from promptseg.evaluate.runner import Answer, Sheet, judge_pairs
 from promptseg.metrics import argmax_counts, mean_class_iou
 from promptseg.metrics.statistics import Floats, divide
+from promptseg.naming.lists import VOC_NAMES
 from promptseg.prompts import TextPrompt
 
 Statistic = Callable[[Floats], Floats]

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from promptseg.data.phrases import canonical
 from promptseg.data.sample import Sample, Target, ignore_mask, target_mask
 from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.errors import DataError
 from promptseg.images import read_image
+from promptseg.naming.phrases import canonical
 from promptseg.train.dense.crops import choose_crop, jitter_colours
 from promptseg.train.dense.vocabulary import Vocabulary
 from promptseg.train.mirror import mirror_phrase

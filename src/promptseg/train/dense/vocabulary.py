@@ -7,9 +7,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.data.phrases import normalise
-from promptseg.data.phrases import related as related_by_table
 from promptseg.data.sample import Sample
+from promptseg.naming.phrases import normalise
+from promptseg.naming.phrases import related as related_by_table
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache, lru_cache
 
-from promptseg.data.kinship import INTERCHANGEABLE, NARROWER, PARTS, UNRELATED
-from promptseg.data.synonyms import PLURAL_ONLY, SPELLINGS, SYNONYMS
+from promptseg.naming.kinship import INTERCHANGEABLE, NARROWER, PARTS, UNRELATED
+from promptseg.naming.synonyms import PLURAL_ONLY, SPELLINGS, SYNONYMS
 
 _EDGES = re.compile(r"^[\s.,;:!?\"]+|[\s.,;:!?\"]+$")
 _WORD = re.compile(r"[\w'-]+")

@@ -1,0 +1,1 @@
+"""What things are called: closed lists of names, other wordings, and which names may mean the same."""
