@@ -1,22 +1,18 @@
 """Modules run by PyTorch, or compiled by OpenVINO: same call, same numbers within the stated precision."""
 
-import hashlib
-import os
+import inspect
 import threading
 import warnings
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import openvino
 import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
-from promptseg.errors import EngineError
-from promptseg.weights.cache import cache_dir, exclusive, forget_oldest, workspace
+from promptseg.graphs import compile_cached, identify
 
 MaskerEngine = Literal["torch", "openvino"]
 Precision = Literal["f32", "bf16"]
@@ -74,24 +70,13 @@ class GraphRunner:
         settings = {"INFERENCE_PRECISION_HINT": self.precision, "PERFORMANCE_HINT": "LATENCY"}
         if self.num_threads is not None:
             settings["INFERENCE_NUM_THREADS"] = str(self.num_threads)
-        entry = cache_dir() / "engines" / f"masker-{_identity(name, module, shapes)}"
-        try:
-            with exclusive(entry):
-                if not entry.is_dir():
-                    with workspace(entry) as work:
-                        graph = _convert(module, inputs, shapes)
-                        openvino.save_model(graph, work / "graph" / "graph.xml", compress_to_fp16=False)
-                        (work / "graph").rename(entry)
-                os.utime(entry)
-                forget_oldest(entry.parent.glob("masker-*"), NUM_KEPT)
-                # OpenVINO checks what it compiled earlier against its version and this CPU
-                settings |= {"CACHE_DIR": str(entry)}
-                compiled = openvino.Core().compile_model(entry / "graph.xml", "CPU", settings)
-        except OSError as error:
-            raise EngineError(
-                f"{entry.parent} can't be written ({error.strerror or error}): "
-                "set PROMPTSEG_CACHE to a directory that can, or use engine torch"
-            ) from error
+        identity = identify(f"{name} {shapes}", module.state_dict(), _traced_sources(module))
+
+        def export(directory: Path) -> None:
+            graph = _convert(module, inputs, shapes)
+            openvino.save_model(graph, directory / f"{name}.xml", compress_to_fp16=False)
+
+        compiled = compile_cached("masker", identity, export, settings, num_kept=NUM_KEPT)[name]
 
         def call(*tensors: Tensor) -> tuple[Tensor, ...]:
             results = compiled([tensor.detach().contiguous().numpy() for tensor in tensors])
@@ -109,14 +94,7 @@ def _convert(module: nn.Module, inputs: tuple[Tensor, ...], shapes: list[list[in
         return openvino.convert_model(module, example_input=inputs, input=partial_shapes)
 
 
-def _identity(name: str, module: nn.Module, shapes: list[list[int]]) -> str:
-    """Hash all that a graph depends on: weights, sizes, this package's code, and who converts it."""
-    digest = hashlib.sha256(f"{name} {shapes}".encode())
-    for package in ("openvino", "torch", "transformers"):
-        digest.update(f"{package} {version(package)}".encode())
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    for key, tensor in module.state_dict().items():
-        digest.update(f"{key} {tuple(tensor.shape)}".encode())
-        digest.update(np.ascontiguousarray(tensor.numpy()).data)
-    return digest.hexdigest()[:16]
+def _traced_sources(module: nn.Module) -> list[Path]:
+    """This package's files that say what the module computes."""
+    kinds = {type(part) for part in module.modules() if type(part).__module__.startswith("promptseg.")}
+    return sorted({Path(inspect.getfile(kind)) for kind in kinds} | {Path(__file__)})
