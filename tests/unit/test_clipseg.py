@@ -233,6 +233,11 @@ def test_presence_is_the_highest_probability(network: ClipSeg, picture: np.ndarr
     prediction = network.segment(network.encode_image(picture), [Query("cat", (TextPrompt("cat"),))], (50, 70))
     torch.testing.assert_close(prediction.presence, prediction.mask_logits.sigmoid().amax((1, 2)))
     assert network.presence_threshold == network.mask_threshold == 0.3
+    shifted = ClipSeg(replace(network.config, presence_calibration=(2.0, -1.0)))
+    shifted.load_state_dict(network.state_dict())
+    shifted.eval()
+    got = shifted.segment(network.encode_image(picture), [Query("cat", (TextPrompt("cat"),))], (50, 70))
+    torch.testing.assert_close(got.presence, torch.sigmoid(2 * prediction.mask_logits.amax((1, 2)) - 1))
     assert 0 <= prediction.iou.item() <= 1
     none = network.segment(network.encode_image(picture), [], (50, 70))
     assert none.mask_logits.shape[0] == none.presence.shape[0] == 0

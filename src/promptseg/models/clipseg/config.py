@@ -33,8 +33,9 @@ class ClipSegConfig:
         image_size: Side of the square that every picture is squashed to, pixels.
         towers: Whether the towers are as published, or their weights are stored with the model's.
         mask_threshold: A pixel belongs to the mask from this probability on.
-        presence_threshold: A query counts as found from this presence on. Presence is the highest probability of any
-            pixel, which nobody has calibrated; at the mask's threshold, whatever has a mask is found.
+        presence_threshold: A query counts as found from this presence on.
+        presence_calibration: (scale, shift): presence = sigmoid(scale * highest mask logit + shift). By default that is
+            the highest probability of any pixel, which nobody has calibrated; whatever has a mask is then found.
         refiner: The promptable masker that sharpens the coarse mask, or None.
     """
 
@@ -56,6 +57,7 @@ class ClipSegConfig:
     towers: Literal["published", "stored"] = "published"
     mask_threshold: float = 0.3
     presence_threshold: float = 0.3
+    presence_calibration: tuple[float, float] = (1.0, 0.0)
     refiner: Literal["mobile-sam", "sam2-hiera-tiny"] | None = None
 
     def __post_init__(self) -> None:

@@ -91,8 +91,8 @@ class ConceptSegmenter(ABC):
             size_hw: Original size of the picture, pixels. The maps cover the whole picture at any size.
 
         Returns:
-            Presence is the highest probability of any pixel, and IoU the mean probability in the mask (0 where there
-            is none): the paper predicts neither, and neither is calibrated.
+            Presence is the highest probability of any pixel, calibrated only if the config says how, and IoU the mean
+            probability in the mask (0 where there is none): the paper predicts neither.
 
         Raises:
             UnsupportedPromptError: A query holds another kind of prompt.
@@ -114,11 +114,12 @@ class ConceptSegmenter(ABC):
         for row, column, foreign in zip(query_index, concept_index, foreign_logits, strict=True):
             kept = 1 + shares[row, column].clamp(min=-1) * foreign.sigmoid()
             mask_logits[row] = (mask_logits[row].sigmoid() * kept).logit(LEAST_PROBABILITY)
+        scale, shift = self.config.presence_calibration
         probability = mask_logits.sigmoid()
         inside = probability >= self.mask_threshold
         return Prediction(
             mask_logits=mask_logits,
-            presence=probability.amax((1, 2)),
+            presence=torch.sigmoid(scale * mask_logits.amax((1, 2)) + shift),
             iou=(probability * inside).sum((1, 2)) / inside.sum((1, 2)).clamp(min=1),
         )
 
