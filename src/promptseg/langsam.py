@@ -19,7 +19,7 @@ from promptseg.errors import PromptError, UnknownModelError
 from promptseg.images import read_image
 from promptseg.models.langsam import LangSamConfig
 from promptseg.predict import resolve_device
-from promptseg.prompts import TextPrompt
+from promptseg.prompts import MAX_QUERIES, TextPrompt
 from promptseg.segmenters.assemble import load_langsam
 
 # Its names for what this package has under its own.
@@ -156,10 +156,12 @@ def split_phrases(text: str) -> tuple[str, ...]:
     """Part a text at commas and full stops; a phrase that comes twice counts once.
 
     Raises:
-        PromptError: Nothing is named, or a phrase is none.
+        PromptError: Nothing is named, more than 1,000 things are, or a phrase is none.
     """
     parts = [part.strip() for part in re.split(r"[,.]", text)]
     phrases = tuple(dict.fromkeys(TextPrompt(part).text for part in parts if part))
     if not phrases:
         raise PromptError(f"the text {text!r} names nothing: write phrases between commas or full stops")
+    if len(phrases) > MAX_QUERIES:
+        raise PromptError(f"{len(phrases):,} phrases in one text; the limit is {MAX_QUERIES:,}: ask in parts")
     return phrases

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +165,35 @@ class TestDropIn:
         assert promptseg.LangSAM is LangSAM
 
 
+class TestPredictor:
+    @pytest.fixture
+    def predictor(self) -> promptseg.Predictor:
+        return promptseg.load("langsam-test", engine="torch", device="cpu")
+
+    def test_it_is_a_model_like_others(self, predictor: promptseg.Predictor, tmp_path: Path) -> None:
+        embedding = predictor.encode(find_photo("chelsea"))
+        found = predictor.segment(embedding, ["cat", "grass", "cat"])
+        assert [result.label for result in found] == ["cat", "grass", "cat"] and found.model == "langsam-test"
+        for result in found:
+            assert result.mask.shape == found.size_hw
+            union = np.zeros(found.size_hw, dtype=np.bool_)
+            for instance in result.instances:
+                union |= instance.mask
+            assert np.array_equal(result.mask, union)
+        kept = promptseg.Embedding.load(embedding.save(tmp_path / "photo.safetensors"))
+        again = predictor.segment(kept, ["cat", "grass", "cat"])
+        assert [len(result.instances) for result in again] == [len(result.instances) for result in found]
+
+    def test_parts_of_ones_own(self) -> None:
+        predictor = promptseg.load(replace(TINY, box_threshold=0.7), engine="torch", device="cpu")
+        assert (predictor.name, predictor.presence_threshold) == ("langsam", 0.7)
+        assert predictor.engine == "torch + sam-test"
+
+    def test_there_is_nothing_to_save(self, predictor: promptseg.Predictor, tmp_path: Path) -> None:
+        with pytest.raises(CheckpointError, match="langsam-test has nothing of its own to save"):
+            predictor.save_pretrained(tmp_path)
+
+
 class TestCommandLine:
     def run(self, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
         photo = find_photo("chelsea")
@@ -198,6 +228,11 @@ def test_phrases_are_parted(text: str, phrases: tuple[str, ...]) -> None:
 def test_a_text_names_something(text: str) -> None:
     with pytest.raises(PromptError, match="names nothing"):
         split_phrases(text)
+
+
+def test_there_is_a_most() -> None:
+    with pytest.raises(PromptError, match="5,000 phrases in one text; the limit is 1,000"):
+        split_phrases(",".join(f"thing {index}" for index in range(5000)))
 
 
 @pytest.mark.weights
