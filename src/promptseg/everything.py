@@ -15,8 +15,10 @@ from promptseg.errors import PromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
 from promptseg.maskers.automatic import AutomaticSettings, generate_masks
 from promptseg.maskers.base import OUTSIDE_LOGIT, Masker
+from promptseg.maskers.overlap import mask_in
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.ops.resize import sigmoid
+from promptseg.ops.rle import rle_area
 from promptseg.ops.windows import Tiles
 from promptseg.predict import Predictor
 from promptseg.results import Instance, QueryResult, Segmentation
@@ -26,6 +28,10 @@ UNNAMED = "unnamed"
 SETTINGS = AutomaticSettings(stability_score_thresh=0.9)
 # A name fits where its mean probability over the mask is at least this.
 MIN_FIT = 0.5
+# A mask that lies in another one of its name by this share, and is smaller than that share of it, is a part of it. What
+# is larger may be one of a group.
+MIN_INSIDE_SHARE = 0.9
+MAX_PART_SHARE = 0.2
 # Pixels of a mask that are asked for their names, at most.
 NUM_SAMPLES = 4096
 # Longer side of the map that a result of unnamed masks keeps.
@@ -54,7 +60,8 @@ def segment_everything(
         limits: What is refused as too large.
 
     Returns:
-        One result for each name, in order, and a last one, "unnamed", for all other masks. `instances` are the masks.
+        One result for each name, in order, and a last one, "unnamed", for all other masks; small parts of a named mask
+        are unnamed too, unless another name fits them better. `instances` are the masks.
         The score of one is the masker's own, which estimates its IoU, times how well the name fits where it has one.
 
     Raises:
@@ -71,11 +78,12 @@ def segment_everything(
             predictor = predictor.tiled(tiles.side, overlap=tiles.overlap)
         answers = replace(predictor, limits=limits).segment(image_rgb, names)
     masks = [mask.instance for mask in generate_masks(masker, image_rgb, settings, tiles=tiles)]
+    fits = [_best_name(instance, answers) for instance in masks]
+    parts = _find_parts(masks, [index for index, _ in fits])
     named: list[list[Instance]] = [[] for _ in names]
     unnamed = []
-    for instance in masks:
-        index, fit = _best_name(instance, answers)
-        if index is None:
+    for position, (instance, (index, fit)) in enumerate(zip(masks, fits, strict=True)):
+        if index is None or position in parts:
             unnamed.append(instance)
         else:
             named[index].append(replace(instance, score=instance.score * fit))
@@ -120,6 +128,20 @@ def _best_name(instance: Instance, answers: Sequence[QueryResult] | None) -> tup
     fits = [_mean_probability(answers[index], y[::step] + top, x[::step] + left) for index in present]
     best = int(np.argmax(fits))
     return (present[best], fits[best]) if fits[best] >= MIN_FIT else (None, 0.0)
+
+
+def _find_parts(masks: Sequence[Instance], name_indexes: Sequence[int | None]) -> set[int]:
+    """Say which masks are only parts of another one of their name, such as the eyes of a cat: small, and inside it."""
+    areas = [rle_area(instance.rle) for instance in masks]
+    return {
+        part
+        for part, instance in enumerate(masks)
+        for whole, other in enumerate(masks)
+        if name_indexes[part] is not None
+        and name_indexes[part] == name_indexes[whole]
+        and areas[part] < MAX_PART_SHARE * areas[whole]
+        and (mask_in(other, instance.box_xyxy) & instance.box_mask).sum() >= MIN_INSIDE_SHARE * areas[part]
+    }
 
 
 def _mean_probability(answer: QueryResult, y: NDArray[np.int64], x: NDArray[np.int64]) -> float:

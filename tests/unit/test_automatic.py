@@ -148,6 +148,9 @@ class TestPieces:
             mask[top : top + 30, left : left + 40] = ndimage.gaussian_filter(rng.normal(size=(30, 40)), 1.2) > -0.1
             expected = drop_small_islands(fill_small_holes(mask, min_area=9), min_area=9)
             assert (clean_instance(Instance.from_mask(mask, 0.9), min_area=9).mask == expected).all()
+        speck = np.zeros((60, 80), dtype=bool)
+        speck[20:24, 30:34] = True
+        assert (clean_instance(Instance.from_mask(speck, 0.9), min_area=100).mask == speck).all()
         solid = Instance.from_mask(np.ones((5, 6), dtype=bool), 0.9)
         assert clean_instance(solid, min_area=9) is solid
 
@@ -417,7 +420,8 @@ def assert_all_found(found: Sequence[AutomaticMask], shapes: Sequence[tuple[int,
 @pytest.mark.weights
 def test_mobile_sam_finds_the_cup() -> None:
     masker = load_masker("mobile-sam", input_side=512)
-    found = generate_masks(masker, read_image(find_photo("coffee")), AutomaticSettings(points_per_side=8))
+    settings = AutomaticSettings(points_per_side=8, stability_score_thresh=0.9)
+    found = generate_masks(masker, read_image(find_photo("coffee")), settings)
     assert 3 <= len(found) <= 40
     y, x = np.mgrid[:400, :600] + 0.5
     coffee = ((2 * x - 575) / 167) ** 2 + ((2 * y - 287) / 99) ** 2 < 1

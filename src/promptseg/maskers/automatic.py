@@ -224,7 +224,9 @@ def clean_instance(instance: Instance, *, min_area: int) -> Instance:
     # What surrounds the object is one with all that lies outside its box, and no hole.
     margins = ((int(top > 0), int(bottom < height)), (int(left > 0), int(right < width)))
     mask = np.pad(instance.box_mask, margins)
-    cleaned = drop_small_islands(fill_small_holes(mask, min_area=min_area), min_area=min_area)
+    outside = np.pad(np.zeros_like(instance.box_mask), margins, constant_values=True)
+    filled = fill_small_holes(mask, min_area=min_area, endless=outside)
+    cleaned = drop_small_islands(filled, min_area=min_area)
     if (cleaned == mask).all():
         return instance
     window = (left - margins[1][0], top - margins[0][0], right + margins[1][1], bottom + margins[0][1])

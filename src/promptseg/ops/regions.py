@@ -7,9 +7,19 @@ from scipy import ndimage
 _EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
-def fill_small_holes(mask: NDArray[np.bool_], *, min_area: int) -> NDArray[np.bool_]:
-    """Fill every hole of fewer than `min_area` pixels; mask: bool, shape (H, W), diagonal neighbours connected."""
+def fill_small_holes(
+    mask: NDArray[np.bool_], *, min_area: int, endless: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Fill every hole of fewer than `min_area` pixels.
+
+    Args:
+        mask: bool, shape (H, W); diagonal neighbours are connected.
+        min_area: Pixels.
+        endless: Where a hole goes on beyond what is shown here, so that it is none, bool, shape (H, W); None: nowhere.
+    """
     labels, areas = _label(~mask)
+    if endless is not None:
+        areas[labels[endless & ~mask]] = np.iinfo(np.int64).max
     return mask | (areas < min_area)[labels]
 
 
