@@ -157,14 +157,20 @@ def _watch(name: str, total: int, records: "Iterable[PictureRecord]") -> "Iterat
 
 
 def _fix_thresholds(predictor: "Predictor", chosen: "dict[str, SampleSet]", *, path: Path, keep: float | None) -> None:
+    from promptseg.errors import CheckpointError
     from promptseg.evaluate.thresholds import fit_thresholds
+    from promptseg.models.clipseg.config import ClipSegConfig
+    from promptseg.models.config import PromptSegConfig
     from promptseg.ops.atomic import atomic_file
 
+    config = predictor.model.config
+    if not isinstance(config, PromptSegConfig | ClipSegConfig):
+        raise CheckpointError(f"{predictor.name} has no thresholds of its own that could be fixed")
     samples = [sample for samples in chosen.values() for sample in samples]
     calibration = fit_thresholds(
         predictor,
         track(samples, "fixing thresholds", console=Console(stderr=True), transient=True),
-        current=predictor.model.config.presence_calibration,
+        current=config.presence_calibration,
         min_present_kept=keep,
     )
     text = json.dumps(asdict(calibration) | {"sets": list(chosen), "num_pictures": len(samples)}, indent=2)
