@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -123,7 +123,7 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _refuse(options: "dict[str, object]", *, why: str) -> None:
+def _refuse(options: "Mapping[str, object]", *, why: str) -> None:
     for name, value in options.items():
         if value is not None and value != []:
             raise typer.BadParameter(f"--{name} {why}")
