@@ -1,5 +1,6 @@
 """CLIPSeg against transformers' CLIPSegForImageSegmentation: same weights, same logits; and both ways on disk."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,11 @@ import torch
 from torch import Tensor
 from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
+from promptseg import weights
 from promptseg.models.clipseg.files import load_transformers, save_transformers
 from promptseg.models.clipseg.network import ClipSeg
+from promptseg.models.registry import MODELS, load_model
+from promptseg.weights.convert.clip import convert_clipseg
 
 TOKEN_IDS = torch.tensor([[49406, 320, 2368, 49407], [49406, 320, 1125, 49407], [49406, 2368, 49407, 49407]])
 TINY = {
@@ -94,15 +98,42 @@ def test_same_logits_for_texts_and_for_pictures(pair: tuple[CLIPSegForImageSegme
     check_pictures(*pair, side)
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[CLIPSegForImageSegmentation, Path]:
+    """A model of the published size and what transformers writes of it."""
+    directory = tmp_path_factory.mktemp("published")
+    theirs = build_theirs(PUBLISHED)
+    write(theirs, directory)
+    return theirs, directory
+
+
 @pytest.mark.slow
 @torch.inference_mode()
-def test_same_logits_at_the_published_size(tmp_path: Path) -> None:
-    theirs = build_theirs(PUBLISHED)
-    write(theirs, tmp_path)
-    ours = load_transformers(tmp_path).eval()
+def test_same_logits_at_the_published_size(published: tuple[CLIPSegForImageSegmentation, Path]) -> None:
+    theirs, directory = published
+    ours = load_transformers(directory).eval()
     for side in (224, 352):
         check_texts(theirs, ours, side)
         check_pictures(theirs, ours, side)
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_published_weights_become_the_same_model(
+    published: tuple[CLIPSegForImageSegmentation, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way of `promptseg.load("clipseg")` from the two files of the hub on, with random weights in them."""
+    theirs, directory = published
+    (tmp_path / "bpe.txt.gz").write_bytes(gzip.compress(b"#version: 0.2\nc a\n"))
+    files = {name: directory / name for name in ("model.safetensors", "config.json")}
+    (tmp_path / "converted").mkdir()
+    convert_clipseg({**files, "bpe.txt.gz": tmp_path / "bpe.txt.gz"}, tmp_path / "converted")
+    monkeypatch.setattr(weights, "resolve", lambda name, **_: tmp_path / "converted")
+    ours = load_model("clipseg")
+    assert isinstance(ours, ClipSeg) and ours.config == MODELS["clipseg"].config
+    assert all(name.startswith("decoder.") for name in ours.trained_names())
+    check_texts(theirs, ours, 352)
+    check_pictures(theirs, ours, 224)
 
 
 @torch.inference_mode()
