@@ -54,41 +54,90 @@ class _Place:
     target: Target
 
 
+@dataclass(frozen=True)
+class PlusOptions:
+    """What becomes of an annotated question before a model is trained on it; the defaults are PhraseCut+.
+
+    Attributes:
+        negative_share: How often the phrase is replaced by one that the picture does not have, in [0, 1].
+        exemplars: Whether an exemplar of the phrase is drawn.
+        templates: The phrase is said in one of these.
+        crops: Whether a square that shows the object is looked at, or the whole picture.
+    """
+
+    negative_share: float = NEGATIVE_SHARE
+    exemplars: bool = True
+    templates: tuple[str, ...] = PROMPT_TEMPLATES
+    crops: bool = True
+
+
+class PlusQuestions:
+    """Every (picture, phrase) as a question that can be drawn again and again, each time another example.
+
+    Args:
+        samples: From `read_phrasecut`, or any others whose targets have masks.
+        options: What is done to them.
+
+    Raises:
+        DataError: Nothing has a mask.
+    """
+
+    def __init__(self, samples: Sequence[Sample], options: PlusOptions = PlusOptions()) -> None:
+        self.options = options
+        self._questions = _places(samples)
+        if not self._questions:
+            raise DataError(f"none of {len(samples)} pictures has a phrase with a mask")
+        self._by_phrase = _group_by_phrase(self._questions)
+        self._phrases = tuple(self._by_phrase)
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def draw(self, index: int, rng: np.random.Generator) -> PlusExample:
+        """Make an example of a question; every choice comes from `rng`.
+
+        Raises:
+            DataError: A picture has all the phrases there are, so that none can be drawn as foreign.
+        """
+        options = self.options
+        query, target = self._questions[index].sample, self._questions[index].target
+        height, width = query.size_hw
+        crop_xyxy: CropBox = (0, 0, width, height)
+        if options.crops:
+            crop_xyxy = object_crop(union_mask(target.masks, query.size_hw), rng)
+        if rng.random() < options.negative_share:
+            phrase = _foreign_phrase(query, self._phrases, rng)
+            asked = replace(query, targets=(), absent=(phrase,), exhaustive=frozenset())
+        else:
+            phrase = target.phrase
+            asked = _ask(query, target)
+        exemplar = _draw_exemplar(self._by_phrase[phrase], query, rng) if options.exemplars else None
+        return PlusExample(
+            episode=Episode(asked, (exemplar,) if exemplar else ()),
+            text=options.templates[rng.integers(len(options.templates))].replace("{}", phrase),
+            crop_xyxy=crop_xyxy,
+            support_crop_xyxy=_crop_exemplar(exemplar, rng) if exemplar else None,
+        )
+
+
 def phrasecut_plus(
     samples: Sequence[Sample], *, seed: int = 0, epoch: int = 0, negative_share: float = NEGATIVE_SHARE
 ) -> Iterator[PlusExample]:
     """Yield every (picture, phrase) once, in random order, as a training example.
 
     Args:
-        samples: From `read_phrasecut`, or any others whose targets have masks.
+        samples: As `PlusQuestions` takes them.
         seed: With `epoch` it decides everything.
         epoch: Another one, another order and other draws.
-        negative_share: How often the phrase is replaced by one that the picture does not have, in [0, 1].
+        negative_share: See `PlusOptions`.
 
     Raises:
-        DataError: A picture has all the phrases there are, so that none can be drawn as foreign.
+        DataError: As `PlusQuestions` and its `draw`.
     """
-    questions = _places(samples)
-    by_phrase = _group_by_phrase(questions)
-    phrases = tuple(by_phrase)
+    questions = PlusQuestions(samples, PlusOptions(negative_share=negative_share))
     for index in np.random.default_rng([seed, epoch]).permutation(len(questions)).tolist():
         # A generator of its own for each example: whatever one draws, the others draw the same.
-        rng = np.random.default_rng([seed, epoch, index])
-        query, target = questions[index].sample, questions[index].target
-        crop_xyxy = object_crop(union_mask(target.masks, query.size_hw), rng)
-        if rng.random() < negative_share:
-            phrase = _foreign_phrase(query, phrases, rng)
-            asked = replace(query, targets=(), absent=(phrase,), exhaustive=frozenset())
-        else:
-            phrase = target.phrase
-            asked = _ask(query, target)
-        exemplar = _draw_exemplar(by_phrase[phrase], query, rng)
-        yield PlusExample(
-            episode=Episode(asked, (exemplar,) if exemplar else ()),
-            text=PROMPT_TEMPLATES[rng.integers(len(PROMPT_TEMPLATES))].replace("{}", phrase),
-            crop_xyxy=crop_xyxy,
-            support_crop_xyxy=_crop_exemplar(exemplar, rng) if exemplar else None,
-        )
+        yield questions.draw(index, np.random.default_rng([seed, epoch, index]))
 
 
 def phrasecut_episodes(samples: Sequence[Sample], *, seed: int = 0) -> EpisodeSet:

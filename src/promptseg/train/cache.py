@@ -20,6 +20,7 @@ from torch import Tensor
 from promptseg.encoders.base import ImageTower
 from promptseg.errors import DataError, OutputError, RecipeError
 from promptseg.images import read_image
+from promptseg.models.pixels import Normalises
 from promptseg.ops.atomic import atomic_file
 from promptseg.train.state import fingerprint
 from promptseg.train.views import View, view_image
@@ -90,10 +91,12 @@ class FeatureCache:
         """
         missing = [view for view in dict.fromkeys(views) if not self._path(view).exists()]
         tower.eval()
+        device = next(tower.parameters()).device
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             images = [view_image(read_image(v.image), View(mirrored=v.mirrored), self.size_hw) for v in batch]
-            levels = [level.half().cpu() for level in tower(normalise(torch.from_numpy(np.stack(images)), tower))]
+            pixels = normalise(torch.from_numpy(np.stack(images)).to(device), tower)
+            levels = [level.half().cpu() for level in tower(pixels)]
             if start == 0:
                 self._check_limit(len(missing), sum(level[0].nbytes for level in levels))
             for row, view in enumerate(batch):
@@ -122,17 +125,16 @@ class FeatureCache:
         return self.directory / key[:2] / f"{key}{'-mirrored' if view.mirrored else ''}.safetensors"
 
 
-def normalise(images_rgb: Tensor, tower: ImageTower) -> Tensor:
-    """Turn pixels into what a tower takes, on the tower's device, as `models.pixels.to_pixels` does for one picture.
+def normalise(images_rgb: Tensor, statistics: Normalises) -> Tensor:
+    """Turn pixels into what a tower takes, where they are, as `models.pixels.to_pixels` does for one picture.
 
     Args:
         images_rgb: Shape (B, H, W, 3), uint8.
-        tower: Its mean and std are applied.
+        statistics: Its mean and std are applied; a tower has its own.
 
     Returns:
         Shape (B, 3, H, W), float32.
     """
-    device = next(tower.parameters()).device
-    pixels = images_rgb.to(device).permute(0, 3, 1, 2).float().div_(255.0)
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (tower.mean, tower.std))
+    pixels = images_rgb.permute(0, 3, 1, 2).float().div_(255.0)
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (statistics.mean, statistics.std))
     return (pixels - mean) / std

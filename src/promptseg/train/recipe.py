@@ -2,11 +2,13 @@
 
     def recipe() -> Recipe: ...
 
-is all that the loop looks for. The borders are narrow on purpose: a source makes items and batches, an objective turns
-a model and a batch into losses, a validation turns a model and a source into numbers.
+is all that the loop looks for; a file with variants has `recipe(variant)` too and is given as FILE.py:VARIANT. The
+borders are narrow on purpose: a source makes items and batches, an objective turns a model and a batch into losses, a
+validation turns a model and a source into numbers.
 """
 
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -115,9 +117,16 @@ def load_recipe(path: Path) -> Recipe:
 
     A recipe is code and runs with the rights of the caller, as any Python file that one starts does.
 
+    Args:
+        path: The file, or FILE.py:VARIANT for what `recipe("VARIANT")` returns.
+
     Raises:
-        RecipeError: The file is missing, is no Python, has no `recipe()`, or that returns something else.
+        RecipeError: The file is missing, is no Python, has no `recipe()` or no such variant, or that returns something
+            else.
     """
+    file, separator, variant = str(path).rpartition(".py:")
+    if separator:
+        path = Path(f"{file}.py")
     if path.suffix != ".py" or not path.is_file():
         raise RecipeError(f"{path} is not a recipe: give a Python file with a function recipe()")
     spec = importlib.util.spec_from_file_location(f"promptseg_recipe_{path.stem}", path)
@@ -131,7 +140,9 @@ def load_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path} can't be loaded: {type(error).__name__}: {error}") from error
     if not callable(getattr(module, "recipe", None)):
         raise RecipeError(f"{path} has no function recipe()")
-    recipe = module.recipe()
+    if separator and not inspect.signature(module.recipe).parameters:
+        raise RecipeError(f"{path} has no variants, so none called {variant!r}")
+    recipe = module.recipe(variant) if separator else module.recipe()
     if not isinstance(recipe, Recipe):
         raise RecipeError(f"recipe() in {path} returned {type(recipe).__name__}, not promptseg.train.recipe.Recipe")
     return recipe
