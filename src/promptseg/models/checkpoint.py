@@ -156,7 +156,7 @@ def _read_description(directory: Path) -> dict[str, Any]:
         raise CheckpointError(f"can't read {path}: {error}") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a promptseg checkpoint (its format is not {FORMAT!r})")
-    if description.get("architecture") not in CONFIGS:
+    if str(description.get("architecture")) not in CONFIGS:
         raise CheckpointError(f"{path} is a checkpoint of another model: {description.get('architecture')!r}")
     for name in ("config", "towers"):
         if not isinstance(description.get(name), dict):
