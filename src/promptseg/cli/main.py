@@ -13,6 +13,7 @@ import typer
 
 from promptseg.cli.autolabel import autolabel
 from promptseg.cli.evaluate import evaluate
+from promptseg.cli.finetune import finetune
 from promptseg.cli.models import models
 from promptseg.cli.predict import predict
 from promptseg.cli.pseudo_masks import pseudo_masks
@@ -34,6 +35,7 @@ app.command()(predict)
 app.command()(autolabel)
 app.command()(segment_everything)
 app.command()(train)
+app.command()(finetune)
 app.command()(evaluate)
 app.command()(pseudo_masks)
 app.command()(models)

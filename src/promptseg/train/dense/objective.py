@@ -12,6 +12,7 @@ Papers: LSeg (arXiv:2201.03546) for the choice; SigLIP (arXiv:2303.15343) for si
 Shapes: B pictures, N names in the batch, E embedding, S cells of a crop, M pairs of a picture and a name.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from promptseg.layers.dense_text import DenseTextHead
 from promptseg.models.promptseg import PromptSeg
+from promptseg.naming.phrases import THING_TEMPLATES, fill
 from promptseg.train.dense.batches import COVERED, DenseBatch
 
 NEVER = -1e4  # a logit that leaves the softmax
@@ -45,12 +47,14 @@ class DenseObjective:
 
     def __call__(self, model: PromptSeg, batch: DenseBatch) -> dict[str, Tensor]:
         """Compute the loss and its parts, scalars."""
-        head = model.dense
-        assert head is not None  # recipes build the model with a dense head
-        texts = head.embed_texts(self._word(batch.name_ids))
         pixels = model.encode_images(batch.pixels).pixel_embedding
-        assert pixels is not None
-        cells = pixels.flatten(2)
+        assert model.dense is not None and pixels is not None  # recipes build the model with a dense head
+        return self.judge(model.dense, pixels, batch)
+
+    def judge(self, head: DenseTextHead, pixel_embedding: Tensor, batch: DenseBatch) -> dict[str, Tensor]:
+        """Compute the loss and its parts, scalars, from the pixels' embedding, shape (B, E, s, s)."""
+        texts = head.embed_texts(self._word(batch.name_ids))
+        cells = pixel_embedding.flatten(2)
         with torch.autocast(cells.device.type, enabled=False):
             parts = {
                 **self._mask_losses(head, cells, texts, batch),
@@ -163,3 +167,15 @@ def _cross_entropy(logits: Tensor, right: Tensor, rivals: Tensor) -> Tensor:
     """
     everything = torch.logsumexp(logits.masked_fill(~(right | rivals), NEVER), dim=1)
     return everything - torch.logsumexp(logits.masked_fill(~right, NEVER), dim=1)
+
+
+@torch.no_grad()
+def read_names(model: PromptSeg, names: Sequence[str]) -> Tensor:
+    """Give the text tower's pooled vectors of V names in each of W templates, shape (V, W, C)."""
+    rows = [
+        torch.cat(
+            [model.read_texts([fill(t, n) for n in names[i : i + 128]]).pooled for i in range(0, len(names), 128)]
+        )
+        for t in THING_TEMPLATES
+    ]
+    return torch.stack(rows, dim=1).float()
