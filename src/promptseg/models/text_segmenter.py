@@ -177,11 +177,14 @@ class TextSegmenter(ABC):
     def _embed_queries(self, queries: Sequence[Query]) -> EncodedTexts:
         """Give each query's mixture of phrases and examples as one vector that pixels are compared with."""
         texts = [prompt.text for query in queries for prompt in query.prompts if isinstance(prompt, TextPrompt)]
-        embedded = iter(self.encode_texts(texts).dense if texts else ())
+        said = self.encode_texts(texts).dense if texts else None
+        vector_of = {} if said is None else dict(zip(texts, said, strict=True))
         rows = []
         for query in queries:
             concepts = [prompt for prompt in query.prompts if isinstance(prompt, TextPrompt | ExemplarPrompt)]
-            vectors = [next(embedded) if isinstance(one, TextPrompt) else self._embed_example(one) for one in concepts]
+            vectors = [
+                vector_of[one.text] if isinstance(one, TextPrompt) else self._embed_example(one) for one in concepts
+            ]
             shares = torch.tensor(mixture_weights(concepts), device=self.device)
             rows.append(shares @ torch.stack(vectors))
         return EncodedTexts(None, None, torch.stack(rows), None, None)
