@@ -84,7 +84,7 @@ def load(
     if model.config.refiner is not None:
         compiled = engine != "torch"
         refiner = load_refiner(model.config.refiner, compiled=compiled, offline=offline, progress=progress)
-        segmenter = RefinedSegmenter(segmenter, refiner)
+        segmenter = RefinedSegmenter(segmenter, refiner, model.image_tower.detected_names)
         engine = f"{engine} + {model.config.refiner}"
     return Predictor(name, placed, segmenter, presence_threshold, engine)
 

@@ -13,15 +13,18 @@ from promptseg import weights
 from promptseg.maskers.base import OUTSIDE_LOGIT, Masker, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.load import MaskerName, load_masker
-from promptseg.maskers.objects import ObjectMasks, ObjectPrompt, mask_objects
+from promptseg.maskers.objects import NO_POINTS, ObjectMasks, ObjectPrompt, mask_objects
 from promptseg.maskers.pointing import POINTING_KINDS, Pointing, read_pointing
 from promptseg.maskers.refine import CLEARED_LOGIT, RefineSettings, refine
 from promptseg.models.base import Features, Prediction, Segmenter
 from promptseg.ops.resize import logit
 from promptseg.prompts import Query
+from promptseg.results import Instance
 from promptseg.segmenters.corrections import correct
 from promptseg.segmenters.masker_features import PREFIX, pack_masker, unpack_masker
+from promptseg.segmenters.objects import find_touching, split_mask
 from promptseg.segmenters.promptable import ask_for, draw, mean_score, propose, stack_maps
+from promptseg.segmenters.things import HSV, Meant, Things, find_meant, pack_colours, read_text
 from promptseg.weights import ReportProgress
 
 # Who is surely absent is not worth the masker's time; its coarse map tells what was almost said.
@@ -61,7 +64,8 @@ class _Draft:
         coarse: What the words propose and no click chose, or None.
         is_refined: Whether the masker redraws the objects of `coarse`.
         removed: What clicks took away from it, bool, or None.
-        objects: What clicks chose or added.
+        objects: What clicks chose or added, or a referring phrase means.
+        touching: Detected things of the words that share a connected part of `coarse`.
     """
 
     presence: float = 1.0
@@ -70,22 +74,27 @@ class _Draft:
     is_refined: bool = False
     removed: Tensor | None = None
     objects: tuple[ObjectPrompt, ...] = ()
+    touching: tuple[ObjectPrompt, ...] = ()
 
 
 class RefinedSegmenter:
     """Segment coarsely, then let a masker redraw every object that it agrees with.
 
     The picture is encoded by both when it is encoded, so that asking again costs neither. Points, boxes and masks need
-    the masker alone; beside words they correct what the words propose, as docs/clicks.md says.
+    the masker alone; beside words they correct what the words propose, as docs/clicks.md says. Where the segmenter's
+    tower detects things, those that touch are told apart, and a referring phrase gets the one that it means, as
+    docs/objects.md says.
 
     Args:
         segmenter: Makes the coarse masks.
         masker: Redraws them.
+        detected_names: What the `detections` among the segmenter's features are of.
     """
 
-    def __init__(self, segmenter: Segmenter, masker: Masker) -> None:
+    def __init__(self, segmenter: Segmenter, masker: Masker, detected_names: tuple[str, ...] = ()) -> None:
         self.segmenter = segmenter
         self.masker = masker
+        self.detected_names = detected_names
         self.settings = SETTINGS
 
     @property
@@ -105,7 +114,8 @@ class RefinedSegmenter:
 
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
         """Encode a picture, uint8, shape (H, W, 3), for both."""
-        return {**self.segmenter.encode_image(image_rgb), **pack_masker(self.masker.encode(image_rgb))}
+        colours = pack_colours(image_rgb) if self.detected_names else {}
+        return {**self.segmenter.encode_image(image_rgb), **pack_masker(self.masker.encode(image_rgb)), **colours}
 
     @torch.inference_mode()
     def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
@@ -117,18 +127,25 @@ class RefinedSegmenter:
         """
         embedding = unpack_masker(features)
         drafts = self._draft(features, queries, size_hw, embedding)
-        masks = iter(mask_objects(self.masker, embedding, [each for draft in drafts for each in draft.objects]))
-        found = [[next(masks) for _ in draft.objects] for draft in drafts]
+        asked = [each for draft in drafts for each in (*draft.objects, *draft.touching)]
+        masks = iter(mask_objects(self.masker, embedding, asked))
+        found = [([next(masks) for _ in draft.objects], [next(masks) for _ in draft.touching]) for draft in drafts]
         refined = self._refine(drafts, embedding)
-        maps, ious, instances = [], [], []
-        for draft, coarse, objects in zip(drafts, refined, found, strict=True):
-            maps.append(_join(coarse, objects, embedding.frame.map_hw))
+        # A masker's logits are 0 at the edge; the threshold is the coarse segmenter's.
+        edge = logit(self.mask_threshold)
+        maps, ious = [], []
+        instances: list[tuple[Instance, ...] | None] = []
+        for draft, coarse, (objects, touching) in zip(drafts, refined, found, strict=True):
+            maps.append(_join(coarse, objects, embedding.frame.map_hw) + edge)
             ious.append(mean_score(objects) if objects else draft.iou)
-            # With objects that nobody chose, connected parts are all that is known.
-            instances.append(tuple(draw(each, size_hw) for each in objects) if coarse is None else None)
+            if touching:
+                own = [each.mask_logits[0] for each in touching]
+                instances.append(split_mask(maps[-1], own, size_hw, edge=edge, presence=draft.presence))
+            else:
+                # With objects that nobody chose, connected parts are all that is known.
+                instances.append(tuple(draw(each, size_hw) for each in objects) if coarse is None else None)
         return Prediction(
-            # A masker's logits are 0 at the edge; the threshold is the coarse segmenter's.
-            mask_logits=stack_maps(maps, embedding.frame) + logit(self.mask_threshold),
+            mask_logits=stack_maps(maps, embedding.frame),
             presence=torch.tensor([draft.presence for draft in drafts]),
             iou=torch.tensor(ious),
             instances=tuple(instances),
@@ -146,7 +163,8 @@ class RefinedSegmenter:
         """Ask the segmenter for the words of all queries at once, and let clicks correct what it proposes."""
         pointings = [read_pointing(query, size_hw) for query in queries]
         words = [_without_pointing(query) for query in queries]
-        coarse = {name: value for name, value in features.items() if not name.startswith(PREFIX)}
+        things = Things.read(features, self.detected_names)
+        coarse = {name: value for name, value in features.items() if not name.startswith(PREFIX) and name != HSV}
         said = self.segmenter.segment(coarse, [query for query in words if query is not None], size_hw)
         # the masker does without a GPU, also where the network has one
         maps = said.mask_logits.float().cpu() - logit(self.mask_threshold)
@@ -162,6 +180,9 @@ class RefinedSegmenter:
             if pointing is not None:
                 draft = self._point(draft, query, pointing, embedding)
             assert draft is not None
+            if things is not None and pointing is None:
+                meant = find_meant(query, things, self.segmenter, coarse, size_hw)
+                draft = _draft_touching(draft, query, things, size_hw) if meant is None else _draft_one(meant, size_hw)
             drafts.append(draft)
         return drafts
 
@@ -191,6 +212,27 @@ class RefinedSegmenter:
             one.masked_fill(draft.removed, CLEARED_LOGIT) if one is not None and draft.removed is not None else one
             for draft, one in zip(drafts, maps, strict=True)
         ]
+
+
+def _draft_one(meant: Meant, size_hw: tuple[int, int]) -> _Draft:
+    """Ask for the one thing that a referring phrase means."""
+    return _Draft(meant.presence, meant.iou, objects=(_ask_in_box(meant.box_xyxy, size_hw),))
+
+
+def _draft_touching(draft: _Draft, query: Query, things: Things, size_hw: tuple[int, int]) -> _Draft:
+    """Ask for the things that a phrase's map shows as one."""
+    phrase = read_text(query)
+    if phrase is None or draft.coarse is None or not draft.is_refined:
+        return draft
+    boxes = things.named(phrase)
+    chosen = find_touching(draft.coarse, boxes)
+    return replace(draft, touching=tuple(_ask_in_box(boxes.boxes_xyxy[index], size_hw) for index in chosen))
+
+
+def _ask_in_box(box_xyxy: NDArray[np.float64], size_hw: tuple[int, int]) -> ObjectPrompt:
+    """Ask for what is in a box, in shares of the picture's sides."""
+    left, top, right, bottom = (box_xyxy * np.tile(np.array(size_hw[::-1]), 2)).tolist()
+    return ObjectPrompt(NO_POINTS, np.zeros(0, dtype=np.bool_), (left, top, right, bottom))
 
 
 def _without_pointing(query: Query) -> Query | None:

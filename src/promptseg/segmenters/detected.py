@@ -1,0 +1,70 @@
+"""What a tower detected, as boxes of the things that a name means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.naming.phrases import broader, canonical, normalise
+from promptseg.ops.boxes import suppress_boxes
+
+# Boxes of one name that overlap more are of one thing.
+MAX_BOX_IOU = 0.6
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Detected things, the surest first.
+
+    Attributes:
+        boxes_xyxy: In shares of the picture's sides, inside it, shape (M, 4).
+        scores: In [0, 1], shape (M,).
+    """
+
+    boxes_xyxy: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def match_names(phrase: str, names: Sequence[str]) -> list[int]:
+    """Find the names that what a phrase is called goes by: the same name, a broader one, or kinds of it.
+
+    The phrase may have adjectives before the name and "of ..." behind it; "" means any thing.
+
+    Returns:
+        Indexes into `names`; none where the phrase names something else.
+
+    Example:
+        >>> match_names("old woman", ("person", "car")), match_names("cup of tea", ("person", "cup"))
+        ([0], [1])
+    """
+    words = normalise(phrase).split(" of ")[0].split(" ")
+    if words == [""]:
+        return list(range(len(names)))
+    for start in range(len(words)):
+        asked = canonical(" ".join(words[start:]))
+        same = [index for index, name in enumerate(names) if canonical(name) == asked]
+        above = same or [index for index, name in enumerate(names) if canonical(name) in broader(asked)]
+        if found := above or [index for index, name in enumerate(names) if asked in broader(name)]:
+            return found
+    return []
+
+
+def select_boxes(detections: NDArray[np.float32], name_index: Sequence[int], *, min_score: float) -> Boxes:
+    """Choose the detected things of some names; of boxes that show the same thing the surest stays.
+
+    Args:
+        detections: Of one picture, shape (K, 4 + V); see `encoders.base.ImageTower.detect`.
+        name_index: Which of the V names.
+        min_score: In [0, 1].
+    """
+    boxes = detections[:, :4].astype(np.float64).clip(0.0, 1.0)
+    scores = detections[:, 4:][:, list(name_index)].astype(np.float64)
+    best = scores.max(axis=1, initial=-1.0)
+    has_area = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=1.0) > 1e-3
+    chosen = np.flatnonzero((best >= min_score) & has_area)
+    kept = chosen[suppress_boxes(boxes[chosen], best[chosen], iou_threshold=MAX_BOX_IOU)]
+    return Boxes(boxes[kept], best[kept])

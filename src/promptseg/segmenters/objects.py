@@ -1,0 +1,114 @@
+"""Things that touch, told apart: what was detected inside one connected part of a mask divides it.
+
+The mask itself stays as it is. A pixel of the part belongs to the thing whose own mask is the surest there. What none
+of them covers stays a thing of its own where it is large enough; else it goes to the one that denies it least.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from promptseg.ops.components import iterate_components
+from promptseg.ops.resize import resize_map, sigmoid, threshold_map
+from promptseg.results import MIN_INSTANCE_SHARE, Instance
+from promptseg.segmenters.detected import Boxes
+
+# A box is of the mask's things where the mask fills at least this share of it.
+MIN_FILLED = 0.25
+# Of a mask's things only the surest are masked.
+MAX_THINGS = 16
+# A thing's own mask must lie in the part of the mask that it is to be cut from, by this share,
+MIN_WITHIN = 0.5
+# and must not be another's: above this IoU the surer one stays.
+MAX_MASK_IOU = 0.6
+# What no thing covers is a thing of its own from this share of the mean thing beside it on.
+MIN_REST_SHARE = 0.5
+
+_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=np.bool_)
+
+
+def find_touching(coarse: Tensor, boxes: Boxes) -> list[int]:
+    """Choose the boxes that share a connected part of a mask with another one, the surest first.
+
+    Args:
+        coarse: Logits of the mask over the picture, shape (h, w), above 0 inside.
+        boxes: Of things of the mask's name.
+
+    Returns:
+        Indexes of boxes; none where nothing touches.
+    """
+    labels, num_parts = ndimage.label(coarse.numpy() > 0, structure=_EIGHT_NEIGHBOURS)
+    height, width = labels.shape
+    parts: dict[int, list[int]] = {}
+    for index, box_xyxy in enumerate(boxes.boxes_xyxy):
+        left, top, right, bottom = (box_xyxy * (width, height, width, height)).round().astype(int).tolist()
+        seen = labels[top : max(bottom, top + 1), left : max(right, left + 1)]
+        areas = np.bincount(seen.ravel(), minlength=num_parts + 1)
+        areas[0] = 0
+        if areas.sum() >= MIN_FILLED * max(seen.size, 1):
+            parts.setdefault(int(areas.argmax()), []).append(index)
+    return sorted(index for sharing in parts.values() if len(sharing) > 1 for index in sharing)[:MAX_THINGS]
+
+
+def split_mask(
+    mask_logits: Tensor, things: Sequence[Tensor], size_hw: tuple[int, int], *, edge: float, presence: float
+) -> tuple[Instance, ...]:
+    """Divide a mask into instances.
+
+    Args:
+        mask_logits: Over the picture, shape (h, w).
+        things: Logits of each thing's own mask, likewise, above 0 inside, the surest thing first.
+        size_hw: Of the picture, pixels.
+        edge: The mask begins at this logit.
+        presence: Probability that what the mask means is there.
+
+    Returns:
+        Instances that cover the mask, but for crumbs, best score first; scores are as in `QueryResult.instances`.
+    """
+    mask = threshold_map(mask_logits.numpy(), size_hw, edge)
+    apart = _drop_repeated([(thing > 0).numpy() for thing in things])
+    instances = []
+    for (rows, columns), part in iterate_components(mask, min_share=MIN_INSTANCE_SHARE):
+        window = (columns.start, rows.start, columns.stop, rows.stop)
+        maps = [resize_map(things[index].numpy(), size_hw, window_xyxy=window) for index in apart]
+        areas = [size_hw[0] * size_hw[1] * float((things[index] > 0).float().mean()) for index in apart]
+        own = [one for one, area in zip(maps, areas, strict=True) if ((one > 0) & part).sum() >= MIN_WITHIN * area]
+        probability = sigmoid(resize_map(mask_logits.numpy(), size_hw, window_xyxy=window))
+        for piece in _divide(part, own):
+            whole = np.zeros(size_hw, dtype=np.bool_)
+            whole[rows, columns] = piece
+            instances.append(Instance.from_mask(whole, float(probability[piece].mean()) * presence))
+    return tuple(sorted(instances, key=lambda instance: -instance.score))
+
+
+def _divide(part: NDArray[np.bool_], maps: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.bool_]]:
+    """Yield the pieces of a connected part; maps: of the things in it, over its window."""
+    if len(maps) < 2:
+        yield part
+        return
+    stacked = np.stack(maps)
+    owner = stacked.argmax(axis=0)
+    covered = part & (stacked.max(axis=0) > 0)
+    least = MIN_REST_SHARE * covered.sum() / len(maps)
+    labels, num_rests = ndimage.label(part & ~covered, structure=_EIGHT_NEIGHBOURS)
+    areas = np.bincount(labels.ravel(), minlength=num_rests + 1)
+    for label in range(1, num_rests + 1):
+        if areas[label] >= least:
+            yield labels == label
+    taken = part & ((labels == 0) | (areas < least)[labels])
+    for index in range(len(maps)):
+        piece = taken & (owner == index)
+        if piece.any():
+            yield piece
+
+
+def _drop_repeated(masks: Sequence[NDArray[np.bool_]]) -> list[int]:
+    kept: list[int] = []
+    for index, mask in enumerate(masks):
+        overlaps = ((mask & masks[other]).sum() / max((mask | masks[other]).sum(), 1) for other in kept)
+        if mask.any() and all(overlap <= MAX_MASK_IOU for overlap in overlaps):
+            kept.append(index)
+    return kept

@@ -1,0 +1,130 @@
+"""The single things of a picture: what a tower detected of a name, and which one a referring phrase means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from promptseg.models.base import Features, Segmenter
+from promptseg.naming.referring import Reference, parse_reference
+from promptseg.ops.components import iterate_components
+from promptseg.ops.resize import logit
+from promptseg.prompts import Query, TextPrompt
+from promptseg.segmenters.colours import Hsv, to_hsv
+from promptseg.segmenters.detected import Boxes, match_names, select_boxes
+from promptseg.segmenters.referred import Scene, asked_texts, choose
+
+DETECTIONS, HSV = "detections", "hsv"  # among a picture's features
+# Things are looked for among detections that are at least so sure; where there are none, at this share of it.
+MIN_SCORE, DOUBTFUL_SHARE = 0.25, 0.4
+# Without detections the parts of a name's mask are its things, from this share of the largest on.
+MIN_PART_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Meant:
+    """The one thing that a referring phrase means.
+
+    Attributes:
+        box_xyxy: In shares of the picture's sides.
+        presence: Of its name.
+        iou: Expected of its name's mask.
+    """
+
+    box_xyxy: NDArray[np.float64]
+    presence: float
+    iou: float
+
+
+@dataclass(frozen=True)
+class Things:
+    """What was detected in one picture.
+
+    Attributes:
+        detections: Shape (K, 4 + V), see `encoders.base.ImageTower.detect`.
+        names: V names.
+        hsv: The picture's colours, or None.
+    """
+
+    detections: NDArray[np.float32]
+    names: tuple[str, ...]
+    hsv: Hsv | None
+
+    @classmethod
+    def read(cls, features: Features, names: tuple[str, ...]) -> "Things | None":
+        """Read them from a picture's features; None where nothing detects, or an older embedding has nothing."""
+        if not names or DETECTIONS not in features:
+            return None
+        hsv = features[HSV][0].cpu().numpy() if HSV in features else None
+        return cls(features[DETECTIONS][0].float().cpu().numpy(), names, hsv)
+
+    def named(self, phrase: str, *, min_score: float = MIN_SCORE) -> Boxes:
+        """Give the things that go by a name; none where the detector does not know it."""
+        return select_boxes(self.detections, match_names(phrase, self.names), min_score=min_score)
+
+    def find(self, phrase: str) -> Boxes:
+        """Give the things that go by a name, doubtful ones where none is sure."""
+        return self.named(phrase) or self.named(phrase, min_score=MIN_SCORE * DOUBTFUL_SHARE)
+
+
+def pack_colours(image_rgb: NDArray[np.uint8]) -> Features:
+    """Keep a picture's colours, small, with its features."""
+    return {HSV: torch.from_numpy(to_hsv(image_rgb).copy())[None]}
+
+
+def read_text(query: Query) -> str | None:
+    """Give the phrase of a query that is one phrase and nothing else."""
+    match query.prompts:
+        case (TextPrompt(text=text),):
+            return text
+        case _:
+            return None
+
+
+def find_meant(
+    query: Query, things: Things, segmenter: Segmenter, features: Features, size_hw: tuple[int, int]
+) -> Meant | None:
+    """Find what a referring phrase means.
+
+    Args:
+        query: Any.
+        things: Of the picture.
+        segmenter: Says where the words of the phrase are, all in one call.
+        features: Of the picture, the segmenter's own.
+        size_hw: Of the picture, pixels.
+
+    Returns:
+        None where the query is no referring phrase, or there is nothing of its name.
+    """
+    phrase = read_text(query)
+    reference = None if phrase is None else parse_reference(phrase)
+    if phrase is None or reference is None:
+        return None
+    texts = asked_texts(phrase, reference)
+    said = segmenter.segment(features, [Query(text, (TextPrompt(text),)) for text in texts], size_hw)
+    maps = dict(zip(texts, said.mask_logits.float().cpu().numpy(), strict=True))
+    subject = texts.index(reference.name or phrase)
+    candidates = things.find(reference.name) or _parts(said.mask_logits[subject], logit(segmenter.mask_threshold))
+    if not len(candidates):
+        return None
+    index = choose(phrase, reference, candidates, Scene(maps, _others(reference, things), things.hsv))
+    return Meant(candidates.boxes_xyxy[index], float(said.presence[subject]), float(said.iou[subject]))
+
+
+def _others(reference: Reference, things: Things) -> dict[str, Boxes]:
+    return {one.other: things.find(one.other) for one in reference.relations}
+
+
+def _parts(mask_logits: Tensor, edge: float) -> Boxes:
+    """Boxes of the connected parts of a map, shape (h, w), at least `edge` inside; their scores are their areas."""
+    inside = (mask_logits >= edge).cpu().numpy()
+    height, width = inside.shape
+    boxes: list[Sequence[float]] = []
+    areas: list[float] = []
+    for (rows, columns), part in iterate_components(inside, min_share=MIN_PART_SHARE):
+        boxes.append((columns.start / width, rows.start / height, columns.stop / width, rows.stop / height))
+        areas.append(float(part.sum()) / inside.size)
+    return Boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(areas, dtype=np.float64))
