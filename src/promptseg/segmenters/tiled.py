@@ -18,6 +18,7 @@ from promptseg.ops.boxes import box_areas
 from promptseg.ops.windows import Tiles, Window
 from promptseg.prompts import Query
 from promptseg.results import Instance
+from promptseg.segmenters.things import DETECTIONS, HSV
 
 # What these say does not depend on a place in the picture, so every tile can be asked.
 PROMPT_KINDS = frozenset({"text", "exemplar"})
@@ -26,6 +27,7 @@ BELIEF_SLOPE = 4.0
 # A map of each query is held for the whole picture: so many at a time.
 QUERY_CHUNK = 16
 SAME_OBJECT_IOU = 0.5
+SINGLE_THINGS = (f".{DETECTIONS}", f".{HSV}")
 
 
 class TiledSegmenter:
@@ -66,7 +68,9 @@ class TiledSegmenter:
         for index, (left, top, right, bottom) in enumerate(self.tiles.windows((height, width)), start=1):
             tile = _prefixed(self.segmenter.encode_image(image_rgb[top:bottom, left:right]), index)
             features |= {name: value.half() if value.dtype == torch.float32 else value for name, value in tile.items()}
-        return features
+        # Things are told apart within one view, and "the leftmost" of a tile is not the picture's.
+        has_tiles = len(self.tiles.windows((height, width))) > 0
+        return {name: value for name, value in features.items() if not (has_tiles and name.endswith(SINGLE_THINGS))}
 
     @torch.inference_mode()
     def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
