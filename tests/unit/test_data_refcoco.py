@@ -224,6 +224,7 @@ def test_masks_of_every_form_of_coco(tmp_path):
     for bad, message in (
         *((form, neither) for form in ("x", [], None, [[1, 2, 3, 4, 5]], [["a"] * 6], {"size": [24, 32]}, [3])),
         ({"size": [3, 3], "counts": [9]}, r"the mask is \(3, 3\)"),
+        ({"size": list(SIZE_HW), "counts": [3]}, "a run-length code of 3 pixels"),
     ):
         write_refcoco(tmp_path, REFS[:1], annotations=[{**ANNOTATIONS[0], "segmentation": bad}])
         with pytest.raises(DataError, match=f"annotations, record 1: .*{message}"):

@@ -21,6 +21,13 @@ def test_rle_round_trip(size_hw: tuple[int, int]) -> None:
         np.testing.assert_array_equal(decode_rle(encoded), mask)
 
 
+@pytest.mark.parametrize("counts", ["0", "3", "0gb0", "0hb", "0hb011", "11", "0hb0\n", "o" * 40])
+def test_a_code_of_another_number_of_pixels_is_refused(counts: str) -> None:
+    assert encode_rle(np.ones((20, 30), dtype=bool))["counts"] == "0hb0"
+    with pytest.raises(ValueError, match=r"a run-length code|Invalid RLE"):
+        decode_rle({"size": [20, 30], "counts": counts})
+
+
 def test_rle_is_cocos_column_major_text() -> None:
     mask = np.zeros((3, 2), dtype=bool)
     mask[0, 1] = True  # column-major: 3 off, 1 on, 2 off

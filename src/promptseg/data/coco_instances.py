@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pycocotools import mask as coco_mask
 
 from promptseg.data.jsonl import Line
 from promptseg.data.layout import lines_of, load_json
 from promptseg.errors import DataError
-from promptseg.ops.rle import Rle
+from promptseg.ops.rle import Rle, coco_rle
 
 
 @dataclass(frozen=True)
@@ -71,29 +68,7 @@ def annotation_rle(annotation: Line, size_hw: tuple[int, int]) -> Rle:
     Raises:
         DataError: The segmentation is malformed, or of another size.
     """
-    segmentation: Any = annotation.record.get("segmentation")
-    malformed = DataError(f"{annotation.where}: segmentation is neither polygons nor a run-length code")
     try:
-        if isinstance(segmentation, dict):
-            size, counts = [int(side) for side in segmentation["size"]], segmentation["counts"]
-        elif _are_polygons(segmentation):
-            size, counts = list(size_hw), coco_mask.merge(coco_mask.frPyObjects(segmentation, *size_hw))["counts"]
-        else:
-            raise malformed
-        if isinstance(counts, list):  # runs as numbers
-            counts = coco_mask.frPyObjects({"size": size, "counts": counts}, *size)["counts"]
-    except (TypeError, ValueError, KeyError, OverflowError) as error:
-        raise malformed from error
-    if size != list(size_hw):
-        raise DataError(f"{annotation.where}: the mask is {tuple(size)} (height, width), its picture {size_hw}")
-    return Rle(size=size, counts=counts.decode("ascii") if isinstance(counts, bytes) else counts)
-
-
-def _are_polygons(segmentation: Any) -> bool:
-    """Whether these are lists of x, y, x, y, ...; four numbers are a box to pycocotools, x, y, width, height."""
-    return (
-        isinstance(segmentation, list)
-        and len(segmentation) > 0
-        and all(isinstance(polygon, list) and len(polygon) >= 4 and len(polygon) % 2 == 0 for polygon in segmentation)
-        and all(isinstance(number, int | float) for polygon in segmentation for number in polygon)
-    )
+        return coco_rle(annotation.record.get("segmentation"), size_hw)
+    except ValueError as error:
+        raise DataError(f"{annotation.where}: segmentation: {error}") from error

@@ -9,14 +9,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import DataSet, Format, read_json, write_json
 from promptseg.ops.polygons import join_holes, trace_polygons
-from promptseg.ops.rle import Rle, decode_rle
+from promptseg.ops.rle import coco_rle, decode_rle
 from promptseg.results import Instance
 
 INDEX = Path("annotations") / "instances.json"
@@ -44,7 +41,7 @@ def read(directory: Path) -> DataSet:
         objects: dict[int, list[tuple[str, Instance]]] = {image["id"]: [] for image in document["images"]}
         sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
         for each in document["annotations"]:
-            mask = _decode(each["segmentation"], sizes[each["image_id"]])
+            mask = decode_rle(coco_rle(each["segmentation"], sizes[each["image_id"]]))
             instance = Instance.from_mask(mask, each.get("score", 1.0))
             objects[each["image_id"]].append((names[each["category_id"]], instance))
         annotations = tuple(
@@ -100,16 +97,6 @@ def _polygons(instance: Instance) -> list[list[int]]:
     left, top, _, _ = instance.box_xyxy
     polygons = trace_polygons(instance.box_mask, origin_xy=(left, top))
     return [join_holes(polygon).ravel().tolist() for polygon in polygons]
-
-
-def _decode(segmentation: Any, size_hw: tuple[int, int]) -> np.ndarray:
-    if isinstance(segmentation, list):
-        codes = coco_mask.frPyObjects(segmentation, *size_hw)
-        return np.asarray(coco_mask.decode(coco_mask.merge(codes)), dtype=np.bool_)
-    if isinstance(segmentation["counts"], list):
-        code = coco_mask.frPyObjects(segmentation, *size_hw)
-        return np.asarray(coco_mask.decode(code), dtype=np.bool_)
-    return decode_rle(Rle(size=segmentation["size"], counts=segmentation["counts"]))
 
 
 RLE_FORMAT = Format(

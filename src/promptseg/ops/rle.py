@@ -1,6 +1,6 @@
 """COCO run-length encoding, the form in which masks are kept and travel in JSON."""
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,48 @@ def encode_rle(mask: NDArray[np.bool_]) -> Rle:
 
 
 def decode_rle(rle: Rle) -> NDArray[np.bool_]:
-    """Decode to a mask, bool, shape (H, W)."""
+    """Decode to a mask, bool, shape (H, W).
+
+    Raises:
+        ValueError: The code is malformed, or of more or fewer pixels than its size.
+    """
+    height, width = rle["size"]
+    # pycocotools leaves what a short code does not cover as it finds it in memory.
+    if (num_pixels := _count_pixels(rle["counts"])) != height * width:
+        raise ValueError(f"a run-length code of {num_pixels:,} pixels, expected {height} x {width}")
     mask: NDArray[np.uint8] = coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")})
     return mask.astype(np.bool_)
+
+
+def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
+    """Make a mask of what stands under "segmentation" in COCO's JSON.
+
+    Args:
+        segmentation: Polygons, of which the union is meant, or a run-length code, compressed or as numbers.
+        size_hw: Height and width of the picture.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    try:
+        if isinstance(segmentation, dict):
+            (height, width), counts = map(int, segmentation["size"]), segmentation["counts"]
+        elif _are_polygons(segmentation):
+            (height, width) = size_hw
+            counts = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))["counts"]
+        else:
+            raise ValueError("neither polygons nor a run-length code")
+        if isinstance(counts, list):
+            counts = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
+        counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
+        num_pixels = _count_pixels(counts)
+    except (TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise ValueError(f"neither polygons nor a run-length code ({error!r})") from error
+    if (height, width) != size_hw:
+        raise ValueError(f"the mask is {(height, width)} (height, width), its picture {size_hw}")
+    if num_pixels != height * width:
+        raise ValueError(f"a run-length code of {num_pixels:,} pixels, expected {height} x {width}")
+    return Rle(size=[height, width], counts=counts)
 
 
 def rle_area(rle: Rle) -> int:
@@ -48,3 +87,32 @@ def place_rle(rle: Rle, box_xyxy: tuple[int, int, int, int], size_hw: tuple[int,
     runs = np.diff(changes[changes < height * width], prepend=0, append=height * width)
     encoded = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
     return Rle(size=[height, width], counts=encoded["counts"].decode("ascii"))
+
+
+def _are_polygons(segmentation: Any) -> bool:
+    """Whether these are lists of x, y, x, y, ...; four numbers are a box to pycocotools, x, y, width, height."""
+    return (
+        isinstance(segmentation, list)
+        and len(segmentation) > 0
+        and all(isinstance(polygon, list) and len(polygon) >= 4 and len(polygon) % 2 == 0 for polygon in segmentation)
+        and all(isinstance(number, int | float) for polygon in segmentation for number in polygon)
+    )
+
+
+def _count_pixels(counts: str) -> int:
+    """Sum the runs of a compressed code: five bits a character, the lowest first, 32 says that more follow.
+
+    From the fourth on, a run is written as its difference from the last but one.
+    """
+    characters = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
+    stops = np.flatnonzero(characters & 32 == 0) + 1
+    if not len(stops) or stops[-1] != len(characters):
+        raise ValueError("a run-length code that breaks off")
+    lengths = np.diff(stops, prepend=0)
+    if lengths.max() > 12:
+        raise ValueError("a run-length code with a run beyond all pictures")
+    starts = stops - lengths
+    place = np.arange(len(characters)) - np.repeat(starts, lengths)
+    runs = np.add.reduceat((characters & 31) << 5 * place, starts)
+    runs -= np.where(characters[stops - 1] & 16, 1 << 5 * lengths, 0)
+    return int(runs[0] + np.cumsum(runs[1::2]).sum() + np.cumsum(runs[2::2]).sum())
