@@ -11,7 +11,7 @@ from pathlib import Path
 from promptseg.errors import ImageError, PromptError
 from promptseg.formats.base import check_classes, write_png, write_text
 from promptseg.formats.dataset import DatasetWriter
-from promptseg.formats.preview import draw_preview
+from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.formats.table import find_format
 from promptseg.images import list_pictures, read_image
 from promptseg.predict import Predictor
@@ -115,9 +115,17 @@ def _write_failures(directory: Path, failures: dict[str, str]) -> None:
 
 
 def _write_preview(directory: Path, writer: DatasetWriter, paths: dict[str, Path]) -> None:
-    """Show pictures from all over the data set, those that are still in their folder."""
+    """Show pictures from all over the data set, those that are in their folder as they were."""
     step = max(1, -(-len(writer) // _NUM_PREVIEWED))
-    chosen = [item for index, item in enumerate(writer.annotations()) if index % step == 0 and item[0] in paths]
-    if chosen:
-        shown = ((read_image(paths[source]), annotation) for source, annotation in chosen)
-        write_png(directory / PREVIEW, draw_preview(shown, num_shown=len(chosen), classes=writer.classes))
+    tiles = []
+    for index, (source, annotation) in enumerate(writer.annotations()):
+        if index % step or source not in paths:
+            continue
+        try:
+            image_rgb = read_image(paths[source])
+        except ImageError:  # it was labelled by an earlier run, and has been damaged since
+            continue
+        if image_rgb.shape[:2] == annotation.size_hw:
+            tiles.append((annotation.file_name, draw_tile(image_rgb, annotation, writer.classes)))
+    if tiles:
+        write_png(directory / PREVIEW, draw_preview(tiles))

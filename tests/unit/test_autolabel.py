@@ -81,6 +81,22 @@ def test_a_run_that_was_broken_off_goes_on(predictor: Predictor, folder: Path, t
     assert (again.num_pictures, again.num_done_before) == (5, 5)
 
 
+def test_a_picture_that_was_damaged_or_replaced_since_is_not_shown(
+    predictor: Predictor, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (folder / "1b.png").unlink()
+    autolabel(predictor, folder, NAMES, out, format="coco")
+    (folder / "0.png").write_bytes(b"damaged")
+    Image.new("RGB", (90, 90)).save(folder / "1.png")
+    Image.new("RGB", (40, 30)).save(folder / "4.png")
+    done = autolabel(predictor, folder, NAMES, out, format="coco")
+    assert (done.num_pictures, done.num_done_before) == (5, 4)
+    assert len(read(out, format="coco").annotations) == 5
+    with Image.open(out / "preview.png") as preview:
+        assert 400 < preview.height < 800, "two and one"
+
+
 def test_one_data_set_has_one_model_and_one_threshold(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     autolabel(predictor, folder, NAMES, out, format="coco")

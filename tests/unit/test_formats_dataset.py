@@ -86,6 +86,17 @@ def test_two_processes_do_not_write_one_data_set(tmp_path: Path) -> None:
         assert len(writer) == 0
 
 
+def test_a_run_that_was_killed_at_its_very_beginning_goes_on(tmp_path: Path) -> None:
+    (tmp_path / ".promptseg").mkdir()
+    (tmp_path / ".promptseg" / "lock").touch()
+    write({"a.jpg": result(0)}, tmp_path, format="coco")
+    # Killed after dataset.json, before the rest.
+    (tmp_path / "classes.txt").unlink()
+    (tmp_path / ".promptseg" / "pictures.jsonl").unlink()
+    write({"a.jpg": result(0)}, tmp_path, format="coco")
+    assert (tmp_path / "classes.txt").read_text() == "cat\ndog\n"
+
+
 @pytest.mark.parametrize("classes", [(), ("cat", "cat"), ("",), (" cat",), ("a\nb",), ("a\x07",), ("\ud800",)])
 def test_class_maps_that_no_file_can_hold(classes: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"class|at least one"):
@@ -126,6 +137,19 @@ def test_pictures_of_one_name_get_files_of_their_own(tmp_path: Path) -> None:
     assert {"cat", "cat-jpg", "CAT-png", "c_d_", "x_", "猫"} < stems
     assert {path.stem for path in (out / "labels").iterdir()} == stems
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("name", ["yolo", "npz", "labelme", "voc", "png"])
+def test_a_hidden_picture_is_not_lost(name: str, tmp_path: Path) -> None:
+    write({"one/.cat.jpg": result(0), "one/...": result(1)}, tmp_path, format=name)
+    assert len(read(tmp_path, format=name).annotations) == 2
+
+
+def test_a_name_may_be_too_long_for_a_file(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="can't be written: File name too long"):
+        write({"x" * 300: result(0)}, tmp_path, format="npz")
+    write({"x/" * 3000 + "a.jpg": result(0)}, tmp_path / "paths", format="npz")
+    assert (tmp_path / "paths" / "a.npz").is_file()
 
 
 def test_a_file_is_copied_unless_readers_would_see_it_turned(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What a format promises to keep comes back from its own files."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -111,6 +112,51 @@ def test_damaged_files_are_named(name: str, tmp_path: Path) -> None:
         path.write_bytes(whole)
         hurt += 1
     assert hurt
+
+
+@pytest.mark.parametrize(
+    "segmentation", [[], [[1, 2]], {"counts": "0", "size": [5, 5]}, {"counts": [3], "size": list(SIZE_HW)}]
+)
+def test_masks_that_coco_cannot_mean_are_refused(segmentation: object, tmp_path: Path) -> None:
+    write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format="coco")
+    path = tmp_path / "annotations" / "instances.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["annotations"][0]["segmentation"] = segmentation
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(DataError, match=r"instances\.json: not COCO's instances: .*run-length code|the mask is"):
+        read(tmp_path, format="coco")
+
+
+@pytest.mark.parametrize("line", ["-1 0.1 0.1 0.5 0.1 0.5 0.5", "0", "0 0.1 0.1", "0 nan 0.1 0.5 0.1 0.5 0.5"])
+def test_labels_that_yolo_cannot_mean_are_refused(line: str, tmp_path: Path) -> None:
+    write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format="yolo")
+    (tmp_path / "labels" / "a.txt").write_text(line + "\n")
+    with pytest.raises(DataError, match=r"a\.txt, line 1: not 'class x y"):
+        read(tmp_path, format="yolo")
+
+
+def test_a_panoptic_map_of_another_size_is_refused(tmp_path: Path) -> None:
+    write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format="coco-panoptic")
+    path = tmp_path / "annotations" / "panoptic.json"
+    path.write_text(path.read_text().replace(f'"height": {SIZE_HW[0]}', '"height": 99'))
+    with pytest.raises(DataError, match=r"a\.png is \(41, 60\)"):
+        read(tmp_path, format="coco-panoptic")
+
+
+def test_archives_damaged_anywhere_are_named(tmp_path: Path) -> None:
+    write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format="npz")
+    path = tmp_path / "a.npz"
+    whole = path.read_bytes()
+    flipped = (whole[:at] + bytes([whole[at] ^ 0x5A]) + whole[at + 1 :] for at in range(0, len(whole), 19))
+    refused = 0
+    for content in (b"", whole[:-30], *flipped):
+        path.write_bytes(content)
+        try:
+            read(tmp_path, format="npz")
+        except DataError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > len(whole) // 19 // 2
 
 
 def test_formats_say_what_they_cannot_hold(tmp_path: Path) -> None:

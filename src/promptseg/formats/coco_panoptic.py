@@ -77,11 +77,13 @@ def read(directory: Path) -> DataSet:
             image = images[each["image_id"]]
             red, green, blue = np.moveaxis(read_png(directory / _FOLDER / each["file_name"]).astype(np.int64), 2, 0)
             ids = red + 256 * green + 65536 * blue
+            size_hw = (image["height"], image["width"])
+            if ids.shape != size_hw:
+                raise ValueError(f"{each['file_name']} is {ids.shape} (height, width), its picture {size_hw}")
             objects = [
                 (names[info["category_id"]], Instance.from_mask(ids == info["id"], info.get("score", 1.0)))
                 for info in each["segments_info"]
             ]
-            size_hw = (image["height"], image["width"])
             annotations.append(Annotation.from_objects(image["file_name"], size_hw, objects))
     except (KeyError, TypeError, ValueError, np.exceptions.AxisError) as error:
         raise DataError(f"{directory / INDEX}: not COCO's panoptic JSON: {error!r}") from error

@@ -6,6 +6,7 @@ picture, so what has no line is done again.
 """
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -116,7 +117,8 @@ class DatasetWriter:
 
     def _claim(self, state: dict[str, Any]) -> None:
         path = self.directory / _STATE / "dataset.json"
-        if self.directory.is_dir() and not path.exists() and any(self.directory.iterdir()):
+        # What a run that was broken off at its very beginning leaves is no stranger.
+        if self.directory.is_dir() and not path.exists() and _holds_others(self.directory):
             raise OutputError(f"{self.directory}: holds other files; a data set goes to a new or empty folder")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,9 +132,9 @@ class DatasetWriter:
             if path.exists():
                 _check_same(self.directory, read_json(path), state)
             else:
-                write_class_map(self.directory, self.classes)
-                self._journal.touch()
                 write_json(path, state)
+            write_class_map(self.directory, self.classes)
+            self._journal.touch()
             self._cut_broken_line()
             undo.pop_all()
 
@@ -154,7 +156,8 @@ class DatasetWriter:
 
     def _name(self, source: str, picture: Picture) -> str:
         """Find the file name in the data set: the same as before, or one whose stem no other picture has."""
-        name = _UNSAFE.sub("_", source.replace("\\", "/").rpartition("/")[2]) or "picture"
+        # Files whose names begin with a dot are hidden: no reader would find them.
+        name = _UNSAFE.sub("_", source.replace("\\", "/").rpartition("/")[2]).lstrip(".") or "picture"
         suffix = picture.path.suffix if picture.path is not None and picture.keeps_its_file else ".png"
         if source in self._entries:
             return _stem(self._entries[source][1]) + suffix
@@ -216,8 +219,9 @@ def write(
         classes = tuple(dict.fromkeys(result.label for result in first[1]))
     with DatasetWriter(directory, format=format, classes=classes) as writer:
         for source, segmentation in chain([first], items):
-            path = Path(source)
-            writer.add(str(source), segmentation, path=path if path.is_file() else None)
+            # Path.is_file raises for a name that is too long to be one.
+            is_file = os.path.isfile(source)  # noqa: PTH113
+            writer.add(str(source), segmentation, path=Path(source) if is_file else None)
     return Path(directory)
 
 
@@ -233,6 +237,10 @@ def read(directory: str | Path, *, format: str) -> DataSet:
         DataError: A file is missing or malformed; the message names it.
     """
     return find_format(format).read(Path(directory))
+
+
+def _holds_others(directory: Path) -> bool:
+    return any(path.name != _STATE.name for path in directory.iterdir())
 
 
 def _check_same(directory: Path, there: Any, state: dict[str, Any]) -> None:

@@ -4,7 +4,9 @@ size_hw (2,), masks (N, H, W) bool, boxes_xyxy (N, 4), scores (N,), class_ids (N
 bool, class_scores (K,), class_mask_ids (K,) of the classes that are there; classes, the names. N or K may be 0.
 """
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,20 @@ from promptseg.formats.annotation import Annotation, Region
 from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map
 from promptseg.ops.atomic import atomic_file
 from promptseg.results import Instance
+
+# What numpy was seen to raise on damaged archives.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    IndexError,
+    RuntimeError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
@@ -53,7 +69,7 @@ def read(directory: Path) -> DataSet:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 annotations.append(_to_annotation(dict(arrays)))
-        except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        except _DAMAGED as error:
             raise DataError(f"{path}: not an archive of masks: {error}") from error
     return DataSet(read_class_map(directory), tuple(annotations))
 

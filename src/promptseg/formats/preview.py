@@ -1,7 +1,7 @@
 """A sheet of pictures with their masks, to see at a glance whether the labels are right."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,39 +18,17 @@ _NUM_COLUMNS = 4
 _INK, _PAPER, _MOUNT = (25, 25, 28), (255, 255, 255), (238, 238, 240)
 
 
-def draw_preview(
-    shown: Iterable[tuple[NDArray[np.uint8], Annotation]], *, num_shown: int, classes: Sequence[str]
-) -> Image.Image:
-    """Draw a sheet.
+def draw_tile(image_rgb: NDArray[np.uint8], annotation: Annotation, classes: Sequence[str]) -> Image.Image:
+    """Draw a small picture with the masks of its classes.
 
     Args:
-        shown: Pictures, uint8, shape (H, W, 3), and what was found in them; only one is held at a time.
-        num_shown: How many they are, one or more.
+        image_rgb: uint8, shape (H, W, 3).
+        annotation: What was found in it.
         classes: The class map; a class has the same colour in every picture.
 
     Returns:
-        RGB image, up to four pictures side by side.
+        RGB image that fits into a frame of the sheet.
     """
-    num_columns = min(_NUM_COLUMNS, math.ceil(math.sqrt(num_shown)))
-    step_x, step_y = _FRAME_WH[0] + _GAP, _FRAME_WH[1] + _CAPTION_HEIGHT + _GAP
-    size_wh = (num_columns * step_x + _GAP, math.ceil(num_shown / num_columns) * step_y + _GAP)
-    sheet = Image.new("RGB", size_wh, _PAPER)
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
-    for index, (image_rgb, annotation) in enumerate(shown):
-        row, column = divmod(index, num_columns)
-        x, y = _GAP + column * step_x, _GAP + row * step_y
-        tile = _draw_tile(image_rgb, annotation, classes)
-        sheet.paste(_MOUNT, (x, y, x + _FRAME_WH[0], y + _FRAME_WH[1]))
-        sheet.paste(tile, (x + (_FRAME_WH[0] - tile.width) // 2, y + (_FRAME_WH[1] - tile.height) // 2))
-        name = annotation.file_name
-        while draw.textlength(name, font=font) > _FRAME_WH[0]:
-            name = name[: len(name) // 2 - 2] + "…" + name[-(len(name) // 2 - 2) :]
-        draw.text((x, y + _FRAME_WH[1] + _CAPTION_HEIGHT / 2), name, fill=_INK, font=font, anchor="lm")
-    return sheet
-
-
-def _draw_tile(image_rgb: NDArray[np.uint8], annotation: Annotation, classes: Sequence[str]) -> Image.Image:
     height, width = annotation.size_hw
     scale = min(_FRAME_WH[0] / width, _FRAME_WH[1] / height)
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -61,3 +39,27 @@ def _draw_tile(image_rgb: NDArray[np.uint8], annotation: Annotation, classes: Se
         mask = Image.fromarray(region.area.mask.astype(np.uint8) * 255).resize(size_wh, Image.Resampling.BOX)
         layers.append(OverlayLayer(np.asarray(mask) >= 128, region.label, classes.index(region.label)))
     return draw_overlay(np.asarray(small), layers)
+
+
+def draw_preview(tiles: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Lay out tiles, one or more, each with the name of its picture below.
+
+    Returns:
+        RGB image, up to four tiles side by side.
+    """
+    num_columns = min(_NUM_COLUMNS, math.ceil(math.sqrt(len(tiles))))
+    step_x, step_y = _FRAME_WH[0] + _GAP, _FRAME_WH[1] + _CAPTION_HEIGHT + _GAP
+    size_wh = (num_columns * step_x + _GAP, math.ceil(len(tiles) / num_columns) * step_y + _GAP)
+    sheet = Image.new("RGB", size_wh, _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(15)
+    for index, (name, tile) in enumerate(tiles):
+        row, column = divmod(index, num_columns)
+        x, y = _GAP + column * step_x, _GAP + row * step_y
+        sheet.paste(_MOUNT, (x, y, x + _FRAME_WH[0], y + _FRAME_WH[1]))
+        sheet.paste(tile, (x + (_FRAME_WH[0] - tile.width) // 2, y + (_FRAME_WH[1] - tile.height) // 2))
+        shown = name
+        while draw.textlength(shown, font=font) > _FRAME_WH[0]:
+            shown = shown[: len(shown) // 2 - 2] + "…" + shown[-(len(shown) // 2 - 2) :]
+        draw.text((x, y + _FRAME_WH[1] + _CAPTION_HEIGHT / 2), shown, fill=_INK, font=font, anchor="lm")
+    return sheet

@@ -57,6 +57,8 @@ def read(directory: Path) -> DataSet:
             try:
                 class_text, *values = line.split()
                 ring = np.array(values, dtype=np.float64).reshape(-1, 2) * (width, height)
+                if len(ring) < 3 or not class_text.isdecimal():
+                    raise ValueError(f"class {class_text}, {len(ring)} corners")
                 objects.append((classes[int(class_text)], Instance.from_mask(fill_rings([ring], size_hw), 1.0)))
             except (ValueError, IndexError) as error:
                 raise DataError(f"{labels_path}, line {number}: not 'class x y x y ...': {error}") from error

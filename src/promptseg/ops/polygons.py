@@ -117,16 +117,21 @@ def fill_rings(rings: Iterable[ArrayLike], size_hw: tuple[int, int]) -> NDArray[
     """Fill the area between rings: a pixel belongs to it when its centre lies inside an odd number of them.
 
     Args:
-        rings: Corners (x, y), pixels, shape (P, 2), any real numbers; what lies outside the picture is cut off.
+        rings: Corners (x, y), pixels, shape (P, 2), finite; what lies outside the picture is cut off.
         size_hw: Height and width of the picture.
 
     Returns:
         bool, shape `size_hw`.
+
+    Raises:
+        ValueError: A corner is not finite.
     """
     height, width = size_hw
     toggles = np.zeros((height, width + 1), dtype=np.bool_)
     for ring in rings:
         corners = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
+        if not np.isfinite(corners).all():
+            raise ValueError("a ring with a corner that is not finite")
         edges = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
         # Every edge goes down, so that a line there and back gives the same numbers twice, and cancels out.
         (x0, y0), (x1, y1) = np.moveaxis(np.where((edges[:, :1, 1:] > edges[:, 1:, 1:]), edges[:, ::-1], edges), 0, 2)
