@@ -102,6 +102,7 @@ def test_a_broken_picture_ends_with_code_1_and_its_name(evaluate, tmp_path):
         (("--benchmark", "phrasecut", "--set", "coco_dev"), "--set goes without --benchmark only"),
         (("--benchmark", "phrasecut", "--gallery", "a.png"), "--gallery goes without --benchmark only"),
         (("--set", "coco_dev", "--split", "val"), "--split goes with --benchmark only"),
+        (("--set", "coco_dev", "--keep", "0.9"), "--keep goes with --fit-thresholds only"),
         ((), "say what to measure on: --set, once or more, or --benchmark"),
     ],
 )

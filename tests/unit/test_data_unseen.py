@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 from promptseg.data.sample import Problem, Sample, SampleSet, Target
@@ -30,3 +31,11 @@ def test_unseen_names_their_synonyms_and_kinds_go():
 def test_a_person_is_unseen_by_all_usual_names():
     left = without_classes(asked(("woman", "two boys", "tall man", "pedestrians", "tree")), ["person"])
     assert [target.phrase for target in left[0].targets] == ["tree"]
+
+
+def test_absent_phrases_go_too():
+    (sample,) = asked(("blue sky",)).samples
+    samples = SampleSet((replace(sample, absent=("a dog", "cup")),))
+    left = without_classes(samples, ["dog"])
+    assert left[0].absent == ("cup",)
+    assert [str(problem) for problem in left.problems] == ["0: 'a dog' says dog, which is to be unseen"]

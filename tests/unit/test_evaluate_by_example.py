@@ -82,3 +82,13 @@ def test_a_model_that_takes_no_examples_says_so(samples: list[Sample]) -> None:
     model = promptseg.load("promptseg-test", engine="torch")
     with pytest.raises(promptseg.UnsupportedPromptError, match="no exemplar prompts"):
         list(evaluate_sheets(model, example_sheets(samples)))
+
+
+def test_a_phrase_that_stands_for_two_objects_shows_both(samples: list[Sample]) -> None:
+    first, second = samples[0], samples[1]
+    (target,) = second.targets
+    other = replace(target, masks=(encode_rle(block(6, 0, 9, 3)),))
+    sheets = list(example_sheets([first, replace(second, targets=(target, other))]))
+    (question,) = sheets[0].questions()
+    assert isinstance(question.prompt, ExemplarPrompt)
+    assert question.prompt.foreground.sum() == 25 + 9

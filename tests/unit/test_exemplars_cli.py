@@ -66,6 +66,7 @@ def test_examples_of_one_name_mix_with_its_phrase(folder: Path) -> None:
     [
         ("missing.png", ImageError, "missing.png: no such file"),
         ("mug.png:missing.png", ImageError, "missing.png: no such file"),
+        ("x" * 300, ImageError, "File name too long"),
         ("mug.png:9,9,12,12", PromptError, "--exemplar mug.png:9,9,12,12: the exemplar's box .* lies outside"),
         ("mug.png:5,5,2,9", PromptError, "left < right"),
         ("mug.png@0", PromptError, "a weight of 0 says nothing"),

@@ -77,6 +77,8 @@ def evaluate(
     # What is wrong with the request is said before a model is loaded for it.
     chosen: dict[str, SampleSet] = {}
     measures: list[tuple[str, int, Callable[..., Report]]] = []
+    if thresholds is None:
+        _refuse({"keep": keep}, why="goes with --fit-thresholds only")
     if benchmark is not None:
         for_sets = {"set": sets, "gallery": gallery, "fit-thresholds": thresholds, "pseudo": pseudo, "only": only}
         _refuse(for_sets, why="goes without --benchmark only")

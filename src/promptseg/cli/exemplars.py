@@ -1,5 +1,6 @@
 """Examples on the command line: `[NAME=]PICTURE[:MASK | :LEFT,TOP,RIGHT,BOTTOM][@WEIGHT]`."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,8 +63,8 @@ def parse_exemplar(written: str) -> "tuple[str | None, str, ExemplarPrompt]":
     from promptseg.errors import PromptError
     from promptseg.exemplars.read import read_exemplar
 
-    # a file may be called anything
-    match = None if Path(written).is_file() else _FORM.fullmatch(written)
+    # A file may be called anything; Path.is_file raises for what is too long to be a name.
+    match = None if os.path.isfile(written) else _FORM.fullmatch(written)  # noqa: PTH113
     if match is None:
         return None, Path(written).stem, read_exemplar(written)
     name, picture, region, weight = match.group("name", "picture", "region", "weight")

@@ -11,7 +11,8 @@ from promptseg.naming.phrases import broader, canonical, mentions
 def without_classes(samples: SampleSet, names: Iterable[str]) -> SampleSet:
     """Leave out every phrase that says one of these names, a synonym of it, or a kind of it, in singular or plural.
 
-    "A dog on the couch" goes for "couch" too, although it means the dog. A picture stays where another phrase does.
+    "A dog on the couch" goes for "couch" too, although it means the dog; so do phrases that are known to be absent. A
+    picture stays where a target does.
 
     Args:
         samples: From `read_phrasecut`, or any others.
@@ -30,15 +31,17 @@ def without_classes(samples: SampleSet, names: Iterable[str]) -> SampleSet:
     problems = []
     kept = []
     for sample in samples:
-        targets = []
-        for target in sample.targets:
-            name = next((name for name in unseen if mentions(target.phrase, name)), None)
-            if name is None:
-                targets.append(target)
-            else:
-                problems.append(Problem(sample.sample_id, f"'{target.phrase}' says {name}, which is to be unseen"))
+        said: dict[str, str] = {}
+        for phrase in (*(target.phrase for target in sample.targets), *sample.absent):
+            if name := next((name for name in unseen if mentions(phrase, name)), None):
+                said[phrase] = name
+        problems += [
+            Problem(sample.sample_id, f"'{phrase}' says {name}, which is to be unseen") for phrase, name in said.items()
+        ]
+        targets = tuple(target for target in sample.targets if target.phrase not in said)
         if targets:
-            kept.append(replace(sample, targets=tuple(targets)))
+            absent = tuple(phrase for phrase in sample.absent if phrase not in said)
+            kept.append(replace(sample, targets=targets, absent=absent))
     return SampleSet(tuple(kept), samples.problems + tuple(problems))
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from promptseg.data.sample import Sample, instance_areas, target_mask
+from promptseg.data.sample import Sample, instance_areas, union_mask
 from promptseg.evaluate.questions import Question, build_questions
 from promptseg.evaluate.runner import Sheet, judge_pairs
 from promptseg.images import read_image
@@ -50,5 +50,6 @@ def _build_questions(sample: Sample, showing: Mapping[str, Sequence[Sample]], *,
 
 
 def _show(phrase: str, sample: Sample) -> ExemplarPrompt:
-    (target,) = (target for target in sample.with_evidence("mask") if target.phrase == phrase)
-    return ExemplarPrompt(read_image(sample.image), mask=target_mask(target, sample.size_hw))
+    # Referring sentences may stand for two objects of a picture, in two targets.
+    rles = [rle for target in sample.targets if target.phrase == phrase for rle in target.masks]
+    return ExemplarPrompt(read_image(sample.image), mask=union_mask(rles, sample.size_hw))
