@@ -42,7 +42,7 @@ class RefineSettings:
     min_score: float = 0.6
     min_agreement: float = 0.5
     min_share: float = 0.05
-    coverage: float = 0.95
+    coverage: float = 0.9
     max_objects: int = 8
     num_points: int = 3
     with_mask: bool = True
