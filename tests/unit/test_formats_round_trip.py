@@ -1,8 +1,11 @@
 """What a format promises to keep comes back from its own files."""
 
+import base64
 import json
 import re
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +160,25 @@ def test_archives_damaged_anywhere_are_named(tmp_path: Path) -> None:
             assert str(path) in str(error)
             refused += 1
     assert refused > len(whole) // 19 // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("yolo", "images/a.png"), ("voc", "SegmentationObject/a.png"), ("labelme-masks", None)]
+)
+def test_a_picture_that_says_it_is_enormous_is_refused(name: str, place: str | None, tmp_path: Path) -> None:
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    bomb += struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
+    write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format=name)
+    if place is None:
+        path = tmp_path / "pictures" / "a.json"
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["shapes"][0]["mask"] = base64.b64encode(bomb).decode()
+        path.write_text(json.dumps(document))
+    else:
+        (tmp_path / place).write_bytes(bomb)
+    with pytest.raises(DataError, match=r"a\.(json|png): .*exceeds limit"):
+        read(tmp_path, format=name)
 
 
 def test_formats_say_what_they_cannot_hold(tmp_path: Path) -> None:

@@ -129,5 +129,5 @@ def load_class_map(path: Path) -> NDArray[np.uint8]:
                     f"{path}: a picture of class numbers is grey or has a palette, this one is {image.mode}"
                 )
             return np.asarray(image)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: can't be read ({error})") from error

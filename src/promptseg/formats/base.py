@@ -23,6 +23,8 @@ CLASS_MAP = "classes.txt"
 # Control characters and lone surrogates: what no text file and no XML can hold.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
 _EXIF_ORIENTATION = 0x0112
+# What Pillow raises on a file that is damaged, or no picture, or says that it is enormous.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 # What the tools that read data sets open without asking; another picture is written as PNG.
 _USUAL_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -52,7 +54,7 @@ class Picture:
             with Image.open(self.path) as image:
                 is_upright = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
                 size_hw = image.height, image.width
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except UNREADABLE as error:
             raise ImageError(f"{self.path}: not a picture that can be read: {error}") from error
         shown_hw = self.image_rgb.shape[:2]
         # A file that is stored turned may have height and width the other way round.
@@ -183,7 +185,7 @@ def read_png(path: Path) -> NDArray[Any]:
     try:
         with Image.open(path, formats=["PNG"]) as image:
             return np.asarray(image)
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: not a PNG that can be read: {error}") from error
 
 
@@ -196,7 +198,7 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.height, image.width
-    except (OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: not a picture that can be read: {error}") from error
 
 

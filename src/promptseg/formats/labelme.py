@@ -5,7 +5,6 @@ id, holes are tied in by lines without width. `labelme-masks` writes masks (labe
 """
 
 import base64
-import binascii
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,16 @@ from PIL import Image
 
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map, read_json, write_json
+from promptseg.formats.base import (
+    UNREADABLE,
+    DataSet,
+    Format,
+    Picture,
+    find_files,
+    read_class_map,
+    read_json,
+    write_json,
+)
 from promptseg.ops.polygons import fill_rings, join_holes, trace_polygons
 from promptseg.results import Instance
 
@@ -63,7 +71,7 @@ def read(directory: Path) -> DataSet:
         try:
             size_hw = (document["imageHeight"], document["imageWidth"])
             annotations.append(Annotation.from_objects(document["imagePath"], size_hw, _objects(document, size_hw)))
-        except (KeyError, TypeError, ValueError, OSError, binascii.Error) as error:
+        except (KeyError, TypeError, *UNREADABLE) as error:
             raise DataError(f"{path}: not labelme's JSON: {error!r}") from error
     return DataSet(read_class_map(directory), tuple(annotations))
 
