@@ -41,7 +41,7 @@ _DECODE_ERRORS = (
     zlib.error,
 )
 
-_EXIF_ORIENTATION = 0x0112
+EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -212,7 +212,7 @@ def _check_size(height: int, width: int, name: str, limits: ImageLimits) -> None
 def _decode(image: Image.Image, name: str, limits: ImageLimits, convert: _Convert) -> NDArray[Any]:
     _check_size(image.height, image.width, name, limits)
     try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION)
+        orientation = image.getexif().get(EXIF_ORIENTATION)
         converted = convert(image, name)
         if orientation in _UPRIGHT:
             converted = converted.transpose(_UPRIGHT[orientation])

@@ -13,8 +13,7 @@ from PIL import Image
 from promptseg.data.jsonl import Line
 from promptseg.data.sample import Problem
 from promptseg.errors import DataError
-
-_EXIF_ORIENTATION = 0x0112
+from promptseg.images import EXIF_ORIENTATION
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def picture_problem(path: Path, size_hw: tuple[int, int]) -> Problem | None:
     try:
         with Image.open(path) as image:
             height, width = image.height, image.width
-            lies_on_its_side = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            lies_on_its_side = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
     except FileNotFoundError:
         return Problem(str(path), "no such picture")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from promptseg.errors import DataError, ImageError, OutputError
 from promptseg.formats.annotation import Annotation
+from promptseg.images import EXIF_ORIENTATION
 from promptseg.ops.atomic import atomic_file
 from promptseg.results import Instance
 
@@ -22,7 +23,6 @@ CLASS_MAP = "classes.txt"
 
 # Control characters and lone surrogates: what no text file and no XML can hold.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
-_EXIF_ORIENTATION = 0x0112
 # What Pillow raises on a file that is damaged, or no picture, or says that it is enormous.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 # What the tools that read data sets open without asking; another picture is written as PNG.
@@ -52,7 +52,7 @@ class Picture:
             return False
         try:
             with Image.open(self.path) as image:
-                is_upright = image.getexif().get(_EXIF_ORIENTATION, 1) == 1
+                is_upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
                 size_hw = image.height, image.width
         except UNREADABLE as error:
             raise ImageError(f"{self.path}: not a picture that can be read: {error}") from error

@@ -10,11 +10,11 @@ from PIL import Image
 
 from promptseg._extras import require
 from promptseg.errors import ImageError
+from promptseg.images import EXIF_ORIENTATION
 
 _EXTRA = "geo"
 _WGS84 = "EPSG:4326"
 
-_ORIENTATION = 274
 # TIFF tags that only a GeoTIFF has: ModelPixelScale, ModelTiepoint, ModelTransformation, GeoKeyDirectory.
 _GEO_TAGS = frozenset({33550, 33922, 34264, 34735})
 
@@ -60,7 +60,7 @@ class Georeference:
             raise ImageError(
                 f"{path}: a GeoTIFF without the {missing}; set it with gdal_edit, or save the picture as PNG for pixels"
             )
-        if tags.get(_ORIENTATION, 1) != 1:
+        if tags.get(EXIF_ORIENTATION, 1) != 1:
             raise ImageError(f"{path}: a GeoTIFF that is stored turned; save it upright first")
         a, b, c, d, e, f = tuple(transform)[:6]
         return cls(crs.to_wkt(), (a, b, c, d, e, f))
