@@ -20,8 +20,9 @@ from promptseg.maskers.base import Frame, MaskerOutput
 from promptseg.maskers.candidates import draw, judge, stability_scores
 from promptseg.maskers.load import load_masker
 from promptseg.maskers.mobile_sam import MobileSam
-from promptseg.maskers.overlap import mask_in, mask_iou, suppress_instances, unite
+from promptseg.maskers.overlap import mask_in, mask_iou, suppress_instances
 from promptseg.maskers.sam_decoder import SamDecoder
+from promptseg.maskers.seams import Piece, join_pieces
 from promptseg.maskers.tiny_vit import TinyViT
 from promptseg.ops.boxes import pairwise_box_iou, suppress_boxes
 from promptseg.ops.regions import drop_small_islands, fill_small_holes
@@ -121,16 +122,13 @@ class TestPieces:
             assert suppress_instances(instances, scores, iou_threshold=threshold).tolist() == kept
             assert threshold == 1.0 or len(kept) < len(instances)
 
-    def test_masks_are_cut_out_and_united_as_arrays_are(self) -> None:
+    def test_masks_are_cut_out_as_arrays_are(self) -> None:
         instances = blobs(5)
         masks = np.stack([instance.mask for instance in instances])
         for window in ((0, 0, 80, 60), (10, 5, 30, 50), (79, 59, 80, 60)):
             left, top, right, bottom = window
             for instance, mask in zip(instances, masks, strict=True):
                 assert (mask_in(instance, window) == mask[top:bottom, left:right]).all()
-        united = unite(instances, score=0.5)
-        assert (united.mask == masks.any(axis=0)).all()
-        assert united.box_xyxy == Instance.from_mask(masks.any(axis=0), 0.5).box_xyxy
 
     def test_cleaning_is_the_literal_one(self) -> None:
         rng = np.random.default_rng(0)
@@ -381,6 +379,19 @@ class TestTiles:
         found = generate_masks(ColourMasker(), picture, replace(EASY, points_per_side=16), tiles=self.tiles)
         assert_all_found(found, [(20, 10, 100, 30), (60, 32, 180, 52)])
         assert len(found) == 3
+
+    def test_where_two_tiles_differ_the_one_that_sees_more_around_decides(self) -> None:
+        size_hw, left, right = (40, 100), (0, 0, 60, 40), (40, 0, 100, 40)
+        masks = np.zeros((2, *size_hw), dtype=bool)
+        masks[:, 10:30, 20:80] = True
+        masks[0, :, 60:] = masks[1, :, :40] = False  # each sees its own tile
+        masks[1, 30:34, 40:60] = True  # and the right one something more where they overlap
+        pieces = [Piece(Instance.from_mask(m, 0.9), tile) for m, tile in zip(masks, (left, right), strict=True)]
+        (joined,) = join_pieces(pieces)
+        expected = np.zeros(size_hw, dtype=bool)
+        expected[10:30, 20:80] = True
+        expected[30:34, 50:60] = True
+        assert (joined.instance.mask == expected).all()
 
     @pytest.mark.parametrize("size_hw", [(64, 64), (65, 64), (200, 150), (1000, 70)])
     def test_tiles_cover_everything_and_overlap(self, size_hw: tuple[int, int]) -> None:

@@ -70,18 +70,6 @@ def suppress_instances(
     return np.array(kept, dtype=np.int64)
 
 
-def unite(instances: Sequence[Instance], *, score: float) -> Instance:
-    """Make one mask of several of one picture."""
-    boxes = np.array([instance.box_xyxy for instance in instances])
-    left, top = boxes[:, :2].min(axis=0).tolist()
-    right, bottom = boxes[:, 2:].max(axis=0).tolist()
-    united = np.zeros((bottom - top, right - left), dtype=np.bool_)
-    for instance in instances:
-        x0, y0, x1, y1 = instance.box_xyxy
-        united[y0 - top : y1 - top, x0 - left : x1 - left] |= instance.box_mask
-    return Instance((left, top, right, bottom), score, encode_rle(united), instances[0].size_hw)
-
-
 def place_mask(mask: NDArray[np.bool_], window: Window, size_hw: tuple[int, int], *, score: float) -> Instance | None:
     """Make an instance of a mask that was drawn in a window of a picture; None where it is empty."""
     x0, y0, x1, y1 = tight_box(mask)

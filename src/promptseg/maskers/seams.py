@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from promptseg.maskers.overlap import mask_in, unite
+from promptseg.maskers.overlap import mask_in, place_mask
 from promptseg.ops.boxes import pairwise_box_iou
 from promptseg.ops.windows import Window, shared_window
 from promptseg.results import Instance
@@ -66,7 +67,7 @@ def join_pieces(pieces: Sequence[Piece]) -> list[Joined]:
     """Put the pieces of objects together.
 
     Two pieces of overlapping tiles are of one object where they look alike in what both tiles see. An object that one
-    of the tiles shows whole is taken from there; else its pieces are united. A piece that is cut, with nothing on the
+    of the tiles shows whole is taken from there; else its pieces are stitched. A piece that is cut, with nothing on the
     other side of the seam to go on with, is dropped: it is no object.
 
     Args:
@@ -96,14 +97,10 @@ def join_pieces(pieces: Sequence[Piece]) -> list[Joined]:
         if whole:
             joined.append(Joined(pieces[best].instance, best, pieces[best].tile_xyxy))
         elif _goes_on([pieces[index] for index in members], [cuts[index] for index in members]):
-            instances = [pieces[index].instance for index in members]
-            joined.append(
-                Joined(
-                    unite(instances, score=pieces[best].instance.score),
-                    best,
-                    _hull([pieces[index].tile_xyxy for index in members]),
-                )
-            )
+            own = [pieces[index] for index in members]
+            stitched = _stitch(own, score=pieces[best].instance.score)
+            if stitched is not None:
+                joined.append(Joined(stitched, best, _hull([piece.tile_xyxy for piece in own])))
     return joined
 
 
@@ -150,6 +147,33 @@ def _goes_on(pieces: Sequence[Piece], cuts: Sequence[tuple[bool, ...]]) -> bool:
     outwards = np.array([-1, -1, 1, 1]) * np.array([piece.tile_xyxy for piece in pieces])
     furthest = outwards.max(axis=0)
     return not bool((np.array(cuts) & (outwards == furthest)).any())
+
+
+def _stitch(pieces: Sequence[Piece], *, score: float) -> Instance | None:
+    """Make one mask of pieces: of the tiles that hold one, the tile that sees most around a pixel decides it."""
+    size_hw = pieces[0].instance.size_hw
+    hull = _hull([piece.instance.box_xyxy for piece in pieces])
+    stitched = np.zeros((hull[3] - hull[1], hull[2] - hull[0]), dtype=np.bool_)
+    deepest = np.zeros(stitched.shape, dtype=np.int32)
+    for piece in pieces:
+        shown = shared_window(piece.tile_xyxy, hull)
+        assert shown is not None  # the tile holds a piece
+        across, down = (_depth(piece.tile_xyxy, shown, axis, size_hw[1 - axis]) for axis in (0, 1))
+        depth = np.minimum(down[:, None], across[None])
+        place = np.s_[shown[1] - hull[1] : shown[3] - hull[1], shown[0] - hull[0] : shown[2] - hull[0]]
+        deeper = depth > deepest[place]
+        stitched[place] = np.where(deeper, mask_in(piece.instance, shown), stitched[place])
+        deepest[place] = np.maximum(depth, deepest[place])
+    return place_mask(stitched, hull, size_hw, score=score)
+
+
+def _depth(tile_xyxy: Window, shown: Window, axis: int, length: int) -> NDArray[np.int32]:
+    """Say how far inside a tile the pixels of a window of it are along one axis; an edge of the picture is no edge."""
+    start, stop = tile_xyxy[axis], tile_xyxy[axis + 2]
+    pixels = np.arange(shown[axis], shown[axis + 2], dtype=np.int32)
+    before = np.full_like(pixels, length) if start == 0 else pixels - start + 1
+    after = np.full_like(pixels, length) if stop == length else stop - pixels
+    return np.minimum(before, after)
 
 
 def _hull(windows: Sequence[Window]) -> Window:
