@@ -195,6 +195,8 @@ def test_name_folders_are_unique() -> None:
     paths = [Path(name) for name in ("a/cat.jpg", "b/cat.jpg", "cat.png", "dog.png")]
     names = name_folders(paths)
     assert list(names.values()) == ["cat-jpg", "cat-jpg-2", "cat-png", "dog"]
+    names = name_folders([Path("a/Cat.jpg"), Path("b/cat.jpg")])
+    assert list(names.values()) == ["Cat-jpg", "cat-jpg-2"], "one folder on Windows and macOS"
 
 
 def test_help_answers_without_torch() -> None:

@@ -168,13 +168,18 @@ def predict(
 
 
 def name_folders(paths: list[Path]) -> dict[Path, str]:
-    """Give each picture a folder name of its own: its stem, or its whole name and a number where stems clash."""
-    stems = Counter(path.stem for path in paths)
+    """Give each picture a folder name of its own: its stem, or its whole name and a number where stems clash.
+
+    Names that differ in case only clash too: some file systems take them for one.
+    """
+    stems = Counter(path.stem.casefold() for path in paths)
     names: dict[Path, str] = {}
+    taken: set[str] = set()
     for path in paths:
-        name = path.stem if stems[path.stem] == 1 else path.name.replace(".", "-")
-        while name in names.values():
+        name = path.stem if stems[path.stem.casefold()] == 1 else path.name.replace(".", "-")
+        while name.casefold() in taken:
             name += "-2"
+        taken.add(name.casefold())
         names[path] = name
     return names
 
