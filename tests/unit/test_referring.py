@@ -127,6 +127,16 @@ def test_who_is_meant(phrase: str, index: int) -> None:
     assert choose(phrase, reference, row(4), scene(asked)) == index
 
 
+def test_a_rank_counts_things_of_the_colour() -> None:
+    image_rgb = np.zeros((40, 80, 3), dtype=np.uint8)
+    image_rgb[:, 20:40] = image_rgb[:, 60:] = (200, 20, 20)
+    phrase = "the second red suitcase from the left"
+    reference = parse_reference(phrase)
+    assert reference is not None
+    seen = scene(dict.fromkeys(asked_texts(phrase, reference), NOWHERE), hsv=colours.to_hsv(image_rgb))
+    assert choose(phrase, reference, row(4), seen) == 3
+
+
 def test_colours_are_looked_for_where_they_are_worn() -> None:
     image_rgb = np.full((40, 80, 3), 128, dtype=np.uint8)
     image_rgb[12:20, 2:10] = (200, 20, 20)  # chest of the first

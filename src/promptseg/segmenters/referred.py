@@ -20,6 +20,8 @@ Map = NDArray[np.float32]
 
 # Of a box's cells those that show an attribute most: a scarf is a small part of who wears it.
 ATTRIBUTE_SHARE = 0.15
+# A thing has a name's colour where it shows this much of what the thing with most of it shows.
+MIN_COLOUR = 0.5
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def judge(
         sign = -weights.negated if relation.is_negated else 1.0
         total += sign * weights.relation * _standard(_related(relation, boxes, scene))
     for place in reference.places:
-        total += weights.place * _placed(place, boxes)
+        total += weights.place * _placed(place, boxes, _named(reference, boxes, scene))
     return total
 
 
@@ -114,7 +116,13 @@ def _looks_like(text: str, boxes: NDArray[np.float64], scene: Scene, weights: We
     return likeness if shares is None else likeness + weights.colour * _standard(shares)
 
 
-def _placed(place: Place, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+def _named(reference: Reference, boxes: NDArray[np.float64], scene: Scene) -> NDArray[np.bool_]:
+    """Whether each thing has the colour of the name: "the first red suitcase" is not counted among the black ones."""
+    shares = None if scene.hsv is None else colour_shares(reference.name, scene.hsv, boxes)
+    return np.ones(len(boxes), dtype=np.bool_) if shares is None else shares >= MIN_COLOUR * shares.max()
+
+
+def _placed(place: Place, boxes: NDArray[np.float64], is_counted: NDArray[np.bool_]) -> NDArray[np.float64]:
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     size = np.sqrt(box_areas(boxes))
     nearness = {
@@ -130,8 +138,8 @@ def _placed(place: Place, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
         "back": -boxes[:, 3] - size,
     }[place.side]
     if place.rank is None:
-        return _standard(nearness)
-    order = np.argsort(-nearness, kind="stable")
+        return _standard(np.where(is_counted, nearness, nearness.min()))
+    order = np.flatnonzero(is_counted)[np.argsort(-nearness[is_counted], kind="stable")]
     counted = np.zeros(len(boxes))
     counted[order[min(place.rank, len(order)) - 1]] = 2.0
     return counted
