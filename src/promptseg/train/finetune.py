@@ -173,7 +173,7 @@ def finetune(
         cells = torch.stack([view.cells for view in chosen]).to(pixels)
         loss = objective.judge(head, pixels, batch)["loss"] + settings.keep_weight * said.change(head, pixels, cells)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
         losses.append(loss.item())

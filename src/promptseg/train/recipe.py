@@ -27,8 +27,10 @@ from promptseg.train.config import TrainConfig
 class Batch(Protocol):
     """What an objective gets; the loop itself uses nothing but these two."""
 
-    sample_ids: Sequence[str]
-    """Named in the error when a loss is not finite."""
+    @property
+    def sample_ids(self) -> Sequence[str]:
+        """Named in the error when a loss is not finite."""
+        ...
 
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on another device."""
