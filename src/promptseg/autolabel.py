@@ -90,10 +90,9 @@ def autolabel(
     queries = to_queries(names)
     find_format(format)
     classes = check_classes([query.label for query in queries])
-    origin = f"{predictor.name} {predictor.fingerprint}, present from {predictor.presence_threshold:.6g}"
     directory = Path(directory)
     failures: dict[str, str] = {}
-    with DatasetWriter(directory, format=format, classes=classes, origin=origin) as writer:
+    with DatasetWriter(directory, format=format, classes=classes, origin=predictor.origin) as writer:
         num_before = len(writer)
         for path in watch([path for path in paths if path.name not in writer]):
             try:

@@ -105,6 +105,21 @@ def segment_everything(
     return Segmentation(image_rgb, tuple(results), model, presence_threshold, mask_threshold)
 
 
+def describe_origin(
+    masker: str, predictor: Predictor | None, settings: AutomaticSettings = SETTINGS, tiles: Tiles | None = None
+) -> str:
+    """Say who answers, for a data set that is to hold the answers of one: see `Predictor.origin`.
+
+    Args:
+        masker: Its name or directory.
+        predictor: Who names masks; None: nobody does.
+        settings: As `segment_everything` takes them.
+        tiles: Likewise.
+    """
+    named = "unnamed" if predictor is None else f"named by {predictor.origin}"
+    return f"everything by {masker}, {settings}, {tiles or 'no tiles'}, {named}"
+
+
 def draw_everything(found: Segmentation) -> Image.Image:
     """Draw every mask in a colour of its own, and its name where it has one."""
     drawn = [(result.label, instance) for result in found for instance in result.instances]

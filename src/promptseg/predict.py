@@ -165,6 +165,11 @@ class Predictor:
             digest.update(repr(self.tiles).encode())
         return digest.hexdigest()[:16]
 
+    @property
+    def origin(self) -> str:
+        """Say who answers, for a data set that is to hold the answers of one: the checkpoint and its threshold."""
+        return f"{self.name} {self.fingerprint}, present from {self.presence_threshold:.6g}"
+
     def tiled(self, side: int = 1024, *, overlap: int | None = None, limits: ImageLimits = TILED_LIMITS) -> "Predictor":
         """Give a predictor for large pictures that shares this one's network.
 

@@ -55,6 +55,10 @@ def test_predict_writes_data_sets(promptseg: Callable[..., tuple[int, str, str]]
     assert promptseg(*request, "-o", out)[0] == 0, "the same request again is the same data set"
     code, _, err = promptseg("predict", folder, "-t", "cow", "-f", "coco", *MODEL, "-o", out)
     assert code == 2 and "holds a data set of another class map" in err
+    code, _, err = promptseg(*request, "--threshold", "0.5", "-o", out)
+    assert code == 2 and "another origin" in err and "present from 0.5" in err
+    code, _, err = promptseg(*request, "--model", "promptseg-test-dense", "-o", out)
+    assert code == 2 and "another origin" in err, "answers of two models do not mix"
     code, _, err = promptseg(*request)
     assert code == 2 and "--out" in err
     code, _, err = promptseg("predict", folder, "-t", "cow", "-f", "pdf", "-o", out)

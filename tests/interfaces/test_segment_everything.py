@@ -56,8 +56,13 @@ def test_json_has_a_line_for_each_picture(run: Callable[..., Result], photo: Pat
 
 
 def test_masks_become_a_data_set(run: Callable[..., Result], photo: Path, tmp_path: Path) -> None:
-    ended = run(photo, *FAST, "--min-score", "0", "--min-stability", "0", "--format", "coco", "--out", tmp_path / "out")
+    request = (photo, *FAST, "--min-score", "0", "--min-stability", "0", "--format", "coco", "--out", tmp_path / "out")
+    ended = run(*request)
     assert ended.exit_code == 0, ended.output
+    assert run(*request).exit_code == 0, "the same request again is the same data set"
+    for other in (("--points-per-side", "3"), ("--tile", "64")):
+        refused = run(*request, *other).exception
+        assert isinstance(refused, OutputError) and "another origin" in str(refused)
     data = read(tmp_path / "out" / "coco", format="coco")
     assert data.classes == ("unnamed",) and len(data.annotations) == 1
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,20 @@ def test_nothing_is_mixed(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="a data set of another version"):
         write({"a.jpg": result(0)}, out, format="coco")
     assert files(out) == before
+
+
+def test_results_of_two_models_or_thresholds_do_not_mix(tmp_path: Path) -> None:
+    out = write({"a.jpg": result(0)}, tmp_path / "out", format="coco")
+    write({"b.jpg": result(1)}, out, format="coco")
+    for other in (replace(result(2), model="another"), replace(result(2), presence_threshold=0.25)):
+        with pytest.raises(OutputError, match="another origin"):
+            write({"c.jpg": other}, out, format="coco")
+        with pytest.raises(
+            OutputError, match=r"c\.jpg: found by .*, what was written before by promptseg-test, present"
+        ):
+            write({"a.jpg": result(0), "c.jpg": other}, out, format="coco")
+        write({"a.jpg": result(0), "c.jpg": other}, tmp_path / "both", format="coco", origin="several models")
+    assert len(read(out, format="coco").annotations) == 2
 
 
 def test_two_processes_do_not_write_one_data_set(tmp_path: Path) -> None:
@@ -213,11 +228,11 @@ def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
 def test_a_broken_write_leaves_no_temporary_file(tmp_path: Path) -> None:
     (tmp_path / "labels" / "a.txt").mkdir(parents=True)
     (tmp_path / ".promptseg").mkdir()
-    state = {"schema": "promptseg/dataset-1", "format": "yolo", "classes": list(CLASSES), "origin": ""}
+    state = {"schema": "promptseg/dataset-1", "format": "yolo", "classes": list(CLASSES), "origin": "me"}
     (tmp_path / ".promptseg" / "dataset.json").write_text(json.dumps(state))
     (tmp_path / ".promptseg" / "pictures.jsonl").touch()
     with pytest.raises(OutputError, match=r"a\.txt: can't be written"):
-        write({"a.jpg": result(0)}, tmp_path, format="yolo")
-    with DatasetWriter(tmp_path, format="yolo", classes=CLASSES) as writer:
+        write({"a.jpg": result(0)}, tmp_path, format="yolo", origin="me")
+    with DatasetWriter(tmp_path, format="yolo", classes=CLASSES, origin="me") as writer:
         assert "a.jpg" not in writer
     assert not [path for path in (tmp_path / "labels").iterdir() if path.name.startswith(".")]

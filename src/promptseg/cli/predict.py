@@ -135,7 +135,7 @@ def predict(
     is_quiet = not console.is_terminal or len(paths) == 1
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(DatasetWriter(out / name, format=name, classes=classes))
+            stack.enter_context(DatasetWriter(out / name, format=name, classes=classes, origin=predictor.origin))
             for name in formats or ()
             if out is not None
         ]

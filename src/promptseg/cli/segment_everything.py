@@ -92,7 +92,7 @@ def segment_everything(
     import torch
 
     from promptseg.engines import resolve_engine
-    from promptseg.everything import draw_everything
+    from promptseg.everything import describe_origin, draw_everything
     from promptseg.everything import segment_everything as segment
     from promptseg.maskers.graph import GraphRunner
     from promptseg.maskers.load import load_masker
@@ -108,12 +108,13 @@ def segment_everything(
     finder = load_masker(masker, runner=runner, offline=offline)
     predictor = load(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
 
+    origin = describe_origin(masker, predictor, settings, tiles)
     num_failed = 0
     console = Console(stderr=True)
     is_quiet = not console.is_terminal or len(paths) == 1
     with ExitStack() as stack:
         writers = [
-            stack.enter_context(DatasetWriter(out / name, format=name, classes=(*phrases, UNNAMED)))
+            stack.enter_context(DatasetWriter(out / name, format=name, classes=(*phrases, UNNAMED), origin=origin))
             for name in formats or ()
             if out is not None
         ]

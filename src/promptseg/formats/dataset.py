@@ -192,23 +192,26 @@ def write(
     *,
     format: str,
     classes: Sequence[str] | None = None,
+    origin: str | None = None,
 ) -> Path:
     """Write results as a data set in the format of another tool.
 
     Args:
         pictures: Results by the picture's path, or by any name where there is no such file; pairs may come lazily.
-        directory: New, empty, or a data set of the same format and classes, which the pictures are added to; a picture
-            that is there already is replaced.
+        directory: New, empty, or a data set of the same format, classes and origin, which the pictures are added to; a
+            picture that is there already is replaced.
         format: "coco", "coco-polygons", "coco-panoptic", "yolo", "labelstudio", "labelstudio-polygons", "labelme",
             "labelme-masks", "voc", "geojson", "png" or "npz"; docs/formats.md says what each one keeps.
         classes: The class map; None: the labels of the first result, in their order.
+        origin: Who found it; `Predictor.origin` tells checkpoints of one name apart. None: the model's name and the
+            threshold, which every result states; all have to state the same.
 
     Returns:
         The directory.
 
     Raises:
-        OutputError: There is no picture, no such format, a label is no class, the directory holds something else, or a
-            file can't be written.
+        OutputError: There is no picture, no such format, a label is no class, results are of two models or thresholds,
+            the directory holds something else, or a file can't be written.
         ImageError: The format can't hold a picture.
     """
     items = iter(pictures.items() if isinstance(pictures, Mapping) else pictures)
@@ -217,8 +220,15 @@ def write(
         raise OutputError("there is no picture to write")
     if classes is None:
         classes = tuple(dict.fromkeys(result.label for result in first[1]))
-    with DatasetWriter(directory, format=format, classes=classes) as writer:
+    stated = _stated_origin(first[1])
+    claimed = stated if origin is None else origin
+    with DatasetWriter(directory, format=format, classes=classes, origin=claimed) as writer:
         for source, segmentation in chain([first], items):
+            if origin is None and (other := _stated_origin(segmentation)) != stated:
+                raise OutputError(
+                    f"{source}: found by {other}, what was written before by {stated}: write two data sets, or say "
+                    "with `origin` who found them all"
+                )
             # Path.is_file raises for a name that is too long to be one.
             is_file = os.path.isfile(source)  # noqa: PTH113
             writer.add(str(source), segmentation, path=Path(source) if is_file else None)
@@ -237,6 +247,10 @@ def read(directory: str | Path, *, format: str) -> DataSet:
         DataError: A file is missing or malformed; the message names it.
     """
     return find_format(format).read(Path(directory))
+
+
+def _stated_origin(segmentation: Segmentation) -> str:
+    return f"{segmentation.model}, present from {segmentation.presence_threshold:.6g}"
 
 
 def _holds_others(directory: Path) -> bool:
