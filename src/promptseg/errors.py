@@ -2,6 +2,7 @@
 
 PromptsegError
 ├── PromptError                a prompt is malformed or out of range
+│   ├── OutsidePictureError    a prompt does not lie in this picture, or is of another size
 │   └── UnsupportedPromptError the model does not take this kind of prompt
 ├── ImageError                 the picture can't be read, or is outside the limits
 ├── UnknownModelError          no such model; the message names the near ones
@@ -27,6 +28,10 @@ class PromptError(PromptsegError):
 
 class UnsupportedPromptError(PromptError):
     """The model does not take this kind of prompt."""
+
+
+class OutsidePictureError(PromptError):
+    """A prompt does not lie in this picture, or is of another size; it may fit others."""
 
 
 class ImageError(PromptsegError):

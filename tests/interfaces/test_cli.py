@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from promptseg.cli.main import main
-from promptseg.cli.predict import name_folders
+from promptseg.cli.pictures import name_folders
 from promptseg.ops.rle import decode_rle
 from promptseg.photos import find_photo
 

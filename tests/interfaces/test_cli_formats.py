@@ -1,5 +1,6 @@
 """The command line's ways to write data sets: `predict --format` and `autolabel`."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from promptseg.cli.main import main
-from promptseg.cli.predict import FORMAT_HELP
+from promptseg.cli.pictures import FORMAT_HELP
 from promptseg.formats.dataset import read
 from promptseg.formats.table import FORMATS
 
@@ -63,6 +64,22 @@ def test_predict_writes_data_sets(promptseg: Callable[..., tuple[int, str, str]]
     assert code == 2 and "--out" in err
     code, _, err = promptseg("predict", folder, "-t", "cow", "-f", "pdf", "-o", out)
     assert code == 2 and "error: no format is named 'pdf'" in err
+
+
+def test_a_point_outside_one_picture_does_not_end_the_run(
+    promptseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (8, 8)).save(folder / "1-small.png")
+    request = ("predict", folder, "--masker", "sam-test", "--engine", "torch", "-f", "coco", "--json")
+    code, said, err = promptseg(*request, "--point", "20,20", "-o", tmp_path / "out")
+    assert code == 1, err
+    assert f"error: {folder / '1-small.png'}: the point (20, 20) of 'object' is outside the picture, 8x8" in err
+    assert "1 of 3 pictures failed" in err
+    assert ["error" in json.loads(line) for line in said.splitlines()] == [False, True, False]
+    written = read(tmp_path / "out" / "coco", format="coco").annotations
+    assert [annotation.file_name for annotation in written] == ["0.png", "1.png"]
+    code, said, err = promptseg(*request, "-t", "cat", "-o", tmp_path / "other")
+    assert (code, said) == (2, "") and "no text prompts" in err, "what concerns every picture ends the run"
 
 
 def test_autolabel_ends_with_1_where_a_picture_failed(

@@ -74,10 +74,15 @@ def test_predict_masks_what_is_pointed_at(promptseg: Run, photo: Path) -> None:
     assert (result["label"], result["presence"], len(result["instances"])) == (UNNAMED, 1.0, 1)
 
 
+def test_a_picture_that_a_point_does_not_lie_in_has_failed(promptseg: Run, photo: Path) -> None:
+    code, out, err = promptseg("predict", photo, "--point", "61,3", "--masker", "sam-test")
+    assert (code, out) == (1, "")
+    assert f"error: {photo}: the point (61, 3) of 'object' is outside the picture, 60x40" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--point", "61,3", "--masker", "sam-test"), "the point (61, 3) of 'object' is outside the picture, 60x40"),
         (("--point", "3,3,0", "--masker", "sam-test"), "only says where the object is not"),
         (("--text", "cat", "--masker", "sam-test"), "no text prompts (query 'cat'); models that do: promptseg"),
         (("--point", "3,3", "--model", "promptseg-s1"), "promptseg-s1"),

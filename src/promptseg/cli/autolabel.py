@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from promptseg.cli.predict import FORMAT_HELP, EngineChoice
+from promptseg.cli.pictures import FORMAT_HELP
+from promptseg.cli.predict import EngineChoice
 
 
 def autolabel(

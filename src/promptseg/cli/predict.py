@@ -1,29 +1,17 @@
 """`promptseg predict`: phrases and pictures in, masks out."""
 
-import json
-from collections import Counter
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from promptseg.cli.exemplars import FORM_HELP, collect_queries
+from promptseg.cli.pictures import FORMAT_HELP, check_formats, segment_pictures
 from promptseg.cli.pointing import BOX_HELP, POINT_HELP, add_pointing
-from promptseg.errors import ImageError
 
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
-
-
-# Spelled out, for the table itself would import numpy, and `--help` is to answer at once.
-FORMAT_HELP = (
-    "coco, coco-polygons, coco-panoptic, yolo, labelstudio, labelstudio-polygons, labelme, labelme-masks, voc, "
-    "geojson, png or npz."
-)
 
 
 class EngineChoice(StrEnum):
@@ -93,8 +81,6 @@ def predict(
 
     Exit code 1: some pictures failed. Each is named on stderr, the others are done.
     """
-    from promptseg.formats.dataset import DatasetWriter
-    from promptseg.formats.table import find_format
     from promptseg.images import list_pictures
     from promptseg.prompts import to_queries
 
@@ -106,12 +92,7 @@ def predict(
     for part, hint in ((masker, "--masker"), (detector, "--detector")):
         if part is not None and model is not None:
             raise typer.BadParameter(f"give --model or {hint}, not both", param_hint=hint)
-    folders = name_folders(paths)
-    classes = tuple(dict.fromkeys(query.label for query in queries))
-    for name in formats or ():
-        find_format(name)
-    if formats and out is None:
-        raise typer.BadParameter("say where to with --out", param_hint="--format")
+    check_formats(formats or (), out)
 
     from promptseg.models.langsam import LangSamConfig
     from promptseg.predict import load
@@ -129,70 +110,20 @@ def predict(
         )
     if tile is not None:
         predictor = predictor.tiled(tile)
-    num_failed = 0
-    console = Console(stderr=True)
-    columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    is_quiet = not console.is_terminal or len(paths) == 1
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(DatasetWriter(out / name, format=name, classes=classes, origin=predictor.origin))
-            for name in formats or ()
-            if out is not None
-        ]
-        progress = stack.enter_context(Progress(*columns, console=console, disable=is_quiet, transient=True))
-        for path in progress.track(paths):
-            try:
-                found = predictor.segment(path, queries)
-                for writer in writers:
-                    writer.add(str(path), found, path=path)
-            except ImageError as error:
-                num_failed += 1
-                typer.echo(f"error: {error}", err=True)
-                if as_json:
-                    typer.echo(json.dumps({"picture": str(path), "error": str(error)}, ensure_ascii=False))
-                continue
-            if as_json:
-                typer.echo(json.dumps({"picture": str(path), **found.to_dict()}, ensure_ascii=False))
-            else:
-                typer.echo(describe(path, found))
-            if out is not None and not writers:
-                overlay, *masks, document = found.save(out / folders[path])
-                num_masks = f"{len(masks)} mask{'s' if len(masks) > 1 else ''} ({masks[0].name}"
-                ending = ", ..." if len(masks) > 1 else ""
-                typer.echo(f"written: {overlay}, {num_masks}{ending}), {document.name}", err=True)
-    for writer in writers:
-        typer.echo(f"written: {writer.directory}, {len(writer)} pictures as {writer.format.name}", err=True)
-    if num_failed:
-        typer.echo(f"{num_failed} of {len(paths)} pictures failed", err=True)
-        raise typer.Exit(1)
+    segment_pictures(
+        paths,
+        lambda path: predictor.segment(path, queries),
+        _save,
+        out=out,
+        formats=formats or (),
+        classes=tuple(dict.fromkeys(query.label for query in queries)),
+        origin=predictor.origin,
+        as_json=as_json,
+    )
 
 
-def name_folders(paths: list[Path]) -> dict[Path, str]:
-    """Give each picture a folder name of its own: its stem, or its whole name and a number where stems clash.
-
-    Names that differ in case only clash too: some file systems take them for one.
-    """
-    stems = Counter(path.stem.casefold() for path in paths)
-    names: dict[Path, str] = {}
-    taken: set[str] = set()
-    for path in paths:
-        name = path.stem if stems[path.stem.casefold()] == 1 else path.name.replace(".", "-")
-        while name.casefold() in taken:
-            name += "-2"
-        taken.add(name.casefold())
-        names[path] = name
-    return names
-
-
-def describe(path: Path, found: "Segmentation") -> str:
-    """Say in a few lines what was found: presence, label, objects, share of the picture."""
-    width = max(len(result.label) for result in found)
-    lines = [str(path)]
-    for result in found:
-        if result.is_present:
-            objects = "1 object" if len(result.instances) == 1 else f"{len(result.instances)} objects"
-            said = f"{objects}, {result.mask.mean():.1%} of the picture"
-        else:
-            said = "absent"
-        lines.append(f"  {result.presence:.2f}  {result.label:<{width}}  {said}")
-    return "\n".join(lines)
+def _save(found: "Segmentation", folder: Path) -> str:
+    overlay, *masks, document = found.save(folder)
+    num_masks = f"{len(masks)} mask{'s' if len(masks) > 1 else ''} ({masks[0].name}"
+    ending = ", ..." if len(masks) > 1 else ""
+    return f"{overlay}, {num_masks}{ending}), {document.name}"

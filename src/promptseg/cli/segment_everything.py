@@ -1,16 +1,15 @@
 """`promptseg segment-everything`: every mask of a picture, named from a list where a name fits."""
 
-import json
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
-from promptseg.cli.predict import FORMAT_HELP, EngineChoice, describe, name_folders
-from promptseg.errors import ImageError
+from promptseg.cli.pictures import FORMAT_HELP, check_formats, segment_pictures
+from promptseg.cli.predict import EngineChoice
+
+if TYPE_CHECKING:
+    from promptseg.results import Segmentation
 
 
 def segment_everything(
@@ -62,17 +61,13 @@ def segment_everything(
     """
     from promptseg.autolabel import read_names
     from promptseg.everything import UNNAMED
-    from promptseg.formats.dataset import DatasetWriter
-    from promptseg.formats.table import find_format
     from promptseg.images import DEFAULT_LIMITS, list_pictures
     from promptseg.maskers.automatic import AutomaticSettings
-    from promptseg.ops.atomic import atomic_file
     from promptseg.ops.windows import Tiles
     from promptseg.prompts import to_queries
 
     # What is wrong with the request is said before a model is loaded for it.
     paths = list_pictures(pictures)
-    folders = name_folders(paths)
     phrases = () if names is None else read_names(names)
     if phrases:
         to_queries(phrases)
@@ -84,15 +79,12 @@ def segment_everything(
         min_mask_region_area=min_area,
     )
     tiles = None if tile is None else Tiles(tile, tile // 4)
-    for name in formats or ():
-        find_format(name)
-    if formats and out is None:
-        raise typer.BadParameter("say where to with --out", param_hint="--format")
+    check_formats(formats or (), out)
 
     import torch
 
     from promptseg.engines import resolve_engine
-    from promptseg.everything import describe_origin, draw_everything
+    from promptseg.everything import describe_origin
     from promptseg.everything import segment_everything as segment
     from promptseg.maskers.graph import GraphRunner
     from promptseg.maskers.load import load_masker
@@ -108,47 +100,31 @@ def segment_everything(
     finder = load_masker(masker, runner=runner, offline=offline)
     predictor = load(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
 
-    origin = describe_origin(masker, predictor, settings, tiles)
-    num_failed = 0
-    console = Console(stderr=True)
-    is_quiet = not console.is_terminal or len(paths) == 1
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(DatasetWriter(out / name, format=name, classes=(*phrases, UNNAMED), origin=origin))
-            for name in formats or ()
-            if out is not None
-        ]
-        for path in track(paths, "segmenting", console=console, transient=True, disable=is_quiet):
-            try:
-                found = segment(
-                    finder,
-                    path,
-                    names=phrases,
-                    predictor=predictor,
-                    settings=settings,
-                    tiles=tiles,
-                    limits=DEFAULT_LIMITS if tiles is None else TILED_LIMITS,
-                )
-                for writer in writers:
-                    writer.add(str(path), found, path=path)
-            except ImageError as error:
-                num_failed += 1
-                typer.echo(f"error: {error}", err=True)
-                if as_json:
-                    typer.echo(json.dumps({"picture": str(path), "error": str(error)}, ensure_ascii=False))
-                continue
-            if as_json:
-                typer.echo(json.dumps({"picture": str(path), **found.to_dict()}, ensure_ascii=False))
-            else:
-                typer.echo(describe(path, found))
-            if out is not None and not writers:
-                folder = out / folders[path]
-                num_files = len(found.save(folder)) + 1
-                with atomic_file(folder / "everything.png") as temporary:
-                    draw_everything(found).save(temporary)
-                typer.echo(f"written: {num_files} files in {folder}", err=True)
-    for writer in writers:
-        typer.echo(f"written: {writer.directory}, {len(writer)} pictures as {writer.format.name}", err=True)
-    if num_failed:
-        typer.echo(f"{num_failed} of {len(paths)} pictures failed", err=True)
-        raise typer.Exit(1)
+    segment_pictures(
+        paths,
+        lambda path: segment(
+            finder,
+            path,
+            names=phrases,
+            predictor=predictor,
+            settings=settings,
+            tiles=tiles,
+            limits=DEFAULT_LIMITS if tiles is None else TILED_LIMITS,
+        ),
+        _save,
+        out=out,
+        formats=formats or (),
+        classes=(*phrases, UNNAMED),
+        origin=describe_origin(masker, predictor, settings, tiles),
+        as_json=as_json,
+    )
+
+
+def _save(found: "Segmentation", folder: Path) -> str:
+    from promptseg.everything import draw_everything
+    from promptseg.ops.atomic import atomic_file
+
+    num_files = len(found.save(folder)) + 1
+    with atomic_file(folder / "everything.png") as temporary:
+        draw_everything(found).save(temporary)
+    return f"{num_files} files in {folder}"

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptseg.errors import PromptError
+from promptseg.errors import OutsidePictureError, PromptError
 
 # A logit that says "surely not here"; the maskers' own logits rarely go below.
 OUTSIDE_LOGIT = -10.0
@@ -189,7 +189,9 @@ def _check_points(original_hw: tuple[int, int], points_xy: Tensor, point_labels:
     if bool(outside.any()):
         prompt, point = outside.nonzero()[0].tolist()
         x, y = points_xy[prompt, point].tolist()
-        raise PromptError(f"point ({x:g}, {y:g}) of prompt {prompt} is outside the picture, {width}x{height} pixels")
+        raise OutsidePictureError(
+            f"point ({x:g}, {y:g}) of prompt {prompt} is outside the picture, {width}x{height} pixels"
+        )
 
 
 def _check_boxes(original_hw: tuple[int, int], boxes_xyxy: Tensor) -> None:
@@ -203,7 +205,7 @@ def _check_boxes(original_hw: tuple[int, int], boxes_xyxy: Tensor) -> None:
         if x1 <= x0 or y1 <= y0:
             raise PromptError(f"{named} has no area")
         if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-            raise PromptError(f"{named} is outside the picture, {width}x{height} pixels")
+            raise OutsidePictureError(f"{named} is outside the picture, {width}x{height} pixels")
 
 
 def _resample(maps: Tensor, size_hw: tuple[int, int], steps_yx: tuple[float, float]) -> Tensor:

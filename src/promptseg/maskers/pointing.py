@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from promptseg.errors import PromptError
+from promptseg.errors import OutsidePictureError
 from promptseg.maskers.base import Frame
 from promptseg.maskers.objects import ObjectPrompt
 from promptseg.ops.components import tight_box
@@ -72,7 +72,7 @@ def read_pointing(query: Query, size_hw: tuple[int, int]) -> Pointing | None:
         size_hw: Of the picture.
 
     Raises:
-        PromptError: A point or box is outside the picture, or a mask is of another size.
+        OutsidePictureError: A point or box is outside the picture, or a mask is of another size.
     """
     height, width = size_hw
     points: list[tuple[float, float]] = []
@@ -87,7 +87,7 @@ def read_pointing(query: Query, size_hw: tuple[int, int]) -> Pointing | None:
                 boxes.append(_cut_box(box_xyxy, query.label, size_hw))
             case MaskPrompt(mask=mask):
                 if mask.shape != size_hw:
-                    raise PromptError(
+                    raise OutsidePictureError(
                         f"the mask of {query.label!r} is {mask.shape[1]}x{mask.shape[0]} pixels, "
                         f"the picture {width}x{height}"
                     )
@@ -99,7 +99,9 @@ def read_pointing(query: Query, size_hw: tuple[int, int]) -> Pointing | None:
                     on_object += [True] * len(line)
     for x, y in points:
         if not (0 <= x <= width and 0 <= y <= height):
-            raise PromptError(f"the point ({x:g}, {y:g}) of {query.label!r} is outside the picture, {width}x{height}")
+            raise OutsidePictureError(
+                f"the point ({x:g}, {y:g}) of {query.label!r} is outside the picture, {width}x{height}"
+            )
     if not (points or boxes or masks):
         return None
     return Pointing(
@@ -226,7 +228,7 @@ def _cut_box(box_xyxy: Box, label: str, size_hw: tuple[int, int]) -> Box:
     height, width = size_hw
     x0, y0, x1, y1 = box_xyxy
     if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-        raise PromptError(
+        raise OutsidePictureError(
             f"the box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) of {label!r} is outside the picture, {width}x{height}"
         )
     return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
