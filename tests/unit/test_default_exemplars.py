@@ -1,5 +1,8 @@
 """The default architecture asked with examples: mixtures, batches, engines, and what it refuses."""
 
+import copy
+import gc
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from promptseg.models.checkpoint import load_pretrained, save_pretrained
 from promptseg.models.config import DenseConfig, PromptSegConfig
 from promptseg.models.pixels import context_window
 from promptseg.models.promptseg import PromptSeg
-from promptseg.models.registry import find_record
+from promptseg.models.registry import find_record, load_model
 from promptseg.prompts import ExemplarPrompt, Query, TextPrompt
 
 SIZE_HW = (60, 90)
@@ -84,6 +87,49 @@ def test_one_by_one_as_together_and_in_any_order(
         alone = network.segment(features, [query], SIZE_HW)
         torch.testing.assert_close(alone.presence[0], together.presence[index])
         torch.testing.assert_close(alone.mask_logits[0], together.mask_logits[index])
+
+
+@pytest.mark.parametrize("name", ["promptseg-test-dense", "clipseg-test"])
+def test_an_example_is_embedded_once_by_what_keeps_its_weights(
+    name: str, network: PromptSeg, example: ExemplarPrompt, picture: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(name).eval() if name == "clipseg-test" else network
+    seen: list[ExemplarPrompt] = []
+    look_at = type(model)._look_at
+
+    def count(self: object, prompt: ExemplarPrompt) -> torch.Tensor:
+        seen.append(prompt)
+        return look_at(self, prompt)
+
+    monkeypatch.setattr(type(model), "_look_at", count)
+    segmenter = build_segmenter(model, "torch")
+    queries = [Query("example", (example,)), Query("both", (TextPrompt("grass"), example))]
+
+    def ask(asked: object, image_rgb: np.ndarray) -> torch.Tensor:
+        return asked.segment(asked.encode_image(image_rgb), queries, SIZE_HW).mask_logits
+
+    pictures = (picture, picture[::-1].copy())
+    expected = [ask(model, image_rgb) for image_rgb in pictures]
+    assert len(seen) == 4, "a network may be trained on: it looks again"
+    torch.testing.assert_close([ask(segmenter, image_rgb) for image_rgb in pictures], expected, rtol=0, atol=0)
+    assert len(seen) == 5
+    assert segmenter.state_dict().keys() == model.state_dict().keys()
+    for copied in (copy.deepcopy(segmenter), pickle.loads(pickle.dumps(segmenter))):
+        with torch.no_grad():
+            for parameter in copied.parameters():
+                parameter.mul_(0.9)
+        seen.clear()
+        assert not torch.equal(ask(copied, picture), expected[0]) and len(seen) == 1, "a copy looks for itself"
+
+
+def test_an_example_that_is_gone_is_not_kept(network: PromptSeg, picture: np.ndarray) -> None:
+    segmenter = build_segmenter(network, "torch")
+    example = ExemplarPrompt(picture)
+    segmenter.segment(segmenter.encode_image(picture), [Query("example", (example,))], SIZE_HW)
+    assert len(segmenter.examples._vectors) == 1
+    del example
+    gc.collect()
+    assert len(segmenter.examples._vectors) == 0
 
 
 def test_text_alone_is_what_it_was(network: PromptSeg, picture: np.ndarray) -> None:

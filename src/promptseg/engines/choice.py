@@ -1,5 +1,6 @@
 """Which engine runs a model."""
 
+import copy
 from typing import Literal
 
 import torch
@@ -8,6 +9,9 @@ from promptseg.errors import EngineError
 from promptseg.models.base import Segmenter
 from promptseg.models.build import Network
 from promptseg.models.clipseg.network import ClipSeg
+from promptseg.models.clipseg.segmenter import ConceptSegmenter
+from promptseg.models.example_cache import ExampleCache
+from promptseg.models.text_segmenter import TextSegmenter
 
 ENGINES = ("auto", "torch", "openvino", "openvino-bf16")
 
@@ -32,7 +36,8 @@ def build_segmenter(network: Network, engine: str = "auto") -> Segmenter:
     """Give what segments with a network's weights.
 
     Args:
-        network: In evaluation mode, on the device it is to run on. It stays as it is.
+        network: In evaluation mode, on the device it is to run on. Nothing of it is changed here, and its weights are
+            to stay as they are: what computes keeps what examples were embedded as.
         engine: "torch"; "openvino": the same numbers to 1e-3 in a logit; "openvino-bf16": rounds to eight bits inside,
             for speed; "auto": OpenVINO on a CPU, else PyTorch. OpenVINO compiles a model at its first use on a machine,
             for some seconds, and keeps what it compiled in the cache.
@@ -41,8 +46,14 @@ def build_segmenter(network: Network, engine: str = "auto") -> Segmenter:
         EngineError: The name is unknown, or the engine does not run on the network's device or can't write its cache.
     """
     engine = resolve_engine(engine, network.device)
+    segmenter = _build(network, engine)
+    segmenter.examples = ExampleCache()
+    return segmenter
+
+
+def _build(network: Network, engine: str) -> TextSegmenter | ConceptSegmenter:
     if engine == "torch":
-        return network
+        return copy.copy(network)  # shares the weights; the network itself may be trained on, and keeps no examples
     precision: Literal["f32", "bf16"] = "bf16" if engine == "openvino-bf16" else "f32"
     # here and not above: OpenVINO takes a while to import, and PyTorch does without it
     if isinstance(network, ClipSeg):

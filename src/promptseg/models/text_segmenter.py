@@ -17,6 +17,7 @@ from torch import Tensor
 from promptseg.encoders.base import ImageTower
 from promptseg.models.base import Features, Prediction, single_texts
 from promptseg.models.config import PromptSegConfig
+from promptseg.models.example_cache import ExampleCache
 from promptseg.models.pixels import context_window, fit_size, to_pixels
 from promptseg.prompts import ExemplarPrompt, Query, TextPrompt, mixture_weights
 
@@ -104,10 +105,12 @@ class TextSegmenter(ABC):
     Attributes:
         config: Architecture and operating point.
         image_tower: Says what pixels have to look like.
+        examples: Keeps what examples were embedded as, where the weights stay as they are; None: they may change.
     """
 
     config: PromptSegConfig
     image_tower: ImageTower
+    examples: ExampleCache | None = None
 
     @property
     @abstractmethod
@@ -190,6 +193,9 @@ class TextSegmenter(ABC):
         return EncodedTexts(None, None, torch.stack(rows), None, None)
 
     def _embed_example(self, prompt: ExemplarPrompt) -> Tensor:
+        return self._look_at(prompt) if self.examples is None else self.examples.embed(prompt, self._look_at)
+
+    def _look_at(self, prompt: ExemplarPrompt) -> Tensor:
         """Look at an example from near: it fills half of each side of what is encoded, unless it is tiny."""
         foreground = prompt.foreground
         window = example_window(foreground)

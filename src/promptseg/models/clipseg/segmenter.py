@@ -15,6 +15,7 @@ from promptseg.errors import UnsupportedPromptError
 from promptseg.exemplars.engineer import engineer
 from promptseg.models.base import Features, Prediction
 from promptseg.models.clipseg.config import ClipSegConfig
+from promptseg.models.example_cache import ExampleCache
 from promptseg.models.pixels import PixelStatistics, fit_size, to_pixels
 from promptseg.prompts import Concept, ExemplarPrompt, Query, TextPrompt, mixture_weights
 
@@ -28,11 +29,13 @@ class ConceptSegmenter(ABC):
     Attributes:
         config: Architecture and operating point.
         image_tower: Says what pixels have to look like.
+        examples: Keeps what examples were embedded as, where the weights stay as they are; None: they may change.
     """
 
     prompt_kinds = frozenset({"text", "exemplar"})
     config: ClipSegConfig
     image_tower: TokenTower
+    examples: ExampleCache | None = None
 
     @property
     @abstractmethod
@@ -135,6 +138,9 @@ class ConceptSegmenter(ABC):
         )
 
     def _embed_exemplar(self, exemplar: ExemplarPrompt) -> Tensor:
+        return self._look_at(exemplar) if self.examples is None else self.examples.embed(exemplar, self._look_at)
+
+    def _look_at(self, exemplar: ExemplarPrompt) -> Tensor:
         """Embed an example, shape (E,)."""
         shown = engineer(exemplar.image_rgb, exemplar.foreground, variant=self.config.visual_prompt)
         pixels = self._to_pixels(shown.image_rgb)
