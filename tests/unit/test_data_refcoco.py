@@ -1,5 +1,7 @@
 import json
 import pickle
+import pickletools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -141,6 +143,23 @@ def test_a_pickle_may_name_nothing_at_all(tmp_path):
             load_plain_pickle(path)
     with pytest.raises(DataError, match="can't be read"):
         load_plain_pickle(tmp_path)
+
+
+def test_a_pickle_does_not_take_memory_that_its_bytes_are_not_worth(tmp_path):
+    path = tmp_path / "refs.p"
+    for content in (b"]r\xff\xff\xff\x0f.", b"]p268435455\n.", b"\x80\x02K\x01U\x01r]q\x00r\xff\xff\xff\x7f."):
+        path.write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(DataError, match=r"value [\d,]+ is to be remembered at byte"):
+            load_plain_pickle(path)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+        tracemalloc.stop()
+    plain = [[index, f"pr{index}\n", "p" * index, -(3**index), float(index), {index: None}] for index in range(700)]
+    for protocol in range(6):
+        content = pickle.dumps(plain, protocol)
+        for one in (content, pickletools.optimize(content)):
+            path.write_bytes(one)
+            assert load_plain_pickle(path) == plain
 
 
 def test_the_splits_are_those_of_the_authors(tmp_path):
