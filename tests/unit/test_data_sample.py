@@ -18,7 +18,7 @@ from promptseg.data.sample import (
     union_rle,
 )
 from promptseg.errors import DataError
-from promptseg.ops.rle import encode_rle
+from promptseg.ops.rle import Rle, encode_rle
 
 TWO = Target("dog", masks=(box_rle(0, 0, 4, 4), box_rle(10, 8, 20, 12)), void=(box_rle(2, 2, 6, 6),))
 
@@ -35,6 +35,11 @@ def test_codes_are_joined_as_masks_are():
     assert np.array_equal(union_mask((union_rle(rles),), SIZE_HW), union_mask(rles, SIZE_HW))
     assert union_rle(rles[:1]) == rles[0]
     assert union_rle(rles) == encode_rle(union_mask(rles, SIZE_HW))
+    whole = encode_rle(np.ones(SIZE_HW, dtype=bool))
+    short = Rle(size=list(SIZE_HW), counts=encode_rle(np.ones((3, 4), dtype=bool))["counts"])
+    for code in (short, Rle(size=[3, 4], counts=short["counts"]), Rle(size=list(SIZE_HW), counts="")):
+        with pytest.raises(DataError, match="masks can't be joined"):
+            union_rle((code, whole))
 
 
 def test_ignore_mask_never_overlaps_the_target():

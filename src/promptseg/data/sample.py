@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from promptseg.errors import DataError
-from promptseg.ops.rle import Rle, decode_rle, encode_rle
+from promptseg.ops.rle import Rle, decode_rle, encode_rle, merge_rles
 
 Box = tuple[float, float, float, float]
 Kind = Literal["thing", "stuff", "part", "phrase"]
@@ -157,11 +157,17 @@ def union_mask(rles: Sequence[Rle], size_hw: tuple[int, int]) -> Mask:
 
 
 def union_rle(rles: Sequence[Rle]) -> Rle:
-    """Join run-length codes of one size, at least one of them, without decoding them."""
+    """Join run-length codes of one size, at least one of them, without decoding them.
+
+    Raises:
+        DataError: A code is malformed, or of another size.
+    """
     if len(rles) == 1:
         return rles[0]
-    merged = coco_mask.merge([_coco(rle) for rle in rles])
-    return Rle(size=[int(side) for side in merged["size"]], counts=merged["counts"].decode("ascii"))
+    try:
+        return merge_rles(rles)
+    except ValueError as error:
+        raise DataError(f"masks can't be joined: {error}") from error
 
 
 def target_mask(target: Target, size_hw: tuple[int, int]) -> Mask:

@@ -1,5 +1,6 @@
 """COCO run-length encoding, the form in which masks are kept and travel in JSON."""
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -26,10 +27,7 @@ def decode_rle(rle: Rle) -> NDArray[np.bool_]:
     Raises:
         ValueError: The code is malformed, or of more or fewer pixels than its size.
     """
-    height, width = rle["size"]
-    # pycocotools leaves what a short code does not cover as it finds it in memory.
-    if (num_pixels := _count_pixels(rle["counts"])) != height * width:
-        raise ValueError(f"a run-length code of {num_pixels:,} pixels, expected {height} x {width}")
+    _check_length(rle)  # pycocotools leaves what a short code does not cover as it finds it in memory
     mask: NDArray[np.uint8] = coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")})
     return mask.astype(np.bool_)
 
@@ -55,14 +53,27 @@ def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
         if isinstance(counts, list):
             counts = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
         counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
-        num_pixels = _count_pixels(counts)
+        if (height, width) != size_hw:
+            raise ValueError(f"the mask is {(height, width)} (height, width), its picture {size_hw}")
+        rle = Rle(size=[height, width], counts=counts)
+        _check_length(rle)
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"neither polygons nor a run-length code ({error!r})") from error
-    if (height, width) != size_hw:
-        raise ValueError(f"the mask is {(height, width)} (height, width), its picture {size_hw}")
-    if num_pixels != height * width:
-        raise ValueError(f"a run-length code of {num_pixels:,} pixels, expected {height} x {width}")
-    return Rle(size=[height, width], counts=counts)
+    return rle
+
+
+def merge_rles(rles: Sequence[Rle]) -> Rle:
+    """Join codes, at least one of them, without decoding them.
+
+    Raises:
+        ValueError: They are of several sizes, or one is malformed, or of more or fewer pixels than its size.
+    """
+    if len(sizes := {tuple(rle["size"]) for rle in rles}) > 1:
+        raise ValueError(f"masks of several sizes, (height, width): {sorted(sizes)}")
+    for rle in rles:
+        _check_length(rle)  # pycocotools goes round for ever in a short code
+    merged = coco_mask.merge([{"size": rle["size"], "counts": rle["counts"].encode("ascii")} for rle in rles])
+    return Rle(size=[int(side) for side in merged["size"]], counts=merged["counts"].decode("ascii"))
 
 
 def rle_area(rle: Rle) -> int:
@@ -97,6 +108,12 @@ def _are_polygons(segmentation: Any) -> bool:
         and all(isinstance(polygon, list) and len(polygon) >= 4 and len(polygon) % 2 == 0 for polygon in segmentation)
         and all(isinstance(number, int | float) for polygon in segmentation for number in polygon)
     )
+
+
+def _check_length(rle: Rle) -> None:
+    height, width = rle["size"]
+    if (num_pixels := _count_pixels(rle["counts"])) != height * width:
+        raise ValueError(f"a run-length code of {num_pixels:,} pixels, expected {height} x {width}")
 
 
 def _count_pixels(counts: str) -> int:
