@@ -111,6 +111,9 @@ class EfficientNetLite(ImageTower):
     """
 
     multiple = 32
+    # (x - 127) / 128 of RGB in [0, 255], as it was trained
+    mean = (127 / 255,) * 3
+    std = (128 / 255,) * 3
 
     def __init__(
         self, variant: str = "lite2", layers: Sequence[Layer] = (4, 8, 16, 32), *, classifier: bool = False

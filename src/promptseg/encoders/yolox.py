@@ -123,6 +123,9 @@ class YoloxNano(ImageTower):
     """
 
     multiple = 32
+    # Any will do, for they are undone; these are EfficientNet-Lite's, beside which it stands.
+    mean = (127 / 255,) * 3
+    std = (128 / 255,) * 3
     detected_names = COCO_THINGS
 
     def __init__(self, layers: Sequence[Layer] = STRIDES) -> None:
