@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from promptseg.detectors.base import MAX_BOXES, Thresholds, collect, corners, suppress_per_phrase
-from promptseg.detectors.from_segmenter import SegmenterDetector
+from promptseg.detectors.base import MAX_BOXES, Detections, Thresholds, collect, corners, suppress_per_phrase
+from promptseg.detectors.from_segmenter import MIN_DETECTED, SegmenterDetector
 from promptseg.detectors.load import load_detector
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError
 from promptseg.models.base import Features, Prediction, Segmenter
@@ -37,8 +37,12 @@ class Painted:
 
     def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
         labels = [query.label for query in queries]
-        presence = torch.tensor([{"squares": 0.9, "square": 0.8, "nothing": 0.1}[label] for label in labels])
+        presence = torch.tensor([{"squares": 0.9, "nothing": 0.1}.get(label, 0.8) for label in labels])
         return Prediction(torch.stack([self.maps[label] for label in labels]), presence, torch.ones(len(labels)))
+
+
+def same(one: Detections, other: Detections) -> bool:
+    return all(torch.equal(value, getattr(other, name)) for name, value in vars(one).items())
 
 
 def test_boxes_are_cut_at_the_border_sorted_and_dropped_without_a_pixel() -> None:
@@ -109,6 +113,81 @@ class TestSegmenterAsDetector:
         mine = together.phrase_index == 1
         torch.testing.assert_close(together.boxes_xyxy[mine], alone.boxes_xyxy)
         torch.testing.assert_close(together.scores[mine], alone.scores, rtol=1e-4, atol=1e-5)
+
+
+class TestDetectedThings:
+    """The tower knows two names; in the map's one large part it saw a square, twice, and little of a second one."""
+
+    FOUND = torch.tensor(
+        [[0.25, 0.25, 0.50, 0.75, 0.81, 0.0], [0.26, 0.25, 0.50, 0.75, 0.3, 0.0], [0.5, 0.2, 0.9, 1.0, 0.04, 0.0]]
+    )
+    PHRASES = ("squares", "square", "nothing")
+
+    @pytest.fixture
+    def detector(self) -> SegmenterDetector:
+        segmenter = Painted()
+        segmenter.maps["square"] = torch.full((10, 20), -8.0)
+        segmenter.maps["square"][2:8, 5:18] = 2.0
+        segmenter.maps["square"][0:2, 0:2] = 3.0
+        return SegmenterDetector(segmenter, ("square", "boat"))
+
+    @pytest.fixture
+    def features(self) -> Features:
+        return {"detections": self.FOUND[None]}
+
+    @staticmethod
+    def of_phrase(found: Detections, index: int) -> tuple[list[list[float]], list[float]]:
+        mine = found.phrase_index == index
+        return found.boxes_xyxy[mine].tolist(), found.scores[mine].tolist()
+
+    def test_a_part_falls_into_the_things_detected_in_it(self, detector: SegmenterDetector, features: Features) -> None:
+        boxes, scores = self.of_phrase(detector.detect(features, ["square"], (100, 400), Thresholds(0.05)), 0)
+        # Two things, the doubled one once; then the corner that nobody detected, at the least detection's score.
+        np.testing.assert_allclose(boxes, [[100, 25, 200, 75], [200, 20, 360, 100], [0, 0, 40, 20]], atol=1e-4)
+        said = torch.tensor([2.0, 2.0, 3.0]).sigmoid().numpy() * 0.8
+        np.testing.assert_allclose(scores, np.sqrt(said * [0.81, 0.04, MIN_DETECTED]), atol=1e-6)
+
+    def test_a_detection_that_the_phrase_denies_scores_low(
+        self, detector: SegmenterDetector, features: Features
+    ) -> None:
+        detector.segmenter.maps["boat"] = torch.full((10, 20), -8.0)
+        features["detections"][0, 0, 5] = 0.9
+        found = detector.detect(features, ["boat"], (100, 400), Thresholds(0.0))
+        assert len(found.scores) == 1 and found.scores.item() < 0.03
+
+    def test_kinds_of_a_name_are_told_apart_by_their_maps(self) -> None:
+        segmenter = Painted()
+        detector = SegmenterDetector(segmenter, ("person",))
+        features = {"detections": torch.tensor([[[0.1, 0.0, 0.3, 1.0, 0.9], [0.6, 0.0, 0.8, 1.0, 0.9]]])}
+        for name, columns in (("woman", slice(2, 6)), ("man", slice(12, 16))):
+            segmenter.maps[name] = torch.full((10, 20), -5.0)
+            segmenter.maps[name][:, columns] = 3.0
+        found = detector.detect(features, ["woman", "man"], (100, 400), Thresholds(0.3))
+        np.testing.assert_allclose(self.of_phrase(found, 0)[0], [[40, 0, 120, 100]], atol=1e-4)
+        np.testing.assert_allclose(self.of_phrase(found, 1)[0], [[240, 0, 320, 100]], atol=1e-4)
+
+    def test_a_name_that_is_not_detected_stays_as_it_was(self, features: Features) -> None:
+        plain, knowing = SegmenterDetector(Painted()), SegmenterDetector(Painted(), ("boat",))
+        for threshold in (0.0, 0.85):
+            before = plain.detect(features, self.PHRASES, (100, 400), Thresholds(threshold))
+            after = knowing.detect(features, self.PHRASES, (100, 400), Thresholds(threshold))
+            assert same(before, after)
+
+    def test_an_embedding_without_detections_is_answered_by_the_maps(self) -> None:
+        plain, knowing = SegmenterDetector(Painted()), SegmenterDetector(Painted(), ("square",))
+        before, after = (one.detect({}, ["square"], (100, 400), Thresholds(0.1)) for one in (plain, knowing))
+        assert same(before, after) and len(after.scores) == 1
+
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+    def test_neighbours_and_their_order_change_nothing(
+        self, detector: SegmenterDetector, features: Features, order: tuple[int, ...]
+    ) -> None:
+        asked = [self.PHRASES[index] for index in order]
+        together = detector.detect(features, asked, (100, 400), Thresholds(0.0))
+        for index, phrase in enumerate(asked):
+            alone = detector.detect(features, [phrase], (100, 400), Thresholds(0.0))
+            assert self.of_phrase(together, index) == self.of_phrase(alone, 0)
+            assert together.peaks[index] == alone.peaks[0]
 
 
 class TestByName:

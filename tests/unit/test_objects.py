@@ -8,6 +8,7 @@ import torch
 from drawn_masker import SIZE_HW, DrawnMasker, Mask, rectangle, same
 
 from promptseg import PointPrompt, Query, TextPrompt
+from promptseg.detectors.detected import Boxes
 from promptseg.encoders.paired import PairedTower
 from promptseg.encoders.tiny import TinyConv
 from promptseg.encoders.yolox import NUM_DETECTED, YoloxNano
@@ -15,7 +16,6 @@ from promptseg.models.base import Features, Prediction, single_texts
 from promptseg.naming.lists import COCO_THINGS
 from promptseg.prompts import Prompt
 from promptseg.results import QueryResult
-from promptseg.segmenters.detected import Boxes
 from promptseg.segmenters.objects import find_touching, split_mask
 from promptseg.segmenters.refined import RefinedSegmenter
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from promptseg.detectors import detected
+from promptseg.detectors.detected import Boxes, match_names, select_boxes
 from promptseg.naming import referring
 from promptseg.naming.lists import CAMVID_NAMES, COCO_THINGS, VOC_NAMES
 from promptseg.naming.phrases import STUFF_TEMPLATES, THING_TEMPLATES, fill, plural
 from promptseg.naming.referring import Attribute, Place, Reference, Relation, parse_reference
 from promptseg.naming.synonyms import SYNONYMS
-from promptseg.segmenters import colours, detected
-from promptseg.segmenters.detected import Boxes, match_names, select_boxes
+from promptseg.segmenters import colours
 from promptseg.segmenters.referred import Scene, asked_texts, choose
 
 # What the evaluation sets ask beside the closed lists.

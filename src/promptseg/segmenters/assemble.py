@@ -58,4 +58,4 @@ def _load_detector(
         return load_detector(name_or_path, device=device, offline=offline, progress=progress)
     # Its refiner is left out: the masker does that work.
     network = load_model(name_or_path, offline=offline, progress=progress).to(device)
-    return SegmenterDetector(build_segmenter(network, engine))
+    return SegmenterDetector(build_segmenter(network, engine), network.image_tower.detected_names)

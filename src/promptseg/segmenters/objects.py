@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from promptseg.detectors.detected import Boxes
 from promptseg.ops.components import iterate_components
 from promptseg.ops.resize import resize_map, sigmoid, threshold_map
 from promptseg.results import MIN_INSTANCE_SHARE, Instance
-from promptseg.segmenters.detected import Boxes
 
 # A box is of the mask's things where the mask fills at least this share of it.
 MIN_FILLED = 0.25

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.detectors.detected import Boxes, cells_inside, peak_inside
 from promptseg.naming.referring import Place, Reference, Relation
 from promptseg.ops.boxes import box_areas, pairwise_box_iou
 from promptseg.segmenters.colours import Hsv, colour_shares
-from promptseg.segmenters.detected import Boxes
 
 Map = NDArray[np.float32]
 
@@ -177,23 +177,12 @@ def _bright_box(seen: Map) -> NDArray[np.float64]:
     return np.array([low[0] / width, high[0] / height, (low[1] + 1) / width, (high[1] + 1) / height])
 
 
-def _inside(seen: Map, box_xyxy: NDArray[np.float64]) -> Map:
-    height, width = seen.shape
-    left, top = int(box_xyxy[0] * width), int(box_xyxy[1] * height)
-    right, bottom = int(np.ceil(box_xyxy[2] * width)), int(np.ceil(box_xyxy[3] * height))
-    return seen[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
-
-
 def _mean_inside(seen: Map, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([_inside(seen, box).mean() for box in boxes], dtype=np.float64)
+    return np.array([cells_inside(seen, box).mean() for box in boxes], dtype=np.float64)
 
 
 def _peak_inside(seen: Map, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    peaks = []
-    for box in boxes:
-        cells = np.sort(_inside(seen, box).ravel())[::-1]
-        peaks.append(cells[: max(1, int(cells.size * ATTRIBUTE_SHARE))].mean())
-    return np.array(peaks, dtype=np.float64)
+    return np.array([peak_inside(seen, box, share=ATTRIBUTE_SHARE) for box in boxes], dtype=np.float64)
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from promptseg.detectors.detected import Boxes, match_names, read_detections, select_boxes
 from promptseg.models.base import Features, Segmenter
 from promptseg.naming.referring import Reference, parse_reference
 from promptseg.ops.components import iterate_components
 from promptseg.ops.resize import logit
 from promptseg.prompts import Query, TextPrompt
 from promptseg.segmenters.colours import Hsv, to_hsv
-from promptseg.segmenters.detected import Boxes, match_names, select_boxes
 from promptseg.segmenters.referred import Scene, asked_texts, choose
 
-DETECTIONS, HSV = "detections", "hsv"  # among a picture's features
+HSV = "hsv"  # among a picture's features
 # Things are looked for among detections that are at least so sure; where there are none, at this share of it.
 MIN_SCORE, DOUBTFUL_SHARE = 0.25, 0.4
 # Without detections the parts of a name's mask are its things, from this share of the largest on.
@@ -56,10 +56,11 @@ class Things:
     @classmethod
     def read(cls, features: Features, names: tuple[str, ...]) -> "Things | None":
         """Read them from a picture's features; None where nothing detects, or an older embedding has nothing."""
-        if not names or DETECTIONS not in features:
+        detections = read_detections(features) if names else None
+        if detections is None:
             return None
         hsv = features[HSV][0].cpu().numpy() if HSV in features else None
-        return cls(features[DETECTIONS][0].float().cpu().numpy(), names, hsv)
+        return cls(detections, names, hsv)
 
     def named(self, phrase: str, *, min_score: float = MIN_SCORE) -> Boxes:
         """Give the things that go by a name; none where the detector does not know it."""

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from promptseg.detectors.detected import DETECTIONS
 from promptseg.errors import UnsupportedPromptError
 from promptseg.maskers.base import OUTSIDE_LOGIT
 from promptseg.maskers.overlap import shift_instance, suppress_instances
@@ -18,7 +19,7 @@ from promptseg.ops.boxes import box_areas
 from promptseg.ops.windows import Tiles, Window
 from promptseg.prompts import Query
 from promptseg.results import Instance
-from promptseg.segmenters.things import DETECTIONS, HSV
+from promptseg.segmenters.things import HSV
 
 # What these say does not depend on a place in the picture, so every tile can be asked.
 PROMPT_KINDS = frozenset({"text", "exemplar"})

@@ -2,13 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.models.base import Features
 from promptseg.naming.phrases import broader, canonical, normalise
 from promptseg.ops.boxes import suppress_boxes
 
+Cell = TypeVar("Cell", np.float32, np.bool_)
+
+DETECTIONS = "detections"  # among a picture's features
 # Boxes of one name that overlap more are of one thing.
 MAX_BOX_IOU = 0.6
 
@@ -27,6 +32,13 @@ class Boxes:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+
+def read_detections(features: Features) -> NDArray[np.float32] | None:
+    """Read what a tower detected in one picture, shape (K, 4 + V), see `ImageTower.detect`; None: nothing is kept."""
+    if DETECTIONS not in features:
+        return None
+    return features[DETECTIONS][0].float().cpu().numpy()
 
 
 def match_names(phrase: str, names: Sequence[str]) -> list[int]:
@@ -68,3 +80,17 @@ def select_boxes(detections: NDArray[np.float32], name_index: Sequence[int], *, 
     chosen = np.flatnonzero((best >= min_score) & has_area)
     kept = chosen[suppress_boxes(boxes[chosen], best[chosen], iou_threshold=MAX_BOX_IOU)]
     return Boxes(boxes[kept], best[kept])
+
+
+def cells_inside(seen: NDArray[Cell], box_xyxy: NDArray[np.float64]) -> NDArray[Cell]:
+    """Cut out of a map over the picture, shape (h, w), the cells that a box in shares of its sides touches: a view."""
+    height, width = seen.shape
+    left, top = int(box_xyxy[0] * width), int(box_xyxy[1] * height)
+    right, bottom = int(np.ceil(box_xyxy[2] * width)), int(np.ceil(box_xyxy[3] * height))
+    return seen[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
+
+
+def peak_inside(seen: NDArray[np.float32], box_xyxy: NDArray[np.float64], *, share: float) -> float:
+    """Average the highest cells of a map inside a box, this share of them; arguments as `cells_inside`."""
+    cells = np.sort(cells_inside(seen, box_xyxy).ravel())[::-1]
+    return float(cells[: max(1, int(cells.size * share))].mean())
