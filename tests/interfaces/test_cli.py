@@ -171,13 +171,14 @@ def test_usage_errors_exit_2(promptseg: Callable[..., Ended], photo: Path) -> No
     for arguments in (
         [],
         ["predict"],
-        ["predict", photo],
         ["predict", photo, "-t", "cat", "--threshold", "2"],
         ["fly"],
     ):
         ended = promptseg(*arguments)
         assert ended.code == 2
         assert "Usage" in ended.out + ended.err
+    ended = promptseg("predict", photo)
+    assert (ended.code, ended.err) == (2, "error: nothing was asked for: give at least one phrase\n")
         assert "Traceback" not in ended.err
 
 
