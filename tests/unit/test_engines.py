@@ -133,10 +133,11 @@ def test_other_weights_have_other_graphs(cache: Path) -> None:
 
 def test_auto_is_openvino_on_a_cpu_and_torch_elsewhere() -> None:
     network = load_model("promptseg-test")
-    assert build_segmenter(network, "torch") is network
+    by_torch = build_segmenter(network, "torch")
+    assert isinstance(by_torch, PromptSeg) and by_torch.neck is network.neck
     assert isinstance(build_segmenter(network, "auto"), OpenVinoSegmenter)
     elsewhere: PromptSeg = load_model("promptseg-test").to("meta")
-    assert build_segmenter(elsewhere, "auto") is elsewhere
+    assert isinstance(build_segmenter(elsewhere, "auto"), PromptSeg)
 
 
 @pytest.mark.parametrize(
