@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,8 +58,7 @@ class ImageLimits:
     """How large a picture may be; what is larger is refused before it is decoded.
 
     Attributes:
-        max_pixels: Height times width. The default, 89 million, is where Pillow starts to suspect a decompression bomb;
-            above 178 million Pillow itself refuses, whatever stands here.
+        max_pixels: Height times width. The default, 89 million, is where Pillow starts to suspect a decompression bomb.
         max_bytes: Size of the encoded picture.
     """
 
@@ -108,6 +107,32 @@ def read_mask(source: ImageSource | NDArray[np.bool_], *, limits: ImageLimits = 
             raise ImageError(f"{name_image(source)}: an array that is a mask is bool or uint8, of shape (H, W)")
         source = Image.fromarray(source)
     return _read(source, limits, _to_mask)
+
+
+def open_picture(file: BinaryIO) -> Image.Image:
+    """Open a picture as `PIL.Image.open` does, but without its warning and its limit: who opens one has limits.
+
+    Args:
+        file: Is read on when the pixels are, and stays open.
+
+    Raises:
+        UnidentifiedImageError: It is none that `read_image` takes; other errors of Pillow where it is damaged.
+    """
+    Image.init()
+    prefix = file.read(16)
+    for kind in _FORMATS:
+        if kind not in Image.OPEN:  # Pillow was built without it
+            continue
+        build, accepts = Image.OPEN[kind]
+        accepted = accepts is None or accepts(prefix)
+        if not accepted or isinstance(accepted, str):  # text says what Pillow was built without
+            continue
+        file.seek(0)
+        try:
+            return build(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue
+    raise UnidentifiedImageError("none of the kinds that can be read")
 
 
 def name_image(source: object) -> str:
@@ -163,9 +188,8 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
         raise ImageError(f"a picture is a path, bytes, a Pillow image or a uint8 array, not {type(source).__name__}")
     if len(source) > limits.max_bytes:
         raise ImageError(f"{name}: {len(source):,} bytes; the limit is {limits.max_bytes:,}")
-    Image.init()
     try:
-        image = Image.open(io.BytesIO(source), formats=[kind for kind in _FORMATS if kind in Image.OPEN])
+        image = open_picture(io.BytesIO(source))
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: not a picture, or of a kind that can't be read; save it as JPEG or PNG") from error
     except Image.DecompressionBombError as error:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from promptseg.errors import ImageError
-from promptseg.images import ImageLimits, list_pictures, read_image, read_mask
+from promptseg.images import ImageLimits, list_pictures, open_picture, read_image, read_mask
 
 # Four flat corners: lossy formats keep them, and turning or flipping moves them.
 CORNERS = np.zeros((40, 60, 3), dtype=np.uint8)
@@ -167,14 +167,22 @@ def test_read_image_survives_random_damage() -> None:
                 assert "bytes>" in str(error)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_read_image_refuses_decompression_bombs() -> None:
     # 400 megapixels of nothing are a small file.
     bomb = b"P4 20000 20000\n" + b"\0" * 64
-    with pytest.raises(ImageError, match="decompression bomb"):
+    with pytest.raises(ImageError, match=r"20000x20000 = 400,000,000 pixels; the limit is 89,478,485"):
         read_image(bomb)
     with pytest.raises(ImageError, match=r"10000x10000 = 100,000,000 pixels; the limit is 89,478,485"):
         read_image(b"P4 10000 10000\n" + b"\0" * 64)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_the_limits_allow_is_opened_without_a_warning() -> None:
+    with open_picture(io.BytesIO(b"P4 10000 17000\n")) as image:
+        assert (image.format, image.size) == ("PPM", (10_000, 17_000))
+    for nothing in (b"", b"%PDF-1.7", b"\0" * 64):
+        with pytest.raises(UnidentifiedImageError):
+            open_picture(io.BytesIO(nothing))
 
 
 def test_read_image_keeps_to_the_limits(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from promptseg.errors import DataError, ImageError, OutputError
 from promptseg.formats.annotation import Annotation
-from promptseg.images import EXIF_ORIENTATION
+from promptseg.images import EXIF_ORIENTATION, open_picture
 from promptseg.ops.atomic import atomic_file
 from promptseg.results import Instance
 
@@ -51,7 +51,7 @@ class Picture:
         if self.path is None:
             return False
         try:
-            with Image.open(self.path) as image:
+            with self.path.open("rb") as file, open_picture(file) as image:
                 is_upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
                 size_hw = image.height, image.width
         except UNREADABLE as error:

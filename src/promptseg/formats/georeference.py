@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from promptseg._extras import require
 from promptseg.errors import ImageError
-from promptseg.images import EXIF_ORIENTATION
+from promptseg.images import EXIF_ORIENTATION, open_picture
 
 _EXTRA = "geo"
 _WGS84 = "EPSG:4326"
@@ -45,7 +44,7 @@ class Georeference:
             ImageError: It is a GeoTIFF that does not say where it is, or says what can't be understood.
             MissingExtraError: It is a GeoTIFF, and rasterio is not installed.
         """
-        with Image.open(path) as image:
+        with path.open("rb") as file, open_picture(file) as image:
             tags = dict(image.tag_v2) if image.format == "TIFF" and hasattr(image, "tag_v2") else {}
         if not _GEO_TAGS & tags.keys():
             return None
