@@ -132,12 +132,13 @@ def test_boxes_that_share_a_part_are_found() -> None:
 
 def test_towers_give_out_what_they_detect() -> None:
     torch.manual_seed(0)
-    tower, pixels = YoloxNano().eval(), torch.randn(2, 3, 96, 128)
+    tower, other, pixels = YoloxNano().eval(), TinyConv((8, 16)), torch.randn(2, 3, 96, 128)
+    other.mean, other.std = tower.mean, tower.std  # a pair takes the same pixels
     assert tower.detected_names == COCO_THINGS
     with torch.no_grad():
         maps, detections = tower.detect(pixels)
         plain = tower(pixels)
-        paired_maps, passed_on = PairedTower(TinyConv((8, 16)), tower).eval().detect(pixels)
+        paired_maps, passed_on = PairedTower(other, tower).eval().detect(pixels)
     for one, same_one in zip(maps, plain, strict=True):
         torch.testing.assert_close(one, same_one)
     num_cells = 96 * 128 // 64 + 96 * 128 // 256 + 96 * 128 // 1024
