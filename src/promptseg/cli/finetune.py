@@ -19,7 +19,7 @@ def finetune(
     folder: Annotated[Path, typer.Argument(help="Holds images/NAME.jpg and masks/PHRASE/NAME.png; see docs/data.md.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the new model; it must not exist yet.")],
     model: Annotated[str, typer.Option(help="Start from this model or checkpoint.")] = "promptseg",
-    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 200,
+    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 80,
     learning_rate: Annotated[float, typer.Option(help="Peak of the schedule.")] = 1e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of crops and order.")] = 0,
     engine: Annotated[str, typer.Option(help="What computes the answers before and after; see predict.")] = "auto",

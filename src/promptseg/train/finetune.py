@@ -48,7 +48,7 @@ class FinetuneSettings:
         seed: Of crops, order and wording.
     """
 
-    steps: int = 200
+    steps: int = 80
     batch_size: int = 8
     learning_rate: float = 1e-3
     crops: int = 8
