@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from promptseg.errors import EngineError
 from promptseg.images import read_image
 from promptseg.models.base import Prediction, Segmenter
 from promptseg.models.promptseg import PromptSeg
-from promptseg.models.registry import load_model
+from promptseg.models.registry import find_record, load_model
 from promptseg.photos import find_photo
 
 CHELSEA = read_image(find_photo("chelsea"))
@@ -59,6 +60,19 @@ def test_openvino_gives_what_torch_gives(name: str) -> None:
         for texts in (TEXTS, TEXTS[:1], TEXTS * 5):
             assert_close(answer(segmenter, image_rgb, texts), answer(network, image_rgb, texts))
     assert len(answer(segmenter, CHELSEA, []).presence) == 0
+
+
+@pytest.mark.slow
+def test_detections_lie_where_they_lie_in_torch_whatever_the_shape() -> None:
+    config = replace(find_record("promptseg").config, text_tower="bytes-test", refiner=None)
+    torch.manual_seed(0)
+    network = PromptSeg(config).eval()
+    compiled = build_segmenter(network, "openvino")
+    for image_rgb in (CHELSEA, CHELSEA[:, :200]):
+        given, expected = (one.encode_image(image_rgb)["detections"] for one in (compiled, network))
+        # Random weights are sure of nothing, so the order differs: every box is looked for among the others.
+        distance = (given[0, :, None, :4] - expected[0, None, :, :4]).abs().amax(dim=2).amin(dim=1)
+        assert distance.median() < 1e-3
 
 
 def test_the_public_flow_takes_the_engine() -> None:
@@ -106,7 +120,7 @@ import sys
 from safetensors.torch import save_file
 from promptseg.engines import build_segmenter, graphs
 from promptseg.images import read_image
-from promptseg.models.registry import load_model
+from promptseg.models.registry import find_record, load_model
 
 graphs._export = None  # making the graphs again would fail
 segmenter = build_segmenter(load_model("promptseg-test"), "openvino")

@@ -163,9 +163,10 @@ class YoloxNano(ImageTower):
         maps = [torch.cat([features, values.sqrt()], dim=1) for features, values in zip(named, scores, strict=True)]
         maps[0] = torch.cat([maps[0], paint(scores, boxes, NUM_PAINTED)], dim=1)
         corners, sure = surest(scores, boxes, NUM_DETECTED)
-        sides = corners.new_tensor([pixels.shape[3], pixels.shape[2]] * 2)
+        # Divided by the sides as the graph sees them: a tensor made of them would keep those of the traced picture.
+        shares = torch.stack([corners[..., corner] / pixels.shape[3 - corner % 2] for corner in range(4)], dim=2)
         taken = tuple(one for stride, one in zip(STRIDES, maps, strict=True) if stride in self.layers)
-        return taken, torch.cat([corners / sides, sure], dim=2)
+        return taken, torch.cat([shares, sure], dim=2)
 
     def _look(self, pixels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Run the network, from fine to coarse."""
