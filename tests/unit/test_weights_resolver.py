@@ -188,7 +188,9 @@ def test_unknown_source_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_unknown_name_says_the_near_ones() -> None:
     with pytest.raises(WeightsError, match=r"no weights named 'mobilesam'; near: mobile-sam"):
         find_record("mobilesam")
-    with pytest.raises(WeightsError, match=r"no weights named 'zzz'; near: clip-b32-names, clip-bpe, .*sam2-hiera-tiny"):
+    with pytest.raises(
+        WeightsError, match=r"no weights named 'zzz'; near: clip-b32-names, clip-bpe, .*sam2-hiera-tiny"
+    ):
         find_record("zzz")
 
 
