@@ -3,7 +3,7 @@
 Command:  python benchmarks/oracle_prompts.py --data DATA --pictures 40
 Prompts:  for each annotated object the point deepest inside it, and its tight box.
 Output:   one JSON line for each masker, input size and set: mean IoU over objects of
-          `point`: the candidate that the masker scores best of three; `point_oracle`: the best of the three by the truth;
+          `point`: the one of three that the masker scores best; `point_oracle`: the best of the three by the truth;
           `box`: the single mask; `box_oracle`: the best of three by the truth.
 Sample:   evenly spaced pictures of each set, and of each picture at most `--objects` objects, the largest first, none
           under 100 pixels. Where the annotation says "unknown", pixels do not count. Videos: frames of all of them.

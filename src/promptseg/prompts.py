@@ -160,8 +160,8 @@ class MaskPrompt:
 
     Attributes:
         mask: bool, shape (H, W) of the photo, at least one pixel set.
-        logits: The map that the mask was cut from, where it is an earlier answer (`QueryResult.as_prompt`): shape (h, w)
-            over the whole photo at any resolution, above 0 where the object is; None: the mask was drawn.
+        logits: The map that the mask was cut from, where it is an earlier answer (`QueryResult.as_prompt`): shape
+            (h, w) over the whole photo at any resolution, above 0 where the object is; None: the mask was drawn.
 
     Raises:
         PromptError: Not a two-dimensional bool array, or nothing is set; or logits that are not finite, or no map.

@@ -24,8 +24,8 @@ class Prediction:
         mask_logits: Shape (N, h, w), float, covering exactly the picture at low resolution. 0 is probability 0.5.
         presence: Calibrated probability that what the query means is there, shape (N,), in [0, 1].
         iou: Predicted IoU of each mask, shape (N,), in [0, 1].
-        instances: The objects of each query, best first, where the model tells them apart; None, for a query or for all:
-            it does not, and the connected parts of a mask count as objects.
+        instances: The objects of each query, best first, where the model tells them apart; None, for a query or for
+            all: it does not, and the connected parts of a mask count as objects.
     """
 
     mask_logits: Tensor
