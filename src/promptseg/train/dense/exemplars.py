@@ -160,8 +160,8 @@ def fit_exemplars(model: PromptSeg, episodes: Episodes, *, steps: int, seed: int
     losses = []
     for _ in range(steps):
         present = [
-            _judge_present(model.dense, *asked[index], episodes, model.exemplar, rng)
-            for index in rng.choice(len(asked), EPISODES // 2, p=chances)
+            _judge_present(model.dense, scene, name, episodes, model.exemplar, rng)
+            for scene, name in (asked[index] for index in rng.choice(len(asked), EPISODES // 2, p=chances))
         ]
         absent = [_judge_absent(model.dense, episodes, model.exemplar, rng) for _ in range(EPISODES // 2)]
         loss = torch.stack(present).mean() + torch.stack(absent).mean()
