@@ -121,6 +121,25 @@ def collect(
     return Detections(boxes[order], scores[order], phrase_index[order], peaks.detach().float().cpu())
 
 
+def collect_best(
+    boxes_xyxy: Tensor, logits: Tensor, size_hw: tuple[int, int], *, least_score: float, max_iou: float
+) -> Detections:
+    """Give every cell to the phrase that it resembles most, and keep the sure ones that show different things.
+
+    Args:
+        boxes_xyxy: Of M cells, shape (M, 4), pixels, on the CPU.
+        logits: How much each resembles each phrase, shape (M, N).
+        size_hw: Of the picture, pixels.
+        least_score: In [0, 1]; boxes are kept above it.
+        max_iou: See `suppress_per_phrase`.
+    """
+    probability = logits.sigmoid()
+    scores, phrase_index = probability.max(1)
+    kept = (scores > least_score).nonzero()[:, 0]
+    kept = kept[suppress_per_phrase(boxes_xyxy[kept], scores[kept], phrase_index[kept], max_iou)]
+    return collect(boxes_xyxy[kept], scores[kept], phrase_index[kept], probability.amax(0), size_hw)
+
+
 def suppress_per_phrase(boxes_xyxy: Tensor, scores: Tensor, phrase_index: Tensor, max_iou: float) -> Tensor:
     """Choose boxes so that no two of a phrase overlap by more than `max_iou`, the better scored one staying.
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection
 
-from promptseg.detectors.base import Detections, Thresholds, collect, corners, suppress_per_phrase
+from promptseg.detectors.base import Detections, Thresholds, collect_best, corners
 from promptseg.detectors.pixels import normalise, resize_rgb
 from promptseg.errors import CheckpointError, PromptError
 from promptseg.models.base import Features
@@ -73,14 +73,11 @@ class Owlv2:
         thresholds: Thresholds | None = None,
     ) -> Detections:
         """Look for phrases in an encoded picture; arguments and errors as `detectors.base.Detector.detect`."""
-        thresholds = thresholds or THRESHOLDS
         logits = self.phrase_logits(features[PATCHES], phrases)[0].float().cpu()
-        best, phrase_index = logits.sigmoid().max(1)
         # the padding that makes the picture a square is at the right and below
         boxes = corners(features[BOXES][0].float().cpu()) * max(size_hw)
-        kept = (best > thresholds.box).nonzero()[:, 0]
-        kept = kept[suppress_per_phrase(boxes[kept], best[kept], phrase_index[kept], MAX_IOU)]
-        return collect(boxes[kept], best[kept], phrase_index[kept], logits.sigmoid().amax(0), size_hw)
+        least_score = (thresholds or THRESHOLDS).box
+        return collect_best(boxes, logits, size_hw, least_score=least_score, max_iou=MAX_IOU)
 
     def phrase_logits(self, patches: Tensor, phrases: Sequence[str]) -> Tensor:
         """Compare patches (1, P, C) with N phrases: (1, P, N).

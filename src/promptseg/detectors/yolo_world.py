@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from promptseg.detectors.base import Detections, Thresholds, collect, suppress_per_phrase
+from promptseg.detectors.base import Detections, Thresholds, collect_best
 from promptseg.detectors.name_vectors import NameTable, PhraseVectors
 from promptseg.detectors.pixels import resize_rgb
 from promptseg.detectors.yolo_world_net import Layout, YoloWorldNet
@@ -89,15 +89,12 @@ class YoloWorld:
         thresholds: Thresholds | None = None,
     ) -> Detections:
         """Look for phrases in an encoded picture; arguments and errors as `detectors.base.Detector.detect`."""
-        thresholds = thresholds or THRESHOLDS
         texts = self.phrases.embed(phrases).to(self._device())
         maps = (features[LEVEL.format(stride)].to(self._device()) for stride in (8, 16, 32))
         boxes, logits = (one[0].float().cpu() for one in self.network(*maps, texts))
         boxes = boxes / features[FRAME][0].float().cpu().repeat(2)
-        scores, phrase_index = logits.sigmoid().max(1)
-        kept = (scores > thresholds.box).nonzero()[:, 0]
-        kept = kept[suppress_per_phrase(boxes[kept], scores[kept], phrase_index[kept], MAX_IOU)]
-        return collect(boxes[kept], scores[kept], phrase_index[kept], logits.sigmoid().amax(0), size_hw)
+        least_score = (thresholds or THRESHOLDS).box
+        return collect_best(boxes, logits, size_hw, least_score=least_score, max_iou=MAX_IOU)
 
     def _device(self) -> torch.device:
         return next(self.network.parameters()).device

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from promptseg.errors import CheckpointError
-from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput
+from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
-from promptseg.maskers.prompting import decode_in_parts, embed_prompts
+from promptseg.maskers.prompting import Decode, PromptedMasker
 from promptseg.maskers.sam_decoder import SamDecoder
 from promptseg.maskers.tiny_vit import TinyViT
 
@@ -45,7 +45,7 @@ class _Decode(nn.Module):
         return masks, scores
 
 
-class MobileSam:
+class MobileSam(PromptedMasker):
     """A masker of 10 M parameters; see `maskers.base.Masker` for its methods.
 
     Args:
@@ -69,27 +69,12 @@ class MobileSam:
         (embedding,) = self.runner.run("encode", self.encoder, (pixels,), {})
         return MaskerEmbedding((embedding,), frame)
 
-    @torch.inference_mode()
-    def segment(
-        self,
-        embedding: MaskerEmbedding,
-        *,
-        points_xy: Tensor | None = None,
-        point_labels: Tensor | None = None,
-        boxes_xyxy: Tensor | None = None,
-        mask_logits: Tensor | None = None,
-        choice: MaskChoice = "single",
-    ) -> MaskerOutput:
-        """Mask what N prompts point at; arguments and errors as `maskers.base.Masker.segment`."""
-        frame = embedding.frame
-        sparse, dense = embed_prompts(
-            self.decoder.prompt_encoder,
-            frame,
-            points_xy=points_xy,
-            point_labels=point_labels,
-            boxes_xyxy=boxes_xyxy,
-            mask_logits=mask_logits,
-        )
+    @property
+    def prompt_encoder(self) -> nn.Module:
+        encoder: nn.Module = self.decoder.prompt_encoder
+        return encoder
+
+    def decode_on(self, embedding: MaskerEmbedding, choice: MaskChoice) -> Decode:
         (features,) = embedding.features
         position = self._position((features.shape[2], features.shape[3]))
         module = _Decode(self.decoder, levels=choice == "levels").eval()
@@ -98,7 +83,7 @@ class MobileSam:
             inputs = (features, position, part, dense_part)
             return self.runner.run(choice, module, inputs, {2: (0, 1), 3: (0, 2, 3)})
 
-        return decode_in_parts(decode, sparse, dense, frame)
+        return decode
 
     def _position(self, grid_hw: tuple[int, int]) -> Tensor:
         """Encode the positions of an embedding's cells, once for each of the few canvases."""

@@ -1,15 +1,55 @@
 """From prompts in picture pixels to what SAM's decoders take; the same for both generations."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from promptseg.errors import PromptError
-from promptseg.maskers.base import Frame, MaskerOutput, check_prompts
+from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput, check_prompts
 
 # Decoding needs about 25 MB a prompt at 1024 pixels.
 PROMPTS_PER_CALL = 16
+
+# From sparse tokens and dense maps of some prompts to mask logits (n, K, h, w) and scores (n, K).
+Decode: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+
+
+class PromptedMasker(ABC):
+    """What every SAM does with prompts; how it decodes them is its own."""
+
+    @property
+    @abstractmethod
+    def prompt_encoder(self) -> nn.Module:
+        """transformers' SamPromptEncoder or Sam2PromptEncoder."""
+
+    @abstractmethod
+    def decode_on(self, embedding: MaskerEmbedding, choice: MaskChoice) -> Decode:
+        """Give what decodes prompts on an encoded picture."""
+
+    @torch.inference_mode()
+    def segment(
+        self,
+        embedding: MaskerEmbedding,
+        *,
+        points_xy: Tensor | None = None,
+        point_labels: Tensor | None = None,
+        boxes_xyxy: Tensor | None = None,
+        mask_logits: Tensor | None = None,
+        choice: MaskChoice = "single",
+    ) -> MaskerOutput:
+        """Mask what N prompts point at; arguments and errors as `maskers.base.Masker.segment`."""
+        sparse, dense = embed_prompts(
+            self.prompt_encoder,
+            embedding.frame,
+            points_xy=points_xy,
+            point_labels=point_labels,
+            boxes_xyxy=boxes_xyxy,
+            mask_logits=mask_logits,
+        )
+        return decode_in_parts(self.decode_on(embedding, choice), sparse, dense, embedding.frame)
 
 
 def embed_prompts(
@@ -56,13 +96,11 @@ def embed_prompts(
     return sparse[0], dense[:, :, :1, :1] if mask_logits is None else dense
 
 
-def decode_in_parts(
-    decode: Callable[[Tensor, Tensor], tuple[Tensor, ...]], sparse: Tensor, dense: Tensor, frame: Frame
-) -> MaskerOutput:
+def decode_in_parts(decode: Decode, sparse: Tensor, dense: Tensor, frame: Frame) -> MaskerOutput:
     """Decode a few prompts at a time, so that memory does not grow with their number.
 
     Args:
-        decode: From sparse tokens and dense maps of some prompts to mask logits (n, K, h, w) and scores (n, K).
+        decode: Of a masker.
         sparse: (N, T, 256).
         dense: (N or 1, 256, h, w).
         frame: Of the picture.

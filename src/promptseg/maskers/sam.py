@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 
 from promptseg.errors import CheckpointError
-from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput
+from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.mobile_sam import PIXEL_MEAN, PIXEL_STD
-from promptseg.maskers.prompting import decode_in_parts, embed_prompts
+from promptseg.maskers.prompting import Decode, PromptedMasker
 
 
 class _Encode(nn.Module):
@@ -55,7 +55,7 @@ class _Decode(nn.Module):
         return masks[:, 0], scores[:, 0]
 
 
-class Sam:
+class Sam(PromptedMasker):
     """A masker of 94 (B), 312 (L) or 641 (H) million parameters; see `maskers.base.Masker` for its methods.
 
     Args:
@@ -82,27 +82,12 @@ class Sam:
         frame = Frame(original_hw, (side, side), (scale, scale))
         return MaskerEmbedding(self.runner.run("encode", _Encode(self.model).eval(), (padded,), {}), frame)
 
-    @torch.inference_mode()
-    def segment(
-        self,
-        embedding: MaskerEmbedding,
-        *,
-        points_xy: Tensor | None = None,
-        point_labels: Tensor | None = None,
-        boxes_xyxy: Tensor | None = None,
-        mask_logits: Tensor | None = None,
-        choice: MaskChoice = "single",
-    ) -> MaskerOutput:
-        """Mask what N prompts point at; arguments and errors as `maskers.base.Masker.segment`."""
-        frame = embedding.frame
-        sparse, dense = embed_prompts(
-            self.model.prompt_encoder,
-            frame,
-            points_xy=points_xy,
-            point_labels=point_labels,
-            boxes_xyxy=boxes_xyxy,
-            mask_logits=mask_logits,
-        )
+    @property
+    def prompt_encoder(self) -> nn.Module:
+        encoder: nn.Module = self.model.prompt_encoder
+        return encoder
+
+    def decode_on(self, embedding: MaskerEmbedding, choice: MaskChoice) -> Decode:
         (features,) = embedding.features
         position = self.model.get_image_wide_positional_embeddings()
         module = _Decode(self.model, levels=choice == "levels").eval()
@@ -111,7 +96,7 @@ class Sam:
             inputs = (features, position, part, dense_part)
             return self.runner.run(choice, module, inputs, {2: (0, 1), 3: (0, 2, 3)})
 
-        return decode_in_parts(decode, sparse, dense, frame)
+        return decode
 
 
 def load_sam(path: Path, *, input_side: int = 1024, runner: GraphRunner | None = None) -> Sam:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import Sam2Config, Sam2Model
 
 from promptseg.errors import CheckpointError
-from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput
+from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
-from promptseg.maskers.prompting import decode_in_parts, embed_prompts
+from promptseg.maskers.prompting import Decode, PromptedMasker
 
 PIXEL_MEAN = 255 * np.array([0.485, 0.456, 0.406], dtype=np.float32)
 PIXEL_STD = 255 * np.array([0.229, 0.224, 0.225], dtype=np.float32)
@@ -57,7 +57,7 @@ class _Decode(nn.Module):
         return masks[:, 0], scores[:, 0]
 
 
-class Sam2:
+class Sam2(PromptedMasker):
     """A masker of 31 M parameters; see `maskers.base.Masker` for its methods.
 
     Args:
@@ -86,27 +86,12 @@ class Sam2:
         pixels = torch.from_numpy((resized.astype(np.float32) - PIXEL_MEAN) / PIXEL_STD).permute(2, 0, 1)[None]
         return MaskerEmbedding(self.runner.run("encode", _Encode(self.model), (pixels,), {}), frame)
 
-    @torch.inference_mode()
-    def segment(
-        self,
-        embedding: MaskerEmbedding,
-        *,
-        points_xy: Tensor | None = None,
-        point_labels: Tensor | None = None,
-        boxes_xyxy: Tensor | None = None,
-        mask_logits: Tensor | None = None,
-        choice: MaskChoice = "single",
-    ) -> MaskerOutput:
-        """Mask what N prompts point at; arguments and errors as `maskers.base.Masker.segment`."""
-        frame = embedding.frame
-        sparse, dense = embed_prompts(
-            self.model.prompt_encoder,
-            frame,
-            points_xy=points_xy,
-            point_labels=point_labels,
-            boxes_xyxy=boxes_xyxy,
-            mask_logits=mask_logits,
-        )
+    @property
+    def prompt_encoder(self) -> nn.Module:
+        encoder: nn.Module = self.model.prompt_encoder
+        return encoder
+
+    def decode_on(self, embedding: MaskerEmbedding, choice: MaskChoice) -> Decode:
         module = _Decode(self.model, levels=choice == "levels").eval()
         position = self.model.get_image_wide_positional_embeddings()
 
@@ -114,7 +99,7 @@ class Sam2:
             masks, scores = module(*embedding.features, position, part, dense_part)
             return masks, scores
 
-        return decode_in_parts(decode, sparse, dense, frame)
+        return decode
 
 
 def load_sam2(path: Path, *, input_side: int = 1024, runner: GraphRunner | None = None) -> Sam2:
