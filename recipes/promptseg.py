@@ -8,6 +8,7 @@ Expected:  docs/experiments.md has the curve and the figures of the shipped run
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from promptseg.encoders.efficientnet_lite import EfficientNetLite
 from promptseg.encoders.towers import load_tower
 from promptseg.images import read_image
 from promptseg.models.checkpoint import save_pretrained
-from promptseg.models.config import DenseConfig, PromptSegConfig
+from promptseg.models.config import PromptSegConfig
 from promptseg.models.promptseg import PromptSeg
+from promptseg.models.registry import find_record
 from promptseg.naming.lists import COCO_THINGS
 from promptseg.train.config import TrainConfig
 from promptseg.train.dense.batches import DenseBatch, DenseSettings, DenseSource
@@ -104,21 +106,12 @@ class DenseTraining:
 
         Strides 2 and 4 of EfficientNet and all of YOLOX stay frozen.
         """
-        model = PromptSeg(
-            PromptSegConfig(
-                image_tower="efficientnet-lite2+yolox-nano",
-                image_layers=(8, 16, 32, "head"),
-                text_tower="minilm-l6",
-                image_size=512,
-                resize="aspect",
-                decoder_depth=0,
-                fine_stride=8,
-                dense=DenseConfig(embedding_dim=192),
-                train_towers="image",
-            )
-        )
-        load_tower(model.image_tower, "efficientnet-lite2+yolox-nano")
-        load_tower(model.text_tower, "minilm-l6")
+        config = find_record("promptseg").config
+        assert isinstance(config, PromptSegConfig) and config.dense is not None  # the row of the default
+        # what is decided after training: how low a peak may be, and what reads examples
+        model = PromptSeg(replace(config, dense=replace(config.dense, peak_margin=None, exemplar_dim=None)))
+        load_tower(model.image_tower, config.image_tower)
+        load_tower(model.text_tower, config.text_tower)
         for name, parameter in model.named_parameters():
             if name.startswith(FROZEN):
                 parameter.requires_grad_(False)
