@@ -29,7 +29,7 @@ from promptseg.naming.lists import COCO_THINGS
 from promptseg.train.config import TrainConfig
 from promptseg.train.dense.batches import DenseBatch, DenseSettings, DenseSource
 from promptseg.train.dense.objective import DenseObjective, read_names
-from promptseg.train.dense.vocabulary import Vocabulary, collect_vocabulary
+from promptseg.train.dense.vocabulary import Vocabulary, collect_vocabulary, shown_names
 from promptseg.train.recipe import Recipe
 
 # set: how often one of its pictures is drawn, relative to the others
@@ -90,7 +90,7 @@ def recipe() -> Recipe:
         build_data=training.build_data,
         step=training.step,
         validate=validate,
-        save=lambda model, directory: save_pretrained(model, directory, half=True),
+        save=training.save,
     )
 
 
@@ -100,6 +100,7 @@ class DenseTraining:
     def __init__(self) -> None:
         self.vocabulary: Vocabulary | None = None
         self.objective: DenseObjective | None = None
+        self.known_names: tuple[str, ...] = ()
 
     def build_model(self) -> PromptSeg:
         """Build the default model on pretrained towers, without a decoder.
@@ -123,6 +124,7 @@ class DenseTraining:
         train, kept = split(read_training(data_dir, made))
         things = tuple(name for name in COCO_THINGS if training_name(name) == name)
         self.vocabulary = collect_vocabulary(train, (*things, *STUFF))
+        self.known_names = shown_names(train)
         source = DenseSource(
             samples=train,
             vocabulary=self.vocabulary,
@@ -134,6 +136,12 @@ class DenseTraining:
             stuff_factor=3.0,
         )
         return source, kept
+
+    def save(self, model: PromptSeg, directory: Path) -> None:
+        """Write the model, and what it learned the names of."""
+        assert model.config.dense is not None  # it was built with a dense head
+        model.config = replace(model.config, dense=replace(model.config.dense, known_names=self.known_names))
+        save_pretrained(model, directory, half=True)
 
     def step(self, model: PromptSeg, batch: DenseBatch) -> Mapping[str, torch.Tensor]:
         """Compute the losses; the first call reads the vocabulary's names with the text tower."""

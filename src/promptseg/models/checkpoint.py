@@ -49,7 +49,7 @@ def save_pretrained(model: Network, directory: Path, *, half: bool = False) -> N
         "towers": _needed_towers(model.config),
         "config": model.config.to_dict(),
     }
-    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+    text = _lay_out(description) + "\n"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # Not save_file: it makes files that only their owner can read.
@@ -112,6 +112,17 @@ def load_trained(model: Network, state: dict[str, Tensor], *, source: str) -> No
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise CheckpointError(f"{source}: {name} holds values that are not finite (NaN or infinity)")
     model.load_state_dict({**own, **state}, strict=True)
+
+
+def _lay_out(values: dict[str, Any], indent: str = "") -> str:
+    """Write an object as JSON with one line for each field, and for each field of an object in it; no deeper."""
+    deeper = indent + "  "
+    lines = []
+    for name, value in values.items():
+        nested = isinstance(value, dict) and not indent
+        text = _lay_out(value, deeper) if nested else json.dumps(value, ensure_ascii=False)
+        lines.append(f"{deeper}{json.dumps(name)}: {text}")
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -39,6 +39,8 @@ class DenseConfig:
         near: Cosine similarity in the text tower's space from which on a name does not compete, for it means the same.
         peak_margin: How far below its own peak a text's mask may reach where that peak is low, in logits, or None.
         exemplar_dim: Inner width of what reads examples in other pictures; None: the model takes no exemplars.
+        known_names: Names that it was trained on, in the spelling of `naming.phrases.normalise`; any other leans on the
+            nearest of them that is a kind of it (`naming.kinds`). Empty: each text stands for itself.
     """
 
     embedding_dim: int = 256
@@ -47,6 +49,7 @@ class DenseConfig:
     near: float = 0.85
     peak_margin: float | None = None
     exemplar_dim: int | None = None
+    known_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

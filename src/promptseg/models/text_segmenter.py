@@ -5,7 +5,7 @@ Shapes: B pictures, N texts, T tokens, D = config.dim, E = config.dense.embeddin
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,12 +19,15 @@ from promptseg.models.base import Features, Prediction, single_texts
 from promptseg.models.config import PromptSegConfig
 from promptseg.models.example_cache import ExampleCache
 from promptseg.models.pixels import context_window, fit_size, to_pixels
+from promptseg.naming.kinds import kind_of
 from promptseg.prompts import ExemplarPrompt, Query, TextPrompt, mixture_weights
 
 QUERY_CHUNK = 16
 # How an example is cut out of its picture: this much of its own extent is left on each side, but at least this share of
 # the picture's longer side is seen.
 EXAMPLE_CONTEXT, EXAMPLE_SHARE = 0.5, 0.4
+# What a name that was never trained on takes from its kind: of the name only the text is known, its kind was seen.
+KIND_SHARE = 2 / 3
 
 Record = TypeVar("Record", "EncodedImages", "EncodedTexts", "Decoded")
 Item = TypeVar("Item")
@@ -174,13 +177,27 @@ class TextSegmenter(ABC):
 
     def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
         """Segment one encoded picture by N texts; see `segment`."""
-        return self._decode_all(features, [self.encode_texts(chunk) for chunk in _chunks(texts)])
+        return self._decode_all(features, [self._read(chunk) for chunk in _chunks(texts)])
+
+    @torch.inference_mode()
+    def _read(self, texts: Sequence[str]) -> EncodedTexts:
+        """Encode N texts; those that name what was never trained on lean on their kinds."""
+        encoded = self.encode_texts(texts)
+        known = frozenset(self.config.dense.known_names) if self.config.dense is not None else frozenset()
+        kinds = {row: kind for row, text in enumerate(texts) if known and (kind := kind_of(text, known)) is not None}
+        if not kinds or encoded.dense is None:
+            return encoded
+        rows = torch.tensor(list(kinds), device=self.device)
+        above = self.encode_texts(list(kinds.values())).dense
+        assert above is not None  # the same model said what the names are
+        leaning = F.normalize(torch.lerp(encoded.dense[rows], above, KIND_SHARE), dim=-1)
+        return replace(encoded, dense=encoded.dense.index_copy(0, rows, leaning))
 
     @torch.inference_mode()
     def _embed_queries(self, queries: Sequence[Query]) -> EncodedTexts:
         """Give each query's mixture of phrases and examples as one vector that pixels are compared with."""
         texts = [prompt.text for query in queries for prompt in query.prompts if isinstance(prompt, TextPrompt)]
-        said = self.encode_texts(texts).dense if texts else None
+        said = self._read(texts).dense if texts else None
         vector_of = {} if said is None else dict(zip(texts, said, strict=True))
         rows = []
         for query in queries:

@@ -154,6 +154,7 @@ def finetune(
     assert head is not None  # check_model made sure
     model.eval().requires_grad_(False)
     source = _build_source(model, parts.train, settings)
+    _take_names(model, source.vocabulary.names)
     views = _look(model, source, settings)
     objective = DenseObjective(read_names(model, source.vocabulary.names))
     kept = read_names(model, _unrelated(source.vocabulary))[:, 0]
@@ -240,6 +241,15 @@ def _look(model: PromptSeg, source: DenseSource, settings: FinetuneSettings) -> 
             seen = tuple(level[row].half().cpu() for level in maps)
             views.append(_View(replace(item, pixels=item.pixels[:0]), seen, cells[row].half().cpu()))
     return views
+
+
+def _take_names(model: PromptSeg, names: Sequence[str]) -> None:
+    """Note that names are trained on from now, and no longer lean on their kinds."""
+    dense = model.config.dense
+    assert dense is not None  # check_model made sure
+    if dense.known_names:
+        known = tuple(sorted({*dense.known_names, *names}))
+        model.config = replace(model.config, dense=replace(dense, known_names=known))
 
 
 def _unrelated(vocabulary: Vocabulary) -> list[str]:

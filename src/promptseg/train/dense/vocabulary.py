@@ -69,3 +69,14 @@ def collect_vocabulary(samples: Iterable[Sample], extra: Sequence[str] = ()) -> 
             if target.kind != "phrase":
                 names.update(normalise(name) for name in (target.phrase, *target.alternatives))
     return Vocabulary(tuple(sorted(name for name in names if name)))
+
+
+def shown_names(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """Collect the names of what pictures show: it is drawn, or the only object there. Normalised, sorted, each once."""
+    shown = (
+        target
+        for sample in samples
+        for target in sample.targets
+        if target.kind != "phrase" and (target.masks or sample.single_object)
+    )
+    return tuple(sorted({normalise(name) for target in shown for name in (target.phrase, *target.alternatives)} - {""}))

@@ -1,0 +1,94 @@
+"""Kinds of things: what to look for when a name was never trained on, by tables and not by the sound of words.
+
+A sentence encoder puts "apple" beside "ipod". WordNet says that it is a fruit, and fruit was trained.
+
+Source:
+    WordNet 3.1 (Princeton University; Fellbaum 1998), nouns that a picture can show, as scripts/make_nouns.py writes
+    them: a line for each meaning, its words and, after a tab, the lines of the meanings above it. A word is read as the
+    meaning where it has a "*".
+"""
+
+import gzip
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+
+from promptseg.naming.phrases import broader, canonical, normalise, singular
+
+TABLE = "nouns.txt.gz"
+_ARTICLE = re.compile(r"^(a|an|the|some|all|every|my|your|this|that|these|those) ")
+# What follows describes the thing, or its surroundings.
+_REST = re.compile(
+    r" (of|in|on|at|with|without|near|by|from|for|to|behind|under|above|beside|that|which|who|is|and|or)\b.*"
+)
+
+
+def kind_of(name: str, known: Collection[str]) -> str | None:
+    """Find the nearest known kind of what a name or phrase means, where nothing in it is known already.
+
+    Args:
+        name: In any spelling; of a phrase its head counts: "a ripe apple on the table" is an apple.
+        known: Names in the spelling of `normalise`.
+
+    Returns:
+        One of `known`; None where the thing is known under this or another name, or no kind of it is.
+
+    Example:
+        >>> kind_of("apples", {"fruit", "food"}), kind_of("an apple on a table", {"apple", "fruit"})
+        ('fruit', None)
+    """
+    words = _REST.sub("", _ARTICLE.sub("", normalise(name))).split(" ")
+    for start in range(len(words)):
+        tail = " ".join(words[start:])
+        forms = dict.fromkeys((tail, singular(tail), canonical(tail)))
+        if any(form in known for form in forms):
+            return None
+        for form in forms:
+            for kind in _kinds(form):
+                if kind in known:
+                    return kind
+    return None
+
+
+def _kinds(name: str) -> Iterator[str]:
+    """Give every name for a kind that something is, near ones first; the table written by hand goes before WordNet."""
+    above = broader(name)
+    yield from sorted(above, key=lambda kind: (-len(broader(kind)), kind))  # the deeper in the table, the nearer
+    nouns = _read_nouns()
+    level = [nouns.meaning_of[name]] if name in nouns.meaning_of else []
+    seen = set(level)
+    while level:
+        level = [row for row in dict.fromkeys(up for row in level for up in nouns.parents[row]) if row not in seen]
+        seen.update(level)
+        for row in level:
+            yield from nouns.words[row]
+
+
+@dataclass(frozen=True)
+class _Nouns:
+    """WordNet's meanings, numbered.
+
+    Attributes:
+        meaning_of: The meaning that a word is read as.
+        words: Words for each meaning.
+        parents: The meanings that each is a kind of.
+    """
+
+    meaning_of: dict[str, int]
+    words: tuple[tuple[str, ...], ...]
+    parents: tuple[tuple[int, ...], ...]
+
+
+@cache
+def _read_nouns() -> _Nouns:
+    packed = resources.files("promptseg.naming").joinpath(TABLE).read_bytes()
+    meaning_of, words, parents = {}, [], []
+    for row, line in enumerate(gzip.decompress(packed).decode().splitlines()):
+        lemmas, above = line.split("\t")
+        marked = lemmas.split(",")
+        meaning_of.update({word[1:]: row for word in marked if word.startswith("*")})
+        words.append(tuple(word.removeprefix("*") for word in marked))
+        parents.append(tuple(int(parent) for parent in above.split(",") if parent))
+    return _Nouns(meaning_of, tuple(words), tuple(parents))
