@@ -41,7 +41,7 @@ SET_WEIGHTS = {
     "mugs": 0.4, "shorts": 0.4, "circuit_boards": 0.2, "desk_items": 0.2, "chess": 0.2, "student_clothes": 0.4,
     "cars_trucks": 0.5, "imagenet_sample": 0.7, "imagen200": 0.9, "caltech101": 0.3, "ikea_products": 0.2,
     "grocery": 0.15, "fruits_veg": 0.3, "clothing_small": 0.2, "imagenet_val224": 0.4, "sample_photos": 0.6,
-    "monkeys10": 0.4,
+    "monkeys10": 0.4, "nyu_indoor": 0.9, "msrc_stuff": 0.6, "labelmefacade": 0.25, "paris_facades": 0.3,
 }  # fmt: skip
 # Stuff is annotated in few pictures: elsewhere nobody said that it is not there.
 STUFF = (
