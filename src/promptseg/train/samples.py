@@ -15,8 +15,9 @@ from promptseg.errors import DataError, RecipeError
 from promptseg.images import read_image
 from promptseg.naming.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, plural, wordings
 from promptseg.train.cache import FeatureCache, PictureView
+from promptseg.train.colours import ColourChange
 from promptseg.train.mirror import mirror_phrase
-from promptseg.train.views import View, draw_crop, draw_factor, view_image, view_mask, visible_share
+from promptseg.train.views import View, draw_crop, view_image, view_mask, visible_share
 
 T = TypeVar("T")
 
@@ -195,13 +196,11 @@ class PhraseSource:
     def _draw_view(self, sample: Sample, targets: Sequence[Target], mirrored: bool, rng: np.random.Generator) -> View:
         options = self.options
         cropped = options.crop is not None and all(target.kind != "phrase" for target in targets)
-        brightness, contrast, saturation = (draw_factor(options.jitter, rng) for _ in range(3))
+        colours = ColourChange.draw((options.jitter,) * 3, rng)
         return View(
             crop_xyxy=draw_crop(sample.size_hw, options.crop, rng) if cropped and options.crop is not None else None,
             mirrored=mirrored,
-            brightness=brightness,
-            contrast=contrast,
-            saturation=saturation,
+            colours=colours,
         )
 
     def collate(self, items: list[PhraseItem]) -> PhraseBatch:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image
+
+from promptseg.train.colours import SAME_COLOURS, ColourChange
 
 CropBox = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the picture
 
@@ -16,16 +18,12 @@ class View:
     Attributes:
         crop_xyxy: The part that is seen, pixels; None: the whole.
         mirrored: Left and right exchanged, after the crop.
-        brightness: Factor; 1 changes nothing, and so for the next two.
-        contrast: Factor.
-        saturation: Factor.
+        colours: How its colours are changed.
     """
 
     crop_xyxy: CropBox | None = None
     mirrored: bool = False
-    brightness: float = 1.0
-    contrast: float = 1.0
-    saturation: float = 1.0
+    colours: ColourChange = SAME_COLOURS
 
 
 def draw_crop(size_hw: tuple[int, int], smallest_share: float, rng: np.random.Generator) -> CropBox:
@@ -42,32 +40,13 @@ def draw_crop(size_hw: tuple[int, int], smallest_share: float, rng: np.random.Ge
     return x0, y0, x0 + width, y0 + height
 
 
-def draw_factor(strength: float, rng: np.random.Generator) -> float:
-    """Draw a factor between 1 - strength and 1 + strength."""
-    return float(rng.uniform(1.0 - strength, 1.0 + strength))
-
-
 def view_image(image_rgb: NDArray[np.uint8], view: View, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Show a picture, uint8 (H, W, 3), in a view; uint8, shape (*size_hw, 3).
 
     Resizing is the one of inference (`models/pixels.py`), so that both see the same pixels.
     """
-    image = change_colours(
-        Image.fromarray(image_rgb), brightness=view.brightness, contrast=view.contrast, saturation=view.saturation
-    )
+    image = view.colours.apply(Image.fromarray(image_rgb))
     return np.asarray(_place(image, view, size_hw, Image.Resampling.BILINEAR))
-
-
-def change_colours(image: Image.Image, *, brightness: float, contrast: float, saturation: float) -> Image.Image:
-    """Multiply brightness, contrast and saturation by factors, in that order."""
-    for enhance, factor in (
-        (ImageEnhance.Brightness, brightness),
-        (ImageEnhance.Contrast, contrast),
-        (ImageEnhance.Color, saturation),
-    ):
-        if factor != 1.0:
-            image = enhance(image).enhance(factor)
-    return image
 
 
 def view_mask(mask: NDArray[np.bool_], view: View, size_hw: tuple[int, int]) -> NDArray[np.float32]:

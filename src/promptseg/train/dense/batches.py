@@ -20,10 +20,12 @@ from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.errors import DataError
 from promptseg.images import read_image
 from promptseg.naming.phrases import canonical
-from promptseg.train.dense.crops import choose_crop, jitter_colours
+from promptseg.train.colours import ColourChange
+from promptseg.train.dense.crops import choose_crop
 from promptseg.train.dense.vocabulary import Vocabulary
 from promptseg.train.mirror import mirror_phrase
 
+COLOUR_STRENGTHS = (0.3, 0.3, 0.4)  # of brightness, contrast and saturation
 COVERED = 0.5  # share of a cell from which on it counts as the object's
 
 
@@ -175,7 +177,7 @@ class DenseSource:
         )
         image = crop.cut_image(Image.fromarray(read_image(sample.image)))
         if rng.random() < 0.6:
-            image = jitter_colours(image, rng)
+            image = ColourChange.draw(COLOUR_STRENGTHS, rng).apply(image)
         mean, std = np.array(settings.mean, np.float32), np.array(settings.std, np.float32)
         pixels = (np.asarray(image, np.float32) / 255.0 - mean) / std
 

@@ -7,8 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptseg.train.views import change_colours
-
 OVERSAMPLE = 3  # mask samples along each side of a cell
 FILL_RGB = (124, 116, 104)  # the mean colour that towers subtract: outside the picture the input is about zero
 
@@ -76,13 +74,6 @@ def choose_crop(
         for centre, extent, full in zip(centre_xy, window_wh, (width, height), strict=True)
     )
     return Crop((x0, y0, x0 + window_wh[0], y0 + window_wh[1]), side, flipped=bool(rng.random() < 0.5))
-
-
-def jitter_colours(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Vary brightness, contrast and saturation."""
-    return change_colours(
-        image, brightness=rng.uniform(0.7, 1.3), contrast=rng.uniform(0.7, 1.3), saturation=rng.uniform(0.6, 1.4)
-    )
 
 
 def _place(centre: float, extent: float, full: float, rng: np.random.Generator) -> float:
