@@ -19,20 +19,15 @@ from functools import partial
 from promptseg.data.phrasecut_plus import PlusOptions
 from promptseg.data.refcoco import read_refcoco
 from promptseg.models.clipseg.config import ClipSegConfig
+from promptseg.models.registry import find_record
 from promptseg.train.config import TrainConfig
 from promptseg.train.recipe import Recipe
 from promptseg.train.steered import SteeredTraining
 
+MODEL = find_record("clipseg-film").config
+assert isinstance(MODEL, ClipSegConfig)  # the row of the report's model
 TRAINING = SteeredTraining(
-    model=ClipSegConfig(
-        num_heads=8,
-        mlp_dim=256,
-        head="linear",
-        pixel_statistics="tower",
-        image_size=224,
-        mask_threshold=0.5,
-        presence_threshold=0.5,
-    ),
+    model=MODEL,
     config=TrainConfig(
         epochs=10,
         batch_size=32,

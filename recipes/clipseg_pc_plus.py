@@ -30,11 +30,13 @@ from promptseg.data.phrasecut import read_phrasecut
 from promptseg.data.phrasecut_plus import PROMPT_TEMPLATES, PlusOptions
 from promptseg.errors import RecipeError
 from promptseg.models.clipseg.config import ClipSegConfig
+from promptseg.models.registry import find_record
 from promptseg.train.config import TrainConfig
 from promptseg.train.recipe import Recipe
 from promptseg.train.steered import SteeredTraining
 
-MODEL = ClipSegConfig(image_layers=(3, 7, 9), dim=64, head="simple", visual_prompt="crop-blur-10", image_size=352)
+MODEL = find_record("clipseg-rd64").config
+assert isinstance(MODEL, ClipSegConfig)  # the row of the paper's model
 CONFIG = TrainConfig(
     steps=20_000,
     batch_size=64,

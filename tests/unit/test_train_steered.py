@@ -15,6 +15,7 @@ import promptseg
 from promptseg.data.phrasecut import read_phrasecut
 from promptseg.data.phrasecut_plus import PROMPT_TEMPLATES, PlusOptions, PlusQuestions
 from promptseg.errors import DataError, RecipeError
+from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.registry import MODELS, get_model
 from promptseg.train.log import read_log
 from promptseg.train.loop import train
@@ -61,11 +62,15 @@ def test_the_recipes_have_the_published_numbers():
         assert (config.steps, config.batch_size, config.precision) == (20_000, 64, "16-mixed")
         assert config.learning_rate * config.final_lr_ratio == pytest.approx(1e-4) and config.learning_rate == 1e-3
         assert config.warmup_epochs == 0 and config.betas == (0.9, 0.999) and config.weight_decay == 1e-2
-        # PhraseCut is trained with the threshold of the published checkpoint, .3, and so is the row of the registry
-        assert training.model == MODELS["clipseg-rd64"].config
+        # PhraseCut is trained with the threshold of the published checkpoint, .3
+        assert training.model is MODELS["clipseg-rd64"].config
+        assert training.model == ClipSegConfig(
+            image_layers=(3, 7, 9), dim=64, head="simple", visual_prompt="crop-blur-10", image_size=352
+        )
     assert pc.questions == PlusOptions(0.0, exemplars=False, templates=PROMPT_TEMPLATES, crops=True)
     assert plus[""].questions == PlusOptions(0.2, exemplars=True) and plus[""].text_shares == (0.0, 0.5)
-    assert film.model == MODELS["clipseg-film"].config
+    assert film.model is MODELS["clipseg-film"].config
+    assert (film.model.head, film.model.image_size, film.model.mlp_dim, film.model.num_heads) == ("linear", 224, 256, 8)
     assert (film.config.learning_rate, film.config.final_lr_ratio, film.config.weight_decay) == (1e-3, 1.0, 0.0)
 
     assert list(plus) == ["", "no-clip", "no-visual", "d16", "layer-3", "highlight"]
