@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from promptseg.errors import ImageError
+from promptseg.errors import DataError, ImageError
 
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
 _Convert: TypeAlias = Callable[[Image.Image, str], Image.Image]
@@ -67,6 +67,8 @@ class ImageLimits:
 
 
 DEFAULT_LIMITS = ImageLimits()
+# The largest picture that anything here takes, looked at in tiles: all that Pillow opens.
+LARGEST_LIMITS = ImageLimits(max_pixels=178_956_970)
 
 
 def read_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
@@ -133,6 +135,30 @@ def open_picture(file: BinaryIO) -> Image.Image:
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     raise UnidentifiedImageError("none of the kinds that can be read")
+
+
+def check_stated_size(height: object, width: object, *, where: str) -> tuple[int, int]:
+    """Check a picture's size that a file states, before anything of that size is made.
+
+    Args:
+        height: What the file says.
+        width: The same.
+        where: File and record, for the message.
+
+    Returns:
+        Height and width, pixels.
+
+    Raises:
+        DataError: They are no two whole numbers from 1 on, or a picture of that size is beyond `LARGEST_LIMITS`.
+    """
+    if not isinstance(height, int) or not isinstance(width, int) or height < 1 or width < 1:
+        raise DataError(f"{where}: height and width are whole numbers from 1 on, not {height!r:.40} and {width!r:.40}")
+    if height * width > LARGEST_LIMITS.max_pixels:
+        raise DataError(
+            f"{where}: says that its picture has {height}x{width} pixels (H x W); the limit is "
+            f"{LARGEST_LIMITS.max_pixels:,}"
+        )
+    return height, width
 
 
 def name_image(source: object) -> str:

@@ -12,7 +12,7 @@ import torch
 from promptseg.embedding import Embedding
 from promptseg.engines import build_segmenter, resolve_engine
 from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
-from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
+from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, read_image
 from promptseg.maskers.pointing import POINTING_KINDS
 from promptseg.models.base import Prediction, Proposer, Segmenter
 from promptseg.models.build import Network
@@ -30,8 +30,6 @@ from promptseg.segmenters.tiled import TiledSegmenter
 from promptseg.weights import ReportProgress
 
 DEFAULT_MODEL = "promptseg"
-# What a picture may have where it is looked at in tiles: all that Pillow opens.
-TILED_LIMITS = ImageLimits(max_pixels=178_956_970)
 
 
 def load(
@@ -170,7 +168,7 @@ class Predictor:
         """Say who answers, for a data set that is to hold the answers of one: the checkpoint and its threshold."""
         return f"{self.name} {self.fingerprint}, present from {self.presence_threshold:.6g}"
 
-    def tiled(self, side: int = 1024, *, overlap: int | None = None, limits: ImageLimits = TILED_LIMITS) -> "Predictor":
+    def tiled(self, side: int = 1024, *, overlap: int | None = None, limits: ImageLimits = LARGEST_LIMITS) -> "Predictor":
         """Give a predictor for large pictures that shares this one's network.
 
         It looks at the whole picture and at overlapping tiles, see `TiledSegmenter`; so it finds what is too small in

@@ -238,7 +238,11 @@ def test_a_malformed_line_is_named_by_file_and_number(tmp_path, line, message):
         ({"masks": [mask_of("dog", 0, 0, 4, 4) | {"kind": "blob"}]}, "kind must be one of thing, stuff, part, phrase"),
         ({"boxes": [box_of("dog", 1, 2, 3)]}, "box_xyxy of 'dog' has 3 numbers, expected 4"),
         ({"boxes": [{"box_xyxy": [1, 2, 3, 4]}]}, "field 'category' must be str"),
-        ({"height": "high"}, "field 'height' must be int, got 'high'"),
+        ({"height": "high"}, r"bad\.jsonl:1: height and width are whole numbers from 1 on, not 'high' and"),
+        (
+            {"height": 10**9},
+            r"bad\.jsonl:1: says that its picture has 1000000000x\d+ pixels .* the limit is 178,956,970",
+        ),
     ],
 )
 def test_a_malformed_field_is_named(tmp_path, record, message):

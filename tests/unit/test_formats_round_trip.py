@@ -1,11 +1,15 @@
 """What a format promises to keep comes back from its own files."""
 
 import base64
+import io
 import json
 import re
 import shutil
 import struct
+import weakref
+import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +18,7 @@ from formats_world import CLASSES, SIZE_HW, disc, make_masks, make_segmentation
 
 from promptseg.errors import DataError, ImageError, OutputError
 from promptseg.formats.annotation import Annotation
+from promptseg.formats.base import write_json, write_json_list
 from promptseg.formats.dataset import read, write
 from promptseg.formats.table import FORMATS
 
@@ -126,7 +131,9 @@ def test_masks_that_coco_cannot_mean_are_refused(segmentation: object, tmp_path:
     document = json.loads(path.read_text(encoding="utf-8"))
     document["annotations"][0]["segmentation"] = segmentation
     path.write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(DataError, match=r"instances\.json: not COCO's instances: .*run-length code|the mask is"):
+    with pytest.raises(
+        DataError, match=r"json, annotations\[0\]: not COCO's instances: .*(run-length code|the mask is)"
+    ):
         read(tmp_path, format="coco")
 
 
@@ -179,6 +186,115 @@ def test_a_picture_that_says_it_is_enormous_is_refused(name: str, place: str | N
         (tmp_path / place).write_bytes(bomb)
     with pytest.raises(DataError, match=r"a\.(json|png): .*exceeds limit"):
         read(tmp_path, format=name)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "said"),
+    [((10**9, 10**9), "1000000000x1000000000 pixels"), ((178_956_971, 1), "the limit is 178,956,970")]
+    + [(size_hw, "whole numbers from 1 on, not ") for size_hw in ((0, 5), (-1, 5), (41.0, 60), (None, 60), ("41", 60))],
+)
+@pytest.mark.parametrize("name", ["coco", "coco-polygons", "labelme", "labelme-masks", "labelstudio", "geojson"])
+def test_a_size_that_no_picture_has_is_refused(name: str, size_hw: tuple[int, int], said: str, tmp_path: Path) -> None:
+    out = write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format=name)
+    height, width = size_hw
+    where, place = {
+        "coco": ("annotations/instances.json, image 1", lambda it: it["images"][0].update(height=height, width=width)),
+        "labelme": ("pictures/a.json", lambda it: it.update(imageHeight=height, imageWidth=width)),
+        "labelstudio": ("tasks.json, task 1", lambda it: it[0]["data"].update(height=height, width=width)),
+        "geojson": ("a.geojson", lambda it: it["picture"].update(size_hw=[height, width])),
+    }[name.partition("-")[0]]
+    path = out / where.partition(",")[0]
+    document = json.loads(path.read_text(encoding="utf-8"))
+    place(document)
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(DataError, match=re.escape(str(out / where)) + f": .*{re.escape(said)}"):
+        read(out, format=name)
+
+
+def test_run_length_codes_that_say_they_are_enormous_are_refused(tmp_path: Path) -> None:
+    out = write({"a.jpg": make_segmentation(make_masks())}, tmp_path / "coco", format="coco")
+    path = out / "annotations" / "instances.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    for counts in ("0", [10**18]):
+        document["annotations"][1]["segmentation"] = {"size": [10**9, 10**9], "counts": counts}
+        path.write_text(json.dumps(document), encoding="utf-8")
+        with pytest.raises(DataError, match=re.escape(f"{path}, annotations[1]: not COCO's instances")):
+            read(out, format="coco")
+    out = write({"a.jpg": make_segmentation(make_masks())}, tmp_path / "brushes", format="labelstudio")
+    path = out / "tasks.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document[0]["predictions"][0]["result"][0]["value"]["rle"][:4] = [255] * 4  # 2^32 - 1 values
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(DataError, match=r"tasks\.json, task 1: .* has 4,294,967,295 values, expected 4 x 41 x 60"):
+        read(out, format="labelstudio")
+
+
+def test_corners_beyond_all_numbers_are_refused(tmp_path: Path) -> None:
+    out = write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format="labelme-masks")
+    path = out / "pictures" / "a.json"
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["shapes"][0]["points"][1] = [10**30, 10**30]
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(DataError, match=r"a\.json: not labelme's JSON: OverflowError"):
+        read(out, format="labelme-masks")
+
+
+def test_an_array_that_says_it_is_enormous_is_refused(tmp_path: Path) -> None:
+    out = write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format="npz")
+    with np.load(out / "a.npz") as arrays:
+        members = {name: io.BytesIO() for name in arrays}
+        for name, file in members.items():
+            np.save(file, arrays[name])
+    for shape in ("(3, 1000000000, 1000000000)", "(3, 1000000000000000000000, 60)"):
+        with zipfile.ZipFile(out / "a.npz", "w") as archive:
+            for name, file in members.items():
+                content = file.getvalue()
+                if name == "masks":
+                    header = f"{{'descr': '|b1', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+                    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+                archive.writestr(f"{name}.npy", content)
+        with pytest.raises(DataError, match=r"a\.npz: not an archive of masks"):
+            read(out, format="npz")
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "said"),
+    [
+        ((42, 60), r"not an archive of masks: masks has the shape \(4, 41, 60\), its picture is \(42, 60\)"),
+        ((10**9, 10**9), r"says that its picture has 1000000000x1000000000 pixels \(H x W\); the limit is 178,956,970"),
+    ],
+)
+def test_arrays_of_another_size_than_the_picture_are_refused(
+    size_hw: tuple[int, int], said: str, tmp_path: Path
+) -> None:
+    out = write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format="npz")
+    with np.load(out / "a.npz") as arrays:
+        np.savez(out / "a.npz", **{**arrays, "size_hw": np.array(size_hw)})
+    with pytest.raises(DataError, match=r"a\.npz: " + said):
+        read(out, format="npz")
+
+
+def test_a_list_is_written_one_by_one_and_as_json_writes_it(tmp_path: Path) -> None:
+    class Item(dict[str, object]):
+        """A dict that can be watched."""
+
+    made: list[weakref.ref[Item]] = []
+    num_alive = []
+
+    def items() -> Iterator[Item]:
+        for index in range(5):
+            num_alive.append(sum(item() is not None for item in made))
+            item = Item(name=f"猫 {index}", score=0.1 * index, points=[[1.0, 2.5]])
+            made.append(weakref.ref(item))
+            yield item
+            del item
+
+    write_json_list(tmp_path / "streamed.json", items())
+    assert max(num_alive) == 1, "the one that was written last"
+    for path, content in (("streamed", [*items()]), ("none", [])):
+        write_json_list(tmp_path / f"{path}.json", iter(content))
+        write_json(tmp_path / "whole.json", content)
+        assert (tmp_path / f"{path}.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
 def test_formats_say_what_they_cannot_hold(tmp_path: Path) -> None:

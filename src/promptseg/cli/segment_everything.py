@@ -61,7 +61,7 @@ def segment_everything(
     """
     from promptseg.autolabel import read_names
     from promptseg.everything import UNNAMED
-    from promptseg.images import DEFAULT_LIMITS, list_pictures
+    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, list_pictures
     from promptseg.maskers.automatic import AutomaticSettings
     from promptseg.ops.windows import Tiles
     from promptseg.prompts import to_queries
@@ -88,7 +88,7 @@ def segment_everything(
     from promptseg.everything import segment_everything as segment
     from promptseg.maskers.graph import GraphRunner
     from promptseg.maskers.load import load_masker
-    from promptseg.predict import TILED_LIMITS, load
+    from promptseg.predict import load
 
     runner = None
     if (computes := resolve_engine(engine.value, torch.device("cpu"))) != "torch":
@@ -109,7 +109,7 @@ def segment_everything(
             predictor=predictor,
             settings=settings,
             tiles=tiles,
-            limits=DEFAULT_LIMITS if tiles is None else TILED_LIMITS,
+            limits=DEFAULT_LIMITS if tiles is None else LARGEST_LIMITS,
         ),
         _save,
         out=out,

@@ -26,8 +26,7 @@ class CocoInstances:
 
     def size_hw(self, image_id: int) -> tuple[int, int]:
         """Height and width of a picture, in pixels."""
-        image = self.images[image_id]
-        return image.require(image.record, "height", int), image.require(image.record, "width", int)
+        return self.images[image_id].size_hw()
 
     def file_name(self, image_id: int) -> str:
         """The picture's file."""

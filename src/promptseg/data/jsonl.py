@@ -18,6 +18,7 @@ from typing import Any, cast
 from promptseg.data.assemble import TargetAssembler
 from promptseg.data.sample import KINDS, Box, Kind, Problem, Sample, SampleSet
 from promptseg.errors import DataError
+from promptseg.images import check_stated_size
 from promptseg.naming.lists import EXHAUSTIVE_SETS, NAME_LISTS
 from promptseg.naming.phrases import normalise
 from promptseg.ops.rle import Rle
@@ -42,6 +43,14 @@ class Line:
             expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
             raise DataError(f"{self.where}: field '{key}' must be {expected}, got {holder.get(key)!r:.80}")
         return holder[key]
+
+    def size_hw(self) -> tuple[int, int]:
+        """Return the record's "height" and "width", pixels.
+
+        Raises:
+            DataError: One is missing or no whole number from 1 on, or no picture is that large.
+        """
+        return check_stated_size(self.record.get("height"), self.record.get("width"), where=self.where)
 
 
 MadeMasks = Mapping[str, tuple[Line, ...]]
@@ -126,7 +135,7 @@ def exhaustive_names(record: Record, dataset: str) -> frozenset[str]:
 
 def _read_sample(line: Line, index: Path, made: tuple[Line, ...], problems: list[Problem]) -> Sample:
     record = line.record
-    size_hw = (line.require(record, "height", int), line.require(record, "width", int))
+    size_hw = line.size_hw()
     exhaustive = exhaustive_names(record, index.stem)
     assembler = TargetAssembler(size_hw, exhaustive)
     for item, rle in _masks(line, size_hw, problems):

@@ -88,7 +88,7 @@ def _tasks_by_picture(path: Path) -> dict[int, list[Line]]:
 
 
 def _read_sample(path: Path, picture: Line, tasks: Sequence[Line], problems: list[Problem]) -> Sample | None:
-    size_hw = (picture.require(picture.record, "height", int), picture.require(picture.record, "width", int))
+    size_hw = picture.size_hw()
     image_id = picture.record["image_id"]
     if image_id in SKIPPED_IMAGE_IDS:
         problems.append(Problem(str(path), f"its {len(tasks)} phrases are of another size; CLIPSeg leaves it out too"))

@@ -3,7 +3,8 @@
 import json
 import shutil
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,8 @@ CLASS_MAP = "classes.txt"
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
 # What Pillow raises on a file that is damaged, or no picture, or says that it is enormous.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# What reading a malformed document raises, a picture in it included.
+_MALFORMED = (KeyError, TypeError, IndexError, OverflowError, *UNREADABLE)
 # What the tools that read data sets open without asking; another picture is written as PNG.
 _USUAL_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -158,6 +161,15 @@ def write_json(path: Path, document: Any) -> None:
         file.write("\n")
 
 
+def write_json_list(path: Path, items: Iterable[Any]) -> None:
+    """Write a JSON file that holds a list, whole or not at all; its items are taken one by one."""
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write("[")
+        for index, item in enumerate(items):
+            file.write((", " if index else "") + json.dumps(item, ensure_ascii=False, allow_nan=False))
+        file.write("]\n")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -168,6 +180,23 @@ def read_json(path: Path) -> Any:
         return json.loads(read_text(path))
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
+
+
+@contextmanager
+def reading(where: str, what: str) -> Iterator[None]:
+    """Say where it stands and what it should be, when the content of a file turns out to be malformed.
+
+    Args:
+        where: File, and record where there are several.
+        what: What is read, such as "COCO's instances".
+
+    Raises:
+        DataError: The block met something else.
+    """
+    try:
+        yield
+    except _MALFORMED as error:
+        raise DataError(f"{where}: not {what}: {error!r}") from error
 
 
 def write_png(path: Path, image: Image.Image) -> None:

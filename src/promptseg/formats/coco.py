@@ -9,14 +9,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Format, read_json, write_json
+from promptseg.formats.base import DataSet, Format, read_json, reading, write_json
+from promptseg.images import check_stated_size
 from promptseg.ops.polygons import join_holes, trace_polygons
 from promptseg.ops.rle import coco_rle, decode_rle
 from promptseg.results import Instance
 
 INDEX = Path("annotations") / "instances.json"
+_WHAT = "COCO's instances"
 
 
 def write_rles(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
@@ -35,21 +36,24 @@ def read(directory: Path) -> DataSet:
     Raises:
         DataError: It is missing or malformed; the message names it.
     """
-    document = read_json(directory / INDEX)
-    try:
+    path = directory / INDEX
+    document = read_json(path)
+    with reading(str(path), _WHAT):
         names = {category["id"]: category["name"] for category in document["categories"]}
-        objects: dict[int, list[tuple[str, Instance]]] = {image["id"]: [] for image in document["images"]}
-        sizes = {image["id"]: (image["height"], image["width"]) for image in document["images"]}
-        for each in document["annotations"]:
-            mask = decode_rle(coco_rle(each["segmentation"], sizes[each["image_id"]]))
-            instance = Instance.from_mask(mask, each.get("score", 1.0))
-            objects[each["image_id"]].append((names[each["category_id"]], instance))
+        sizes = {
+            image["id"]: check_stated_size(image["height"], image["width"], where=f"{path}, image {image['id']}")
+            for image in document["images"]
+        }
+        objects: dict[int, list[tuple[str, Instance]]] = {image_id: [] for image_id in sizes}
+        for index, each in enumerate(document["annotations"]):
+            with reading(f"{path}, annotations[{index}]", _WHAT):
+                mask = decode_rle(coco_rle(each["segmentation"], sizes[each["image_id"]]))
+                instance = Instance.from_mask(mask, each.get("score", 1.0))
+                objects[each["image_id"]].append((names[each["category_id"]], instance))
         annotations = tuple(
             Annotation.from_objects(image["file_name"], sizes[image["id"]], objects[image["id"]])
             for image in document["images"]
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{directory / INDEX}: not COCO's instances: {error!r}") from error
     return DataSet(tuple(names.values()), annotations)
 
 

@@ -11,9 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Format, Picture, paint_indexes, read_json, read_png, write_json, write_png
+from promptseg.formats.base import (
+    DataSet,
+    Format,
+    Picture,
+    paint_indexes,
+    read_json,
+    read_png,
+    reading,
+    write_json,
+    write_png,
+)
 from promptseg.formats.coco import categories, describe_image
 from promptseg.ops.components import tight_box
 from promptseg.results import Instance
@@ -69,7 +78,7 @@ def read(directory: Path) -> DataSet:
         DataError: A file is missing or malformed; the message names it.
     """
     document = read_json(directory / INDEX)
-    try:
+    with reading(str(directory / INDEX), "COCO's panoptic JSON"):
         names = {category["id"]: category["name"] for category in document["categories"]}
         images = {image["id"]: image for image in document["images"]}
         annotations = []
@@ -85,8 +94,6 @@ def read(directory: Path) -> DataSet:
                 for info in each["segments_info"]
             ]
             annotations.append(Annotation.from_objects(image["file_name"], size_hw, objects))
-    except (KeyError, TypeError, ValueError, np.exceptions.AxisError) as error:
-        raise DataError(f"{directory / INDEX}: not COCO's panoptic JSON: {error!r}") from error
     return DataSet(tuple(names.values()), tuple(annotations))
 
 

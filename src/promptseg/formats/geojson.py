@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map, read_json, write_json
+from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map, read_json, reading, write_json
 from promptseg.formats.georeference import Georeference
+from promptseg.images import check_stated_size
 from promptseg.ops.polygons import Polygon, fill_rings, ring_area, trace_polygons
 from promptseg.results import Instance
 
@@ -69,10 +69,8 @@ def read(directory: Path) -> DataSet:
     annotations = []
     for path in find_files(directory, f"*{_SUFFIX}"):
         document = read_json(path)
-        try:
-            annotations.append(_to_annotation(document))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: not features of a picture: {error!r}") from error
+        with reading(str(path), "features of a picture"):
+            annotations.append(_to_annotation(document, str(path)))
     return DataSet(read_class_map(directory), tuple(annotations))
 
 
@@ -90,9 +88,10 @@ def _to_coordinates(polygon: Polygon, georeference: Georeference | None) -> list
     return rings
 
 
-def _to_annotation(document: dict[str, Any]) -> Annotation:
+def _to_annotation(document: dict[str, Any], where: str) -> Annotation:
     picture = document["picture"]
     height, width = picture["size_hw"]
+    size_hw = check_stated_size(height, width, where=where)
     georeference = Georeference.from_dict(picture["georeference"]) if "georeference" in picture else None
     objects = []
     for feature in document["features"]:
@@ -103,9 +102,9 @@ def _to_annotation(document: dict[str, Any]) -> Annotation:
         if georeference is not None:
             rings = [georeference.to_pixels(ring) for ring in rings]
         properties = feature["properties"]
-        mask = fill_rings(rings, (height, width))
+        mask = fill_rings(rings, size_hw)
         objects.append((properties["label"], Instance.from_mask(mask, properties["score"])))
-    return Annotation.from_objects(picture["file_name"], (height, width), objects)
+    return Annotation.from_objects(picture["file_name"], size_hw, objects)
 
 
 FORMAT = Format(

@@ -14,18 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import (
-    UNREADABLE,
-    DataSet,
-    Format,
-    Picture,
-    find_files,
-    read_class_map,
-    read_json,
-    write_json,
-)
+from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map, read_json, reading, write_json
+from promptseg.images import check_stated_size
 from promptseg.ops.polygons import fill_rings, join_holes, trace_polygons
 from promptseg.results import Instance
 
@@ -68,11 +59,9 @@ def read(directory: Path) -> DataSet:
     annotations = []
     for path in find_files(directory / FOLDER, "*.json"):
         document = read_json(path)
-        try:
-            size_hw = (document["imageHeight"], document["imageWidth"])
+        with reading(str(path), "labelme's JSON"):
+            size_hw = check_stated_size(document["imageHeight"], document["imageWidth"], where=str(path))
             annotations.append(Annotation.from_objects(document["imagePath"], size_hw, _objects(document, size_hw)))
-        except (KeyError, TypeError, *UNREADABLE) as error:
-            raise DataError(f"{path}: not labelme's JSON: {error!r}") from error
     return DataSet(read_class_map(directory), tuple(annotations))
 
 

@@ -17,8 +17,17 @@ from numpy.typing import NDArray
 
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Format, read_class_map, read_json, write_json, write_text
+from promptseg.formats.base import (
+    DataSet,
+    Format,
+    read_class_map,
+    read_json,
+    reading,
+    write_json_list,
+    write_text,
+)
 from promptseg.formats.brush_rle import decode_brush, encode_brush
+from promptseg.images import check_stated_size
 from promptseg.ops.polygons import fill_rings, join_parts, trace_polygons
 from promptseg.results import Instance
 
@@ -43,16 +52,20 @@ def read(directory: Path) -> DataSet:
     Raises:
         DataError: They are missing or malformed; the message names the file.
     """
-    tasks = read_json(directory / INDEX)
-    try:
-        annotations = tuple(_to_annotation(task) for task in tasks)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DataError(f"{directory / INDEX}: not Label Studio's tasks: {error!r}") from error
-    return DataSet(read_class_map(directory), annotations)
+    path = directory / INDEX
+    tasks = read_json(path)
+    if not isinstance(tasks, list):
+        raise DataError(f"{path}: not a list of Label Studio's tasks")
+    annotations = []
+    for number, task in enumerate(tasks, start=1):
+        where = f"{path}, task {number}"
+        with reading(where, "a task of Label Studio"):
+            annotations.append(_to_annotation(task, where))
+    return DataSet(read_class_map(directory), tuple(annotations))
 
 
 def _write(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation], *, kind: str) -> None:
-    write_json(directory / INDEX, [_to_task(annotation, kind) for annotation in annotations])
+    write_json_list(directory / INDEX, (_to_task(annotation, kind) for annotation in annotations))
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
     control = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}[kind]
@@ -109,8 +122,8 @@ def _polygon(instance: Instance) -> dict[str, Any]:
     return {"points": (ring * 100.0 / (width, height)).round(6).tolist(), "closed": True}
 
 
-def _to_annotation(task: dict[str, Any]) -> Annotation:
-    size_hw = (task["data"]["height"], task["data"]["width"])
+def _to_annotation(task: dict[str, Any], where: str) -> Annotation:
+    size_hw = check_stated_size(task["data"]["height"], task["data"]["width"], where=where)
     objects = []
     for result in task["predictions"][0]["result"]:
         (label,) = result["value"][result["type"]]

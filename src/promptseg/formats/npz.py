@@ -15,6 +15,7 @@ import numpy as np
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation, Region
 from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map
+from promptseg.images import check_stated_size
 from promptseg.ops.atomic import atomic_file
 from promptseg.results import Instance
 
@@ -25,6 +26,8 @@ _DAMAGED = (
     ValueError,
     KeyError,
     IndexError,
+    MemoryError,  # an array that says that it is enormous
+    OverflowError,
     RuntimeError,
     SyntaxError,
     tokenize.TokenError,
@@ -68,15 +71,19 @@ def read(directory: Path) -> DataSet:
     for path in find_files(directory, "*.npz"):
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                annotations.append(_to_annotation(dict(arrays)))
+                annotations.append(_to_annotation(dict(arrays), str(path)))
         except _DAMAGED as error:
             raise DataError(f"{path}: not an archive of masks: {error}") from error
     return DataSet(read_class_map(directory), tuple(annotations))
 
 
-def _to_annotation(arrays: dict[str, np.ndarray]) -> Annotation:
+def _to_annotation(arrays: dict[str, np.ndarray], where: str) -> Annotation:
     classes = arrays["classes"].tolist()
     height, width = arrays["size_hw"].tolist()
+    size_hw = check_stated_size(height, width, where=where)
+    for name in ("masks", "class_masks"):
+        if arrays[name].shape[1:] != size_hw:
+            raise ValueError(f"{name} has the shape {arrays[name].shape}, its picture is {size_hw} (H, W)")
     instances: dict[int, list[Instance]] = {class_id: [] for class_id in arrays["class_mask_ids"].tolist()}
     for class_id, mask, score in zip(arrays["class_ids"], arrays["masks"], arrays["scores"], strict=True):
         instances[int(class_id)].append(Instance.from_mask(mask, float(score)))
@@ -84,7 +91,7 @@ def _to_annotation(arrays: dict[str, np.ndarray]) -> Annotation:
         Region(classes[class_id], float(score), Instance.from_mask(mask, float(score)), tuple(instances[class_id]))
         for class_id, mask, score in zip(instances, arrays["class_masks"], arrays["class_scores"], strict=True)
     )
-    return Annotation(str(arrays["file_name"]), (height, width), tuple(regions))
+    return Annotation(str(arrays["file_name"]), size_hw, tuple(regions))
 
 
 FORMAT = Format(
