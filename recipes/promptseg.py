@@ -42,7 +42,12 @@ SET_WEIGHTS = {
     "cars_trucks": 0.5, "imagenet_sample": 0.7, "imagen200": 0.9, "caltech101": 0.3, "ikea_products": 0.2,
     "grocery": 0.15, "fruits_veg": 0.3, "clothing_small": 0.2, "imagenet_val224": 0.4, "sample_photos": 0.6,
     "monkeys10": 0.4, "nyu_indoor": 0.9, "msrc_stuff": 0.6, "labelmefacade": 0.25, "paris_facades": 0.3,
+    "stanford_background": 0.5, "ade20k_rooms_sky": 1.0, "outdoor_samples": 1.0,
 }  # fmt: skip
+# What stands before the stuff is not annotated in these.
+PARTLY_NAMED = frozenset(
+    ("nyu_indoor", "labelmefacade", "paris_facades", "stanford_background", "ade20k_rooms_sky", "outdoor_samples")
+)
 # Stuff is annotated in few pictures: elsewhere nobody said that it is not there.
 STUFF = (
     "banner", "bridge", "building", "bush", "cabinet", "cardboard", "carpet", "ceiling", "clothes", "cloud", "counter",
@@ -134,6 +139,7 @@ class DenseTraining:
             num_items=8000,
             settings=DenseSettings(mean=EfficientNetLite.mean, std=EfficientNetLite.std),
             stuff_factor=3.0,
+            partly_named=PARTLY_NAMED,
         )
         return source, kept
 

@@ -78,6 +78,7 @@ class DenseItem:
         tag_ids: Names of the only object of a picture without masks.
         mentioned_ids: Every name that is said of the picture, in the crop or not.
         exhaustive_ids: Names that are known to be absent unless mentioned.
+        silence: Weight of "a name that nobody mentioned is absent".
     """
 
     sample_id: str
@@ -89,6 +90,7 @@ class DenseItem:
     tag_ids: tuple[int, ...]
     mentioned_ids: tuple[int, ...]
     exhaustive_ids: tuple[int, ...]
+    silence: float
 
 
 @dataclass  # not frozen: Fabric puts converted tensors into a copy of it
@@ -137,6 +139,7 @@ class DenseSource:
         settings: See `DenseSettings`.
         default_weight: See set_weights.
         stuff_factor: How much oftener a picture is drawn in which people have drawn stuff.
+        partly_named: Sets whose annotation leaves out most of what they show: their silence says nothing.
     """
 
     samples: Sequence[Sample]
@@ -148,6 +151,7 @@ class DenseSource:
     settings: DenseSettings = field(default_factory=DenseSettings)
     default_weight: float = 0.4
     stuff_factor: float = 1.0
+    partly_named: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if not any(map(self._picture_weight, self.samples)):
@@ -204,6 +208,7 @@ class DenseSource:
             tag_ids=tuple(self.vocabulary.find(n for target in tags for n in (target.phrase, *target.alternatives))),
             mentioned_ids=tuple(self.vocabulary.find(_mirror(mentioned) if crop.flipped else mentioned)),
             exhaustive_ids=tuple(self.vocabulary.find(sample.exhaustive)),
+            silence=0.0 if sample.dataset in self.partly_named else settings.weak_absence,
         )
 
     def collate(self, items: list[DenseItem]) -> DenseBatch:
@@ -263,7 +268,7 @@ class DenseSource:
 
     def _weigh_absence(self, item: DenseItem, name_ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Say how surely each name of the batch is absent from the picture, shape (N,)."""
-        weights = np.full(len(name_ids), self.settings.weak_absence, np.float32)
+        weights = np.full(len(name_ids), item.silence, np.float32)
         weights[np.isin(name_ids, self.vocabulary.find(self.stuff))] = 0.0
         for name in item.mentioned_ids:
             weights[self.vocabulary.unsure_of(name)[name_ids]] = 0.0
