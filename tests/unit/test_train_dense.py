@@ -271,6 +271,16 @@ def test_absence_is_believed_where_it_is_said() -> None:
     })  # fmt: skip
 
 
+def test_silence_of_a_partly_named_set_says_nothing() -> None:
+    dense = two_pictures()
+    rooms = tuple(replace(one, sample_id=f"rooms/{one.sample_id}") for one in dense.samples)
+    batch = batch_of(replace(dense, samples=rooms, partly_named=frozenset({"rooms"})), ("rooms/street", "rooms/garden"))
+    street, garden = (dict(zip(dense.vocabulary.names, row.tolist(), strict=True)) for row in batch.absent)
+    assert {name for name, weight in street.items() if weight} == {"person", "sky"}, "what people looked for"
+    assert not any(garden.values())
+    assert batch.present.sum(1).tolist() == [1.0, 1.0]
+
+
 def test_what_is_present_is_never_absent() -> None:
     batch = batch_of(two_pictures(), ("street", "garden"))
     assert ((batch.present > 0) <= (batch.absent == 0)).all()
