@@ -31,11 +31,13 @@ class Labelled:
         num_pictures: In the data set now.
         num_done_before: Of these, from earlier runs.
         failures: Why a picture of the folder could not be labelled, by its name.
+        preview: The file that shows labelled pictures; None: there is none yet.
     """
 
     num_pictures: int
     num_done_before: int
     failures: dict[str, str]
+    preview: Path | None
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
@@ -102,7 +104,8 @@ def autolabel(
                 _write_failures(directory, failures)
         _write_failures(directory, failures)
         _write_preview(directory, writer, {path.name: path for path in paths})
-        return Labelled(len(writer), num_before, failures)
+        preview = directory / PREVIEW
+        return Labelled(len(writer), num_before, failures, preview if preview.exists() else None)
 
 
 def _write_failures(directory: Path, failures: dict[str, str]) -> None:

@@ -96,6 +96,20 @@ def test_autolabel_ends_with_1_where_a_picture_failed(
     assert (code, said.split(";")[0]) == (0, "2 pictures labelled, 2 of them before")
 
 
+def test_autolabel_names_no_preview_where_nothing_was_labelled(
+    promptseg: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG")
+    (tmp_path / "names.txt").write_text("cat\n")
+    out = tmp_path / "out"
+    code, said, err = promptseg(
+        "autolabel", tmp_path / "photos", "--names", tmp_path / "names.txt", "-f", "coco", "-o", out, *MODEL
+    )
+    assert (code, said) == (1, "0 pictures labelled, 0 of them before\n"), err
+    assert "1 pictures failed, see" in err and not (out / "preview.png").exists()
+
+
 def test_autolabel_refuses_bad_requests_before_a_model_is_loaded(
     promptseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
 ) -> None:

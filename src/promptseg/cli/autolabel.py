@@ -37,7 +37,7 @@ def autolabel(
 
     Exit code 1: some pictures failed. Each is named on stderr and in failures.txt, the others are done.
     """
-    from promptseg.autolabel import FAILURES, PREVIEW, read_names
+    from promptseg.autolabel import FAILURES, read_names
     from promptseg.autolabel import autolabel as label_folder
     from promptseg.formats.table import find_format
     from promptseg.images import list_pictures
@@ -57,7 +57,8 @@ def autolabel(
     done = label_folder(predictor, folder, labels, out, format=format, watch=_watch)
     for error in done.failures.values():
         typer.echo(f"error: {error}", err=True)
-    typer.echo(f"{done.num_pictures} pictures labelled, {done.num_done_before} of them before; see {out / PREVIEW}")
+    shown = f"; see {done.preview}" if done.preview is not None else ""
+    typer.echo(f"{done.num_pictures} pictures labelled, {done.num_done_before} of them before{shown}")
     if done.failures:
         typer.echo(f"{len(done.failures)} pictures failed, see {out / FAILURES}", err=True)
         raise typer.Exit(1)
