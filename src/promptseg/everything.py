@@ -102,7 +102,8 @@ def segment_everything(
         )
     )
     model = "everything" if answers is None else f"everything + {answers.model}"
-    return Segmentation(image_rgb, tuple(results), model, presence_threshold, mask_threshold)
+    fingerprint = "" if answers is None else answers.fingerprint
+    return Segmentation(image_rgb, tuple(results), model, presence_threshold, mask_threshold, fingerprint)
 
 
 def describe_origin(

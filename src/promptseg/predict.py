@@ -22,7 +22,7 @@ from promptseg.models.masker import MaskerConfig, MaskerModel
 from promptseg.models.registry import MODELS, load_model
 from promptseg.ops.windows import Tiles
 from promptseg.prompts import Query, QueryLike, to_queries
-from promptseg.results import QueryResult, Segmentation
+from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.segmenters.assemble import load_langsam
 from promptseg.segmenters.promptable import load_promptable
 from promptseg.segmenters.refined import RefinedSegmenter, load_refiner
@@ -166,9 +166,11 @@ class Predictor:
     @property
     def origin(self) -> str:
         """Say who answers, for a data set that is to hold the answers of one: the checkpoint and its threshold."""
-        return f"{self.name} {self.fingerprint}, present from {self.presence_threshold:.6g}"
+        return name_origin(self.name, self.fingerprint, self.presence_threshold)
 
-    def tiled(self, side: int = 1024, *, overlap: int | None = None, limits: ImageLimits = LARGEST_LIMITS) -> "Predictor":
+    def tiled(
+        self, side: int = 1024, *, overlap: int | None = None, limits: ImageLimits = LARGEST_LIMITS
+    ) -> "Predictor":
         """Give a predictor for large pictures that shares this one's network.
 
         It looks at the whole picture and at overlapping tiles, see `TiledSegmenter`; so it finds what is too small in
@@ -231,7 +233,14 @@ class Predictor:
         prediction = self.segmenter.segment(dict(embedding.features), requested, embedding.size_hw)
         labels = [query.label for query in requested]
         results = self._to_results(prediction, labels, embedding, presence_threshold)
-        return Segmentation(embedding.image_rgb, results, self.name, presence_threshold, self.segmenter.mask_threshold)
+        return Segmentation(
+            image_rgb=embedding.image_rgb,
+            results=results,
+            model=self.name,
+            presence_threshold=presence_threshold,
+            mask_threshold=self.segmenter.mask_threshold,
+            fingerprint=self.fingerprint,
+        )
 
     def propose(self, picture: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
         """Give all that points, a box or a mask may mean, for a person to choose from.

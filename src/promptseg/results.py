@@ -187,6 +187,7 @@ class Segmentation(Sequence[QueryResult]):
         model: Name of the model.
         presence_threshold: Below it a thing counts as absent.
         mask_threshold: Probability from which a pixel belongs to a thing.
+        fingerprint: Which checkpoint of that model; "" where no model answered.
     """
 
     image_rgb: NDArray[np.uint8]
@@ -194,6 +195,7 @@ class Segmentation(Sequence[QueryResult]):
     model: str
     presence_threshold: float
     mask_threshold: float
+    fingerprint: str = ""
 
     @overload
     def __getitem__(self, index: int) -> QueryResult: ...
@@ -204,6 +206,11 @@ class Segmentation(Sequence[QueryResult]):
 
     def __len__(self) -> int:
         return len(self.results)
+
+    @property
+    def origin(self) -> str:
+        """Say who answered, for a data set that is to hold the answers of one: `Predictor.origin` of its model."""
+        return name_origin(self.model, self.fingerprint, self.presence_threshold)
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -295,6 +302,11 @@ class Segmentation(Sequence[QueryResult]):
         with atomic_file(json_path) as path:
             path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return overlay_path, *mask_paths, json_path
+
+
+def name_origin(model: str, fingerprint: str, presence_threshold: float) -> str:
+    """Name who answers: a model, which checkpoint of it, and from where on it calls a thing present."""
+    return f"{f'{model} {fingerprint}'.strip()}, present from {presence_threshold:.6g}"
 
 
 def slug(label: str) -> str:

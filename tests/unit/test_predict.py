@@ -158,6 +158,21 @@ def test_fingerprint_tells_checkpoints_apart(model: Predictor) -> None:
     assert changed.fingerprint != model.fingerprint
 
 
+def test_a_data_set_holds_the_answers_of_one_checkpoint(model: Predictor, tmp_path: Path) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    found = model.segment(photo, "cat")
+    assert found.origin == model.origin and model.fingerprint in found.origin
+    assert model.segment(photo, "cat", threshold=0.25).origin == replace(model, presence_threshold=0.25).origin
+    other = promptseg.load("promptseg-test", engine="torch")
+    with torch.no_grad():
+        other.model.text_projection.bias += 1e-3
+    promptseg.write({"a.jpg": found}, tmp_path, format="npz")
+    promptseg.write({"b.jpg": model.segment(photo, "cat")}, tmp_path, format="npz")
+    for pictures in ({"c.jpg": other.segment(photo, "cat")}, {"a.jpg": found, "c.jpg": other.segment(photo, "cat")}):
+        with pytest.raises(promptseg.OutputError, match=r"another origin|found by promptseg-test"):
+            promptseg.write(pictures, tmp_path, format="npz")
+
+
 def test_damaged_numbers_are_an_error_not_a_mask() -> None:
     damaged = promptseg.load("promptseg-test", engine="torch")
     with torch.no_grad():

@@ -203,15 +203,15 @@ def write(
         format: "coco", "coco-polygons", "coco-panoptic", "yolo", "labelstudio", "labelstudio-polygons", "labelme",
             "labelme-masks", "voc", "geojson", "png" or "npz"; docs/formats.md says what each one keeps.
         classes: The class map; None: the labels of the first result, in their order.
-        origin: Who found it; `Predictor.origin` tells checkpoints of one name apart. None: the model's name and the
-            threshold, which every result states; all have to state the same.
+        origin: Who found it, in your words, where that is not one model. None: the model, the checkpoint and the
+            threshold that every result states (`Segmentation.origin`); all have to state the same.
 
     Returns:
         The directory.
 
     Raises:
-        OutputError: There is no picture, no such format, a label is no class, results are of two models or thresholds,
-            the directory holds something else, or a file can't be written.
+        OutputError: There is no picture, no such format, a label is no class, results are of two checkpoints or
+            thresholds, the directory holds something else, or a file can't be written.
         ImageError: The format can't hold a picture.
     """
     items = iter(pictures.items() if isinstance(pictures, Mapping) else pictures)
@@ -220,14 +220,14 @@ def write(
         raise OutputError("there is no picture to write")
     if classes is None:
         classes = tuple(dict.fromkeys(result.label for result in first[1]))
-    stated = _stated_origin(first[1])
+    stated = first[1].origin
     claimed = stated if origin is None else origin
     with DatasetWriter(directory, format=format, classes=classes, origin=claimed) as writer:
         for source, segmentation in chain([first], items):
-            if origin is None and (other := _stated_origin(segmentation)) != stated:
+            if origin is None and segmentation.origin != stated:
                 raise OutputError(
-                    f"{source}: found by {other}, what was written before by {stated}: write two data sets, or say "
-                    "with `origin` who found them all"
+                    f"{source}: found by {segmentation.origin}, what was written before by {stated}: write two data "
+                    "sets, or say with `origin` who found them all"
                 )
             # Path.is_file raises for a name that is too long to be one.
             is_file = os.path.isfile(source)  # noqa: PTH113
@@ -247,10 +247,6 @@ def read(directory: str | Path, *, format: str) -> DataSet:
         DataError: A file is missing or malformed; the message names it.
     """
     return find_format(format).read(Path(directory))
-
-
-def _stated_origin(segmentation: Segmentation) -> str:
-    return f"{segmentation.model}, present from {segmentation.presence_threshold:.6g}"
 
 
 def _holds_others(directory: Path) -> bool:
