@@ -273,8 +273,8 @@ def test_absence_is_believed_where_it_is_said() -> None:
 
 def test_silence_of_a_partly_named_set_says_nothing() -> None:
     dense = two_pictures()
-    rooms = tuple(replace(one, sample_id=f"rooms/{one.sample_id}") for one in dense.samples)
-    batch = batch_of(replace(dense, samples=rooms, partly_named=frozenset({"rooms"})), ("rooms/street", "rooms/garden"))
+    rooms = tuple(replace(one, dataset="rooms") for one in dense.samples)
+    batch = batch_of(replace(dense, samples=rooms, partly_named=frozenset({"rooms"})), ("street", "garden"))
     street, garden = (dict(zip(dense.vocabulary.names, row.tolist(), strict=True)) for row in batch.absent)
     assert {name for name, weight in street.items() if weight} == {"person", "sky"}, "what people looked for"
     assert not any(garden.values())
