@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from small_maskers import encode_as_it_is
 from torch import Tensor
 
-from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput
+from promptseg.maskers.base import MaskChoice, MaskerEmbedding, MaskerOutput
 from promptseg.models.base import Features, Prediction
 from promptseg.prompts import Query
 from promptseg.results import Instance
@@ -20,9 +21,7 @@ class ColourMasker:
     """Masks what is connected to a point and has its colour; edges lie where they are drawn, to a quarter pixel."""
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> MaskerEmbedding:
-        height, width, _ = image_rgb.shape
-        pixels = torch.from_numpy(image_rgb.copy()).permute(2, 0, 1)[None].float()
-        return MaskerEmbedding((pixels,), Frame((height, width), (height, width), (1.0, 1.0)))
+        return encode_as_it_is(image_rgb)
 
     def segment(
         self,

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from small_maskers import encode_as_it_is
 from torch import Tensor
 
-from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding, MaskerOutput, check_prompts
+from promptseg.maskers.base import MaskChoice, MaskerEmbedding, MaskerOutput, check_prompts
 
 Mask = NDArray[np.bool_]
 SIZE_HW = (96, 128)
@@ -41,8 +42,7 @@ class DrawnMasker:
         self.calls: list[tuple[int, str]] = []  # number of prompts and choice
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> MaskerEmbedding:
-        height, width = self.size_hw
-        return MaskerEmbedding((torch.zeros(1, 1, 2, 2),), Frame((height, width), (height, width), (1.0, 1.0)))
+        return encode_as_it_is(image_rgb)
 
     def segment(
         self,

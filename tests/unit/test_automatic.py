@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from colour_world import ColourMasker
 from numpy.typing import NDArray
 from scipy import ndimage
+from small_maskers import untrained_mobile_sam
 from transformers.models.sam import image_processing_pil_sam as published
 
 from promptseg.errors import PromptError
@@ -21,9 +22,7 @@ from promptseg.maskers.candidates import draw, judge, stability_scores
 from promptseg.maskers.load import load_masker
 from promptseg.maskers.mobile_sam import MobileSam
 from promptseg.maskers.overlap import mask_in, mask_iou, suppress_instances
-from promptseg.maskers.sam_decoder import SamDecoder
 from promptseg.maskers.seams import Piece, join_pieces
-from promptseg.maskers.tiny_vit import TinyViT
 from promptseg.ops.boxes import pairwise_box_iou, suppress_boxes
 from promptseg.ops.regions import drop_small_islands, fill_small_holes
 from promptseg.ops.resize import resize_map, threshold_map
@@ -40,8 +39,7 @@ EASY = AutomaticSettings(
 
 @pytest.fixture(scope="module")
 def untrained() -> MobileSam:
-    torch.manual_seed(0)
-    return MobileSam(TinyViT(), SamDecoder(SIDE))
+    return untrained_mobile_sam(SIDE)
 
 
 def noise(height: int, width: int) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
+from small_maskers import untrained_mobile_sam
 from torch import Tensor
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamVisionConfig
 
@@ -19,7 +20,6 @@ from promptseg.maskers.load import load_masker
 from promptseg.maskers.mobile_sam import MobileSam, load_mobile_sam
 from promptseg.maskers.sam2 import load_sam2
 from promptseg.maskers.sam_decoder import SamDecoder, transformers_key
-from promptseg.maskers.tiny_vit import TinyViT
 from promptseg.photos import find_photo
 
 SIDE = 128
@@ -27,8 +27,7 @@ SIDE = 128
 
 @pytest.fixture(scope="module")
 def untrained() -> MobileSam:
-    torch.manual_seed(0)
-    return MobileSam(TinyViT(), SamDecoder(SIDE))
+    return untrained_mobile_sam(SIDE)
 
 
 @pytest.fixture(scope="module", params=["mobile-sam", "sam2-hiera-tiny"])

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 import torch
 from drawn_masker import SIZE_HW, DrawnMasker, Mask, rectangle, same
+from small_maskers import untrained_mobile_sam
 
 import promptseg
 from promptseg import BoxPrompt, Embedding, MaskPrompt, PointPrompt, Query
 from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
-from promptseg.maskers.mobile_sam import MobileSam
 from promptseg.maskers.pointing import MAX_POINTS, read_pointing, scribble_points
-from promptseg.maskers.sam_decoder import SamDecoder
-from promptseg.maskers.tiny_vit import TinyViT
 from promptseg.models.base import Features, Prediction
 from promptseg.prompts import QueryLike, to_queries
 from promptseg.results import QueryResult
@@ -32,8 +30,7 @@ def masker() -> DrawnMasker:
 
 @pytest.fixture(scope="module")
 def random_segmenter() -> PromptableSegmenter:
-    torch.manual_seed(0)
-    return PromptableSegmenter(MobileSam(TinyViT(), SamDecoder(128)))
+    return PromptableSegmenter(untrained_mobile_sam(128))
 
 
 @pytest.fixture(scope="module")

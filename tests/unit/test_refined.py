@@ -10,14 +10,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from small_maskers import untrained_mobile_sam
 
 import promptseg
 from promptseg import Embedding
 from promptseg.errors import CheckpointError
 from promptseg.images import read_image
 from promptseg.maskers.mobile_sam import MobileSam
-from promptseg.maskers.sam_decoder import SamDecoder
-from promptseg.maskers.tiny_vit import TinyViT
 from promptseg.models.base import Features, Prediction, single_texts
 from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.config import PromptSegConfig
@@ -50,8 +49,7 @@ def network() -> PromptSeg:
 
 @pytest.fixture(scope="module")
 def masker() -> MobileSam:
-    torch.manual_seed(0)
-    return MobileSam(TinyViT(), SamDecoder(256))
+    return untrained_mobile_sam(256)
 
 
 @pytest.fixture(scope="module")
