@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import Dinov2Config, Dinov2Model
 
 from promptseg import weights
+from promptseg.encoders.clip_text import ClipText
+from promptseg.encoders.clip_vision import ClipVision
 from promptseg.encoders.dinov2 import Dinov2
 from promptseg.encoders.efficientnet_lite import EfficientNetLite, SameConv2d
 from promptseg.encoders.tiny import TinyConv
@@ -144,6 +146,37 @@ def test_dinov2_loads_a_directory_of_transformers(tmp_path: Path) -> None:
         torch.testing.assert_close(tower(pixels)[0].flatten(2).mT, expected)
     with pytest.raises(WeightsError, match="has width 32, this tower 384"):
         Dinov2("small", (3,)).load_weights(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tower", "weight"),
+    [
+        (Dinov2("test", (3,)), "embeddings.cls_token"),
+        (ClipVision("test", (3,)), "visual_projection.weight"),
+        (ClipText("test"), "text_projection.weight"),
+    ],
+    ids=["dinov2", "clip-vision", "clip-text"],
+)
+def test_a_directory_that_lacks_a_weight_is_refused(
+    tower: Dinov2 | ClipVision | ClipText, weight: str, tmp_path: Path
+) -> None:
+    published = tower.clip if isinstance(tower, ClipText) else tower.model
+    published.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    del state[weight]
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=f"does not hold .*: it lacks {weight}"):
+        tower.load_weights(tmp_path)
+
+
+def test_a_dinov2_with_registers_is_none(tmp_path: Path) -> None:
+    tower = Dinov2("test", (3,))
+    tower.model.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    state["embeddings.register_tokens"] = torch.zeros(1, 4, 32)
+    save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(WeightsError, match=r"a DINOv2: it has embeddings\.register_tokens too"):
+        tower.load_weights(tmp_path)
 
 
 @pytest.mark.weights

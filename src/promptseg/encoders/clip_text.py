@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from promptseg.encoders.base import TextFeatures, TextTower, tokenize_batch
+from promptseg.encoders.published import load_published
 from promptseg.errors import WeightsError
 
 END_TOKEN = 49407  # also the padding; the first one ends the text
@@ -66,14 +67,7 @@ class ClipText(TextTower):
         from transformers import CLIPTextModelWithProjection
 
         (directory,) = paths
-        loaded: Any = CLIPTextModelWithProjection.from_pretrained(
-            directory, local_files_only=True, output_loading_info=True
-        )
-        model, report = loaded
-        if report["missing_keys"]:
-            missing = ", ".join(sorted(report["missing_keys"])[:5])
-            raise WeightsError(f"{directory} does not hold CLIP's text tower, it lacks {missing}")
-        self.clip = model
+        self.clip = load_published(CLIPTextModelWithProjection, directory, what="CLIP's text tower")
         self.load_tokenizer(directory)
 
     def load_tokenizer(self, directory: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from promptseg.encoders.base import AttentionMask, Layer, TokenTower, check_blocks, check_pixels
+from promptseg.encoders.published import load_published
 from promptseg.errors import WeightsError
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -91,13 +92,7 @@ class ClipVision(TokenTower):
         from transformers import CLIPVisionModelWithProjection
 
         (directory,) = paths
-        loaded: Any = CLIPVisionModelWithProjection.from_pretrained(
-            directory, local_files_only=True, output_loading_info=True
-        )
-        model, report = loaded
-        if report["missing_keys"]:
-            missing = ", ".join(sorted(report["missing_keys"])[:5])
-            raise WeightsError(f"{directory} does not hold CLIP's image tower, it lacks {missing}")
+        model = load_published(CLIPVisionModelWithProjection, directory, what="CLIP's image tower")
         if (model.config.hidden_size, model.config.patch_size) != (self.channels[0], self.multiple):
             raise WeightsError(
                 f"{directory} has width {model.config.hidden_size} and patch {model.config.patch_size}, "

@@ -5,11 +5,11 @@ Paper: Oquab et al. 2023, arXiv:2304.07193. The network is transformers' Dinov2M
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from promptseg.encoders.base import ImageTower, Layer, check_blocks, check_pixels
+from promptseg.encoders.published import load_published
 from promptseg.errors import WeightsError
 
 # size: (width, blocks, heads, pixels that the position table was trained at)
@@ -68,12 +68,7 @@ class Dinov2(ImageTower):
         from transformers import Dinov2Model
 
         (directory,) = paths
-        # from_pretrained and not load_state_dict: it maps the parameter names of older files
-        loaded: Any = Dinov2Model.from_pretrained(directory, local_files_only=True, output_loading_info=True)
-        model, report = loaded
-        problems = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
-        if problems:
-            raise WeightsError(f"{directory} does not hold a DINOv2: {', '.join(problems[:5])}")
+        model = load_published(Dinov2Model, directory, what="a DINOv2", may_hold_more=False)
         if model.config.hidden_size != self.channels[0]:
             raise WeightsError(f"{directory} has width {model.config.hidden_size}, this tower {self.channels[0]}")
         self.model = model

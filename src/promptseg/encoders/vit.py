@@ -5,11 +5,11 @@ Paper: Dosovitskiy et al. 2021, arXiv:2010.11929. The network is transformers' V
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from promptseg.encoders.base import AttentionMask, Layer, TokenTower, check_blocks, check_pixels
+from promptseg.encoders.published import load_published
 from promptseg.errors import WeightsError
 
 WIDTH, NUM_BLOCKS, PATCH, POSITION_PIXELS = 768, 12, 16, 384
@@ -63,13 +63,7 @@ class Vit(TokenTower):
         from transformers import ViTModel
 
         (directory,) = paths
-        loaded: Any = ViTModel.from_pretrained(
-            directory, local_files_only=True, output_loading_info=True, add_pooling_layer=False
-        )
-        model, report = loaded
-        if report["missing_keys"]:
-            missing = ", ".join(sorted(report["missing_keys"])[:5])
-            raise WeightsError(f"{directory} does not hold a vision transformer, it lacks {missing}")
+        model = load_published(ViTModel, directory, what="a vision transformer", add_pooling_layer=False)
         if (model.config.hidden_size, model.config.patch_size) != (WIDTH, PATCH):
             raise WeightsError(f"{directory} is no ViT-B/16: its width is {model.config.hidden_size}")
         self.model = model

@@ -1,0 +1,27 @@
+"""Load what transformers has saved, and refuse what is not all of it."""
+
+from pathlib import Path
+from typing import Any
+
+from promptseg.errors import WeightsError
+
+
+def load_published(model_class: Any, directory: Path, *, what: str, may_hold_more: bool = True, **options: Any) -> Any:
+    """Load a model by transformers' own loader, which maps the parameter names of older files.
+
+    Args:
+        model_class: A class of transformers.
+        directory: What it has saved.
+        what: What the directory should hold, for the message.
+        may_hold_more: Other weights are passed over, such as those of CLIP's other tower.
+        options: For the class.
+
+    Raises:
+        WeightsError: The directory lacks a weight, which transformers would leave random, or holds too many.
+    """
+    model, report = model_class.from_pretrained(directory, local_files_only=True, output_loading_info=True, **options)
+    if lacking := sorted(report["missing_keys"]):
+        raise WeightsError(f"{directory} does not hold {what}: it lacks {', '.join(lacking[:5])}")
+    if not may_hold_more and (others := sorted(report["unexpected_keys"])):
+        raise WeightsError(f"{directory} does not hold {what}: it has {', '.join(others[:5])} too")
+    return model
