@@ -7,39 +7,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from promptseg.cli.main import main
+from conftest import Ended
 from promptseg.cli.pictures import name_folders
 from promptseg.ops.rle import decode_rle
 from promptseg.photos import find_photo
 
 MODEL = ("--model", "promptseg-test", "--threshold", "0")
-
-
-class Ended(NamedTuple):
-    """How a run of the command line ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def promptseg(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Ended]]:
-    def run(*arguments: object) -> Ended:
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return Ended(int(exit_info.value.code or 0), out, err)
-
-    yield run
 
 
 @pytest.fixture

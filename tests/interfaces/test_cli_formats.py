@@ -1,30 +1,18 @@
 """The command line's ways to write data sets: `predict --format` and `autolabel`."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from promptseg.cli.main import main
 from promptseg.cli.pictures import FORMAT_HELP
 from promptseg.formats.dataset import read
 from promptseg.formats.table import FORMATS
 
 MODEL = ("--model", "promptseg-test", "--threshold", "0", "--engine", "torch")
-
-
-@pytest.fixture
-def promptseg(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., tuple[int, str, str]]]:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        return int(exit_info.value.code or 0), out, err
-
-    yield run
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`promptseg evaluate --benchmark` from the command line, with models that have real parts."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,18 +14,10 @@ from benchmark_trees import (
     write_voc,
 )
 
-from promptseg.cli.main import main
-
 
 @pytest.fixture
-def evaluate(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_info:
-            main(["evaluate", *(str(argument) for argument in arguments)])
-        out, err = capsys.readouterr()
-        return int(exit_info.value.code or 0), out, err
-
-    return run
+def evaluate(promptseg):
+    return partial(promptseg, "evaluate")
 
 
 def ask(benchmark, root, *, model="promptseg-test"):

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from promptseg import BoxPrompt, PointPrompt
-from promptseg.cli.main import main
 from promptseg.cli.pointing import UNNAMED, add_pointing, parse_box, parse_points
 from promptseg.errors import PromptError
 from promptseg.prompts import to_queries
@@ -18,13 +17,8 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def promptseg(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(argument) for argument in (*arguments, "--engine", "torch")])
-        return int(exit_info.value.code or 0), *capsys.readouterr()
-
-    return run
+def promptseg(promptseg: Run) -> Run:
+    return lambda *arguments: promptseg(*arguments, "--engine", "torch")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 from PIL import Image
 
 from promptseg.cli.exemplars import collect_queries, parse_exemplar
-from promptseg.cli.main import main
 from promptseg.errors import ImageError, PromptError
 from promptseg.prompts import ExemplarPrompt, TextPrompt
 
@@ -84,24 +84,20 @@ def test_refuses_a_name_with_negative_examples_only(folder: Path) -> None:
         collect_queries(["mug"], ["vase=vase.png@-1"])
 
 
-def test_predict_by_examples_alone_and_mixed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_by_examples_alone_and_mixed(folder: Path, promptseg: Callable[..., tuple[int, str, str]]) -> None:
     arguments = ["predict", "vase.png", "-t", "mug", "-x", "mug=mug.png:2,1,5,4@0.5", "-x", "vase.png", "--json"]
-    with pytest.raises(SystemExit) as ended:
-        main([*arguments, "--model", "clipseg-test", "--threshold", "0"])
-    out, err = capsys.readouterr()
-    assert ended.value.code == 0, err
+    code, out, err = promptseg(*arguments, "--model", "clipseg-test", "--threshold", "0")
+    assert code == 0, err
     assert [result["label"] for result in json.loads(out)["results"]] == ["mug", "vase"]
 
 
 def test_predict_says_which_models_take_examples_and_that_nothing_was_asked(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, promptseg: Callable[..., tuple[int, str, str]]
 ) -> None:
     for arguments, said in [
         (["-x", "mug.png", "--model", "promptseg-test"], "promptseg-test takes text prompts, no exemplar prompts"),
         ([], "nothing was asked for"),
         (["-x", "vase=vase.png@-1"], "says only what is not meant"),
     ]:
-        with pytest.raises(SystemExit) as ended:
-            main(["predict", "vase.png", *arguments])
-        assert ended.value.code == 2
-        assert said in capsys.readouterr().err
+        code, _, err = promptseg("predict", "vase.png", *arguments)
+        assert code == 2 and said in err

@@ -1,6 +1,7 @@
 """LangSAM: N phrases, N answers with their objects; and the drop-in, whose shapes never change."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,6 @@ from PIL import Image
 from test_detectors import Painted
 
 import promptseg
-from promptseg.cli.main import main
 from promptseg.detectors.base import Thresholds
 from promptseg.detectors.from_segmenter import SegmenterDetector
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError, UnsupportedPromptError
@@ -195,19 +195,16 @@ class TestPredictor:
 
 
 class TestCommandLine:
-    def run(self, capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
-        photo = find_photo("chelsea")
-        with pytest.raises(SystemExit) as exit_info:
-            main(["predict", str(photo), "-t", "cat", "--engine", "torch", *map(str, arguments)])
-        return int(exit_info.value.code or 0), *capsys.readouterr()
+    REQUEST = ("predict", find_photo("chelsea"), "-t", "cat", "--engine", "torch")
 
-    def test_a_detector_and_a_masker(self, capsys: pytest.CaptureFixture[str]) -> None:
-        code, out, _ = self.run(capsys, "--detector", "promptseg-test-vit", "--masker", "sam-test", "--json")
+    def test_a_detector_and_a_masker(self, promptseg: Callable[..., tuple[int, str, str]]) -> None:
+        parts = ("--detector", "promptseg-test-vit", "--masker", "sam-test")
+        code, out, _ = promptseg(*self.REQUEST, *parts, "--json")
         assert code == 0
         assert json.loads(out)["model"] == "langsam" and len(json.loads(out)["results"]) == 1
 
-    def test_a_model_has_its_own_parts(self, capsys: pytest.CaptureFixture[str]) -> None:
-        code, _, err = self.run(capsys, "--detector", "owlv2-base", "--model", "promptseg-test")
+    def test_a_model_has_its_own_parts(self, promptseg: Callable[..., tuple[int, str, str]]) -> None:
+        code, _, err = promptseg(*self.REQUEST, "--detector", "owlv2-base", "--model", "promptseg-test")
         assert code == 2 and "give --model or --detector, not both" in " ".join(err.split())
 
 
