@@ -73,7 +73,9 @@ class Embedding:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("format") != _FORMAT:
-                    raise DataError(f"{path}: a safetensors file, but not an embedding that promptseg saved")
+                    raise DataError(
+                        f"{path}: a safetensors file, but no embedding; `Predictor.encode(photo).save(path)` makes one"
+                    )
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path}: not an embedding that promptseg saved: {error}") from error

@@ -9,12 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from conftest import Ended
+from promptseg.cli.main import app
 from promptseg.cli.pictures import name_folders
 from promptseg.ops.rle import decode_rle
 from promptseg.photos import find_photo
@@ -160,6 +163,31 @@ def test_usage_errors_exit_2(promptseg: Callable[..., Ended], photo: Path) -> No
         assert "Traceback" not in ended.err
     ended = promptseg("predict", photo)
     assert (ended.code, ended.err) == (2, "error: nothing was asked for: give at least one phrase\n")
+
+
+def commands(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Every command, by what a person types."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        found |= commands(command, f"{name} ") if hasattr(command, "commands") else {prefix + name: command}
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_what_was_written(
+    name: str, promptseg: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    ended = promptseg(*name.split(), "--help")
+    assert ended.code == 0
+    said = " ".join(ended.out.split())
+    helps = [text for param in COMMANDS[name].params if (text := getattr(param, "help", None))]
+    assert helps
+    for text in helps:
+        assert " ".join(text.replace("\\[", "[").split()) in said
 
 
 def test_models_and_version_as_table_and_json(promptseg: Callable[..., Ended]) -> None:

@@ -78,7 +78,7 @@ def test_autolabel_ends_with_1_where_a_picture_failed(
     code, said, err = promptseg(*request)
     assert code == 1, err
     assert said == f"2 pictures labelled, 0 of them before; see {tmp_path / 'out' / 'preview.png'}\n"
-    assert f"error: {folder / 'broken.png'}: " in err and "1 pictures failed, see" in err
+    assert f"error: {folder / 'broken.png'}: " in err and "1 picture failed, see" in err
     (folder / "broken.png").unlink()
     code, said, _ = promptseg(*request)
     assert (code, said.split(";")[0]) == (0, "2 pictures labelled, 2 of them before")
@@ -95,7 +95,7 @@ def test_autolabel_names_no_preview_where_nothing_was_labelled(
         "autolabel", tmp_path / "photos", "--names", tmp_path / "names.txt", "-f", "coco", "-o", out, *MODEL
     )
     assert (code, said) == (1, "0 pictures labelled, 0 of them before\n"), err
-    assert "1 pictures failed, see" in err and not (out / "preview.png").exists()
+    assert "1 picture failed, see" in err and not (out / "preview.png").exists()
 
 
 def test_autolabel_refuses_bad_requests_before_a_model_is_loaded(

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from promptseg.cli.pictures import FORMAT_HELP
+from promptseg.cli.pictures import FORMAT_HELP, counted
 from promptseg.cli.predict import EngineChoice
 
 
@@ -58,9 +58,9 @@ def autolabel(
     for error in done.failures.values():
         typer.echo(f"error: {error}", err=True)
     shown = f"; see {done.preview}" if done.preview is not None else ""
-    typer.echo(f"{done.num_pictures} pictures labelled, {done.num_done_before} of them before{shown}")
+    typer.echo(f"{counted(done.num_pictures)} labelled, {done.num_done_before} of them before{shown}")
     if done.failures:
-        typer.echo(f"{len(done.failures)} pictures failed, see {out / FAILURES}", err=True)
+        typer.echo(f"{counted(len(done.failures))} failed, see {out / FAILURES}", err=True)
         raise typer.Exit(1)
 
 

@@ -54,20 +54,21 @@ def evaluate(
     keep: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="With --fit-thresholds: share of present phrases to keep.")
     ] = None,
-    pseudo: Annotated[Path | None, typer.Option(help="Directory of masks that were made for boxes.")] = None,
+    pseudo: Annotated[Path | None, typer.Option(help="Directory of masks that `promptseg pseudo-masks` made.")] = None,
     only: Annotated[Path | None, typer.Option(help="Text file that lists the pictures to take, one a line.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take only so many pictures of each set, or episodes of each fold.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
     engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
-    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap that gives the intervals.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the records beside --out.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
     """Measure a model on annotated pictures: a table on stdout, every number and its origin in --out.
 
     With --benchmark, the numbers that were published on it stand beside the model's.
+
     Exit code 1: some pictures could not be judged. Each is named on stderr, the others are done.
     """
     from promptseg.evaluate.benchmarks.comparison import comparison_table

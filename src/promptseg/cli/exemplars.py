@@ -16,8 +16,10 @@ _FORM = re.compile(
 )
 _BOX = re.compile(r"[-\d.]+(?:,[-\d.]+){3}")
 
+# Escaped, for the help is markup, in which [@...] means something.
 FORM_HELP = (
-    "An example: [NAME=]PICTURE[:MASK or :LEFT,TOP,RIGHT,BOTTOM][@WEIGHT]; those of one NAME, and --text NAME, mix."
+    r"An example: \[NAME=]PICTURE\[:MASK or :LEFT,TOP,RIGHT,BOTTOM]\[@WEIGHT]; those of one NAME, and --text NAME, "
+    "mix; a negative WEIGHT says what is not meant."
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptseg._extras import require
+from promptseg.cli.predict import EngineChoice
 from promptseg.errors import OutputError
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ def finetune(
     folder: Annotated[Path, typer.Argument(help="Holds images/NAME.jpg and masks/PHRASE/NAME.png; see docs/data.md.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the new model; it must not exist yet.")],
     model: Annotated[str, typer.Option(help="Start from this model or checkpoint.")] = "promptseg",
-    steps: Annotated[int, typer.Option(min=1, help="Updates.")] = 80,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the schedule.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of crops and order.")] = 0,
-    engine: Annotated[str, typer.Option(help="What computes the answers before and after; see predict.")] = "auto",
+    steps: Annotated[int, typer.Option(min=1, help="How many updates.")] = 80,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="At its highest; it falls towards the end.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Of all chance: crops and their order.")] = 0,
+    engine: Annotated[
+        EngineChoice, typer.Option(help="What computes the answers before and after; auto takes the fastest.")
+    ] = EngineChoice.auto,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
     """Teach a model the names of a folder of pictures and masks; a few minutes on a laptop for 50 pictures.
@@ -56,11 +59,11 @@ def finetune(
         f"{num_train} pictures to learn from, {len(parts.held_out)} held out, {len(pictures.problems)} files left out",
         err=True,
     )
-    before = examine(load(model, engine=engine, offline=offline), parts.held_out)
+    before = examine(load(model, engine=engine.value, offline=offline), parts.held_out)
     with ProgressBar(steps, 0, enabled=True) as bar:
         fitted = fit(network, parts, settings, watch=lambda loss: bar.advance(loss=loss))
     save_pretrained(network, out, half=True)
-    after = examine(load(out, engine=engine, offline=offline), parts.held_out)
+    after = examine(load(out, engine=engine.value, offline=offline), parts.held_out)
 
     with atomic_file(out / SHEET) as partial:
         draw_before_after(before, after, title=f"{model}, fine-tuned on {num_train} pictures of {folder.name}").save(

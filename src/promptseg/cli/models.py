@@ -7,7 +7,11 @@ import typer
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False) -> None:
-    """List the models that `--model` takes."""
+    """List the models that have a name.
+
+    --model takes those of status shipped (in the package), published (fetched when first used) and test (tiny, random);
+    recipe: train it with `promptseg train`, then give its directory.
+    """
     from promptseg.models.registry import MODELS
 
     if as_json:

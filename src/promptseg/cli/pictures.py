@@ -98,10 +98,15 @@ def segment_pictures(
             if out is not None and not writers:
                 typer.echo(f"written: {save(found, out / folders[path])}", err=True)
     for writer in writers:
-        typer.echo(f"written: {writer.directory}, {len(writer)} pictures as {writer.format.name}", err=True)
+        typer.echo(f"written: {writer.directory}, {counted(len(writer))} as {writer.format.name}", err=True)
     if num_failed:
-        typer.echo(f"{num_failed} of {len(paths)} pictures failed", err=True)
+        typer.echo(f"{num_failed} of {counted(len(paths))} failed", err=True)
         raise typer.Exit(1)
+
+
+def counted(number: int) -> str:
+    """Write a number of pictures."""
+    return f"{number} picture{'' if number == 1 else 's'}"
 
 
 def name_folders(paths: Sequence[Path]) -> dict[Path, str]:

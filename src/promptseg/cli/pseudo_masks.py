@@ -8,20 +8,31 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from promptseg.cli.pictures import counted
 from promptseg.ops.atomic import atomic_file
 
 
 def pseudo_masks(
     data: Annotated[Path, typer.Option(help="Directory of the index files and their pictures.")],
     out: Annotated[Path, typer.Option(help="Directory to write to; a run that was stopped goes on from there.")],
-    sets: Annotated[list[str] | None, typer.Option(help="Set to do, may be given again; default: all.")] = None,
-    teacher_boxes: Annotated[Path | None, typer.Option(help="A detector's boxes, gzipped JSONL.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", "--sets", help="Name of a data set; repeat it for more. Default: all that lack masks."),
+    ] = None,
+    teacher_boxes: Annotated[
+        Path | None, typer.Option(help="A detector's boxes, gzipped JSONL; docs/pseudo-masks.md.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures of each set.")] = None,
-    input_side: Annotated[int, typer.Option(help="Pixels of the longer side for the masker.")] = 640,
+    input_side: Annotated[int, typer.Option(help="Pixels of the longer side that MobileSAM sees.")] = 640,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
     offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
 ) -> None:
-    """Make masks for pictures that have only boxes or names, with MobileSAM."""
+    """Make masks for pictures that have only boxes or names, with MobileSAM.
+
+    --out gets the masks (NAME.jsonl, for --pseudo of train and evaluate), statistics and sheets to look at.
+
+    Exit code 1: some pictures failed. Each is named on stderr, the others are done.
+    """
     from promptseg import weights
     from promptseg.data.jsonl import load_lines
     from promptseg.pseudo_masks.proposals import load_teacher_boxes
@@ -47,7 +58,7 @@ def pseudo_masks(
         for record in track(run, name, total=min(num_pictures, limit or num_pictures), console=talk):
             if "error" in record:
                 num_failed += 1
-                talk.print(f"{record['image']}: {record['error']}", style="red", markup=False)
+                talk.print(f"error: {record['image']}: {record['error']}", markup=False, highlight=False)
         made = load_done(out / f"{name}.jsonl")
         summary[name] = statistics(made)
         with atomic_file(out / "statistics" / f"{name}.json") as temporary:
@@ -56,4 +67,5 @@ def pseudo_masks(
             contact_sheet(made, data).save(temporary, quality=88)
     typer.echo(json.dumps(summary))
     if num_failed:
+        typer.echo(f"{counted(num_failed)} failed", err=True)
         raise typer.Exit(1)

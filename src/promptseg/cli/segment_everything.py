@@ -33,7 +33,9 @@ def segment_everything(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
-    masker: Annotated[str, typer.Option(help="Finds the masks.")] = "mobile-sam",
+    masker: Annotated[
+        str, typer.Option(help="Finds the masks: mobile-sam, sam2-hiera-tiny, sam-vit-base or a directory.")
+    ] = "mobile-sam",
     model: Annotated[
         str | None, typer.Option(help="Knows the names: one that `promptseg models` lists, or a directory.")
     ] = None,

@@ -11,24 +11,29 @@ from promptseg._extras import require
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A Python file with a function recipe(); see recipes/. It is run.")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="A Python file with a function recipe(), which is run; FILE.py:VARIANT where it has variants."
+        ),
+    ],
     data: Annotated[Path, typer.Option(help="Directory of the training data; the recipe says of what layout.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run; best/ and final/ in it are models.")],
-    pseudo: Annotated[Path | None, typer.Option(help="Directory of masks that were made for boxes.")] = None,
+    pseudo: Annotated[Path | None, typer.Option(help="Directory of masks that `promptseg pseudo-masks` made.")] = None,
     init: Annotated[
         str | None, typer.Option(help="Start from this model or checkpoint, where names and shapes agree.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")] = False,
-    epochs: Annotated[float | None, typer.Option(help="Length of the run instead of the recipe's.")] = None,
-    steps: Annotated[int | None, typer.Option(help="The same in steps.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    devices: Annotated[int, typer.Option(min=1, help="How many share each batch.")] = 1,
+    epochs: Annotated[float | None, typer.Option(help="Length of the run, instead of the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Length of the run in updates, instead of --epochs.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of all chance in the run, instead of the recipe's.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="How many GPUs share each batch.")] = 1,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that prepare batches.")] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Keep the frozen image tower's features here and compute each once.")
     ] = None,
-    cache_gb: Annotated[float | None, typer.Option(min=0.0, help="Most that --cache may take.")] = None,
+    cache_gb: Annotated[float | None, typer.Option(min=0.0, help="Most that --cache may take, in GB.")] = None,
 ) -> None:
     """Train a model by a recipe. Progress on stderr; the outcome on stdout, as JSON.
 
