@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from promptseg.exemplars.variants import BEST, Variant
 from promptseg.models.config import build_part
+from promptseg.models.operating_point import Refiner, check_choices, check_operating_point
 
 Block = Literal["attention", "mlp"]
 Head = Literal["simple", "refined", "linear"]
@@ -58,31 +59,24 @@ class ClipSegConfig:
     mask_threshold: float = 0.3
     presence_threshold: float = 0.3
     presence_calibration: tuple[float, float] = (1.0, 0.0)
-    refiner: Literal["mobile-sam", "sam2-hiera-tiny"] | None = None
+    refiner: Refiner | None = None
 
     def __post_init__(self) -> None:
-        choices: dict[str, tuple[object, ...]] = {
-            "block": get_args(Block),
-            "head": get_args(Head),
-            "pixel_statistics": ("imagenet", "tower"),
-            "visual_prompt": get_args(Variant),
-            "towers": ("published", "stored"),
-            "refiner": (None, "mobile-sam", "sam2-hiera-tiny"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        check_choices(
+            self,
+            block=get_args(Block),
+            head=get_args(Head),
+            pixel_statistics=("imagenet", "tower"),
+            visual_prompt=get_args(Variant),
+            towers=("published", "stored"),
+        )
+        check_operating_point(self)
         if not 0 <= self.film_block < len(self.image_layers):
             raise ValueError(
                 f"film_block must be a block from 0 to {len(self.image_layers) - 1}, got {self.film_block}"
             )
         if self.block == "attention" and self.dim % self.num_heads:
             raise ValueError(f"num_heads must divide dim {self.dim}, got {self.num_heads}")
-        if self.refiner is not None and self.mask_threshold in (0.0, 1.0):
-            raise ValueError(f"a refiner needs a mask_threshold between 0 and 1, got {self.mask_threshold}")
-        for name in ("mask_threshold", "presence_threshold"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be a probability in [0, 1], got {getattr(self, name)}")
 
     @property
     def published_towers(self) -> tuple[str, ...]:
