@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from promptseg.encoders.base import Layer
 from promptseg.errors import CheckpointError
+from promptseg.models.operating_point import Refiner, check_choices, check_operating_point
 
 Part = TypeVar("Part")
 
@@ -99,29 +100,17 @@ class PromptSegConfig:
     mask_threshold: float = 0.5
     presence_threshold: float = 0.5
     presence_calibration: tuple[float, float] = (1.0, 0.0)
-    refiner: Literal["mobile-sam", "sam2-hiera-tiny"] | None = None
+    refiner: Refiner | None = None
 
     def __post_init__(self) -> None:
-        choices = {
-            "text_mode": ("pooled", "tokens"),
-            "resize": ("square", "aspect"),
-            "train_towers": ("none", "image"),
-            "refiner": (None, "mobile-sam", "sam2-hiera-tiny"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        check_choices(self, text_mode=("pooled", "tokens"), resize=("square", "aspect"), train_towers=("none", "image"))
+        check_operating_point(self)
         if self.decoder_depth == 0 and self.dense is None:
             raise ValueError("without a decoder (decoder_depth=0) the mask comes from the dense maps: set dense")
         if self.takes_exemplars and (self.decoder_depth or (self.dense is not None and self.dense.vocabulary)):
             raise ValueError("exemplars are compared with pixels alone: no decoder, no vocabulary")
         if self.train_towers == "image" and self.lora is not None and self.lora.image_layers:
             raise ValueError("train the image tower or give it adapters (lora.image_layers), not both")
-        if self.refiner is not None and self.mask_threshold in (0.0, 1.0):
-            raise ValueError(f"a refiner needs a mask_threshold between 0 and 1, got {self.mask_threshold}")
-        for name in ("mask_threshold", "presence_threshold"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be a probability in [0, 1], got {getattr(self, name)}")
 
     @property
     def published_towers(self) -> tuple[str, ...]:
