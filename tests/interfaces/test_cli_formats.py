@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptseg.cli.pictures import FORMAT_HELP
+from promptseg.cli.options import FORMAT_HELP
 from promptseg.formats.dataset import read
 from promptseg.formats.table import FORMATS
 

@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from promptseg.cli.pictures import FORMAT_HELP, counted
-from promptseg.cli.predict import EngineChoice
+from promptseg.cli.options import FORMAT_HELP, Device, Engine, EngineChoice, Model, Offline, Threshold
+from promptseg.cli.pictures import counted
 
 
 def autolabel(
@@ -20,16 +20,11 @@ def autolabel(
         str,
         typer.Option("--format", "-f", help=f"What to write: {FORMAT_HELP}"),
     ],
-    model: Annotated[
-        str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Presence below which a thing is absent; else the model's own."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+    model: Model = None,
+    threshold: Threshold = None,
+    device: Device = "auto",
+    engine: Engine = EngineChoice.auto,
+    offline: Offline = False,
 ) -> None:
     """Label a folder of pictures by names, in the format of another tool.
 

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from promptseg.cli.predict import EngineChoice
+from promptseg.cli.options import Device, Engine, EngineChoice, MadeMasks, Model, Offline
 
 if TYPE_CHECKING:
     from promptseg.data.sample import Problem, SampleSet
@@ -38,9 +38,7 @@ def evaluate(
     prompt: Annotated[
         str | None, typer.Option(help="What is asked with: text or exemplar; default: the usual one.")
     ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
-    ] = None,
+    model: Model = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Report to write (JSON); records of every pair go beside it.")
     ] = None,
@@ -54,16 +52,16 @@ def evaluate(
     keep: Annotated[
         float | None, typer.Option(min=0.0, max=1.0, help="With --fit-thresholds: share of present phrases to keep.")
     ] = None,
-    pseudo: Annotated[Path | None, typer.Option(help="Directory of masks that `promptseg pseudo-masks` made.")] = None,
+    pseudo: MadeMasks = None,
     only: Annotated[Path | None, typer.Option(help="Text file that lists the pictures to take, one a line.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Take only so many pictures of each set, or episodes of each fold.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
+    device: Device = "auto",
+    engine: Engine = EngineChoice.auto,
     seed: Annotated[int, typer.Option(help="Of the bootstrap that gives the intervals.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the records beside --out.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Measure a model on annotated pictures: a table on stdout, every number and its origin in --out.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptseg._extras import require
-from promptseg.cli.predict import EngineChoice
+from promptseg.cli.options import EngineChoice, Offline
 from promptseg.errors import OutputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def finetune(
     engine: Annotated[
         EngineChoice, typer.Option(help="What computes the answers before and after; auto takes the fastest.")
     ] = EngineChoice.auto,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Teach a model the names of a folder of pictures and masks; a few minutes on a laptop for 50 pictures.
 

@@ -16,12 +16,6 @@ from promptseg.errors import ImageError, OutsidePictureError
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
 
-# Spelled out, for the table itself would import numpy, and `--help` is to answer at once.
-FORMAT_HELP = (
-    "coco, coco-polygons, coco-panoptic, yolo, labelstudio, labelstudio-polygons, labelme, labelme-masks, voc, "
-    "geojson, png or npz."
-)
-
 
 def check_formats(formats: Sequence[str], out: Path | None) -> None:
     """Refuse formats that there are not, or that have no place to go to.

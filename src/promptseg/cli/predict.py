@@ -1,33 +1,31 @@
 """`promptseg predict`: phrases and pictures in, masks out."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptseg.cli.exemplars import FORM_HELP, collect_queries
-from promptseg.cli.pictures import FORMAT_HELP, check_formats, segment_pictures
+from promptseg.cli.options import (
+    AsJsonLines,
+    Device,
+    Engine,
+    EngineChoice,
+    Formats,
+    Model,
+    Offline,
+    Pictures,
+    Threshold,
+)
+from promptseg.cli.pictures import check_formats, segment_pictures
 from promptseg.cli.pointing import BOX_HELP, POINT_HELP, add_pointing
 
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
 
 
-class EngineChoice(StrEnum):
-    """What computes."""
-
-    auto = "auto"
-    torch = "torch"
-    openvino = "openvino"
-    openvino_bf16 = "openvino-bf16"
-
-
 def predict(
-    pictures: Annotated[
-        list[str],
-        typer.Argument(metavar="PHOTO", help="Pictures, folders, and patterns such as 'photos/**/*.jpg'."),
-    ],
+    pictures: Pictures,
     text: Annotated[
         list[str] | None,
         typer.Option("--text", "-t", help='What to find, for example "the cat\'s ear"; repeat it for more.'),
@@ -35,9 +33,7 @@ def predict(
     exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
     point: Annotated[list[str] | None, typer.Option(help=POINT_HELP)] = None,
     box: Annotated[list[str] | None, typer.Option(help=BOX_HELP)] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
-    ] = None,
+    model: Model = None,
     detector: Annotated[
         str | None,
         typer.Option(
@@ -55,23 +51,15 @@ def predict(
         Path | None,
         typer.Option("--out", "-o", help="Write overlay.png, the masks and result.json to a folder in here."),
     ] = None,
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format", "-f", help=f"Write a data set to a folder in --out; repeat it for more: {FORMAT_HELP}"
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
-    threshold: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.0, help="Presence below which a thing is absent; else the model's own."),
-    ] = None,
+    formats: Formats = None,
+    as_json: AsJsonLines = False,
+    threshold: Threshold = None,
     tile: Annotated[
         int | None, typer.Option(min=64, help="Look at tiles of so many pixels too, for large pictures.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+    device: Device = "auto",
+    engine: Engine = EngineChoice.auto,
+    offline: Offline = False,
 ) -> None:
     """Find things in photos by phrases, by examples in other pictures, by points and boxes.
 

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from promptseg.cli.options import Offline
 from promptseg.cli.pictures import counted
 from promptseg.ops.atomic import atomic_file
 
@@ -25,7 +26,7 @@ def pseudo_masks(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures of each set.")] = None,
     input_side: Annotated[int, typer.Option(help="Pixels of the longer side that MobileSAM sees.")] = 640,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+    offline: Offline = False,
 ) -> None:
     """Make masks for pictures that have only boxes or names, with MobileSAM.
 

@@ -5,18 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli.pictures import FORMAT_HELP, check_formats, segment_pictures
-from promptseg.cli.predict import EngineChoice
+from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Offline, Pictures
+from promptseg.cli.pictures import check_formats, segment_pictures
 
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
 
 
 def segment_everything(
-    pictures: Annotated[
-        list[str],
-        typer.Argument(metavar="PHOTO", help="Pictures, folders, and patterns such as 'photos/**/*.jpg'."),
-    ],
+    pictures: Pictures,
     names: Annotated[
         Path | None, typer.Option(help="Text file of names, one a line: masks that one fits are named.")
     ] = None,
@@ -26,13 +23,8 @@ def segment_everything(
             "--out", "-o", help="Write everything.png, overlay.png, the masks and result.json to a folder in here."
         ),
     ] = None,
-    formats: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--format", "-f", help=f"Write a data set to a folder in --out; repeat it for more: {FORMAT_HELP}"
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")] = False,
+    formats: Formats = None,
+    as_json: AsJsonLines = False,
     masker: Annotated[
         str, typer.Option(help="Finds the masks: mobile-sam, sam2-hiera-tiny, sam-vit-base or a directory.")
     ] = "mobile-sam",
@@ -52,8 +44,8 @@ def segment_everything(
     tile: Annotated[
         int | None, typer.Option(min=64, help="Search tiles of so many pixels too, for large pictures.")
     ] = None,
-    engine: Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")] = EngineChoice.auto,
-    offline: Annotated[bool, typer.Option("--offline", help="Fetch nothing.")] = False,
+    engine: Engine = EngineChoice.auto,
+    offline: Offline = False,
 ) -> None:
     """Find every object in photos, without being told what to look for.
 

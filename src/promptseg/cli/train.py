@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from promptseg._extras import require
+from promptseg.cli.options import MadeMasks
 
 
 def train(
@@ -19,7 +20,7 @@ def train(
     ],
     data: Annotated[Path, typer.Option(help="Directory of the training data; the recipe says of what layout.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run; best/ and final/ in it are models.")],
-    pseudo: Annotated[Path | None, typer.Option(help="Directory of masks that `promptseg pseudo-masks` made.")] = None,
+    pseudo: MadeMasks = None,
     init: Annotated[
         str | None, typer.Option(help="Start from this model or checkpoint, where names and shapes agree.")
     ] = None,
