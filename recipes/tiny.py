@@ -61,9 +61,7 @@ def _save(image: Image.Image, path: Path) -> None:
 
 def build_model() -> PromptSeg:
     """Build the tiny test model."""
-    model = get_model("promptseg-test")
-    model.set_vocabulary()
-    return model
+    return get_model("promptseg-test")
 
 
 def build_data(data_dir: Path, pseudo_dir: Path | None) -> tuple[PhraseSource, PhraseSource]:

@@ -16,14 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from promptseg.data.held_out import training_name
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
 from promptseg.models.config import PromptSegConfig
-from promptseg.models.promptseg import PromptSeg
 from promptseg.train.dense.heads import collect_answers, fit_heads
 from promptseg.train.recipe import load_recipe
-
-VOCABULARY = ("dense.vocabulary", "dense.names")  # what is as long as the vocabulary
 
 
 def main() -> None:
@@ -35,7 +31,6 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--pseudo", type=Path)
     parser.add_argument("--pictures", type=int, default=240, help="how many of the pictures kept aside to use")
-    parser.add_argument("--compete", action="store_true", help="let the training vocabulary compete with every text")
     parser.add_argument("--peak-margin", type=float, help="see DenseConfig.peak_margin")
     parser.add_argument("--refiner", choices=("mobile-sam", "sam2-hiera-tiny"))
     parser.add_argument("--seed", type=int, default=0)
@@ -46,10 +41,8 @@ def main() -> None:
         save_pretrained(model, options.out, half=True)
         return
 
-    source, kept = load_recipe(options.recipe).build_data(options.data, options.pseudo)
+    _, kept = load_recipe(options.recipe).build_data(options.data, options.pseudo)
     assert model.config.dense is not None and model.dense is not None  # the dense recipe made them
-    if options.compete:
-        model = with_vocabulary(model, source.vocabulary.names)
     model.config = replace(model.config, dense=replace(model.config.dense, peak_margin=options.peak_margin))
     model.dense.peak_margin = options.peak_margin
     chosen = [sample for sample in kept if sample.exhaustive or sample.with_evidence("mask")]
@@ -70,20 +63,6 @@ def with_thresholds(config: PromptSegConfig, fitted: Mapping[str, Any]) -> Promp
         presence_threshold=fitted["presence_threshold"],
         presence_calibration=tuple(fitted["presence_calibration"]),
     )
-
-
-def with_vocabulary(model: PromptSeg, names: tuple[str, ...]) -> PromptSeg:
-    """Give a model with a dense head the names that compete."""
-    assert model.config.dense is not None  # the dense recipe made it
-    names = tuple(name for name in names if training_name(name) == name)
-    config = replace(model.config, dense=replace(model.config.dense, vocabulary=names))
-    finished = PromptSeg(config, model.image_tower, model.text_tower)
-    state = finished.state_dict()
-    state.update({name: value for name, value in model.state_dict().items() if name not in VOCABULARY})
-    finished.load_state_dict(state)
-    finished.eval()
-    finished.set_vocabulary()
-    return finished
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def test_adapters_in_efficientnet_are_refused() -> None:
 def test_config_survives_json() -> None:
     for record in ROWS.values():
         assert PromptSegConfig.from_dict(json.loads(json.dumps(record.config.to_dict()))) == record.config
-    config = PromptSegConfig("a", (1,), "b", dense=DenseConfig(vocabulary=("x",)), lora=LoraConfig(image_layers=(2,)))
+    config = PromptSegConfig("a", (1,), "b", dense=DenseConfig(known_names=("x",)), lora=LoraConfig(image_layers=(2,)))
     assert PromptSegConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 

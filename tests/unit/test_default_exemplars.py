@@ -14,7 +14,7 @@ from promptseg.engines import build_segmenter
 from promptseg.errors import UnsupportedPromptError
 from promptseg.layers.exemplar import ExemplarHead
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
-from promptseg.models.config import DenseConfig, PromptSegConfig
+from promptseg.models.config import PromptSegConfig
 from promptseg.models.pixels import context_window
 from promptseg.models.promptseg import PromptSeg
 from promptseg.models.registry import find_record, load_model
@@ -51,10 +51,8 @@ def picture() -> np.ndarray:
 def test_an_example_is_a_kind_of_prompt_where_the_config_says_so(network: PromptSeg) -> None:
     assert network.prompt_kinds == {"text", "exemplar"}
     assert any(name.startswith("exemplar.") for name in network.trained_names())
-    with pytest.raises(ValueError, match="no decoder, no vocabulary"):
+    with pytest.raises(ValueError, match="no decoder"):
         replace(network.config, decoder_depth=2)
-    with pytest.raises(ValueError, match="no decoder, no vocabulary"):
-        replace(network.config, dense=DenseConfig(exemplar_dim=8, vocabulary=("sky",)))
 
 
 def test_a_mixture_lies_between_what_it_is_made_of(

@@ -62,7 +62,7 @@ def test_it_follows_from_its_seed_and_moves_only_what_compares(shapes):
     fitted, again, untouched = (model.state_dict() for model in models)
     changed = {name for name, value in fitted.items() if not torch.equal(value, untouched[name])}
     assert all(torch.equal(value, again[name]) for name, value in fitted.items())
-    moving = (*FITTED, "dense.mask_weights")
+    moving = (*FITTED, "dense.mask_shift")
     assert changed and all(name.startswith(moving) for name in changed)
 
 

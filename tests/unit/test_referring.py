@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from promptseg.detectors import detected
-from promptseg.detectors.detected import Boxes, match_names, select_boxes
+from promptseg.detectors.detected import Boxes, select_boxes
+from promptseg.naming.matching import match_names
 from promptseg.naming import referring
 from promptseg.naming.lists import CAMVID_NAMES, COCO_THINGS, VOC_NAMES
 from promptseg.naming.phrases import STUFF_TEMPLATES, THING_TEMPLATES, fill, plural

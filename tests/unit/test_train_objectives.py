@@ -18,7 +18,7 @@ TINY = load_recipe(Path(__file__).parents[2] / "recipes" / "tiny.py")
 
 def answer(mask_logits: torch.Tensor) -> Decoded:
     num = len(mask_logits)
-    return Decoded(mask_logits, torch.full((num,), 0.5), torch.zeros(num), similarity=None, competition=None)
+    return Decoded(mask_logits, torch.full((num,), 0.5), torch.zeros(num), similarity=None)
 
 
 @pytest.fixture

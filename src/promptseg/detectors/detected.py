@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.models.base import Features
-from promptseg.naming.phrases import broader, canonical, normalise
 from promptseg.ops.boxes import suppress_boxes
 
 Cell = TypeVar("Cell", np.float32, np.bool_)
@@ -39,30 +38,6 @@ def read_detections(features: Features) -> NDArray[np.float32] | None:
     if DETECTIONS not in features:
         return None
     return features[DETECTIONS][0].float().cpu().numpy()
-
-
-def match_names(phrase: str, names: Sequence[str]) -> list[int]:
-    """Find the names that what a phrase is called goes by: the same name, a broader one, or kinds of it.
-
-    The phrase may have adjectives before the name and "of ..." behind it; "" means any thing.
-
-    Returns:
-        Indexes into `names`; none where the phrase names something else.
-
-    Example:
-        >>> match_names("old woman", ("person", "car")), match_names("cup of tea", ("person", "cup"))
-        ([0], [1])
-    """
-    words = normalise(phrase).split(" of ")[0].split(" ")
-    if words == [""]:
-        return list(range(len(names)))
-    for start in range(len(words)):
-        asked = canonical(" ".join(words[start:]))
-        same = [index for index, name in enumerate(names) if canonical(name) == asked]
-        above = same or [index for index, name in enumerate(names) if canonical(name) in broader(asked)]
-        if found := above or [index for index, name in enumerate(names) if asked in broader(name)]:
-            return found
-    return []
 
 
 def select_boxes(detections: NDArray[np.float32], name_index: Sequence[int], *, min_score: float) -> Boxes:

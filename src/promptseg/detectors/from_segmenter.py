@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.detectors.base import Detections, Thresholds, collect
-from promptseg.detectors.detected import Boxes, cells_inside, match_names, peak_inside, read_detections, select_boxes
+from promptseg.detectors.detected import Boxes, cells_inside, peak_inside, read_detections, select_boxes
 from promptseg.models.base import Features, Segmenter
+from promptseg.naming.matching import match_names
 from promptseg.ops.components import iterate_components
 from promptseg.ops.resize import logit
 from promptseg.prompts import Query, TextPrompt

@@ -108,6 +108,15 @@ class Model(Protocol):
         ...
 
 
+def read_text(query: Query) -> str | None:
+    """Give the phrase of a query that is one phrase and nothing else."""
+    match query.prompts:
+        case (TextPrompt(text=text),):
+            return text
+        case _:
+            return None
+
+
 def single_texts(queries: Sequence[Query]) -> list[str]:
     """Give the phrase of each query, for models that take one phrase and nothing else.
 
@@ -116,12 +125,11 @@ def single_texts(queries: Sequence[Query]) -> list[str]:
     """
     texts = []
     for query in queries:
-        match query.prompts:
-            case (TextPrompt(text=text),):
-                texts.append(text)
-            case _:
-                kinds = " + ".join(prompt.kind for prompt in query.prompts)
-                raise UnsupportedPromptError(
-                    f"the model takes one phrase a query, {query.label!r} is {kinds}: ask one by one"
-                )
+        text = read_text(query)
+        if text is None:
+            kinds = " + ".join(prompt.kind for prompt in query.prompts)
+            raise UnsupportedPromptError(
+                f"the model takes one phrase a query, {query.label!r} is {kinds}: ask one by one"
+            )
+        texts.append(text)
     return texts

@@ -36,21 +36,20 @@ class DenseConfig:
     Attributes:
         embedding_dim: Width of the common space.
         hidden_dim: Inner width of the text adapter.
-        vocabulary: Names that compete with every asked text for each pixel; empty: none do.
-        near: Cosine similarity in the text tower's space from which on a name does not compete, for it means the same.
         peak_margin: How far below its own peak a text's mask may reach where that peak is low, in logits, or None.
         exemplar_dim: Inner width of what reads examples in other pictures; None: the model takes no exemplars.
         known_names: Names that it was trained on, in the spelling of `naming.phrases.normalise`; any other leans on the
             nearest of them that is a kind of it (`naming.kinds`). Empty: each text stands for itself.
+        detection_evidence: (scale, shift): where the image tower detects what a text names, the surest detection adds
+            scale * logit(score) + shift to its presence logit. None: detections say nothing.
     """
 
     embedding_dim: int = 256
     hidden_dim: int = 512
-    vocabulary: tuple[str, ...] = ()
-    near: float = 0.85
     peak_margin: float | None = None
     exemplar_dim: int | None = None
     known_names: tuple[str, ...] = ()
+    detection_evidence: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,8 +106,8 @@ class PromptSegConfig:
         check_operating_point(self)
         if self.decoder_depth == 0 and self.dense is None:
             raise ValueError("without a decoder (decoder_depth=0) the mask comes from the dense maps: set dense")
-        if self.takes_exemplars and (self.decoder_depth or (self.dense is not None and self.dense.vocabulary)):
-            raise ValueError("exemplars are compared with pixels alone: no decoder, no vocabulary")
+        if self.takes_exemplars and self.decoder_depth:
+            raise ValueError("exemplars are compared with pixels alone: no decoder (decoder_depth=0)")
         if self.train_towers == "image" and self.lora is not None and self.lora.image_layers:
             raise ValueError("train the image tower or give it adapters (lora.image_layers), not both")
 

@@ -4,7 +4,7 @@ The design is halim-cv/PromptSeg-Lightweight's (MIT), with what its authors list
 text, adapters, finer maps; and with a head that compares each pixel with the text and hands the decoder a first guess.
 Paper of the decoder: Kirillov et al. 2023, arXiv:2304.02643.
 
-Shapes: B pictures, N texts, T tokens, D = config.dim, E = config.dense.embedding_dim, V names of the vocabulary.
+Shapes: B pictures, N texts, T tokens, D = config.dim, E = config.dense.embedding_dim.
 """
 
 from collections.abc import Sequence
@@ -106,13 +106,12 @@ class PromptSeg(nn.Module, TextSegmenter):
     def fuse_maps(self, maps: Sequence[Tensor]) -> EncodedImages:
         """Encode pictures from the image tower's maps, each of shape (B, C_i, h_i, w_i)."""
         neck = self.neck(maps)
-        pixel_embedding = rivalry = None
+        pixel_embedding = None
         if self.dense is not None:
             pixel_embedding = self.dense.embed_pixels(neck.fused if neck.fine is None else neck.fine)
-            rivalry = self.dense.rivalry(pixel_embedding) if len(self.dense.names) else None
         if self.decoder is None:
-            return EncodedImages(None, None, pixel_embedding, rivalry)
-        return EncodedImages(neck.fused, neck.fine, pixel_embedding, rivalry)
+            return EncodedImages(None, None, pixel_embedding)
+        return EncodedImages(neck.fused, neck.fine, pixel_embedding)
 
     # Texts, likewise.
 
@@ -128,7 +127,7 @@ class PromptSeg(nn.Module, TextSegmenter):
 
     def project_texts(self, features: TextFeatures) -> EncodedTexts:
         """Encode texts from what the text tower said about them."""
-        prompt = prompt_mask = dense = near_names = near_mask = None
+        prompt = prompt_mask = dense = None
         if self.text_projection is not None:
             # A unit vector has components of about 1 / sqrt(C); a linear layer is made for components of about 1.
             prompt = self.text_projection(features.pooled * self.text_tower.dim**0.5)[:, None]
@@ -137,9 +136,7 @@ class PromptSeg(nn.Module, TextSegmenter):
             prompt_mask = F.pad(features.token_mask, (1, 0), value=True)
         if self.dense is not None:
             dense = self.dense.embed_texts(features.pooled)
-            if len(self.dense.names):
-                near_names, near_mask = self.dense.find_near(features.pooled)
-        return EncodedTexts(prompt, prompt_mask, dense, near_names, near_mask)
+        return EncodedTexts(prompt, prompt_mask, dense)
 
     # Examples take a text's place.
 
@@ -148,15 +145,6 @@ class PromptSeg(nn.Module, TextSegmenter):
         assert self.exemplar is not None  # `prompt_kinds` says whether it is there
         vector: Tensor = self.exemplar(pixel_embedding, coverage)
         return vector
-
-    def set_vocabulary(self) -> None:
-        """Fill the bank of the names in config.dense.vocabulary from the text tower."""
-        if self.dense is None or self.config.dense is None or not self.config.dense.vocabulary:
-            return
-        names = self.config.dense.vocabulary
-        with torch.no_grad():
-            rows = [self.read_texts(names[i : i + 64]).pooled for i in range(0, len(names), 64)]
-            self.dense.set_vocabulary(torch.cat(rows))
 
     def decode(self, images: EncodedImages, texts: EncodedTexts, image_index: Tensor) -> Decoded:
         """Segment pictures by texts.
@@ -170,46 +158,35 @@ class PromptSeg(nn.Module, TextSegmenter):
             One answer for each text. Masks have four times the fused map's size; without a decoder, the pixel
             embedding's size.
         """
-        similarity, competition = self._compare(images, texts, image_index)
-        mask_logits = iou = presence_logit = None
-        if self.dense is not None and similarity is not None and competition is not None:
-            mask_logits = self.dense.mask_logits(similarity, competition)
-            presence_logit, iou = self.dense.judge(similarity, competition)
+        similarity = mask_logits = iou = presence_logit = None
+        if self.dense is not None:
+            similarity = self._compare(self.dense, images, texts, image_index)
+            mask_logits = self.dense.mask_logits(similarity)
+            presence_logit, iou = self.dense.judge(similarity)
         if self.decoder is not None and images.fused is not None and texts.prompt is not None:
             cells = images.fused[image_index]
-            if self.prior is not None and similarity is not None and competition is not None:
-                cells = cells + self.prior(similarity, competition, (cells.shape[2], cells.shape[3]))
+            if self.prior is not None and similarity is not None:
+                cells = cells + self.prior(similarity, (cells.shape[2], cells.shape[3]))
             skip = self.decoder.upsampler.project_skip(images.fine)
             out = self.decoder(cells, texts.prompt, texts.prompt_mask, None if skip is None else skip[image_index])
             mask_logits = out.mask_logits + (0.0 if mask_logits is None else _resize(mask_logits, out.mask_logits))
             iou = out.iou + (0.0 if iou is None else iou)
             presence_logit = out.presence_logit + (0.0 if presence_logit is None else presence_logit)
         assert mask_logits is not None and iou is not None and presence_logit is not None  # the config has a head
-        return Decoded(mask_logits, iou, presence_logit, similarity, competition)
+        return Decoded(mask_logits, iou, presence_logit, similarity)
 
-    def _compare(
-        self, images: EncodedImages, texts: EncodedTexts, image_index: Tensor
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Give the dense maps of each (picture, text) pair, each of shape (N, he, we)."""
-        if self.dense is None:
-            return None, None
+    def _compare(self, head: DenseTextHead, images: EncodedImages, texts: EncodedTexts, image_index: Tensor) -> Tensor:
+        """Give the similarity of each (picture, text) pair, shape (N, he, we)."""
         assert images.pixel_embedding is not None and texts.dense is not None
-        similarities, competitions, places = [], [], []
+        similarities, places = [], []
         for picture, pixels in enumerate(images.pixel_embedding):
             # with one picture every text is asked of it: no data-dependent shape, so the graph can be exported
             rows = torch.arange(image_index.shape[0], device=image_index.device)
             if len(images.pixel_embedding) > 1:
                 rows = rows[image_index == picture]
-            similarity = self.dense.similarity(pixels, texts.dense[rows])
-            similarities.append(similarity)
-            if images.rivalry is None or texts.near_names is None or texts.near_mask is None:
-                competitions.append(torch.zeros_like(similarity))
-            else:
-                near = (texts.near_names[rows], texts.near_mask[rows])
-                competitions.append(self.dense.competition(pixels, similarity, images.rivalry[picture], *near))
+            similarities.append(head.similarity(pixels, texts.dense[rows]))
             places.append(rows)
-        order = torch.cat(places).argsort()
-        return torch.cat(similarities)[order], torch.cat(competitions)[order]
+        return torch.cat(similarities)[torch.cat(places).argsort()]
 
 
 def _build_neck(config: PromptSegConfig, tower: ImageTower) -> SingleStrideNeck | PyramidNeck:
@@ -233,8 +210,6 @@ def _build_dense(config: PromptSegConfig, dense: DenseConfig, text_dim: int) -> 
         text_dim=text_dim,
         embedding_dim=dense.embedding_dim,
         hidden_dim=dense.hidden_dim,
-        num_vocabulary=len(dense.vocabulary),
-        near=dense.near,
         peak_margin=dense.peak_margin,
     )
 

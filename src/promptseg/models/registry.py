@@ -12,7 +12,6 @@ from promptseg.models.checkpoint import load_pretrained
 from promptseg.models.clipseg.files import is_transformers_directory, load_original, load_published, load_transformers
 from promptseg.models.langsam import LangSamConfig
 from promptseg.models.masker import MaskerConfig
-from promptseg.models.promptseg import PromptSeg
 from promptseg.models.table import MODELS, ModelRecord
 from promptseg.weights import ReportProgress
 
@@ -86,8 +85,5 @@ def load_model(name_or_path: str | Path, *, offline: bool = False, progress: Rep
     if record.status == "test":
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
-            model = get_model(record.name).eval()
-        if isinstance(model, PromptSeg):
-            model.set_vocabulary()
-        return model
+            return get_model(record.name).eval()
     raise CheckpointError(f"{record.name} has no trained weights: train it with recipes/, then load its directory")

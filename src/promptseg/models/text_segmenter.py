@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.encoders.base import ImageTower
-from promptseg.models.base import Features, Prediction, single_texts
+from promptseg.models.base import Features, Prediction, read_text, single_texts
 from promptseg.models.config import PromptSegConfig
 from promptseg.models.example_cache import ExampleCache
 from promptseg.models.pixels import context_window, fit_size, to_pixels
 from promptseg.naming.kinds import kind_of
+from promptseg.naming.matching import sure_names
 from promptseg.prompts import ExemplarPrompt, Query, TextPrompt, mixture_weights
 
 QUERY_CHUNK = 16
@@ -28,6 +29,8 @@ QUERY_CHUNK = 16
 EXAMPLE_CONTEXT, EXAMPLE_SHARE = 0.5, 0.4
 # What a name that was never trained on takes from its kind: of the name only the text is known, its kind was seen.
 KIND_SHARE = 2 / 3
+# Detections that are less sure than this say no less.
+LEAST_SCORE = 0.01
 
 Record = TypeVar("Record", "EncodedImages", "EncodedTexts", "Decoded")
 Item = TypeVar("Item")
@@ -41,7 +44,6 @@ class EncodedImages:
         fused: What the decoder reads, shape (B, D, h, w); None without a decoder.
         fine: A finer map for it, shape (B, config.fine_dim, hf, wf), or None.
         pixel_embedding: Unit vectors to compare with texts, shape (B, E, he, we), or None.
-        rivalry: What the whole vocabulary says at each cell, shape (B, he, we); None without a vocabulary.
         detections: What the tower detected, shape (B, K, 4 + V), see `ImageTower.detect`, or None. Texts are not
             compared with them: it is for whoever looks for single objects.
     """
@@ -49,7 +51,6 @@ class EncodedImages:
     fused: Tensor | None
     fine: Tensor | None
     pixel_embedding: Tensor | None
-    rivalry: Tensor | None
     detections: Tensor | None = None
 
 
@@ -61,15 +62,11 @@ class EncodedTexts:
         prompt: Prompt tokens for the decoder, shape (N, T, D); T is 1 with pooled text. None without a decoder.
         prompt_mask: True where a token is real, shape (N, T), bool; None: everywhere.
         dense: Unit vectors to compare with pixels, shape (N, E), or None.
-        near_names: Names of the vocabulary that may say the same, unit vectors, shape (N, K, E), or None.
-        near_mask: True where they do, shape (N, K), bool, or None.
     """
 
     prompt: Tensor | None
     prompt_mask: Tensor | None
     dense: Tensor | None
-    near_names: Tensor | None
-    near_mask: Tensor | None
 
 
 @dataclass(frozen=True)
@@ -81,14 +78,12 @@ class Decoded:
         iou: Predicted IoU, shape (N,), not clamped.
         presence_logit: Before calibration, shape (N,).
         similarity: Pixel-text logits, shape (N, he, we), or None without the dense head.
-        competition: Log-probability of the text against the vocabulary, shape (N, he, we), or None.
     """
 
     mask_logits: Tensor
     iou: Tensor
     presence_logit: Tensor
     similarity: Tensor | None
-    competition: Tensor | None
 
 
 def to_tensors(record: EncodedImages | EncodedTexts | Decoded) -> dict[str, Tensor]:
@@ -173,11 +168,12 @@ class TextSegmenter(ABC):
         """
         if not self.config.takes_exemplars:
             return self.segment_texts(features, single_texts(queries), size_hw)
-        return self._decode_all(features, [self._embed_queries(chunk) for chunk in _chunks(queries)])
+        parts = [self._embed_queries(chunk) for chunk in _chunks(queries)]
+        return self._decode_all(features, parts, [read_text(query) for query in queries])
 
     def segment_texts(self, features: Features, texts: Sequence[str], size_hw: tuple[int, int]) -> Prediction:
         """Segment one encoded picture by N texts; see `segment`."""
-        return self._decode_all(features, [self._read(chunk) for chunk in _chunks(texts)])
+        return self._decode_all(features, [self._read(chunk) for chunk in _chunks(texts)], texts)
 
     @torch.inference_mode()
     def _read(self, texts: Sequence[str]) -> EncodedTexts:
@@ -207,7 +203,7 @@ class TextSegmenter(ABC):
             ]
             shares = torch.tensor(mixture_weights(concepts), device=self.device)
             rows.append(shares @ torch.stack(vectors))
-        return EncodedTexts(None, None, torch.stack(rows), None, None)
+        return EncodedTexts(None, None, torch.stack(rows))
 
     def _embed_example(self, prompt: ExemplarPrompt) -> Tensor:
         return self._look_at(prompt) if self.examples is None else self.examples.embed(prompt, self._look_at)
@@ -221,19 +217,48 @@ class TextSegmenter(ABC):
         return self.embed_exemplar(cells, F.interpolate(meant[None, None], cells.shape[1:], mode="area")[0, 0])
 
     @torch.inference_mode()
-    def _decode_all(self, features: Features, parts: Sequence[EncodedTexts]) -> Prediction:
+    def _decode_all(self, features: Features, parts: Sequence[EncodedTexts], names: Sequence[str | None]) -> Prediction:
+        """Decode a picture by parts of a request; names: what each query says if it is one phrase, else None."""
         # they may come from a file
         images = from_tensors(EncodedImages, {name: value.to(self.device) for name, value in features.items()})
         decoded = [self.decode(images, part, _zeros(part, self.device)) for part in parts]
         if not decoded:
             empty = torch.zeros(0, device=self.device)
             return Prediction(mask_logits=empty[:, None, None], presence=empty, iou=empty)
+        presence_logit = torch.cat([one.presence_logit for one in decoded])
         scale, shift = self.config.presence_calibration
         return Prediction(
             mask_logits=torch.cat([one.mask_logits for one in decoded]),
-            presence=torch.sigmoid(scale * torch.cat([one.presence_logit for one in decoded]) + shift),
+            presence=torch.sigmoid(scale * (presence_logit + self._weigh_detections(images, names)) + shift),
             iou=torch.cat([one.iou for one in decoded]).clamp(0.0, 1.0),
         )
+
+    def _weigh_detections(self, images: EncodedImages, names: Sequence[str | None]) -> Tensor:
+        """Say what a picture's detections add to the presence logits of N names, shape (N,)."""
+        evidence = torch.zeros(len(names))
+        dense = self.config.dense
+        if dense is not None and dense.detection_evidence is not None and images.detections is not None:
+            scale, shift = dense.detection_evidence
+            for row, name in enumerate(names):
+                detected = None if name is None else self.detected_logit(images.detections[0], name)
+                if detected is not None:
+                    evidence[row] = scale * detected + shift
+        return evidence.to(self.device)
+
+    def detected_logit(self, detections: Tensor, name: str) -> float | None:
+        """Give the logit of the surest detection of a name, as far as a score can be trusted.
+
+        Args:
+            detections: Of one picture, shape (K, 4 + V), see `ImageTower.detect`.
+            name: In any spelling.
+
+        Returns:
+            None where the image tower does not detect what goes by that name.
+        """
+        columns = [4 + index for index in sure_names(name, self.image_tower.detected_names)]
+        if not columns:
+            return None
+        return torch.logit(detections[:, columns].max().float(), eps=LEAST_SCORE).item()
 
 
 def example_window(foreground: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -15,10 +15,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from promptseg.naming.phrases import broader, canonical, normalise, singular
+from promptseg.naming.phrases import broader, canonical, normalise, singular, without_article
 
 TABLE = "nouns.txt.gz"
-_ARTICLE = re.compile(r"^(a|an|the|some|all|every|my|your|this|that|these|those) ")
 # What follows describes the thing, or its surroundings.
 _REST = re.compile(
     r" (of|in|on|at|with|without|near|by|from|for|to|behind|under|above|beside|that|which|who|is|and|or)\b.*"
@@ -39,7 +38,7 @@ def kind_of(name: str, known: Collection[str]) -> str | None:
         >>> kind_of("apples", {"fruit", "food"}), kind_of("an apple on a table", {"apple", "fruit"})
         ('fruit', None)
     """
-    words = _REST.sub("", _ARTICLE.sub("", normalise(name))).split(" ")
+    words = _REST.sub("", without_article(normalise(name))).split(" ")
     for start in range(len(words)):
         tail = " ".join(words[start:])
         forms = dict.fromkeys((tail, singular(tail), canonical(tail)))

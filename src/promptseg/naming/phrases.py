@@ -8,6 +8,7 @@ from promptseg.naming.kinship import INTERCHANGEABLE, NARROWER, PARTS, UNRELATED
 from promptseg.naming.synonyms import PLURAL_ONLY, SPELLINGS, SYNONYMS
 
 _EDGES = re.compile(r"^[\s.,;:!?\"]+|[\s.,;:!?\"]+$")
+_ARTICLE = re.compile(r"^(?:(?:a|an|the|some|all|every|any|my|your|this|that|these|those) )+")
 _WORD = re.compile(r"[\w'-]+")
 _IRREGULAR = {
     "buses": "bus",
@@ -126,6 +127,16 @@ def with_article(name: str) -> str:
     if last in PLURAL_ONLY or singular(last) != last:
         return name
     return f"{'an' if name[:1] in 'aeio' or name.startswith('um') else 'a'} {name}"
+
+
+def without_article(phrase: str) -> str:
+    """Take the article off a normalised phrase.
+
+    Example:
+        >>> without_article("all the cats"), without_article("theatre")
+        ('cats', 'theatre')
+    """
+    return _ARTICLE.sub("", phrase)
 
 
 def fill(template: str, name: str) -> str:

@@ -16,7 +16,7 @@ from promptseg.maskers.load import MaskerName, load_masker
 from promptseg.maskers.objects import NO_POINTS, ObjectMasks, ObjectPrompt, mask_objects
 from promptseg.maskers.pointing import POINTING_KINDS, Pointing, read_pointing
 from promptseg.maskers.refine import CLEARED_LOGIT, RefineSettings, refine
-from promptseg.models.base import Features, Prediction, Segmenter
+from promptseg.models.base import Features, Prediction, Segmenter, read_text
 from promptseg.ops.resize import logit
 from promptseg.prompts import Query
 from promptseg.results import Instance
@@ -24,7 +24,7 @@ from promptseg.segmenters.corrections import correct
 from promptseg.segmenters.masker_features import PREFIX, pack_masker, unpack_masker
 from promptseg.segmenters.objects import find_touching, split_mask
 from promptseg.segmenters.promptable import ask_for, draw, mean_score, propose, stack_maps
-from promptseg.segmenters.things import HSV, Meant, Things, find_meant, pack_colours, read_text
+from promptseg.segmenters.things import HSV, Meant, Things, find_meant, pack_colours
 from promptseg.weights import ReportProgress
 
 # Who is surely absent is not worth the masker's time; its coarse map tells what was almost said.

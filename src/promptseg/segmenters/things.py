@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptseg.detectors.detected import Boxes, match_names, read_detections, select_boxes
-from promptseg.models.base import Features, Segmenter
+from promptseg.detectors.detected import Boxes, read_detections, select_boxes
+from promptseg.models.base import Features, Segmenter, read_text
+from promptseg.naming.matching import match_names
 from promptseg.naming.referring import Reference, parse_reference
 from promptseg.ops.components import iterate_components
 from promptseg.ops.resize import logit
@@ -74,15 +75,6 @@ class Things:
 def pack_colours(image_rgb: NDArray[np.uint8]) -> Features:
     """Keep a picture's colours, small, with its features."""
     return {HSV: torch.from_numpy(to_hsv(image_rgb).copy())[None]}
-
-
-def read_text(query: Query) -> str | None:
-    """Give the phrase of a query that is one phrase and nothing else."""
-    match query.prompts:
-        case (TextPrompt(text=text),):
-            return text
-        case _:
-            return None
 
 
 def find_meant(

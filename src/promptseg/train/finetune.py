@@ -118,15 +118,10 @@ def check_model(model: Network) -> PromptSeg:
     Raises:
         RecipeError: It has no dense head, or more than that.
     """
-    if (
-        isinstance(model, PromptSeg)
-        and model.decoder is None
-        and model.dense is not None
-        and not len(model.dense.names)
-    ):
+    if isinstance(model, PromptSeg) and model.decoder is None and model.dense is not None:
         return model
     raise RecipeError(
-        "only the default model and its kind (a dense head, no decoder, no vocabulary) are fine-tuned like this; "
+        "only the default model and its kind (a dense head, no decoder) are fine-tuned like this; "
         "for others write a recipe: docs/training.md"
     )
 
@@ -303,5 +298,5 @@ def _shift_masks(model: PromptSeg, samples: Sequence[Sample]) -> float:
     if mean[best] < mean[len(LOGIT_SHIFTS) // 2] + LEAST_GAIN:
         return 0.0
     shift = LOGIT_SHIFTS[best].item()
-    head.mask_weights[2] += shift
+    head.mask_shift.add_(shift)
     return shift

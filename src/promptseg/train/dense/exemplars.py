@@ -208,7 +208,7 @@ def _ask(head: DenseTextHead, exemplar: ExemplarHead, example: Example, scene: S
     """Give the logits of a scene's cells, shape (h, w), and of presence, a scalar."""
     vector = exemplar(example.cells.float(), example.coverage.float())
     similarity = head.similarity(scene.cells.float(), vector[None])
-    presence_logit, _ = head.judge(similarity, torch.zeros_like(similarity))
+    presence_logit, _ = head.judge(similarity)
     return similarity[0], presence_logit[0]
 
 

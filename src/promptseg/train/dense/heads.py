@@ -1,11 +1,12 @@
 """The last few hundred parameters of the dense head, fitted on pictures that its pixels were not trained on.
 
-On training pictures the similarity is surer than it will ever be again. How far to trust it, how much the competition
-of the vocabulary says, and what both tell about presence and mask quality is therefore learned on pictures kept aside.
+On training pictures the similarity is surer than it will ever be again. From where on it is a mask, and what it tells
+about presence and mask quality, is therefore learned on pictures kept aside.
 """
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +23,6 @@ from promptseg.models.text_segmenter import EncodedImages, from_tensors
 
 STEPS = 400
 LEARNING_RATE = 0.02
-COMPETITION_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Answers:
 
     Attributes:
         similarity: One map for each pair, (h, w).
-        competition: Likewise.
         truth: Share of each cell that the phrase covers, (h, w); zero where it is absent.
         present: Shape (P,), bool.
         has_mask: Whether the truth is known cell by cell, shape (P,), bool; of a box only its presence is.
+        detected: Logit of the surest detection, shape (P,); NaN where the image tower does not detect such things.
     """
 
     similarity: Sequence[Tensor]
-    competition: Sequence[Tensor]
     truth: Sequence[Tensor]
     present: Tensor
     has_mask: Tensor
+    detected: Tensor
 
 
 @torch.no_grad()
@@ -52,7 +52,7 @@ def collect_answers(model: PromptSeg, samples: Iterable[Sample], *, seed: int) -
         DataError: nothing is there with a mask, or nothing is known to be absent.
     """
     rng = np.random.default_rng(seed)
-    rows: list[tuple[Tensor, Tensor, Tensor, bool, bool]] = []
+    rows: list[tuple[Tensor, Tensor, bool, bool, float]] = []
     for sample in samples:
         targets = [t for t in sample.targets if t.kind != "phrase" and t.evidence != "tag"]
         missing = absent_names(sample, sorted(sample.exhaustive))
@@ -65,24 +65,29 @@ def collect_answers(model: PromptSeg, samples: Iterable[Sample], *, seed: int) -
         images = from_tensors(EncodedImages, {name: value.clone() for name, value in features.items()})
         texts = model.encode_texts(phrases)
         decoded = model.decode(images, texts, torch.zeros(len(phrases), dtype=torch.int64))
-        assert decoded.similarity is not None and decoded.competition is not None  # the model has a dense head
-        for row, (similarity, competition) in enumerate(zip(decoded.similarity, decoded.competition, strict=True)):
+        assert decoded.similarity is not None  # the model has a dense head
+        for row, similarity in enumerate(decoded.similarity):
             truth = torch.zeros_like(similarity)
             present = row < len(targets)
             if present:
                 mask = torch.from_numpy(target_mask(targets[row], sample.size_hw)).float()
                 truth = F.interpolate(mask[None, None], size=similarity.shape, mode="area")[0, 0]
-            rows.append((similarity, competition, truth, present, not present or bool(targets[row].masks)))
-    if not any(present and has_mask for *_, present, has_mask in rows) or all(row[3] for row in rows):
+            detected = None if images.detections is None else model.detected_logit(images.detections[0], phrases[row])
+            has_mask = not present or bool(targets[row].masks)
+            rows.append((similarity, truth, present, has_mask, math.nan if detected is None else detected))
+    if not any(present and has_mask for *_, present, has_mask, _ in rows) or all(row[2] for row in rows):
         raise DataError("heads are fitted on names that have a mask and on names that are absent: one kind is missing")
-    similarities, competitions, truths, present_flags, mask_flags = zip(*rows, strict=True)
-    return Answers(similarities, competitions, truths, torch.tensor(present_flags), torch.tensor(mask_flags))
+    similarities, truths, present_flags, mask_flags, detections = zip(*rows, strict=True)
+    return Answers(
+        similarities, truths, torch.tensor(present_flags), torch.tensor(mask_flags), torch.tensor(detections)
+    )
 
 
 def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, float]:
-    """Fit `mask_weights` and `evidence` of the dense head, in place.
+    """Fit `mask_shift` and `evidence` of the dense head and the config's `detection_evidence`, in place.
 
-    Mask weights are searched for the highest mean IoU at probability one half; evidence is learned by gradient descent.
+    The shift is searched for the highest mean IoU at probability one half; evidence is learned by gradient descent, and
+    then what detections say beside it.
 
     Returns:
         What was chosen, and mean IoU, presence loss and error of the predicted IoU at the end.
@@ -91,17 +96,12 @@ def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, flo
     assert head is not None  # collect_answers needed it
     torch.manual_seed(seed)
     known = answers.present & answers.has_mask
-    weight, threshold = _search_mask_weights(answers)
+    threshold = _search_threshold(answers)
     with torch.no_grad():
-        head.mask_weights.copy_(torch.tensor([1.0, weight, -threshold]))
-        maps = list(zip(answers.similarity, answers.competition, strict=True))
-        ious = torch.stack(
-            [
-                _iou(head.mask_logits(s[None], c[None])[0] > 0, truth)
-                for (s, c), truth in zip(maps, answers.truth, strict=True)
-            ]
-        )
-        summaries = torch.cat([summarise(s[None], c[None]) for s, c in maps])
+        head.mask_shift.fill_(-threshold)
+        pairs = zip(answers.similarity, answers.truth, strict=True)
+        ious = torch.stack([_iou(head.mask_logits(similarity[None])[0] > 0, truth) for similarity, truth in pairs])
+        summaries = torch.cat([summarise(similarity[None]) for similarity in answers.similarity])
     optimizer = torch.optim.Adam(head.evidence.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     for _ in range(STEPS):
         presence, quality = head.evidence(summaries).unbind(dim=1)
@@ -112,8 +112,10 @@ def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, flo
         optimizer.zero_grad()
         torch.autograd.backward(presence_loss + quality_loss, inputs=list(head.evidence.parameters()))
         optimizer.step()
+    assert model.config.dense is not None  # it has a dense head
+    evidence = _weigh_detections(presence.detach(), answers)
+    model.config = replace(model.config, dense=replace(model.config.dense, detection_evidence=evidence))
     return {
-        "competition_weight": weight,
         "threshold_logit": threshold,
         "iou": ious[known].mean().item(),
         "presence_loss": presence_loss.item(),
@@ -121,24 +123,47 @@ def fit_heads(model: PromptSeg, answers: Answers, *, seed: int) -> dict[str, flo
     }
 
 
-def _search_mask_weights(answers: Answers) -> tuple[float, float]:
-    """Find how much the competition counts beside the similarity, and from which logit on a cell is the object's."""
+def _weigh_detections(presence_logit: Tensor, answers: Answers) -> tuple[float, float] | None:
+    """Fit what the surest detection adds to the presence logits, shape (P,): (scale, shift) of its logit.
+
+    Returns:
+        None where nothing that was asked can be detected, or all of it is there, or nothing.
+    """
+    can_tell = ~answers.detected.isnan()
+    present = answers.present[can_tell]
+    if present.all() or not present.any():
+        return None
+    cues = torch.stack([presence_logit[can_tell], answers.detected[can_tell], torch.ones(len(present))], dim=1)
+    weights = torch.tensor([1.0, 0.0, 0.0], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        losses = F.binary_cross_entropy_with_logits(cues @ weights, present.float(), reduction="none")
+        loss = _balanced(losses, present)
+        torch.autograd.backward(loss)
+        return loss.item()
+
+    optimizer.step(closure)
+    own, detected, shift = weights.tolist()
+    # the presence logit keeps its scale: names that can't be detected are judged by it alone
+    return (detected / own, shift / own) if own > 0.0 else None
+
+
+def _search_threshold(answers: Answers) -> float:
+    """Find from which similarity on a cell is the object's: where mean IoU is highest, and of equal ones the lowest."""
     edges = torch.linspace(-12.0, 6.0, 73)
-    best = (-1.0, 0.0, 0.0)  # mean IoU, minus the weight (the simpler wins a tie), threshold
-    for weight in COMPETITION_WEIGHTS:
-        curves = []
-        for similarity, competition, truth, present, has_mask in _pairs(answers):
-            if not (present and has_mask):
-                continue
-            level = torch.bucketize(similarity + weight * competition, edges)  # cells above edge i have a level above i
-            target = truth > 0.5
-            hits = _count_above(level[target], len(edges))
-            everything = _count_above(level.flatten(), len(edges))
-            curves.append(hits / (everything + target.sum() - hits).clamp_min(1.0))
-        mean = torch.stack(curves).mean(dim=0)
-        place = int(mean.argmax())
-        best = max(best, (float(mean[place]), -weight, float(edges[place])))
-    return -best[1], best[2]
+    curves = []
+    known = answers.present & answers.has_mask
+    for similarity, truth, is_known in zip(answers.similarity, answers.truth, known.tolist(), strict=True):
+        if not is_known:
+            continue
+        level = torch.bucketize(similarity, edges)  # cells above edge i have a level above i
+        target = truth > 0.5
+        hits = _count_above(level[target], len(edges))
+        everything = _count_above(level.flatten(), len(edges))
+        curves.append(hits / (everything + target.sum() - hits).clamp_min(1.0))
+    return edges[torch.stack(curves).mean(dim=0).argmax()].item()
 
 
 def _count_above(levels: Tensor, num_edges: int) -> Tensor:
@@ -151,11 +176,6 @@ def _iou(mask: Tensor, truth: Tensor) -> Tensor:
     """IoU of a mask and a share of cells, both (h, w); 0 where both are empty."""
     target = truth > 0.5
     return (mask & target).sum() / (mask | target).sum().clamp_min(1)
-
-
-def _pairs(answers: Answers) -> Iterable[tuple[Tensor, Tensor, Tensor, bool, bool]]:
-    flags = (answers.present.tolist(), answers.has_mask.tolist())
-    return zip(answers.similarity, answers.competition, answers.truth, *flags, strict=True)
 
 
 def _balanced(losses: Tensor, present: Tensor) -> Tensor:
