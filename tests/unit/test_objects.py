@@ -1,4 +1,4 @@
-"""Things that touch are told apart, and the mask they are parts of stays; a referring phrase gets one of them."""
+"""Detected things are a name's mask or divide it; a referring phrase gets one of them."""
 
 from collections.abc import Sequence
 
@@ -14,9 +14,10 @@ from promptseg.encoders.tiny import TinyConv
 from promptseg.encoders.yolox import NUM_DETECTED, YoloxNano
 from promptseg.models.base import Features, Prediction, single_texts
 from promptseg.naming.lists import COCO_THINGS
+from promptseg.ops.resize import resize_map
 from promptseg.prompts import Prompt
 from promptseg.results import QueryResult
-from promptseg.segmenters.objects import find_touching, split_mask
+from promptseg.segmenters.objects import find_touching, share_out, split_mask
 from promptseg.segmenters.refined import RefinedSegmenter
 
 ANN, BOB, CAT = rectangle(8, 8, 40, 80), rectangle(40, 8, 72, 80), rectangle(96, 40, 124, 80)
@@ -26,7 +27,7 @@ NAMES = ("person", "cat")
 
 
 class DetectedTexts:
-    """Marks everybody for every text but "cat", and has detected each of them."""
+    """Marks everybody for every text but cats, and has detected each of them."""
 
     prompt_kinds = frozenset({"text"})
     mask_threshold = 0.7
@@ -43,7 +44,7 @@ class DetectedTexts:
         return {"detections": found} if self.detects else {"nothing": torch.zeros(1, 1)}
 
     def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
-        maps = [CAT if text == "cat" else ANN | BOB for text in single_texts(queries)]
+        maps = [CAT if text.endswith("cat") else ANN | BOB for text in single_texts(queries)]
         drawn = np.stack(maps) if maps else np.zeros((0, *SIZE_HW), dtype=np.bool_)
         cells = torch.from_numpy(drawn[:, 2::4, 2::4]).float()
         sure = torch.full((len(queries),), 0.9)
@@ -59,7 +60,21 @@ def answer(*prompts: Prompt, detects: bool = True) -> QueryResult:
     return QueryResult("it", float(found.presence[0]), mask_logits, SIZE_HW, 0.5, 0.7, instances)
 
 
-@pytest.mark.parametrize("text", ["person", "people", "women"])
+@pytest.mark.parametrize("text", ["person", "the people"])
+def test_what_is_detected_of_a_sure_name_is_its_mask(text: str) -> None:
+    found = answer(TextPrompt(text))
+    assert [each.score for each in found.instances] == pytest.approx([0.8, 0.7])
+    ann, bob = (each.mask for each in found.instances)
+    assert same(ann, ANN)
+    assert same(bob, BOB)
+    assert not (ann & bob).any()
+    assert same(found.mask, ANN | BOB)
+    (cat,) = answer(TextPrompt("cat")).instances
+    assert same(cat.mask, CAT)
+    assert cat.score == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("text", ["women", "tall people"])
 def test_people_who_touch_are_two(text: str) -> None:
     found, before = answer(TextPrompt(text)), answer(TextPrompt(text), detects=False)
     assert len(before.instances) == 1
@@ -71,7 +86,7 @@ def test_people_who_touch_are_two(text: str) -> None:
     np.testing.assert_array_equal(found.mask_logits, before.mask_logits)
 
 
-@pytest.mark.parametrize("text", ["cat", "grass"])
+@pytest.mark.parametrize("text", ["black cat", "grass"])
 def test_what_does_not_touch_its_like_stays_as_it_was(text: str) -> None:
     found, before = answer(TextPrompt(text)), answer(TextPrompt(text), detects=False)
     assert found.found is None
@@ -107,6 +122,23 @@ def test_clicks_choose_instead() -> None:
     point = PointPrompt(((100.0, 60.0),))
     found = answer(TextPrompt("the leftmost person"), point)
     assert found.mask[60, 100]
+
+
+def test_a_pixel_goes_to_the_thing_that_claims_it_most() -> None:
+    generator = np.random.default_rng(0)
+    things = [torch.from_numpy(generator.normal(-1.0, 1.0, (12, 16)).astype(np.float32)) for _ in range(3)]
+    for thing, rectangle_yx in zip(things, ((1, 2), (3, 6), (7, 1)), strict=True):
+        y, x = rectangle_yx
+        thing[y : y + 5, x : x + 8] += 4.0
+    found = share_out(things, (0.9, 0.3, 0.6), (50, 70))
+    assert [each.score for each in found] == [0.9, 0.6, 0.3]
+    claims = np.stack([resize_map(thing.numpy(), (50, 70)) for thing in things])
+    owner = np.where(claims.max(0) > 0, claims.argmax(0), -1)
+    for each, index in zip(found, (0, 2, 1), strict=True):
+        np.testing.assert_array_equal(each.mask, owner == index)
+    again = share_out([*things, things[0] + 0.1], (0.9, 0.3, 0.6, 0.2), (50, 70))
+    assert [each.score for each in again] == [0.9, 0.6, 0.3], "the same thing is not found twice"
+    assert share_out([torch.full((12, 16), -1.0)], (0.9,), (50, 70)) == ()
 
 
 def test_what_nobody_covers_is_a_thing_of_its_own_or_goes_to_a_neighbour() -> None:

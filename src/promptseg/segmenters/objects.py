@@ -1,7 +1,7 @@
-"""Things that touch, told apart: what was detected inside one connected part of a mask divides it.
+"""Things told apart: what was detected of a name is drawn, or divides a connected part of the name's mask.
 
-The mask itself stays as it is. A pixel of the part belongs to the thing whose own mask is the surest there. What none
-of them covers stays a thing of its own where it is large enough; else it goes to the one that denies it least.
+A mask that is divided stays as it is. A pixel of the part belongs to the thing whose own mask is the surest there. What
+none of them covers stays a thing of its own where it is large enough; else it goes to the one that denies it least.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,7 +19,7 @@ from promptseg.results import MIN_INSTANCE_SHARE, Instance
 # A box is of the mask's things where the mask fills at least this share of it.
 MIN_FILLED = 0.25
 # Of a mask's things only the surest are masked.
-MAX_THINGS = 16
+MAX_THINGS = 24
 # A thing's own mask must lie in the part of the mask that it is to be cut from, by this share,
 MIN_WITHIN = 0.5
 # and must not be another's: above this IoU the surer one stays.
@@ -51,6 +51,32 @@ def find_touching(coarse: Tensor, boxes: Boxes) -> list[int]:
         if areas.sum() >= MIN_FILLED * max(seen.size, 1):
             parts.setdefault(int(areas.argmax()), []).append(index)
     return sorted(index for sharing in parts.values() if len(sharing) > 1 for index in sharing)[:MAX_THINGS]
+
+
+def share_out(things: Sequence[Tensor], scores: Sequence[float], size_hw: tuple[int, int]) -> tuple[Instance, ...]:
+    """Draw things at the picture's size; what several of them claim goes to the one that claims it most.
+
+    Args:
+        things: Logits of each thing's mask over the picture, shape (h, w), above 0 inside, the surest thing first.
+        scores: Of each.
+        size_hw: Of the picture, pixels.
+
+    Returns:
+        Instances that share no pixel, best score first. One that is the same as a surer one, or has nothing left, is
+        left out.
+    """
+    claims = np.zeros(size_hw, dtype=np.float32)
+    owner = np.full(size_hw, -1, dtype=np.int32)
+    for index in _drop_repeated([(thing > 0).numpy() for thing in things]):
+        left, top, right, bottom = window_xyxy = _window(things[index].numpy() > 0, size_hw)
+        logits = resize_map(things[index].numpy(), size_hw, window_xyxy=window_xyxy)
+        window = (slice(top, bottom), slice(left, right))
+        wins = logits > claims[window]
+        claims[window][wins] = logits[wins]
+        owner[window][wins] = index
+    drawn = ((owner == index, score) for index, score in enumerate(scores))
+    instances = [Instance.from_mask(mask, score) for mask, score in drawn if mask.any()]
+    return tuple(sorted(instances, key=lambda instance: -instance.score))
 
 
 def split_mask(
@@ -103,6 +129,15 @@ def _divide(part: NDArray[np.bool_], maps: Sequence[NDArray[np.float32]]) -> Ite
         piece = taken & (owner == index)
         if piece.any():
             yield piece
+
+
+def _window(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Find the pixels of a picture of size (H, W) that a mask on a coarser grid may reach, as x0, y0, x1, y1."""
+    rows, columns = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in range(2))
+    (height, width), (steps_y, steps_x) = size_hw, (size_hw[0] / mask.shape[0], size_hw[1] / mask.shape[1])
+    top, bottom = int((rows[0] - 1) * steps_y), int(np.ceil((rows[-1] + 2) * steps_y))
+    left, right = int((columns[0] - 1) * steps_x), int(np.ceil((columns[-1] + 2) * steps_x))
+    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
 
 def _drop_repeated(masks: Sequence[NDArray[np.bool_]]) -> list[int]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,12 +16,12 @@ from promptseg.maskers.objects import NO_POINTS, ObjectMasks, ObjectPrompt, mask
 from promptseg.maskers.pointing import POINTING_KINDS, Pointing, read_pointing
 from promptseg.maskers.refine import CLEARED_LOGIT, RefineSettings, refine
 from promptseg.models.base import Features, Prediction, Segmenter, read_text
-from promptseg.ops.resize import logit
+from promptseg.ops.resize import logit, resize_map
 from promptseg.prompts import Query
 from promptseg.results import Instance
 from promptseg.segmenters.corrections import correct
 from promptseg.segmenters.masker_features import PREFIX, pack_masker, unpack_masker
-from promptseg.segmenters.objects import find_touching, split_mask
+from promptseg.segmenters.objects import MAX_THINGS, find_touching, share_out, split_mask
 from promptseg.segmenters.promptable import ask_for, draw, mean_score, propose, stack_maps
 from promptseg.segmenters.things import HSV, Meant, Things, find_meant, pack_colours
 from promptseg.weights import ReportProgress
@@ -66,6 +65,8 @@ class _Draft:
         removed: What clicks took away from it, bool, or None.
         objects: What clicks chose or added, or a referring phrase means.
         touching: Detected things of the words that share a connected part of `coarse`.
+        detected: Things that the words surely name, instead of `coarse`.
+        scores: How sure the detector is of each of `detected`.
     """
 
     presence: float = 1.0
@@ -75,6 +76,8 @@ class _Draft:
     removed: Tensor | None = None
     objects: tuple[ObjectPrompt, ...] = ()
     touching: tuple[ObjectPrompt, ...] = ()
+    detected: tuple[ObjectPrompt, ...] = ()
+    scores: tuple[float, ...] = ()
 
 
 class RefinedSegmenter:
@@ -82,8 +85,8 @@ class RefinedSegmenter:
 
     The picture is encoded by both when it is encoded, so that asking again costs neither. Points, boxes and masks need
     the masker alone; beside words they correct what the words propose, as docs/clicks.md says. Where the segmenter's
-    tower detects things, those that touch are told apart, and a referring phrase gets the one that it means, as
-    docs/objects.md says.
+    tower detects things of a name, their masks are the name's; those of other names that touch are told apart, and a
+    referring phrase gets the one that it means, as docs/objects.md says.
 
     Args:
         segmenter: Makes the coarse masks.
@@ -127,18 +130,24 @@ class RefinedSegmenter:
         """
         embedding = unpack_masker(features)
         drafts = self._draft(features, queries, size_hw, embedding)
-        asked = [each for draft in drafts for each in (*draft.objects, *draft.touching)]
+        asked = [each for draft in drafts for each in (*draft.objects, *draft.touching, *draft.detected)]
         masks = iter(mask_objects(self.masker, embedding, asked))
-        found = [([next(masks) for _ in draft.objects], [next(masks) for _ in draft.touching]) for draft in drafts]
+        found = [
+            tuple([next(masks) for _ in prompts] for prompts in (draft.objects, draft.touching, draft.detected))
+            for draft in drafts
+        ]
         refined = self._refine(drafts, embedding)
         # A masker's logits are 0 at the edge; the threshold is the coarse segmenter's.
         edge = logit(self.mask_threshold)
         maps, ious = [], []
         instances: list[tuple[Instance, ...] | None] = []
-        for draft, coarse, (objects, touching) in zip(drafts, refined, found, strict=True):
-            maps.append(_join(coarse, objects, embedding.frame.map_hw) + edge)
-            ious.append(mean_score(objects) if objects else draft.iou)
-            if touching:
+        for draft, coarse, (objects, touching, detected) in zip(drafts, refined, found, strict=True):
+            maps.append(_join(coarse, [*objects, *detected], embedding.frame.map_hw) + edge)
+            ious.append(mean_score(objects or detected) if objects or detected else draft.iou)
+            if detected:
+                own = [each.mask_logits[0] for each in detected]
+                instances.append(share_out(own, draft.scores, size_hw))
+            elif touching:
                 own = [each.mask_logits[0] for each in touching]
                 instances.append(split_mask(maps[-1], own, size_hw, edge=edge, presence=draft.presence))
             else:
@@ -167,9 +176,10 @@ class RefinedSegmenter:
         coarse = {name: value for name, value in features.items() if not name.startswith(PREFIX) and name != HSV}
         said = self.segmenter.segment(coarse, [query for query in words if query is not None], size_hw)
         # the masker does without a GPU, also where the network has one
-        maps = said.mask_logits.float().cpu() - logit(self.mask_threshold)
-        if len(maps):
-            maps = F.interpolate(maps[None], embedding.frame.map_hw, mode="bilinear")[0]
+        maps = [
+            torch.from_numpy(resize_map(one, embedding.frame.map_hw) - np.float32(logit(self.mask_threshold)))
+            for one in said.mask_logits.float().cpu().numpy()
+        ]
         proposed = iter(
             _Draft(presence, iou, one, is_refined=presence >= LEAST_PRESENCE)
             for one, presence, iou in zip(maps, said.presence.tolist(), said.iou.tolist(), strict=True)
@@ -182,7 +192,7 @@ class RefinedSegmenter:
             assert draft is not None
             if things is not None and pointing is None:
                 meant = find_meant(query, things, self.segmenter, coarse, size_hw)
-                draft = _draft_touching(draft, query, things, size_hw) if meant is None else _draft_one(meant, size_hw)
+                draft = _draft_things(draft, query, things, size_hw) if meant is None else _draft_one(meant, size_hw)
             drafts.append(draft)
         return drafts
 
@@ -219,11 +229,16 @@ def _draft_one(meant: Meant, size_hw: tuple[int, int]) -> _Draft:
     return _Draft(meant.presence, meant.iou, objects=(_ask_in_box(meant.box_xyxy, size_hw),))
 
 
-def _draft_touching(draft: _Draft, query: Query, things: Things, size_hw: tuple[int, int]) -> _Draft:
-    """Ask for the things that a phrase's map shows as one."""
+def _draft_things(draft: _Draft, query: Query, things: Things, size_hw: tuple[int, int]) -> _Draft:
+    """Ask for the detected things of a phrase: all that it surely names, or those that its map shows as one."""
     phrase = read_text(query)
     if phrase is None or draft.coarse is None or not draft.is_refined:
         return draft
+    named = things.surely_named(phrase)
+    if len(named):
+        prompts = tuple(_ask_in_box(box_xyxy, size_hw) for box_xyxy in named.boxes_xyxy[:MAX_THINGS])
+        scores = tuple(named.scores[:MAX_THINGS].tolist())
+        return replace(draft, coarse=None, is_refined=False, detected=prompts, scores=scores)
     boxes = things.named(phrase)
     chosen = find_touching(draft.coarse, boxes)
     return replace(draft, touching=tuple(_ask_in_box(boxes.boxes_xyxy[index], size_hw) for index in chosen))
