@@ -53,7 +53,7 @@ def segment_everything(
     Args:
         masker: Finds the masks; `promptseg.load_masker` gives one.
         image: A picture of any kind that `read_image` takes.
-        names: Phrases; none: nothing is named.
+        names: Phrases, or one; none: nothing is named.
         predictor: Says where in the picture each name is; needed for names.
         settings: How masks are searched and which are kept.
         tiles: For a large picture: search tiles too, by masker and predictor, and put together what their seams cut.
@@ -66,9 +66,11 @@ def segment_everything(
 
     Raises:
         ImageError: The picture can't be read, or is too large.
-        PromptError: A name is malformed, or there is no predictor for names.
+        PromptError: A name is malformed, there is no predictor for names, or the masker is only named.
     """
-    names = tuple(names)
+    if isinstance(masker, str):
+        raise PromptError(f"a masker is not its name: promptseg.load_masker({masker!r}) gives it")
+    names = (names,) if isinstance(names, str) else tuple(names)
     if names and predictor is None:
         raise PromptError("names need a predictor that finds them: promptseg.load() gives one")
     image_rgb = read_image(image, limits=limits)

@@ -129,7 +129,10 @@ class PointPrompt:
         points = _finite_array(self.points_xy, what="points_xy")
         if points.ndim != 2 or points.shape[0] == 0 or points.shape[1] != 2:
             raise PromptError(f"points_xy is one or more (x, y) pairs, not an array of shape {points.shape}")
-        on_object = (True,) * len(points) if self.on_object is None else tuple(bool(flag) for flag in self.on_object)
+        on_object = (True,) * len(points) if self.on_object is None else self.on_object
+        if not isinstance(on_object, Iterable):
+            raise PromptError(f"on_object has a flag for each point, such as (True, False); not {on_object!r}")
+        on_object = tuple(bool(flag) for flag in on_object)
         if len(on_object) != len(points):
             raise PromptError(f"{len(points)} points but {len(on_object)} flags in on_object")
         object.__setattr__(self, "points_xy", tuple((float(x), float(y)) for x, y in points))
@@ -237,7 +240,7 @@ def to_queries(items: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
         PromptError: No item, more than 1,000, or one that is malformed.
     """
     # A lone phrase is a sequence too: without this, "cat" would ask for "c", "a" and "t".
-    listed = [items] if isinstance(items, (str, Query, *_PROMPT_CLASSES)) else list(items)
+    listed = list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
     if not listed:
         raise PromptError("nothing was asked for: give at least one phrase")
     if len(listed) > MAX_QUERIES:

@@ -105,6 +105,11 @@ def test_the_map_of_the_unnamed_lies_where_they_lie() -> None:
     assert small.mean() == pytest.approx(200 * 80 / (150 * 500), abs=0.01)
 
 
+def test_one_name_is_one_name(predictor: Predictor) -> None:
+    found = segment_everything(ColourMasker(), PICTURE, names="red", predictor=predictor, settings=SETTINGS)
+    assert [result.label for result in found] == ["red", "unnamed"]
+
+
 def test_results_are_described_and_drawn(predictor: Predictor) -> None:
     found = segment_everything(ColourMasker(), PICTURE, names=COLOURS, predictor=predictor, settings=SETTINGS)
     document = found.to_dict()
@@ -120,6 +125,8 @@ def test_bad_requests_say_why(predictor: Predictor) -> None:
         segment_everything(ColourMasker(), PICTURE, names=["red"])
     with pytest.raises(PromptError, match="the phrase is empty"):
         segment_everything(ColourMasker(), PICTURE, names=[""], predictor=predictor)
+    with pytest.raises(PromptError, match=r"a masker is not its name: promptseg.load_masker\('mobile-sam'\) gives it"):
+        segment_everything("mobile-sam", PICTURE)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="the limit is 100"):
         segment_everything(ColourMasker(), PICTURE, limits=ImageLimits(max_pixels=100))
 

@@ -122,6 +122,17 @@ def test_class_maps_that_no_file_can_hold(classes: tuple[str, ...], tmp_path: Pa
 def test_requests_that_make_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="there is no picture to write"):
         write({}, tmp_path / "out", format="coco")
+    for pictures, kind in (
+        (result(0), "QueryResult"),
+        ([result(0)], "Segmentation"),
+        ({"a.jpg": result(0)[0]}, "QueryResult"),
+        ("a.jpg", "str"),
+    ):
+        with pytest.raises(OutputError, match=rf"by the pictures they are of, .*photo\.jpg.*, not {kind}$"):
+            write(pictures, tmp_path / "out", format="coco")  # type: ignore[arg-type]
+    with pytest.raises(OutputError, match=r"classes are a list of names, such as \['cat'\], not one text"):
+        write({"a.jpg": result(0)}, tmp_path / "out", format="coco", classes="cat")
+    assert not (tmp_path / "out").exists()
     with pytest.raises(OutputError, match=r"a\.jpg: 'dog' is no class of"):
         write({"a.jpg": result(0)}, tmp_path / "out", format="coco", classes=["cat"])
     (tmp_path / "file").touch()

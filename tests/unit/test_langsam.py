@@ -94,7 +94,9 @@ class TestConfig:
         assert LangSamConfig.from_dict(config.to_dict()) == config
         with pytest.raises(CheckpointError, match="not a config of this version"):
             LangSamConfig.from_dict({"detectors": "x"})
-        with pytest.raises(ValueError, match=r"box_threshold must be a score in \[0, 1\], got 2"):
+        with pytest.raises(CheckpointError, match=r"box_threshold is a score in \[0, 1\], not 2"):
+            LangSamConfig.from_dict({"box_threshold": 2})
+        with pytest.raises(PromptError, match=r"box_threshold is a score in \[0, 1\], not 2"):
             LangSamConfig(box_threshold=2)
 
     def test_the_model_is_its_config_and_a_place(self) -> None:

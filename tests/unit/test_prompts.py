@@ -68,6 +68,8 @@ def test_to_queries_refuses_none_too_many_and_strangers() -> None:
         to_queries(["cat"] * 1001)
     with pytest.raises(PromptError, match="not float"):
         to_queries([0.5])  # type: ignore[list-item]
+    with pytest.raises(PromptError, match="a query is a phrase, a prompt or a Query, not int"):
+        to_queries(5)  # type: ignore[arg-type]
 
 
 def test_query_refuses_no_prompt_and_strangers() -> None:
@@ -92,6 +94,7 @@ def test_point_prompt_takes_arrays_and_fills_in_flags() -> None:
         (((1, 2, 3),), None, "one or more"),
         (((1, float("nan")),), None, "not finite"),
         (((1, 2),), (True, False), "1 points but 2 flags"),
+        (((1, 2),), True, r"a flag for each point, such as \(True, False\); not True"),
         ("ab", None, "made of numbers"),
     ],
 )

@@ -112,6 +112,8 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     Raises:
         OutputError: It is empty, or a name is, or has a line end or space around it, or comes twice.
     """
+    if isinstance(classes, str):
+        raise OutputError(f"classes are a list of names, such as [{classes!r}], not one text")
     if not classes:
         raise OutputError("a data set has at least one class; none was given")
     for index, name in enumerate(classes):

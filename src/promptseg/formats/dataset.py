@@ -214,7 +214,7 @@ def write(
             thresholds, the directory holds something else, or a file can't be written.
         ImageError: The format can't hold a picture.
     """
-    items = iter(pictures.items() if isinstance(pictures, Mapping) else pictures)
+    items = _pairs(pictures)
     first = next(items, None)
     if first is None:
         raise OutputError("there is no picture to write")
@@ -247,6 +247,21 @@ def read(directory: str | Path, *, format: str) -> DataSet:
         DataError: A file is missing or malformed; the message names it.
     """
     return find_format(format).read(Path(directory))
+
+
+def _pairs(
+    pictures: Mapping[str | Path, Segmentation] | Iterable[tuple[str | Path, Segmentation]],
+) -> Iterator[tuple[str | Path, Segmentation]]:
+    for pair in pictures.items() if isinstance(pictures, Mapping) else pictures:
+        match pair:
+            case (source, Segmentation() as segmentation):
+                yield source, segmentation
+            case _:
+                other = pair[1] if isinstance(pair, tuple) and len(pair) == 2 else pair
+                raise OutputError(
+                    "write takes the results of `segment` by the pictures they are of, such as {'photo.jpg': result}, "
+                    f"not {type(other).__name__}"
+                )
 
 
 def _holds_others(directory: Path) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from promptseg.errors import CheckpointError
+from promptseg.errors import CheckpointError, PromptError
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,9 @@ class LangSamConfig:
         masker_side: Longest side of the picture as the masker sees it, pixels.
         box_threshold: A box counts from this score on; None: the detector's own, for scores of detectors differ.
         text_threshold: A word of a phrase counts as seen from this score on; only GroundingDINO scores words.
+
+    Raises:
+        PromptError: A threshold is no score.
     """
 
     architecture: ClassVar[str] = "langsam"
@@ -35,7 +38,7 @@ class LangSamConfig:
         for name in ("box_threshold", "text_threshold"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} must be a score in [0, 1], got {value}")
+                raise PromptError(f"{name} is a score in [0, 1], not {value}")
 
     def to_dict(self) -> dict[str, Any]:
         """Give the config as what JSON can hold."""
@@ -50,7 +53,7 @@ class LangSamConfig:
         """
         try:
             return cls(**values)
-        except (TypeError, ValueError) as error:
+        except (TypeError, PromptError) as error:
             raise CheckpointError(f"not a config of this version of promptseg: {error}") from error
 
 

@@ -24,9 +24,12 @@ def load_pickle(path: Path) -> dict[str, object]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        # the end of the file in the middle of a value comes without a word
-        said = (str(error) or "it ends too early").splitlines()[0]
-        raise WeightsError(f"{path.name}: not a plain PyTorch checkpoint: {said}") from error
+        # PyTorch advises to read the file all the same, running what is in it: that is not passed on. The end of the
+        # file in the middle of a value comes without a word.
+        said = [line for line in str(error).splitlines() if line and "weights_only" not in line] or [
+            "it ends too early"
+        ]
+        raise WeightsError(f"{path.name}: not a plain PyTorch checkpoint: {said[0]}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path.name}: holds a {type(content).__name__}, not a state dict")
     return content
