@@ -1,36 +1,24 @@
 """What a referring phrase says: a thing's name, and what tells the one that is meant from the others of its name.
 
 "the second white car from the left, not behind a tree" is the name "white car", a place (rank 2 from the left) and a
-relation that must not hold. Plain names say nothing of the kind ("traffic light", "cup of coffee", "front left door"),
-nor do plurals; for them there is no reference.
+relation that must not hold. The other thing of a relation is read in the same way: "the dog held by the man in red" is
+a dog that touches what "the man in red" means. Plain names say nothing of the kind ("traffic light", "cup of coffee",
+"front left door"), nor do plurals; for them there is no reference.
 
 The grammar is a handful of word lists and patterns. It was written looking at phrases that people made for training
 pictures; it reads English.
 """
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-from promptseg.naming.phrases import normalise, singular
+from promptseg.naming.phrases import broader, canonical, normalise, singular
+from promptseg.naming.places import PICTURE, Place, read_name, take_places
 from promptseg.naming.synonyms import PLURAL_ONLY
 
-Side = Literal["left", "right", "top", "bottom", "middle", "large", "small", "front", "back"]
-Bond = Literal["near", "far", "left", "right", "above", "below"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the thing is among its like, or how large: the nearer to that side, the better.
-
-    Attributes:
-        side: "front" is towards the camera, "back" away from it.
-        rank: Counted from that side, from 1; None: the phrase does not count.
-    """
-
-    side: Side
-    rank: int | None = None
+Bond = Literal["touch", "near", "far", "left", "right", "above", "below", "front", "behind"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +34,7 @@ class Relation:
     """How the thing lies to another one."""
 
     bond: Bond
-    other: str
+    other: "Reference"
     is_negated: bool = False
 
 
@@ -67,29 +55,8 @@ class Reference:
     relations: tuple[Relation, ...] = ()
 
 
-_ORDINALS = {
-    **dict(zip("first second third fourth fifth sixth seventh eighth ninth tenth".split(), range(1, 11), strict=True)),
-    **dict(zip("1st 2nd 3rd 4th 5th 6th 7th 8th 9th 10th".split(), range(1, 11), strict=True)),
-}
-_SIDES: dict[str, Side] = {
-    **dict.fromkeys(("leftmost", "left", "lefthand", "left-hand", "left-most"), "left"),
-    **dict.fromkeys(("rightmost", "right", "righthand", "right-hand", "right-most"), "right"),
-    **dict.fromkeys(("topmost", "uppermost", "highest", "top", "upper"), "top"),
-    **dict.fromkeys(("bottommost", "lowest", "lowermost", "bottom", "lower"), "bottom"),
-    **dict.fromkeys(("middle", "center", "centre", "central"), "middle"),
-    **dict.fromkeys(("largest", "larger", "biggest", "bigger", "tallest", "taller", "longest", "longer"), "large"),
-    **dict.fromkeys(("smallest", "smaller", "shortest", "shorter", "tiniest"), "small"),
-    **dict.fromkeys(("closest", "nearest", "frontmost", "foremost"), "front"),
-    **dict.fromkeys(("farthest", "furthest", "rearmost"), "back"),
-}
-# These are also parts of names: a side only before a whole thing, not before one of its parts or a garment.
-_WEAK_SIDES = frozenset(("left", "right", "top", "upper", "bottom", "lower", "middle", "center", "centre", "central"))
-_PARTS = frozenset(
-    "arm bumper cheek door ear eye eyebrow fender finger foot front glass glove hand headlight hat image knee lane "
-    "leg light mirror paw picture pocket quarter shoe shoulder side sleeve taillight thumb tire turn wheel window "
-    "wing".split()
-)
-_NAMELESS = frozenset("one object thing figure someone somebody something anything".split())
+_NAMELESS = frozenset("one object thing figure something anything".split())
+_SOMEBODY = frozenset("someone somebody anyone anybody".split())
 _UNCOUNTED = frozenset(
     "all every each both some several many any two three four five six no this these those there here where".split()
 )
@@ -100,7 +67,7 @@ _VERBS = frozenset(
     "touching flying playing eating drinking talking pointing covering leaning boarding getting resting hanging "
     "reading skiing surfing swinging throwing catching cutting doing having using pushing pulling kneeling "
     "sleeping located positioned placed held worn ridden parked carried dressed occupied driven seated own owned "
-    "partially".split()
+    "partially cut being".split()
 )
 _NEGATIONS = frozenset("not without no neither nor never none isn't doesn't aren't don't".split())
 _PREPOSITIONS = frozenset(
@@ -112,56 +79,43 @@ _EMPTY = frozenset(
     "but or to also only wearing dressed having by being located positioned placed there on at any some".split()
 )
 
-_SIDE = r"(?:left|right)"
-_PICTURE = r"(?:image|picture|photo|frame|screen|scene)"
-_COUNTED = re.compile(
-    rf"\b({'|'.join(_ORDINALS)})\b(.*?)\bfrom (?:the )?(?:far )?(left|right|top|bottom|front|back)"
-    r"(?: hand)?(?: side)?\b"
-)
-_END = r"(?= *(?:$|,))"
-_OF_PICTURE = rf"(?: of (?:the |this )?{_PICTURE})"
-_PLACES: tuple[tuple[re.Pattern[str], tuple[Side, ...]], ...] = (
-    (re.compile(r"\b(?:closest|nearest|next|close) to the (?:camera|viewer|photographer)\b"), ("front",)),
-    (re.compile(r"\b(?:farthest|furthest)(?: away)?(?: from the (?:camera|viewer|photographer))?$"), ("back",)),
-    (re.compile(rf"\b(?:in|on|at) the (?:foreground|(?:very )?front(?! of))(?:{_OF_PICTURE})?\b"), ("front",)),
-    (re.compile(rf"\b(?:in|on|at) the (?:background|(?:very )?back(?! of))(?:{_OF_PICTURE})?\b"), ("back",)),
-    (re.compile(r"\b(?:in|at|on) the (?:upper|top)[ -]left(?: corner)?\b"), ("top", "left")),
-    (re.compile(r"\b(?:in|at|on) the (?:upper|top)[ -]right(?: corner)?\b"), ("top", "right")),
-    (re.compile(r"\b(?:in|at|on) the (?:lower|bottom)[ -]left(?: corner)?\b"), ("bottom", "left")),
-    (re.compile(r"\b(?:in|at|on) the (?:lower|bottom)[ -]right(?: corner)?\b"), ("bottom", "right")),
-    *(
-        (
-            re.compile(
-                r"(?<!pointing )(?<!facing )(?<!looking )"
-                rf"\b(?:on|to|at|in) (?:the |your )?(?:far |very )?{side}(?: hand)?(?: side)?(?:{_OF_PICTURE}|{_END})"
-            ),
-            (side,),
-        )
-        for side in ("left", "right", "top", "bottom")
-    ),
-    (re.compile(rf"\b(?:in|at|on) the (?:very )?(?:middle|cent(?:er|re))(?:{_OF_PICTURE}|{_END})"), ("middle",)),
-)  # fmt: skip
-_BONDS: tuple[tuple[re.Pattern[str], Bond], ...] = (
-    (re.compile(r"(?<!in the )\b(?:(?:on|to|at) the )?left(?: hand)?(?: side)? of\b"), "left"),
-    (re.compile(r"(?<!in the )\b(?:(?:on|to|at) the )?right(?: hand)?(?: side)? of\b"), "right"),
-    (re.compile(r"\b(?:above|on top of|over)\b"), "above"),
-    (re.compile(r"\b(?:below|under|underneath|beneath)\b"), "below"),
-    (re.compile(r"\b(?:(?:furthest|farthest|far|away)(?: away)? from)\b"), "far"),
+_JOINTS = frozenset((",", "and", "but", "or", "nor", "with", "in")) | _LINKS | _NEGATIONS
+TURNED = frozenset(("facing-camera", "facing-away"))  # written as one word
+
+_BODY = r"(?:(?:left|right|top|one|same) )?(?:hands?|shoulders?|arms?|lap|head|back)"
+# how a phrase says the bond, longer ways first; a bond that is written with "not " is the opposite of another
+_BONDS: tuple[tuple[str, str], ...] = (
+    (r"(?:(?:on|to|at) the )?(?:far )?left(?: hand)?(?: side)? of", "left"),
+    (r"(?:(?:on|to|at) the )?(?:far )?right(?: hand)?(?: side)? of", "right"),
+    (rf"(?:in|on) (?:the )?{_BODY} of", "touch"),
+    (r"(?:held|cut|\w+(?:ed|en|wn)) by|own by|on top of|on|inside(?: of)?|against", "touch"),
+    (r"outside(?: of)?", "not touch"),
+    (r"in front of", "front"),
+    (r"behind", "behind"),
+    (r"(?:right )?above|over", "above"),
+    (r"below|under|underneath|beneath", "below"),
+    (r"(?:furthest|farthest|far|away)(?: away)? from", "far"),
     (
-        re.compile(
-            r"\b(?:next to|nearest(?: to)?|closest to|close to|near|beside|by|adjacent to|alongside|in front of|behind|"
-            r"between|against|opposite|on|at|inside|outside)\b"
-        ),
+        r"next to|nearest(?: to)?|closest to|close to|near(?: to)?|(?:right )?beside|(?:right )?by|adjacent to|"
+        r"alongside|between|opposite|at",
         "near",
     ),
 )
+_MARK = re.compile("|".join(rf"(?P<b{index}>\b(?:{words})(?!\S))" for index, (words, _) in enumerate(_BONDS)))
+_CAMERA = r"(?:to|at|into|towards?|facing)"
+_TURNED = (
+    (re.compile(r"(?:facing|looking|turned|moving|walking) away(?: from the camera)?"), "facing-away"),
+    (re.compile(rf"(?:\w+ )?backs? (?:\w+ )?{_CAMERA} the camera"), "facing-away"),
+    (re.compile(rf"(?:facing|looking) (?:\w+ )?(?:{_CAMERA} )?the camera"), "facing-camera"),
+)
+_IN_HAND = re.compile(r" (?:in|with) (?:the|one|his|her|their|both|a)?(?: ?(?:left|right))? ?hands?\b(?! of)")
 
 
 def parse_reference(phrase: str) -> Reference | None:
     """Read a referring phrase; None for a plain name, a plural, and whatever has nothing to choose one thing by.
 
     With "the" or "a" any clause refers ("the person on the bench"); without, only a place, a negation or a relative
-    clause does, for "person on a scooter" may name a kind of thing.
+    clause does, for "person on a scooter" may name a kind of thing, unless the phrase names none ("object under ...").
 
     Example:
         >>> parse_reference("the second worker from the right")
@@ -169,65 +123,54 @@ def parse_reference(phrase: str) -> Reference | None:
         >>> parse_reference("traffic light") is None
         True
     """
-    text = re.sub(rf" (?:in|of|on) (?:the|this|an?) {_PICTURE}$", "", _spaced(phrase))
+    text = re.sub(rf" (?:in|of|on) (?:the|this|an?) {PICTURE}$", "", _spaced(phrase))
     text = re.sub(r"^one of the (\S+)", lambda found: f"the {singular(found[1])}", text)
     determined = re.match(r"(?:the|an?) ", text)
     text = text[determined.end() :] if determined else text
     if text.split(" ", 1)[0] in _UNCOUNTED:
         return None
-    text, places = _take_places(text)
-    words = text.split(" ")
-    end = next((index for index, word in enumerate(words) if _starts_clause(word, index)), len(words))
-    end -= end > 1 and end < len(words) and words[end - 1] == "being"  # "the horse being ridden", but "human being"
-    name, named_places = _read_name(words[:end])
+    text, places = take_places(text, is_clause=_starts_clause)
+    words = _mark_bonds(text).split(" ")
+    name, named_places, clauses = _part(words)
     places = (*places, *named_places)
-    attributes, relations = _read_clauses(words[end:])
-    is_strong = bool(places) or any(word in _NEGATIONS or word in _LINKS for word in words[end:])
-    if not (words[end:] or places) or not (determined or is_strong) or not _names_one(name):
+    is_strong = bool(places) or any(word in _NEGATIONS or word in _LINKS for word in clauses)
+    is_strong |= name.split(" ")[0] in _NAMELESS
+    if not (clauses or places) or not (determined or is_strong) or not _names_one(name):
         return None
-    return Reference("" if name.split(" ")[0] in _NAMELESS else name, places, attributes, relations)
+    draft = _Draft(name, places)
+    _read_clauses(clauses, draft)
+    return draft.build()
 
 
 def _spaced(phrase: str) -> str:
     """One spelling, with commas as words."""
-    return " ".join(normalise(phrase).replace(",", " , ").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split())
+    text = " ".join(normalise(phrase).replace(",", " , ").replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split())
+    for pattern, word in _TURNED:
+        text = pattern.sub(word, text)
+    return _IN_HAND.sub("", text)
+
+
+def _mark_bonds(text: str) -> str:
+    """Put one word in angle brackets for the words of each bond."""
+
+    def mark(found: re.Match[str]) -> str:
+        bond = _BONDS[int(str(found.lastgroup)[1:])][1]
+        return f"not <{bond[4:]}>" if bond.startswith("not ") else f"<{bond}>"
+
+    return _MARK.sub(mark, text)
 
 
 def _starts_clause(word: str, index: int) -> bool:
-    if word in _LINKS or word in _NEGATIONS or word in _PREPOSITIONS or word == ",":
+    if word in _LINKS or word in _NEGATIONS or word in _PREPOSITIONS or word == "," or word[0] == "<":
         return True
-    return index > 0 and (word in _VERBS or word in _EXTREMES)
+    return index > 0 and (word in _VERBS or word in _EXTREMES or word in TURNED)
 
 
-def _take_places(text: str) -> tuple[str, tuple[Place, ...]]:
-    """Take the patterns of place out of a phrase."""
-    places = []
-    counted = _COUNTED.search(text)
-    if counted and not any(map(_starts_clause, text[: counted.start()].split(), range(99))):
-        places.append(
-            Place(_SIDES.get(counted[3], "front" if counted[3] == "front" else "back"), _ORDINALS[counted[1]])
-        )
-        text = text[: counted.start()] + counted[2].strip() + text[counted.end() :]
-    for pattern, sides in _PLACES:
-        if found := pattern.search(text):
-            places.extend(Place(side) for side in sides)
-            text = text[: found.start()] + text[found.end() :]
-    return " ".join(text.split()), tuple(places)
-
-
-def _read_name(words: list[str]) -> tuple[str, tuple[Place, ...]]:
-    """Part a noun phrase into the name and the places among its adjectives."""
-    head = words[-1] if words else ""
-    kept, places = [], []
-    for word in words[:-1]:
-        is_side = word in _SIDES and not (word in _WEAK_SIDES and head in _PARTS)
-        if is_side and "of" not in kept:
-            places.append(Place(_SIDES[word]))
-        elif word != "most":
-            kept.append(word)
-    if head in _SIDES and head not in _WEAK_SIDES:  # "the leftmost", "the smallest"
-        return "one", (*places, Place(_SIDES[head]))
-    return " ".join([*kept, head]).strip(), tuple(places)
+def _part(words: list[str]) -> tuple[str, tuple[Place, ...], list[str]]:
+    """Part the words of a thing into its name, the places in it, and its clauses."""
+    end = next((index for index, word in enumerate(words) if word and _starts_clause(word, index)), len(words))
+    name, places = read_name(words[:end])
+    return name, places, words[end:]
 
 
 def _names_one(name: str) -> bool:
@@ -237,53 +180,70 @@ def _names_one(name: str) -> bool:
     return words[-1] in PLURAL_ONLY or singular(words[-1]) == words[-1]
 
 
-def _read_clauses(words: list[str]) -> tuple[tuple[Attribute, ...], tuple[Relation, ...]]:
-    attributes: list[Attribute] = []
-    relations: list[Relation] = []
-    for clause, is_negated in _split_clauses(words):
-        bonds = [(found, bond) for pattern, bond in _BONDS if (found := pattern.search(clause))]
-        if not bonds:
-            attributes.extend(_attribute(clause, is_negated=is_negated))
-            continue
-        bonds.sort(key=lambda one: (one[0].start(), -one[0].end()))
-        while len(bonds) > 1 and not _strip(clause[bonds[0][0].end() : bonds[1][0].start()].split()):
-            # "inside on the right of": the later one, unless it is a part of the earlier
-            bonds.pop(0 if bonds[1][0].start() >= bonds[0][0].end() else 1)
-        found, bond = bonds[0]
-        other = " ".join(_strip(clause[found.end() :].split()))
-        if other and "camera" not in other:
-            relations.append(Relation(bond, other, is_negated))
-        # "not sitting on the bench" denies the bench; "in a hat by the bar" says both
-        if not (is_negated and other):
-            attributes.extend(_attribute(clause[: found.start()], is_negated=is_negated))
-    return tuple(attributes), tuple(relations)
+@dataclass
+class _Draft:
+    name: str
+    places: tuple[Place, ...] = ()
+    attributes: list[Attribute] = field(default_factory=list)
+    relations: list[tuple[Bond, "_Draft", bool]] = field(default_factory=list)
+
+    @property
+    def is_somebody(self) -> bool:
+        name = canonical(self.name.split(" of ")[0].split(" ")[-1])
+        return name == "person" or "person" in broader(name)
+
+    def build(self) -> Reference:
+        first = self.name.split(" ")[0]
+        name = "" if first in _NAMELESS else "person" if first in _SOMEBODY else self.name
+        relations = (Relation(bond, other.build(), is_negated) for bond, other, is_negated in self.relations)
+        return Reference(name, self.places, tuple(self.attributes), tuple(relations))
 
 
-def _split_clauses(words: list[str]) -> Iterator[tuple[str, bool]]:
-    """Cut after commas and before "and", "but", "who" and the words that deny; "neither" holds until the end."""
+def _read_clauses(words: Sequence[str], head: _Draft) -> None:
+    """Read what clauses say of the head, or of the other thing that was named last.
+
+    A clause goes on about the other thing where that is somebody, or where "that" or "which" follow it: "the bag of
+    the man in red", "near the case that is red"; after a comma or "but" it is about the head again.
+    """
+    subject, latest = head, None  # whom it is about, and what a relation has just named
+    bond: Bond | None = None
     clause: list[str] = []
-    is_negated = False
-    denies_all = False
+    is_negated = denies_all = False
     for word in (*words, ","):
-        joins = word in (",", "and", "but", "or", "nor", "who", "which", "that") or word in _NEGATIONS
-        if joins or (clause and word in _VERBS and clause[-1] not in _VERBS):
-            if _strip(clause):
-                yield " ".join(clause), is_negated
-                is_negated = denies_all
-                clause = []
-            elif joins:
-                clause = []
-            denies_all = word != "," and (denies_all or word in ("neither", "nor"))
-            is_negated = (is_negated and word not in (",", "but")) or denies_all or word in _NEGATIONS
-            if joins:
-                continue
-        clause.append(word)
+        is_bond = word[0] == "<"
+        joins = is_bond or word in _JOINTS
+        is_apart = word in TURNED or bool(clause and clause[-1] in TURNED)
+        if not joins and not is_apart and not (clause and word in _VERBS and clause[-1] not in _VERBS):
+            clause.append(word)
+            continue
+        content = _strip(clause)
+        is_said = bool(content) and not (bond and _VERBS.issuperset(content))
+        # "not sitting on the bench" denies the bench
+        denies_rest = is_negated and (is_bond or word in ("in", "with")) and _VERBS.issuperset(content)
+        if is_said and bond is not None:
+            latest = _read_other(content)
+            subject.relations.append((bond, latest, is_negated))
+        elif is_said and not denies_rest:
+            subject.attributes.append(Attribute(" ".join(content), is_negated))
+            latest = None
+        if is_said:
+            is_negated = denies_rest or denies_all or (is_negated and word == "or")
+        bond = word[1:-1] if is_bond else None  # type: ignore[assignment]
+        if word in (",", "but"):
+            subject, latest = head, None
+            is_negated = denies_all = False
+        elif word in ("and", "or"):
+            latest = None
+        elif latest is not None and (latest.is_somebody or word in ("that", "which")):
+            subject = latest
+        denies_all |= word in ("neither", "nor")
+        is_negated |= denies_all or word in _NEGATIONS
+        clause = [] if joins else [word]
 
 
-def _attribute(clause: str, *, is_negated: bool) -> Iterator[Attribute]:
-    words = _strip(clause.split())
-    if words and not all(word in _VERBS for word in words):  # how somebody stands is not seen
-        yield Attribute(" ".join(words), is_negated)
+def _read_other(words: list[str]) -> _Draft:
+    name, places = read_name([word for word in words if word not in _VERBS])
+    return _Draft(singular(name) if name else name, places)
 
 
 def _strip(words: list[str]) -> list[str]:

@@ -1,62 +1,72 @@
 """Which of several things a referring phrase means.
 
-Every thing of the name is judged by what can be seen of it: how well it fits the phrase, what it wears or holds, where
-it is among the others, what it is near to. Each of these is standardised over the things, so that none counts for the
-numbers it happens to be written in, and they are summed.
+Every thing of the name is judged by some cues: what can be seen of it, how it holds itself, where it is among the
+others, how it lies to other things. A cue is standardised over the things, so that none counts for the numbers that it
+happens to be written in, and the cues are summed with weights that were fitted: exp of the sum is how probable it is
+that the thing is meant. The other thing of a relation is found in the same way, and stays as uncertain as it is.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.detectors.detected import Boxes, cells_inside, peak_inside
-from promptseg.naming.referring import Place, Reference, Relation
+from promptseg.detectors.detected import Boxes, cells_inside
+from promptseg.naming.places import Place
+from promptseg.naming.referring import TURNED, Attribute, Reference, Relation
 from promptseg.ops.boxes import box_areas, pairwise_box_iou
-from promptseg.segmenters.colours import Hsv, colour_shares
+from promptseg.segmenters.colours import Hsv, colour_shares, face_shares, named_colour
 
 Map = NDArray[np.float32]
 
-# Of a box's cells those that show an attribute most: a scarf is a small part of who wears it.
-ATTRIBUTE_SHARE = 0.15
 # A thing has a name's colour where it shows this much of what the thing with most of it shows.
 MIN_COLOUR = 0.5
+# A share of colour below this is as good as none.
+LEAST_COLOUR = 0.03
+# Boxes that overlap more are one thing, and nothing lies to itself in any way.
+SAME_BOX_IOU = 0.7
+# Brings what is held, at most 1, to the size of the other cues.
+HELD_SCALE = 3.0
+# What somebody holds or rides reaches out of their box by this share of its width and height.
+REACH_XY = (0.15, 0.1)
+
+_LOW = re.compile(r"\b(?:sitting|seated|sit|kneeling|crouching|driving|riding|lying|sleeping)\b")
+_UPRIGHT = re.compile(r"\b(?:standing|stand|walking|running|jumping)\b")
+# Not things that are held, although a detector's names come near: a tie is a kind of clothes.
+_CLOTHING = frozenset(("clothes", "clothing", "outfit"))
 
 
 @dataclass(frozen=True)
 class Weights:
-    """How much each kind of evidence counts; chosen on training pictures, see docs/objects.md.
+    """How much each cue counts; fitted by scripts/fit_references.py, see docs/objects.md.
 
     Attributes:
-        phrase: How well the whole phrase fits the box.
-        attribute: One attribute; a negated one counts `negated` times as much, against the thing.
-        negated: See `attribute`.
-        colour: The colour of an attribute, beside what else is seen of it.
-        place: One place.
-        relation: One relation.
-        size: Larger things are meant more often.
-        score: So are things that were surely detected.
+        phrase: How well the whole phrase's map fits the box.
+        score: How surely the thing was detected, in log odds.
+        colour: The colour of an attribute, or that it is missing.
+        adjective: The colour of the name.
+        pose: Sitting or standing.
+        facing: Towards the camera or away from it.
+        held: What an attribute says that it has, holds or rides, where a detector knows that.
+        relation: Other things that it is on, beside, behind, under, ...
+        place: Among its like, or by size.
     """
 
-    phrase: float = 1.0
-    attribute: float = 0.5
-    negated: float = 0.7
-    colour: float = 2.0
-    place: float = 4.0
-    relation: float = 0.25
-    size: float = 0.25
-    score: float = 0.25
+    phrase: float = 0.18
+    score: float = 0.45
+    colour: float = 0.72
+    adjective: float = 0.27
+    pose: float = 0.51
+    facing: float = 0.35
+    held: float = 0.1
+    relation: float = 0.28
+    place: float = 1.12
 
 
+CUES = tuple(field.name for field in fields(Weights))
 WEIGHTS = Weights()
-
-
-def asked_texts(phrase: str, reference: Reference) -> tuple[str, ...]:
-    """Name every text whose map `choose` looks at."""
-    texts = [phrase, *([reference.name] if reference.name else [])]
-    texts += [one.text for one in reference.attributes] + [one.other for one in reference.relations]
-    return tuple(dict.fromkeys(texts))
 
 
 @dataclass(frozen=True)
@@ -64,14 +74,26 @@ class Scene:
     """What is known of the picture.
 
     Attributes:
-        maps: Logits of each of `asked_texts` over the picture, shape (h, w).
-        others: What was detected of the relations' other things, where anything was.
+        maps: Logits over the picture, shape (h, w), of the phrase, and of `asked_names` that nothing was detected of.
+        found: What was detected of `asked_names`.
+        aspect: Width of the picture by its height.
         hsv: From `colours.to_hsv`, or None.
     """
 
     maps: Mapping[str, Map]
-    others: Mapping[str, Boxes]
+    found: Mapping[str, Boxes]
+    aspect: float = 1.0
     hsv: Hsv | None = None
+
+
+def asked_names(reference: Reference) -> Iterator[str]:
+    """Name the other things that `choose` wants to know of: those of relations, and what attributes may name."""
+    for attribute in reference.attributes:
+        if _may_be_thing(attribute):
+            yield attribute.text
+    for relation in reference.relations:
+        yield relation.other.name
+        yield from asked_names(relation.other)
 
 
 def choose(phrase: str, reference: Reference, things: Boxes, scene: Scene, weights: Weights = WEIGHTS) -> int:
@@ -82,44 +104,62 @@ def choose(phrase: str, reference: Reference, things: Boxes, scene: Scene, weigh
         reference: What was read in it.
         things: At least one.
         scene: The picture.
-        weights: Of the kinds of evidence.
+        weights: Of the cues.
 
     Returns:
         Index of the thing.
     """
-    return int(np.argmax(judge(phrase, reference, things, scene, weights)))
+    return int(np.argmax(measure(phrase, reference, things, scene, weights) @ np.array(astuple(weights))))
 
 
-def judge(
+def measure(
     phrase: str, reference: Reference, things: Boxes, scene: Scene, weights: Weights = WEIGHTS
 ) -> NDArray[np.float64]:
-    """Score every thing, shape (M,); arguments as `choose`."""
+    """Measure every cue of every thing, shape (M, len(CUES)); arguments as `choose`."""
     boxes = things.boxes_xyxy
-    total = weights.phrase * _standard(_mean_inside(scene.maps[phrase], boxes))
-    total += weights.size * _standard(np.sqrt(box_areas(boxes))) + weights.score * _standard(things.scores)
-    if " " in reference.name:  # adjectives
-        total += _looks_like(reference.name, boxes, scene, weights)
+    cues = dict.fromkeys(CUES, np.zeros(len(boxes)))
+    if phrase in scene.maps:
+        cues["phrase"] = _standard(_mean_inside(scene.maps[phrase], boxes))
+    cues["score"] = np.log(things.scores.clip(1e-4, 1 - 1e-4) / (1 - things.scores.clip(1e-4, 1 - 1e-4)))
+    is_counted = np.ones(len(boxes), dtype=np.bool_)
+    if scene.hsv is not None and (shares := colour_shares(reference.name, scene.hsv, boxes)) is not None:
+        cues["adjective"] = _standard_share(shares)
+        # "the first red suitcase" is not counted among the black ones
+        is_counted = shares >= MIN_COLOUR * shares.max()
     for attribute in reference.attributes:
-        sign = -weights.negated if attribute.is_negated else 1.0
-        total += sign * _looks_like(attribute.text, boxes, scene, weights)
+        for cue, values in _look(attribute, boxes, scene):
+            cues[cue] = cues[cue] + (-values if attribute.is_negated else values)
     for relation in reference.relations:
-        sign = -weights.negated if relation.is_negated else 1.0
-        total += sign * weights.relation * _standard(_related(relation, boxes, scene))
+        related = _standard(_related(relation, boxes, scene, weights))
+        cues["relation"] = cues["relation"] + (-related if relation.is_negated else related)
     for place in reference.places:
-        total += weights.place * _placed(place, boxes, _named(reference, boxes, scene))
-    return total
+        cues["place"] = cues["place"] + _placed(place, boxes, is_counted)
+    return np.stack([cues[cue] for cue in CUES], axis=1)
 
 
-def _looks_like(text: str, boxes: NDArray[np.float64], scene: Scene, weights: Weights) -> NDArray[np.float64]:
-    likeness = weights.attribute * _standard(_peak_inside(scene.maps[text], boxes))
-    shares = None if scene.hsv is None else colour_shares(text, scene.hsv, boxes)
-    return likeness if shares is None else likeness + weights.colour * _standard(shares)
+def _look(attribute: Attribute, boxes: NDArray[np.float64], scene: Scene) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    """Give the cues that an attribute speaks of, and how well each box answers to it."""
+    if attribute.text in TURNED:
+        if scene.hsv is not None:
+            faces = _standard(face_shares(scene.hsv, boxes))
+            yield "facing", faces if attribute.text == "facing-camera" else -faces
+        return
+    is_low = _LOW.search(attribute.text) is not None
+    if is_low or _UPRIGHT.search(attribute.text):
+        sides = boxes[:, 2:] - boxes[:, :2]
+        slimness = _standard(np.log(sides[:, 1] / (sides[:, 0] * scene.aspect)))
+        yield "pose", -slimness if is_low else slimness
+    if scene.hsv is not None and (shares := colour_shares(attribute.text, scene.hsv, boxes)) is not None:
+        yield "colour", _standard_share(shares)
+    held = scene.found.get(attribute.text)
+    if held is not None and len(held) and _may_be_thing(attribute):
+        # not standardised: where nothing is surely held, nothing is said
+        yield "held", HELD_SCALE * (_overlaps(boxes, held.boxes_xyxy) * held.scores).max(axis=1)
 
 
-def _named(reference: Reference, boxes: NDArray[np.float64], scene: Scene) -> NDArray[np.bool_]:
-    """Whether each thing has the colour of the name: "the first red suitcase" is not counted among the black ones."""
-    shares = None if scene.hsv is None else colour_shares(reference.name, scene.hsv, boxes)
-    return np.ones(len(boxes), dtype=np.bool_) if shares is None else shares >= MIN_COLOUR * shares.max()
+def _may_be_thing(attribute: Attribute) -> bool:
+    head = attribute.text.split(" ")[-1]
+    return head not in _CLOTHING and head not in TURNED and named_colour(head) is None
 
 
 def _placed(place: Place, boxes: NDArray[np.float64], is_counted: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -145,28 +185,62 @@ def _placed(place: Place, boxes: NDArray[np.float64], is_counted: NDArray[np.boo
     return counted
 
 
-def _related(relation: Relation, boxes: NDArray[np.float64], scene: Scene) -> NDArray[np.float64]:
-    """How well each box lies to the other thing as the relation says."""
-    seen = scene.maps[relation.other]
-    detected = scene.others.get(relation.other)
-    if detected is not None and len(detected):
-        fits = _standard(_mean_inside(seen, detected.boxes_xyxy)) + _standard(detected.scores)
-        anchor = detected.boxes_xyxy[int(np.argmax(fits))]
-    else:
-        anchor = _bright_box(seen)
-    shift = (boxes[:, :2] + boxes[:, 2:] - anchor[:2] - anchor[2:]) / 2
-    gaps = np.maximum(boxes[:, :2] - anchor[2:], anchor[:2] - boxes[:, 2:]).clip(min=0.0)
-    distance = np.hypot(*gaps.T) + 0.25 * np.hypot(*shift.T)
-    is_itself = pairwise_box_iou(boxes, anchor[None])[:, 0] > 0.8  # nothing is near to itself
-    directed = {
-        "near": -distance,
-        "far": distance,
-        "left": -distance - 2.0 * shift[:, 0].clip(min=0.0),
-        "right": -distance - 2.0 * (-shift[:, 0]).clip(min=0.0),
-        "above": -distance - 2.0 * shift[:, 1].clip(min=0.0),
-        "below": -distance - 2.0 * (-shift[:, 1]).clip(min=0.0),
-    }[relation.bond]
-    return np.where(is_itself, directed.min(), directed)
+def _related(relation: Relation, boxes: NDArray[np.float64], scene: Scene, weights: Weights) -> NDArray[np.float64]:
+    """How well each box lies to the other thing as the relation says, averaged over what the other may be."""
+    others, chances = _find_other(relation.other, scene, weights)
+    fits = _lies(relation.bond, boxes, others)
+    is_other = pairwise_box_iou(boxes, others) <= SAME_BOX_IOU
+    shares = chances[None] * is_other
+    total = shares.sum(axis=1)
+    averages = (shares * fits).sum(axis=1) / np.where(total > 0, total, 1.0)
+    # who is the other thing itself, and there is no second one, fits worst
+    return np.where(total > 0, averages, fits.min())
+
+
+def _find_other(other: Reference, scene: Scene, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Give boxes of what a relation's other thing may be, shape (A, 4), and how probable each is, shape (A,)."""
+    found = scene.found.get(other.name)
+    if found is None or not len(found):
+        return _bright_box(scene.maps[other.name])[None], np.ones(1)
+    # its map is not asked for: the cues of its own clauses tell it from its like
+    said = measure("", other, found, scene, weights) @ np.array(astuple(weights))
+    chances = np.exp(said - said.max())
+    return found.boxes_xyxy, chances / chances.sum()
+
+
+def _lies(bond: str, boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How well each box lies to each other one, shape (M, A)."""
+    if bond == "touch":
+        return _overlaps(boxes, others)
+    gaps = np.maximum(boxes[:, None, :2] - others[None, :, 2:], others[None, :, :2] - boxes[:, None, 2:]).clip(min=0.0)
+    centres, others_centres = ((one[:, :2] + one[:, 2:]) / 2 for one in (boxes, others))
+    across, down = np.moveaxis(centres[:, None] - others_centres[None], -1, 0)
+    distance = np.hypot(gaps[..., 0], gaps[..., 1]) + 0.25 * np.hypot(across, down)
+    if bond == "far":
+        return distance
+    # who stands lower in a picture stands nearer
+    nearer = boxes[:, None, 3] - others[None, :, 3]
+    wrong = {
+        "near": np.zeros_like(distance),
+        "left": across,
+        "right": -across,
+        "above": down,
+        "below": -down,
+        "front": -nearer,
+        "behind": nearer,
+    }[bond]
+    return -distance - 2.0 * wrong.clip(min=0.0)
+
+
+def _overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of the smaller of each box, with what is in reach, and each other one that both have, shape (M, A)."""
+    reach = (boxes[:, 2:] - boxes[:, :2]) * np.array(REACH_XY)
+    wide = np.concatenate([boxes[:, :2] - reach, boxes[:, 2:] + reach], axis=1)
+    low = np.maximum(wide[:, None, :2], others[None, :, :2])
+    high = np.minimum(wide[:, None, 2:], others[None, :, 2:])
+    smaller = np.minimum(box_areas(boxes)[:, None], box_areas(others)[None])
+    shared = (high - low).clip(min=0.0).prod(axis=2) / np.maximum(smaller, 1e-9)
+    return np.where(pairwise_box_iou(boxes, others) > SAME_BOX_IOU, 0.0, shared.clip(max=1.0))
 
 
 def _bright_box(seen: Map) -> NDArray[np.float64]:
@@ -181,8 +255,9 @@ def _mean_inside(seen: Map, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([cells_inside(seen, box).mean() for box in boxes], dtype=np.float64)
 
 
-def _peak_inside(seen: Map, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([peak_inside(seen, box, share=ATTRIBUTE_SHARE) for box in boxes], dtype=np.float64)
+def _standard_share(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Standardise shares of a colour by their logarithm: from none to some is more than from some to much."""
+    return _standard(np.log(shares + LEAST_COLOUR))
 
 
 def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:

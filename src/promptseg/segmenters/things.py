@@ -16,11 +16,12 @@ from promptseg.ops.components import iterate_components
 from promptseg.ops.resize import logit
 from promptseg.prompts import Query, TextPrompt
 from promptseg.segmenters.colours import Hsv, to_hsv
-from promptseg.segmenters.referred import Scene, asked_texts, choose
+from promptseg.segmenters.referred import Scene, asked_names, choose
 
 HSV = "hsv"  # among a picture's features
-# Things are looked for among detections that are at least so sure; where there are none, at this share of it.
-MIN_SCORE, DOUBTFUL_SHARE = 0.25, 0.4
+# Things of a name are detections that are at least so sure. A phrase may mean doubtful ones too, for how sure they are
+# is a cue; where there are none of these, even hints.
+MIN_SCORE, MIN_DOUBTFUL_SCORE, MIN_HINT_SCORE = 0.25, 0.1, 0.01
 # Detections of what a phrase surely names make up its mask from here on. Measured on pictures kept aside from training;
 # docs/experiments.md.
 MIN_SURE_SCORE = 0.2
@@ -39,6 +40,27 @@ class Meant:
     """
 
     box_xyxy: NDArray[np.float64]
+    presence: float
+    iou: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that a referring phrase speaks of in one picture.
+
+    Attributes:
+        phrase: The whole of it.
+        reference: As it is read.
+        candidates: Things of its name.
+        scene: What is known of them.
+        presence: Of its name.
+        iou: Expected of its name's mask.
+    """
+
+    phrase: str
+    reference: Reference
+    candidates: Boxes
+    scene: Scene
     presence: float
     iou: float
 
@@ -75,8 +97,8 @@ class Things:
         return select_boxes(self.detections, sure_names(phrase, self.names), min_score=MIN_SURE_SCORE)
 
     def find(self, phrase: str) -> Boxes:
-        """Give the things that go by a name, doubtful ones where none is sure."""
-        return self.named(phrase) or self.named(phrase, min_score=MIN_SCORE * DOUBTFUL_SHARE)
+        """Give what may be a thing of that name, in doubt too."""
+        return self.named(phrase, min_score=MIN_DOUBTFUL_SCORE) or self.named(phrase, min_score=MIN_HINT_SCORE)
 
 
 def pack_colours(image_rgb: NDArray[np.uint8]) -> Features:
@@ -100,22 +122,29 @@ def find_meant(
         None where the query is no referring phrase, or there is nothing of its name.
     """
     phrase = read_text(query)
-    reference = None if phrase is None else parse_reference(phrase)
-    if phrase is None or reference is None:
+    case = None if phrase is None else look_for(phrase, things, segmenter, features, size_hw)
+    if case is None or not len(case.candidates):
         return None
-    texts = asked_texts(phrase, reference)
+    index = choose(case.phrase, case.reference, case.candidates, case.scene)
+    return Meant(case.candidates.boxes_xyxy[index], case.presence, case.iou)
+
+
+def look_for(
+    phrase: str, things: Things, segmenter: Segmenter, features: Features, size_hw: tuple[int, int]
+) -> Case | None:
+    """Look for all that a referring phrase speaks of; arguments as `find_meant`, None for any other phrase."""
+    reference = parse_reference(phrase)
+    if reference is None:
+        return None
+    found = {name: things.find(name) for name in asked_names(reference)}
+    subject = reference.name or phrase
+    texts = tuple(dict.fromkeys((phrase, subject, *(name for name, boxes in found.items() if not len(boxes)))))
     said = segmenter.segment(features, [Query(text, (TextPrompt(text),)) for text in texts], size_hw)
     maps = dict(zip(texts, said.mask_logits.float().cpu().numpy(), strict=True))
-    subject = texts.index(reference.name or phrase)
-    candidates = things.find(reference.name) or _parts(said.mask_logits[subject], logit(segmenter.mask_threshold))
-    if not len(candidates):
-        return None
-    index = choose(phrase, reference, candidates, Scene(maps, _others(reference, things), things.hsv))
-    return Meant(candidates.boxes_xyxy[index], float(said.presence[subject]), float(said.iou[subject]))
-
-
-def _others(reference: Reference, things: Things) -> dict[str, Boxes]:
-    return {one.other: things.find(one.other) for one in reference.relations}
+    row = texts.index(subject)
+    candidates = things.find(reference.name) or _parts(said.mask_logits[row], logit(segmenter.mask_threshold))
+    scene = Scene(maps, found, size_hw[1] / size_hw[0], things.hsv)
+    return Case(phrase, reference, candidates, scene, float(said.presence[row]), float(said.iou[row]))
 
 
 def _parts(mask_logits: Tensor, edge: float) -> Boxes:
