@@ -27,7 +27,7 @@ from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.errors import CheckpointError, PromptError
 from promptseg.models.base import Features
 
-THRESHOLDS = Thresholds(box=0.3, text=0.25)
+THRESHOLDS = Thresholds(box=0.3, text=0.25)  # the published demo's
 SHORT_SIDE, LONG_SIDE = 800, 1333
 PIXELS = "detector.pixels"
 # Signs that end a phrase for the network; inside one they would cut it in two.
@@ -59,22 +59,15 @@ class GroundingDino:
         long_side: the longer one would pass this.
     """
 
+    thresholds = THRESHOLDS
+    presence_threshold = THRESHOLDS.box  # a phrase is there when it has a box
+
     def __init__(self, model: Any, tokenizer: Any, *, short_side: int = SHORT_SIDE, long_side: int = LONG_SIDE) -> None:
         self.model = model
         model.train(mode=False).requires_grad_(False)
         self.tokenizer = tokenizer
         self.short_side = short_side
         self.long_side = long_side
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """The published demo's."""
-        return THRESHOLDS
-
-    @property
-    def presence_threshold(self) -> float:
-        """A phrase is there when it has a box."""
-        return THRESHOLDS.box
 
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
         """Resize a picture, uint8 (H, W, 3); no more, for the network reads picture and words together."""

@@ -21,7 +21,7 @@ from promptseg.detectors.pixels import normalise, resize_rgb
 from promptseg.errors import CheckpointError, PromptError
 from promptseg.models.base import Features
 
-THRESHOLDS = Thresholds(box=0.2)
+THRESHOLDS = Thresholds(box=0.2)  # the published demo's
 # CLIP's
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -41,20 +41,13 @@ class Owlv2:
         tokenizer: CLIP's, as transformers' CLIPTokenizer.
     """
 
+    thresholds = THRESHOLDS
+    presence_threshold = THRESHOLDS.box  # a phrase is there when it has a box
+
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self.model = model
         model.train(mode=False).requires_grad_(False)
         self.tokenizer = tokenizer
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """What its demo uses."""
-        return THRESHOLDS
-
-    @property
-    def presence_threshold(self) -> float:
-        """A phrase is there when it has a box."""
-        return THRESHOLDS.box
 
     @torch.inference_mode()
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:

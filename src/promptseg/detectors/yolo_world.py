@@ -31,7 +31,7 @@ from promptseg.weights.convert.yolo_world import NAME_VECTORS, NAMES_FILE, WEIGH
 
 logger = logging.getLogger(__name__)
 
-THRESHOLDS = Thresholds(box=0.15)
+THRESHOLDS = Thresholds(box=0.15)  # what served best on pictures kept aside
 INPUT_SIDE = 640
 PADDING_GREY = 114 / 255
 MAX_IOU = 0.7
@@ -53,20 +53,13 @@ class YoloWorld:
         input_side: What the picture's longer side becomes, pixels; trained with 640.
     """
 
+    thresholds = THRESHOLDS
+    presence_threshold = THRESHOLDS.box  # a phrase is there when it has a box
+
     def __init__(self, network: YoloWorldNet, phrases: PhraseVectors, *, input_side: int = INPUT_SIDE) -> None:
         self.network = network.eval().requires_grad_(False)
         self.phrases = phrases
         self.input_side = input_side
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """What served best on pictures kept aside."""
-        return THRESHOLDS
-
-    @property
-    def presence_threshold(self) -> float:
-        """A phrase is there when it has a box."""
-        return THRESHOLDS.box
 
     @torch.inference_mode()
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
