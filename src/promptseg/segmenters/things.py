@@ -24,7 +24,7 @@ HSV = "hsv"  # among a picture's features
 MIN_SCORE, MIN_DOUBTFUL_SCORE, MIN_HINT_SCORE = 0.25, 0.1, 0.01
 # Detections of what a phrase surely names make up its mask from here on. Measured on pictures kept aside from training;
 # docs/experiments.md.
-MIN_SURE_SCORE = 0.2
+MIN_SURE_SCORE = 0.15
 # Without detections the parts of a name's mask are its things, from this share of the largest on.
 MIN_PART_SHARE = 0.05
 
