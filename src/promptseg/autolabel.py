@@ -62,6 +62,17 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     return tuple(first_lines)
 
 
+def list_folder(folder: str | Path) -> list[Path]:
+    """List the pictures right in a folder, sorted by name.
+
+    Raises:
+        ImageError: There is no such folder, or no picture in it.
+    """
+    if not Path(folder).is_dir():
+        raise ImageError(f"{folder}: no such folder; autolabel takes a folder of pictures")
+    return list_pictures([folder])
+
+
 def autolabel(
     predictor: Predictor,
     folder: str | Path,
@@ -83,12 +94,12 @@ def autolabel(
         watch: Given the pictures that are left to do, passes them on one by one; to show how far it is.
 
     Raises:
-        ImageError: The folder holds no picture.
+        ImageError: There is no such folder, or no picture in it.
         PromptError: A name is malformed.
         OutputError: There is no such format, a name comes twice, the directory holds something else, or a file can't be
             written.
     """
-    paths = list_pictures([Path(folder)])
+    paths = list_folder(folder)
     queries = to_queries(names)
     find_format(format)
     classes = check_classes([query.label for query in queries])

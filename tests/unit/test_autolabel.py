@@ -54,6 +54,18 @@ def test_a_bad_picture_is_named_and_passed_over(predictor: Predictor, folder: Pa
         assert preview.width > 400 and preview.height > 600, "two by two"
 
 
+def test_a_folder_that_is_none_leaves_an_earlier_data_set_alone(
+    predictor: Predictor, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    autolabel(predictor, folder, NAMES, out, format="yolo")
+    failures = (out / "failures.txt").read_text()
+    for mistyped in (tmp_path / "phtoos", folder / "0.png"):
+        with pytest.raises(ImageError, match=f"{mistyped.name}: no such folder"):
+            autolabel(predictor, mistyped, NAMES, out, format="yolo")
+    assert (out / "failures.txt").read_text() == failures
+
+
 def test_a_run_that_was_broken_off_goes_on(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 

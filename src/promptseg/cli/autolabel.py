@@ -32,15 +32,14 @@ def autolabel(
 
     Exit code 1: some pictures failed. Each is named on stderr and in failures.txt, the others are done.
     """
-    from promptseg.autolabel import FAILURES, read_names
+    from promptseg.autolabel import FAILURES, list_folder, read_names
     from promptseg.autolabel import autolabel as label_folder
     from promptseg.formats.table import find_format
-    from promptseg.images import list_pictures
 
     # What is wrong with the request is said before a model is loaded for it.
     labels = read_names(names)
     find_format(format)
-    list_pictures([folder])
+    list_folder(folder)
 
     from promptseg.predict import load
     from promptseg.weights import progress_bar
@@ -60,4 +59,5 @@ def autolabel(
 
 
 def _watch(paths: Sequence[Path]) -> Iterator[Path]:
-    yield from track(paths, "labelling", console=Console(stderr=True), transient=True)
+    console = Console(stderr=True)
+    yield from track(paths, "labelling", console=console, transient=True, disable=not console.is_terminal)
