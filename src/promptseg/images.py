@@ -179,7 +179,8 @@ def list_pictures(paths: Iterable[str | Path]) -> list[Path]:
 
     Args:
         paths: A file is taken as it is, even when it is missing: reading it gives the error. A folder stands for the
-            pictures right in it, a pattern (`photos/**/*.jpg`) for the pictures it matches, both sorted by name.
+            pictures right in it, a pattern (`photos/**/*.jpg`) for the pictures it matches, both sorted by name. Hidden
+            files of a folder, such as those that macOS leaves beside each picture ("._cat.jpg"), are passed over.
 
     Returns:
         Each picture once, in the order of `paths`.
@@ -190,7 +191,7 @@ def list_pictures(paths: Iterable[str | Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in map(Path, paths):
         if path.is_dir():
-            matches: Iterable[Path] = path.iterdir()
+            matches: Iterable[Path] = (match for match in path.iterdir() if not match.name.startswith("."))
         elif glob.has_magic(str(path)) and not path.exists():
             matches = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob refuses absolute ones)
         else:

@@ -219,7 +219,7 @@ def test_read_image_refuses_values_without_a_range() -> None:
 
 
 def test_list_pictures_expands_folders_and_patterns(tmp_path: Path) -> None:
-    for name in ("b.JPG", "a.png", "notes.txt", "sub/c.webp"):
+    for name in ("b.JPG", "a.png", "._a.png", "notes.txt", "sub/c.webp"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert list_pictures([tmp_path]) == [tmp_path / "a.png", tmp_path / "b.JPG"]
