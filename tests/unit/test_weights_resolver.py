@@ -160,9 +160,11 @@ def test_offline_fetches_nothing(way: str, links: Path, cache: Path, monkeypatch
     register(monkeypatch, tiny_record(CONTENT))
     if way == "environment":
         monkeypatch.setenv("PROMPTSEG_OFFLINE", "1")
+    reports: list[tuple[str, int, int]] = []
     with pytest.raises(OfflineError, match=r"tiny is not in .*run: promptseg weights pull tiny"):
-        resolve("tiny", offline=way == "argument")
+        resolve("tiny", offline=way == "argument", progress=lambda *report: reports.append(report))
     assert leftovers(cache) == []
+    assert reports == [], "nobody is told that something is fetched"
 
 
 def test_sources_are_tried_in_the_order_asked(

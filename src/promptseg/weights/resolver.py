@@ -132,7 +132,7 @@ def _build_entry(
         built.mkdir()
         fetched: dict[str, Path] = {}
         fetched_from: dict[str, str] = {}
-        with watching(download, record.name, record.download_bytes, progress):
+        with watching(download, record.name, record.download_bytes, None if offline else progress):
             for file in record.files:
                 fetched[file.filename], source = _fetch_first(record, file, kinds, download, offline=offline)
                 fetched_from[file.filename] = str(source)
