@@ -82,6 +82,25 @@ def test_a_kind_is_one_of_the_known_names_whatever_is_asked() -> None:
     assert all(kind_of(word, frozenset()) is None for word in words)
 
 
+@pytest.mark.parametrize(
+    ("name", "head", "kind"),
+    [
+        ("phone booth", "booth", "table"),
+        ("solar panel", "panel", "sheet"),
+        ("satellite dish", "dish", "container"),
+        ("drum kit", "kit", "container"),
+    ],
+)
+def test_a_head_of_other_meanings_says_nothing_of_a_compound(name: str, head: str, kind: str) -> None:
+    assert (kind_of(name, {kind}), kind_of(head, {kind})) == (None, kind)
+
+
+def test_a_head_that_mostly_means_one_sort_of_thing_says_what_a_compound_is() -> None:
+    assert kind_of("the second worker from the right", {"person"}) == "person"  # among others, an ant
+    assert kind_of("red apple", {"fruit"}) == "fruit"  # as well a tree
+    assert kind_of("garden house", {"building"}) == "building"
+
+
 def test_the_nearest_kind_wins() -> None:
     assert kind_of("labrador retriever", {"dog", "animal"}) == "dog"
     assert kind_of("labrador retriever", {"animal"}) == "animal"

@@ -10,6 +10,7 @@ Source:
 
 import gzip
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -45,23 +46,30 @@ def kind_of(name: str, known: Collection[str]) -> str | None:
         if any(form in known for form in forms):
             return None
         for form in forms:
-            for kind in _kinds(form):
+            for kind in _kinds(form, is_head=start > 0):
                 if kind in known:
                     return kind
     return None
 
 
-def _kinds(name: str) -> Iterator[str]:
-    """Give every name for a kind that something is, near ones first; the table written by hand goes before WordNet."""
+def _kinds(name: str, *, is_head: bool) -> Iterator[str]:
+    """Give every name for a kind that something is, near ones first; the table written by hand goes before WordNet.
+
+    Args:
+        name: A word, or several that WordNet has as one name.
+        is_head: It is only the end of what was asked, where it may mean another thing than alone: the booth of a "phone
+            booth" is no table. So WordNet's kinds count where at least half of all its meanings are of that kind.
+    """
     above = broader(name)
     yield from sorted(above, key=lambda kind: (-len(broader(kind)), kind))  # the deeper in the table, the nearer
     nouns = _read_nouns()
-    level = [nouns.meaning_of[name]] if name in nouns.meaning_of else []
-    seen = set(level)
-    while level:
-        level = [row for row in dict.fromkeys(up for row in level for up in nouns.parents[row]) if row not in seen]
-        seen.update(level)
-        for row in level:
+    if name not in nouns.meaning_of:
+        return
+    meant = nouns.meaning_of[name]
+    meanings = nouns.meanings_of[name] if is_head else (meant,)
+    shared = Counter(row for meaning in meanings for row in nouns.above(meaning))
+    for row in nouns.above(meant):
+        if 2 * shared[row] >= len(meanings):
             yield from nouns.words[row]
 
 
@@ -71,23 +79,37 @@ class _Nouns:
 
     Attributes:
         meaning_of: The meaning that a word is read as.
+        meanings_of: All meanings that a word has.
         words: Words for each meaning.
         parents: The meanings that each is a kind of.
     """
 
     meaning_of: dict[str, int]
+    meanings_of: dict[str, list[int]]
     words: tuple[tuple[str, ...], ...]
     parents: tuple[tuple[int, ...], ...]
+
+    def above(self, meaning: int) -> list[int]:
+        """List every meaning that one is a kind of, near ones first."""
+        level = [meaning]
+        seen = dict.fromkeys(level)
+        while level:
+            level = [row for row in dict.fromkeys(up for row in level for up in self.parents[row]) if row not in seen]
+            seen |= dict.fromkeys(level)
+        return list(seen)[1:]
 
 
 @cache
 def _read_nouns() -> _Nouns:
     packed = resources.files("promptseg.naming").joinpath(TABLE).read_bytes()
     meaning_of, words, parents = {}, [], []
+    meanings_of: dict[str, list[int]] = {}
     for row, line in enumerate(gzip.decompress(packed).decode().splitlines()):
         lemmas, above = line.split("\t")
         marked = lemmas.split(",")
         meaning_of.update({word[1:]: row for word in marked if word.startswith("*")})
         words.append(tuple(word.removeprefix("*") for word in marked))
+        for word in words[-1]:
+            meanings_of.setdefault(word, []).append(row)
         parents.append(tuple(int(parent) for parent in above.split(",") if parent))
-    return _Nouns(meaning_of, tuple(words), tuple(parents))
+    return _Nouns(meaning_of, meanings_of, tuple(words), tuple(parents))
