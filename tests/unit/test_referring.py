@@ -194,6 +194,14 @@ def test_the_whole_phrase_is_heard() -> None:
     assert choose(phrase, reference, row(4), scene({phrase: (slice(6, 14), slice(20, 30))}, {"odd look": NOTHING})) == 2
 
 
+def test_what_nobody_knows_tells_nobody_apart() -> None:
+    phrase = "the first worker from the left near something"
+    reference = parse_reference(phrase)
+    assert reference is not None
+    assert list(asked_names(reference)) == [""]
+    assert choose(phrase, reference, row(4), scene({phrase: NOWHERE}, {"": NOTHING})) == 0
+
+
 def test_how_a_worker_holds_himself() -> None:
     boxes = np.array([[0.0, 0.2, 0.1, 0.9], [0.3, 0.4, 0.5, 0.8], [0.6, 0.2, 0.7, 0.8]])
     reference = parse_reference("the worker who is sitting")

@@ -74,7 +74,7 @@ class Scene:
     """What is known of the picture.
 
     Attributes:
-        maps: Logits over the picture, shape (h, w), of the phrase, and of `asked_names` that nothing was detected of.
+        maps: Logits over the picture, shape (h, w), of the phrase, and of `other_names` that nothing was detected of.
         found: What was detected of `asked_names`.
         aspect: Width of the picture by its height.
         hsv: From `colours.to_hsv`, or None.
@@ -86,11 +86,16 @@ class Scene:
     hsv: Hsv | None = None
 
 
+def other_names(reference: Reference) -> Iterator[str]:
+    """Name the other things of relations, and theirs; "" is any thing."""
+    for relation in reference.relations:
+        yield relation.other.name
+        yield from other_names(relation.other)
+
+
 def asked_names(reference: Reference) -> Iterator[str]:
-    """Name the other things that `choose` wants to know of: those of relations, and what attributes may name."""
-    for attribute in reference.attributes:
-        if _may_be_thing(attribute):
-            yield attribute.text
+    """Name all that `choose` wants to know detections of: other things, and what attributes may name."""
+    yield from (attribute.text for attribute in reference.attributes if _may_be_thing(attribute))
     for relation in reference.relations:
         yield relation.other.name
         yield from asked_names(relation.other)
@@ -200,8 +205,9 @@ def _related(relation: Relation, boxes: NDArray[np.float64], scene: Scene, weigh
 def _find_other(other: Reference, scene: Scene, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Give boxes of what a relation's other thing may be, shape (A, 4), and how probable each is, shape (A,)."""
     found = scene.found.get(other.name)
-    if found is None or not len(found):
-        return _bright_box(scene.maps[other.name])[None], np.ones(1)
+    if not found:
+        seen = scene.maps.get(other.name)  # None: any thing at all, in a picture where nothing was detected
+        return (np.array([0.0, 0.0, 1.0, 1.0]) if seen is None else _bright_box(seen))[None], np.ones(1)
     # its map is not asked for: the cues of its own clauses tell it from its like
     said = measure("", other, found, scene, weights) @ np.array(astuple(weights))
     chances = np.exp(said - said.max())

@@ -16,7 +16,7 @@ from promptseg.ops.components import iterate_components
 from promptseg.ops.resize import logit
 from promptseg.prompts import Query, TextPrompt
 from promptseg.segmenters.colours import Hsv, to_hsv
-from promptseg.segmenters.referred import Scene, asked_names, choose
+from promptseg.segmenters.referred import Scene, asked_names, choose, other_names
 
 HSV = "hsv"  # among a picture's features
 # Things of a name are detections that are at least so sure. A phrase may mean doubtful ones too, for how sure they are
@@ -138,7 +138,8 @@ def look_for(
         return None
     found = {name: things.find(name) for name in asked_names(reference)}
     subject = reference.name or phrase
-    texts = tuple(dict.fromkeys((phrase, subject, *(name for name, boxes in found.items() if not len(boxes)))))
+    unseen = (name for name in other_names(reference) if name and not len(found[name]))
+    texts = tuple(dict.fromkeys((phrase, subject, *unseen)))
     said = segmenter.segment(features, [Query(text, (TextPrompt(text),)) for text in texts], size_hw)
     maps = dict(zip(texts, said.mask_logits.float().cpu().numpy(), strict=True))
     row = texts.index(subject)
