@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,12 @@ from torch import Tensor
 
 from promptseg.errors import EngineError
 from promptseg.weights.cache import cache_dir, exclusive, forget_oldest, workspace
+
+
+@cache
+def cpu_capabilities() -> frozenset[str]:
+    """Name what this CPU computes by itself, as OpenVINO finds it: "FP32", "BF16", ..."""
+    return frozenset(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def identify(description: str, state: Mapping[str, Tensor], sources: Iterable[Path]) -> str:
@@ -48,7 +55,7 @@ def compile_cached(
         kind: What they are of, such as "masker".
         identity: From `identify`.
         export: Writes them, NAME.xml each, to a directory that is not there yet; called where the cache has none.
-        options: Of OpenVINO's CPU plugin.
+        options: Of OpenVINO's CPU plugin, with its INFERENCE_PRECISION_HINT.
         num_kept: So many entries of this kind stay in the cache, those used last.
 
     Returns:
@@ -68,7 +75,8 @@ def compile_cached(
             forget_oldest(entry.parent.glob(f"{kind}-*"), num_kept)
             # OpenVINO checks what it compiled earlier against its version and this CPU. Its smaller cache
             # (CACHE_MODE=OPTIMIZE_SIZE, 2026.4) gave empty maps once it was read.
-            settings = {**options, "CACHE_DIR": str(entry)}
+            # It also takes what was compiled for one precision for that of another: each has a directory of its own.
+            settings = {**options, "CACHE_DIR": str(entry / str(options["INFERENCE_PRECISION_HINT"]))}
             core = openvino.Core()
             return {path.stem: core.compile_model(path, "CPU", settings) for path in sorted(entry.glob("*.xml"))}
     except OSError as error:

@@ -49,7 +49,8 @@ def load(
             None: the default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
         engine: What computes: "torch", "openvino" or "openvino-bf16", see `engines.build_segmenter`; "auto" takes
-            OpenVINO on a CPU, else PyTorch. With either of OpenVINO's, a model's refiner rounds to bfloat16.
+            OpenVINO on a CPU, in bfloat16 where the CPU has it, else PyTorch. With either of OpenVINO's, a model's
+            refiner rounds to bfloat16.
         offline: Fetch nothing.
         threshold: Presence below which a thing counts as absent, in [0, 1]; None: the model's own, stated one.
         progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
@@ -185,7 +186,7 @@ class Predictor:
             PromptError: A number is out of its range, or this predictor has tiles already.
         """
         if self.tiles is not None:
-            raise PromptError(f"{self.name} looks at pictures in tiles already")
+            raise PromptError(f"{self.name} looks at pictures in tiles already: use it as it is")
         tiles = Tiles(side, side // 4 if overlap is None else overlap)
         return replace(self, segmenter=TiledSegmenter(self.segmenter, tiles), limits=limits, tiles=tiles)
 

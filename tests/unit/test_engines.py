@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 import promptseg
-from promptseg.engines import ENGINES, build_segmenter
+from promptseg import graphs
+from promptseg.engines import ENGINES, build_segmenter, resolve_engine
 from promptseg.engines.graphs import NUM_KEPT
 from promptseg.engines.openvino import OpenVinoSegmenter
 from promptseg.errors import EngineError
@@ -114,7 +115,7 @@ def test_graphs_are_made_once_for_the_same_weights(cache: Path, monkeypatch: pyt
 def test_another_process_gets_the_same_maps_from_the_cache(cache: Path, tmp_path: Path) -> None:
     """With CACHE_MODE=OPTIMIZE_SIZE, OpenVINO 2026.4 gave empty maps of a larger model once its cache was read."""
     expected = answer(build_segmenter(load_model("promptseg-test"), "openvino"), CHELSEA, TEXTS)
-    assert list(cache.glob("engines/openvino-*/*.blob")), "there is something to load"
+    assert list(cache.glob("engines/openvino-*/*/*.blob")), "there is something to load"
     script = """
 import sys
 from safetensors.torch import save_file
@@ -154,10 +155,22 @@ def test_auto_is_openvino_on_a_cpu_and_torch_elsewhere() -> None:
     assert isinstance(build_segmenter(elsewhere, "auto"), PromptSeg)
 
 
-@pytest.mark.parametrize(
-    ("asked", "engine"), [("auto", "openvino"), ("torch", "torch"), ("openvino-bf16", "openvino-bf16")]
-)
-def test_a_predictor_says_which_engine_runs(asked: str, engine: str) -> None:
+@pytest.mark.parametrize(("capabilities", "engine"), [({"FP32"}, "openvino"), ({"FP32", "BF16"}, "openvino-bf16")])
+def test_auto_rounds_where_the_cpu_has_bfloat16(
+    capabilities: set[str], engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "cpu_capabilities", lambda: capabilities)
+    assert resolve_engine("auto", torch.device("cpu")) == engine
+    assert resolve_engine("auto", torch.device("meta")) == "torch"
+
+
+def test_openvino_names_what_the_cpu_has() -> None:
+    assert "FP32" in graphs.cpu_capabilities()
+
+
+@pytest.mark.parametrize("asked", ["auto", "torch", "openvino", "openvino-bf16"])
+def test_a_predictor_says_which_engine_runs(asked: str) -> None:
+    engine = resolve_engine(asked, torch.device("cpu"))
     assert promptseg.load("promptseg-test", device="cpu", engine=asked).engine == engine
 
 

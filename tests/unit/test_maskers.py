@@ -15,12 +15,13 @@ from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamVisionCon
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError
 from promptseg.images import read_image
 from promptseg.maskers.base import OUTSIDE_LOGIT, Frame, Masker
-from promptseg.maskers.graph import GraphRunner
+from promptseg.maskers.graph import GraphRunner, Precision
 from promptseg.maskers.load import load_masker
 from promptseg.maskers.mobile_sam import MobileSam, load_mobile_sam
 from promptseg.maskers.sam2 import load_sam2
 from promptseg.maskers.sam_decoder import SamDecoder, transformers_key
 from promptseg.photos import find_photo
+from promptseg.weights import resolve
 
 SIDE = 128
 
@@ -264,3 +265,25 @@ class TestTrained:
         y, x = np.mgrid[:400, :600] + 0.5
         ellipse = ((2 * x - x0 - x1) / (x1 - x0)) ** 2 + ((2 * y - y0 - y1) / (y1 - y0)) ** 2 < 1
         assert iou(output.picture_logits()[0, 0].numpy() > 0, ellipse) > 0.85
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("precision", "least_iou", "score_error"), [("f32", 0.999, 1e-4), ("bf16", 0.95, 0.02)])
+def test_compiled_masks_of_a_photo_are_those_of_pytorch(
+    precision: Precision, least_iou: float, score_error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights_path = resolve("mobile-sam")
+    monkeypatch.setenv("PROMPTSEG_CACHE", str(tmp_path))
+    plain = load_mobile_sam(weights_path, input_side=640)
+    compiled = load_mobile_sam(
+        weights_path, input_side=640, runner=GraphRunner("openvino", precision=precision, num_threads=1)
+    )
+    embedding = plain.encode(read_image(find_photo("coffee")))
+    box, point = torch.tensor([[204.0, 94, 371, 193]]), torch.tensor([[[290.0, 140]]])
+    coarse = torch.full((1, *(side // 4 for side in embedding.frame.canvas_hw)), -4.0)
+    coarse[:, 30:48, 56:96] = 4.0
+    for boxes, masks in ((box, None), (None, None), (box, coarse)):
+        asked = {"points_xy": point, "point_labels": torch.ones(1, 1), "boxes_xyxy": boxes, "mask_logits": masks}
+        expected, found = (masker.segment(embedding, **asked) for masker in (plain, compiled))
+        assert iou((found.mask_logits > 0).numpy(), (expected.mask_logits > 0).numpy()) >= least_iou
+        torch.testing.assert_close(found.scores, expected.scores, atol=score_error, rtol=0)

@@ -40,7 +40,7 @@ def test_a_second_runner_takes_what_the_first_made(cache: Path, monkeypatch: pyt
     first = run(Network())
     torch.testing.assert_close(first, Network()(INPUT), rtol=1e-4, atol=1e-5)
     (entry,) = cache.glob("masker-*")
-    assert list(entry.glob("*.blob")), "what OpenVINO compiled is kept too"
+    assert list(entry.glob("*/*.blob")), "what OpenVINO compiled is kept too"
     monkeypatch.setattr("promptseg.maskers.graph._convert", None)  # making it again would fail
     torch.testing.assert_close(run(Network()), first, rtol=0, atol=0)
     # another length of a free axis is the same graph
@@ -55,7 +55,7 @@ def test_other_weights_and_other_sizes_are_other_graphs(cache: Path) -> None:
 
 def test_the_cache_forgets_what_was_not_used_for_long(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("promptseg.maskers.graph.NUM_KEPT", 2)
-    assert NUM_KEPT >= 9, "one masker needs so many"
+    assert NUM_KEPT >= 12, "one masker needs so many"
     for seed in (0, 1, 0, 2):
         run(Network(seed))
     kept = set(cache.glob("masker-*"))

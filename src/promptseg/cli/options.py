@@ -41,5 +41,7 @@ MadeMasks: TypeAlias = Annotated[
     Path | None, typer.Option(help="Directory of masks that `promptseg pseudo-masks` made.")
 ]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
-Engine: TypeAlias = Annotated[EngineChoice, typer.Option(help="What computes; auto takes the fastest.")]
+Engine: TypeAlias = Annotated[
+    EngineChoice, typer.Option(help="What computes; auto: OpenVINO on a CPU (bf16 where it has it), else torch.")
+]
 Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Fetch nothing.")]

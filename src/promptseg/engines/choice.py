@@ -19,6 +19,8 @@ ENGINES = ("auto", "torch", "openvino", "openvino-bf16")
 def resolve_engine(engine: str, device: torch.device) -> str:
     """Say which engine is meant on a device: never "auto".
 
+    On a CPU "auto" is OpenVINO, in bfloat16 where the CPU computes in it by itself. Elsewhere it is PyTorch.
+
     Raises:
         EngineError: The name is unknown, or the engine does not run on the device.
     """
@@ -26,10 +28,17 @@ def resolve_engine(engine: str, device: torch.device) -> str:
         raise EngineError(f"no engine is named {engine!r}; use {', '.join(ENGINES)}")
     on_cpu = device == torch.device("cpu")
     if engine == "auto":
-        return "openvino" if on_cpu else "torch"
+        return _fastest_on_cpu() if on_cpu else "torch"
     if engine != "torch" and not on_cpu:
         raise EngineError(f"{engine} runs on the CPU, not on {device}: use engine torch or auto, or device cpu")
     return engine
+
+
+def _fastest_on_cpu() -> str:
+    # here and not above: OpenVINO takes a while to import, and PyTorch does without it
+    from promptseg.graphs import cpu_capabilities
+
+    return "openvino-bf16" if "BF16" in cpu_capabilities() else "openvino"
 
 
 def build_segmenter(network: Network, engine: str = "auto") -> Segmenter:
@@ -39,8 +48,8 @@ def build_segmenter(network: Network, engine: str = "auto") -> Segmenter:
         network: In evaluation mode, on the device it is to run on. Nothing of it is changed here, and its weights are
             to stay as they are: what computes keeps what examples were embedded as.
         engine: "torch"; "openvino": the same numbers to 1e-3 in a logit; "openvino-bf16": rounds to eight bits inside,
-            for speed; "auto": OpenVINO on a CPU, else PyTorch. OpenVINO compiles a model at its first use on a machine,
-            for some seconds, and keeps what it compiled in the cache.
+            for speed; "auto": OpenVINO on a CPU, in bfloat16 where the CPU has it, else PyTorch. OpenVINO compiles a
+            model at its first use on a machine, for some seconds, and keeps what it compiled in the cache.
 
     Raises:
         EngineError: The name is unknown, or the engine does not run on the network's device or can't write its cache.
@@ -55,7 +64,6 @@ def _build(network: Network, engine: str) -> TextSegmenter | ConceptSegmenter:
     if engine == "torch":
         return copy.copy(network)  # shares the weights; the network itself may be trained on, and keeps no examples
     precision: Literal["f32", "bf16"] = "bf16" if engine == "openvino-bf16" else "f32"
-    # here and not above: OpenVINO takes a while to import, and PyTorch does without it
     if isinstance(network, ClipSeg):
         from promptseg.engines.openvino_clipseg import OpenVinoClipSeg
 

@@ -86,5 +86,5 @@ class Runner:
     def __call__(self, **inputs: Tensor) -> dict[str, Tensor]:
         arrays = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in inputs.items()}
         with self._lock:
-            answers = self._request.infer(arrays)
+            answers = self._request.infer(arrays, share_inputs=True)
         return {name: torch.from_numpy(answers[port]) for name, port in self._outputs}

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
@@ -21,12 +20,13 @@ from torch import Tensor, nn
 from promptseg.errors import CheckpointError
 from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
-from promptseg.maskers.prompting import Decode, PromptedMasker
+from promptseg.maskers.prompting import Decode, PromptedMasker, decoder_on
 from promptseg.maskers.sam_decoder import SamDecoder
 from promptseg.maskers.tiny_vit import TinyViT
+from promptseg.ops.normalise import normalise
 
-PIXEL_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
-PIXEL_STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
 _ENCODER = "image_encoder."
 # TinyViT's ImageNet head is in the published file, but nothing here uses it.
 _UNUSED = ("image_encoder.head.", "image_encoder.norm_head.")
@@ -78,12 +78,7 @@ class MobileSam(PromptedMasker):
         (features,) = embedding.features
         position = self._position((features.shape[2], features.shape[3]))
         module = _Decode(self.decoder, levels=choice == "levels").eval()
-
-        def decode(part: Tensor, dense_part: Tensor) -> tuple[Tensor, ...]:
-            inputs = (features, position, part, dense_part)
-            return self.runner.run(choice, module, inputs, {2: (0, 1), 3: (0, 2, 3)})
-
-        return decode
+        return decoder_on(self.runner, choice, module, (features, position))
 
     def _position(self, grid_hw: tuple[int, int]) -> Tensor:
         """Encode the positions of an embedding's cells, once for each of the few canvases."""
@@ -127,6 +122,4 @@ def _to_canvas(image_rgb: NDArray[np.uint8], frame: Frame) -> Tensor:
     """Scale, normalise, pad with zeros at the right and below: (1, 3, H, W) of the canvas."""
     height, width = (max(1, round(side * frame.scale_xy[0])) for side in frame.original_hw)
     resized = np.asarray(Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR))
-    pixels = (resized.astype(np.float32) - PIXEL_MEAN) / PIXEL_STD
-    canvas_height, canvas_width = frame.canvas_hw
-    return F.pad(torch.from_numpy(pixels).permute(2, 0, 1)[None], (0, canvas_width - width, 0, canvas_height - height))
+    return torch.from_numpy(normalise(resized, PIXEL_MEAN, PIXEL_STD, canvas_hw=frame.canvas_hw))

@@ -90,9 +90,10 @@ def _mask_alike(
     if first.box_xyxy is not None:
         boxes_xyxy = torch.tensor([prompt.box_xyxy for prompt in prompts])
     if first.mask_logits is not None:
-        told = torch.stack([prompt.mask_logits for prompt in prompts if prompt.mask_logits is not None])
+        told = np.stack([prompt.mask_logits.numpy() for prompt in prompts if prompt.mask_logits is not None])
         canvas_hw = (frame.canvas_hw[0] // 4, frame.canvas_hw[1] // 4)
-        mask_logits = frame.maps_to_canvas(told.clamp(-MAX_PROMPT_LOGIT, MAX_PROMPT_LOGIT), canvas_hw)
+        clipped = torch.from_numpy(told.clip(-MAX_PROMPT_LOGIT, MAX_PROMPT_LOGIT))
+        mask_logits = frame.maps_to_canvas(clipped, canvas_hw)
     output = masker.segment(
         embedding,
         points_xy=points_xy,

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
@@ -20,7 +19,8 @@ from promptseg.errors import CheckpointError
 from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.mobile_sam import PIXEL_MEAN, PIXEL_STD
-from promptseg.maskers.prompting import Decode, PromptedMasker
+from promptseg.maskers.prompting import Decode, PromptedMasker, decoder_on
+from promptseg.ops.normalise import normalise
 
 
 class _Encode(nn.Module):
@@ -77,10 +77,9 @@ class Sam(PromptedMasker):
         scale = side / max(original_hw)
         height, width = (max(1, round(length * scale)) for length in original_hw)
         resized = np.asarray(Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR))
-        pixels = torch.from_numpy((resized.astype(np.float32) - PIXEL_MEAN) / PIXEL_STD).permute(2, 0, 1)[None]
-        padded = F.pad(pixels, (0, side - width, 0, side - height))
+        pixels = torch.from_numpy(normalise(resized, PIXEL_MEAN, PIXEL_STD, canvas_hw=(side, side)))
         frame = Frame(original_hw, (side, side), (scale, scale))
-        return MaskerEmbedding(self.runner.run("encode", _Encode(self.model).eval(), (padded,), {}), frame)
+        return MaskerEmbedding(self.runner.run("encode", _Encode(self.model).eval(), (pixels,), {}), frame)
 
     @property
     def prompt_encoder(self) -> nn.Module:
@@ -91,12 +90,7 @@ class Sam(PromptedMasker):
         (features,) = embedding.features
         position = self.model.get_image_wide_positional_embeddings()
         module = _Decode(self.model, levels=choice == "levels").eval()
-
-        def decode(part: Tensor, dense_part: Tensor) -> tuple[Tensor, ...]:
-            inputs = (features, position, part, dense_part)
-            return self.runner.run(choice, module, inputs, {2: (0, 1), 3: (0, 2, 3)})
-
-        return decode
+        return decoder_on(self.runner, choice, module, (features, position))
 
 
 def load_sam(path: Path, *, input_side: int = 1024, runner: GraphRunner | None = None) -> Sam:

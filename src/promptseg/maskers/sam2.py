@@ -18,9 +18,10 @@ from promptseg.errors import CheckpointError
 from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.prompting import Decode, PromptedMasker
+from promptseg.ops.normalise import normalise
 
-PIXEL_MEAN = 255 * np.array([0.485, 0.456, 0.406], dtype=np.float32)
-PIXEL_STD = 255 * np.array([0.229, 0.224, 0.225], dtype=np.float32)
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 class _Encode(nn.Module):
@@ -83,7 +84,7 @@ class Sam2(PromptedMasker):
         height, width, _ = image_rgb.shape
         frame = Frame((height, width), (side, side), (side / width, side / height))
         resized = np.asarray(Image.fromarray(image_rgb).resize((side, side), Image.Resampling.BILINEAR))
-        pixels = torch.from_numpy((resized.astype(np.float32) - PIXEL_MEAN) / PIXEL_STD).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(normalise(resized, PIXEL_MEAN, PIXEL_STD))
         return MaskerEmbedding(self.runner.run("encode", _Encode(self.model), (pixels,), {}), frame)
 
     @property

@@ -81,7 +81,7 @@ class SamDecoder(nn.Module):
             embedding: (1, 256, h, w).
             position: (1, 256, h, w), see `image_position`.
             sparse: (N, T, 256).
-            dense: What `prompting.embed_prompts` gave.
+            dense: What `prompting.embed_coarse` gave.
             levels: Three nested candidates instead of the single mask.
 
         Returns:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from promptseg.ops.components import tight_box
+from promptseg.ops.normalise import normalise
 
 
 class Normalises(Protocol):
@@ -68,9 +69,8 @@ def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], statistics: Norma
     """
     height, width = size_hw
     resized = Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1).float().div_(255.0)
-    mean, std = torch.tensor(statistics.mean), torch.tensor(statistics.std)
-    return ((pixels - mean[:, None, None]) / std[:, None, None])[None]
+    mean, std = ([255 * value for value in values] for values in (statistics.mean, statistics.std))
+    return torch.from_numpy(normalise(np.asarray(resized), mean, std))
 
 
 def context_window(mask: NDArray[np.bool_], *, context: float, min_share: float) -> tuple[slice, slice]:
