@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor, from_numpy
+from torch import Tensor, from_numpy, zeros
 
 from promptseg.errors import CheckpointError, DataError
 from promptseg.ops.atomic import atomic_file
@@ -79,7 +79,9 @@ class Embedding:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (OSError, SafetensorError) as error:
             raise DataError(f"{path}: not an embedding that promptseg saved: {error}") from error
-        image_rgb = tensors.pop("image_rgb").numpy()
+        image_rgb = tensors.pop("image_rgb", zeros(0)).numpy()
+        if image_rgb.dtype != np.uint8 or image_rgb.ndim != 3 or not {"model", "fingerprint"} <= metadata.keys():
+            raise DataError(f"{path}: an embedding without its picture or its model: encode the picture again")
         features = {name.removeprefix(_FEATURE_PREFIX): value for name, value in tensors.items()}
         return cls(metadata["model"], metadata["fingerprint"], image_rgb, features)
 

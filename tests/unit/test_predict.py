@@ -127,6 +127,21 @@ def test_embedding_load_says_what_is_wrong(tmp_path: Path, embedding: Embedding)
         embedding.save(path / "below-a-file.safetensors")
 
 
+def test_embedding_load_refuses_a_file_that_lacks_something(tmp_path: Path, embedding: Embedding) -> None:
+    said = {"format": "promptseg-embedding-1", "model": embedding.model, "fingerprint": embedding.fingerprint}
+    picture = torch.from_numpy(embedding.image_rgb.copy())
+    path = tmp_path / "partial.safetensors"
+    for tensors, metadata in (
+        ({"x": picture}, said),
+        ({"image_rgb": picture[0]}, said),
+        ({"image_rgb": picture.float()}, said),
+        ({"image_rgb": picture}, {"format": said["format"]}),
+    ):
+        save_file(tensors, path, metadata=metadata)
+        with pytest.raises(promptseg.DataError, match=r"partial\.safetensors: an embedding without its picture or"):
+            Embedding.load(path)
+
+
 def test_prompts_that_the_model_does_not_take(model: Predictor, embedding: Embedding) -> None:
     assert model.prompt_kinds == {"text"}
     with pytest.raises(promptseg.UnsupportedPromptError, match=r"promptseg-test takes text prompts, no box prompts"):
