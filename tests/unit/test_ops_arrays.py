@@ -8,6 +8,7 @@ import pytest
 from promptseg.errors import OutputError
 from promptseg.ops.atomic import atomic_file
 from promptseg.ops.components import iterate_components
+from promptseg.ops.normalise import normalise
 from promptseg.ops.resize import resize_map, sigmoid
 from promptseg.ops.rle import decode_rle, encode_rle
 
@@ -78,3 +79,14 @@ def test_atomic_file_names_what_it_could_not_write(tmp_path: Path) -> None:
         pass
     with pytest.raises(OutputError, match="No space left"), atomic_file(tmp_path / "y.txt"):
         raise OSError(28, "No space left on device")
+
+
+def test_normalise_puts_channels_first_and_zeros_around() -> None:
+    image_rgb = np.random.default_rng(0).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    mean, std = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+    found = normalise(image_rgb, mean, std, canvas_hw=(6, 5))
+    expected = ((image_rgb - np.array(mean)) / np.array(std)).transpose(2, 0, 1)
+    np.testing.assert_allclose(found[0, :, :4], expected, atol=1e-6)
+    assert found.shape == (1, 3, 6, 5) and found.dtype == np.float32
+    assert not found[0, :, 4:].any()
+    np.testing.assert_array_equal(normalise(image_rgb, mean, std), found[:, :, :4])

@@ -17,6 +17,7 @@ from promptseg.errors import OutsidePictureError, PromptError
 OUTSIDE_LOGIT = -10.0
 
 MaskChoice = Literal["single", "levels"]
+MASK_CHOICES: tuple[MaskChoice, ...] = ("single", "levels")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from promptseg.errors import CheckpointError
-from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
+from promptseg.maskers.base import MASK_CHOICES, Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.prompting import Decode, PromptedMasker, decoder_on
 from promptseg.maskers.sam_decoder import SamDecoder
@@ -58,6 +58,7 @@ class MobileSam(PromptedMasker):
         self.encoder = encoder.eval().requires_grad_(False)
         self.decoder = decoder.eval().requires_grad_(False)
         self.runner = runner or GraphRunner()
+        self._decoders = {choice: _Decode(self.decoder, levels=choice == "levels").eval() for choice in MASK_CHOICES}
         self._positions: dict[tuple[int, int], Tensor] = {}
 
     @torch.inference_mode()
@@ -77,8 +78,7 @@ class MobileSam(PromptedMasker):
     def decode_on(self, embedding: MaskerEmbedding, choice: MaskChoice) -> Decode:
         (features,) = embedding.features
         position = self._position((features.shape[2], features.shape[3]))
-        module = _Decode(self.decoder, levels=choice == "levels").eval()
-        return decoder_on(self.runner, choice, module, (features, position))
+        return decoder_on(self.runner, choice, self._decoders[choice], (features, position))
 
     def _position(self, grid_hw: tuple[int, int]) -> Tensor:
         """Encode the positions of an embedding's cells, once for each of the few canvases."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 
 from promptseg.errors import CheckpointError
-from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
+from promptseg.maskers.base import MASK_CHOICES, Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.mobile_sam import PIXEL_MEAN, PIXEL_STD
 from promptseg.maskers.prompting import Decode, PromptedMasker, decoder_on
@@ -67,6 +67,7 @@ class Sam(PromptedMasker):
         self.model = model
         model.train(mode=False).requires_grad_(False)
         self.runner = runner or GraphRunner()
+        self._decoders = {choice: _Decode(model, levels=choice == "levels").eval() for choice in MASK_CHOICES}
         self.input_side = int(model.config.vision_config.image_size)
 
     @torch.inference_mode()
@@ -89,8 +90,7 @@ class Sam(PromptedMasker):
     def decode_on(self, embedding: MaskerEmbedding, choice: MaskChoice) -> Decode:
         (features,) = embedding.features
         position = self.model.get_image_wide_positional_embeddings()
-        module = _Decode(self.model, levels=choice == "levels").eval()
-        return decoder_on(self.runner, choice, module, (features, position))
+        return decoder_on(self.runner, choice, self._decoders[choice], (features, position))
 
 
 def load_sam(path: Path, *, input_side: int = 1024, runner: GraphRunner | None = None) -> Sam:
