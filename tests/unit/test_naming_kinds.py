@@ -187,3 +187,16 @@ def test_a_checkpoint_keeps_the_known_names(network: PromptSeg, tmp_path: Path) 
     save_pretrained(network, tmp_path / "saved")
     loaded = load_pretrained(tmp_path / "saved")
     assert isinstance(loaded, PromptSeg) and loaded.config == network.config
+
+
+@pytest.mark.parametrize("spelling", ["Grass.", '"grass"', " GRASS !", "grass\n", "“grass”"])
+def test_punctuation_and_capitals_around_a_phrase_mean_nothing(
+    network: PromptSeg, picture: np.ndarray, spelling: str
+) -> None:
+    features = network.encode_image(picture)
+    plain, spelled = (
+        network.segment_texts(features, ["grass"], (60, 90)),
+        network.segment_texts(features, [spelling], (60, 90)),
+    )
+    torch.testing.assert_close(spelled.mask_logits, plain.mask_logits)
+    torch.testing.assert_close(spelled.presence, plain.presence)

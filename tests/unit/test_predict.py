@@ -21,7 +21,7 @@ PHRASES = ["the cat's ear", "grass", "a dog", "grass"]
 
 @pytest.fixture(scope="module")
 def model() -> Predictor:
-    return promptseg.load("promptseg-test", threshold=0.0)
+    return promptseg.load("promptseg-test", threshold=0.0, engine="openvino")
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_saved_model_loads_as_the_same(model: Predictor, embedding: Embedding, t
     directory = tmp_path / "promptseg-test"
     model.save_pretrained(directory)
     assert sorted(path.name for path in directory.iterdir()) == ["config.json", "model.safetensors"]
-    loaded = promptseg.load(directory)
+    loaded = promptseg.load(directory, engine="openvino")
     assert loaded.fingerprint == model.fingerprint
     assert loaded.presence_threshold == model.model.presence_threshold
     assert_same(loaded.segment(embedding, PHRASES), model.segment(embedding, PHRASES))

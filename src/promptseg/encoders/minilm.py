@@ -40,6 +40,8 @@ class MiniLM(TextTower):
             hidden_size=self.dim, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, vocab_size=30522
         )
         self.bert = BertModel(config, add_pooling_layer=False)
+        # Tracing reads every property, and transformers would warn that it has to guess a loss.
+        self.bert.loss_function = F.cross_entropy
         self._tokenizer: Any = None
 
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:

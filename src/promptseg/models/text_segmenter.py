@@ -21,6 +21,7 @@ from promptseg.models.example_cache import ExampleCache
 from promptseg.models.pixels import context_window, fit_size, to_pixels
 from promptseg.naming.kinds import kind_of
 from promptseg.naming.matching import sure_names
+from promptseg.naming.phrases import normalise
 from promptseg.prompts import ExemplarPrompt, Query, TextPrompt, mixture_weights
 
 QUERY_CHUNK = 16
@@ -177,7 +178,9 @@ class TextSegmenter(ABC):
 
     @torch.inference_mode()
     def _read(self, texts: Sequence[str]) -> EncodedTexts:
-        """Encode N texts; those that name what was never trained on lean on their kinds."""
+        """Encode N texts in their usual spelling; those that name what was never trained on lean on their kinds."""
+        # a text tower hears a full stop or quotation marks, which mean nothing here
+        texts = [normalise(text) or text for text in texts]
         encoded = self.encode_texts(texts)
         known = frozenset(self.config.dense.known_names) if self.config.dense is not None else frozenset()
         kinds = {row: kind for row, text in enumerate(texts) if known and (kind := kind_of(text, known)) is not None}

@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 from promptseg.naming.kinship import INTERCHANGEABLE, NARROWER, PARTS, UNRELATED
 from promptseg.naming.synonyms import PLURAL_ONLY, SPELLINGS, SYNONYMS
 
-_EDGES = re.compile(r"^[\s.,;:!?\"]+|[\s.,;:!?\"]+$")
+_EDGES = re.compile(r"^[\s.,;:!?\"“”„«»]+|[\s.,;:!?\"“”„«»]+$")
 _ARTICLE = re.compile(r"^(?:(?:a|an|the|some|all|every|any|my|your|this|that|these|those) )+")
 _WORD = re.compile(r"[\w'-]+")
 _IRREGULAR = {
