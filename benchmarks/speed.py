@@ -145,7 +145,8 @@ def serve(pipe: Connection, name: str, model: str, num_threads: int) -> None:
         contender.masks(contender.encode(image_rgb) if encodes else encoded, PHRASES[:num_phrases])
 
     flop = {}
-    for task in TASKS:  # warm up
+    for task in TASKS:
+        do(task)  # warm up; what an engine compiles now could not be traced while operations are counted
         with FlopCounterMode(display=False) as counter:
             do(task)
         flop[task] = counter.get_total_flops()
