@@ -29,6 +29,17 @@ def match_names(phrase: str, names: Sequence[str]) -> list[int]:
     return []
 
 
+def same_names(phrase: str, names: Sequence[str]) -> list[int]:
+    """Find the names that say the same as a phrase; indexes into `names`.
+
+    Example:
+        >>> same_names("the sofas", ("couch", "bus")), same_names("furniture", ("couch",))
+        ([0], [])
+    """
+    asked = canonical(without_article(normalise(phrase)))
+    return [index for index, name in enumerate(names) if canonical(name) == asked]
+
+
 def sure_names(phrase: str, names: Sequence[str]) -> list[int]:
     """Find the names of which everything is what the phrase says: the same name, or kinds of it.
 
@@ -42,5 +53,4 @@ def sure_names(phrase: str, names: Sequence[str]) -> list[int]:
         ([0], [0], [])
     """
     asked = canonical(without_article(normalise(phrase)))
-    same = [index for index, name in enumerate(names) if canonical(name) == asked]
-    return same or [index for index, name in enumerate(names) if asked in broader(name)]
+    return same_names(phrase, names) or [index for index, name in enumerate(names) if asked in broader(name)]

@@ -65,7 +65,7 @@ class _Draft:
         removed: What clicks took away from it, bool, or None.
         objects: What clicks chose or added, or a referring phrase means.
         touching: Detected things of the words that share a connected part of `coarse`.
-        detected: Things that the words surely name, instead of `coarse`.
+        detected: Things that are called what the words say, instead of `coarse`.
         scores: How sure the detector is of each of `detected`.
     """
 
@@ -230,11 +230,11 @@ def _draft_one(meant: Meant, size_hw: tuple[int, int]) -> _Draft:
 
 
 def _draft_things(draft: _Draft, query: Query, things: Things, size_hw: tuple[int, int]) -> _Draft:
-    """Ask for the detected things of a phrase: all that it surely names, or those that its map shows as one."""
+    """Ask for the detected things of a phrase: all that are called that, or those that its map shows as one."""
     phrase = read_text(query)
     if phrase is None or draft.coarse is None or not draft.is_refined:
         return draft
-    named = things.surely_named(phrase)
+    named = things.called(phrase)
     if len(named):
         prompts = tuple(_ask_in_box(box_xyxy, size_hw) for box_xyxy in named.boxes_xyxy[:MAX_THINGS])
         scores = tuple(named.scores[:MAX_THINGS].tolist())

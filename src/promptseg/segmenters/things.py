@@ -10,7 +10,7 @@ from torch import Tensor
 
 from promptseg.detectors.detected import Boxes, read_detections, select_boxes
 from promptseg.models.base import Features, Segmenter, read_text
-from promptseg.naming.matching import match_names, sure_names
+from promptseg.naming.matching import match_names, same_names
 from promptseg.naming.referring import Reference, parse_reference
 from promptseg.ops.components import iterate_components
 from promptseg.ops.resize import logit
@@ -22,9 +22,9 @@ HSV = "hsv"  # among a picture's features
 # Things of a name are detections that are at least so sure. A phrase may mean doubtful ones too, for how sure they are
 # is a cue; where there are none of these, even hints.
 MIN_SCORE, MIN_DOUBTFUL_SCORE, MIN_HINT_SCORE = 0.25, 0.1, 0.01
-# Detections of what a phrase surely names make up its mask from here on. Measured on pictures kept aside from training;
+# Detections of what a phrase says make up its mask from here on. Measured on pictures kept aside from training;
 # docs/experiments.md.
-MIN_SURE_SCORE = 0.15
+MIN_CALLED_SCORE = 0.15
 # Without detections the parts of a name's mask are its things, from this share of the largest on.
 MIN_PART_SHARE = 0.05
 
@@ -92,9 +92,12 @@ class Things:
         """Give the things that go by a name; none where the detector does not know it."""
         return select_boxes(self.detections, match_names(phrase, self.names), min_score=min_score)
 
-    def surely_named(self, phrase: str) -> Boxes:
-        """Give the things that are what a phrase says, whatever they look like: "cars", not "red car" or "taxi"."""
-        return select_boxes(self.detections, sure_names(phrase, self.names), min_score=MIN_SURE_SCORE)
+    def called(self, phrase: str) -> Boxes:
+        """Give the things that are called what a phrase says, and are all of it.
+
+        "the cars"; not "red car" and "taxi", which not every car is, nor "vehicle", of which many were not looked for.
+        """
+        return select_boxes(self.detections, same_names(phrase, self.names), min_score=MIN_CALLED_SCORE)
 
     def find(self, phrase: str) -> Boxes:
         """Give what may be a thing of that name, in doubt too."""
