@@ -1,6 +1,6 @@
 """The published files themselves: each conversion against the original graph, checkpoint or layout."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +13,7 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file
 
+from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.encoders.yolox import YoloxNano
 from promptseg.photos import find_photo
 from promptseg.weights import find_record, pull, resolve, verify
@@ -41,10 +42,12 @@ def photo_values(name: str, side: int) -> np.ndarray:
     return np.asarray(squashed, np.float32) / 255
 
 
-def photo_pixels(name: str, side: int) -> torch.Tensor:
-    """The same normalised as ImageNet, shape (1, 3, side, side)."""
-    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
-    return torch.from_numpy(((photo_values(name, side) - mean) / std).transpose(2, 0, 1)[None].copy())
+def photo_pixels(
+    name: str, side: int, *, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+) -> torch.Tensor:
+    """The same normalised, shape (1, 3, side, side)."""
+    values = (photo_values(name, side) - np.float32(mean)) / np.float32(std)
+    return torch.from_numpy(values.transpose(2, 0, 1)[None].copy())
 
 
 def session(onnxruntime: ModuleType, path: Path) -> Any:
@@ -114,7 +117,7 @@ def test_yolox_answers_as_its_graph(original: Original) -> None:
     ((_, path),) = original("yolox-nano").items()
     tower = YoloxNano().eval()
     tower.load_weights(resolve("yolox-nano"))
-    pixels = photo_pixels("chelsea", 416)
+    pixels = photo_pixels("chelsea", 416, mean=tower.mean, std=tower.std)
     colours_bgr = (photo_values("chelsea", 416)[..., ::-1] * 255).transpose(2, 0, 1)[None]
     # Rows of the graph: box, objectness, 80 names; strides 8, 16, 32 one after the other.
     (rows,) = session(onnxruntime, path).run(None, {"images": np.ascontiguousarray(colours_bgr)})
