@@ -101,7 +101,7 @@ def test_loss_is_the_sum_of_its_parts(model: PromptSeg, name_vectors: Tensor) ->
     untouched = {name for name, value in model.named_parameters() if value.requires_grad and value.grad is None}
     # these are fitted afterwards, on pictures kept aside
     assert untouched == {
-        name for name, _ in model.named_parameters() if name.startswith(("dense.mask_w", "dense.evid"))
+        name for name, _ in model.named_parameters() if name.startswith(("dense.mask_shift", "dense.evidence."))
     }
 
 
