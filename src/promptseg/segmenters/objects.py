@@ -12,7 +12,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from promptseg.detectors.detected import Boxes
-from promptseg.ops.components import iterate_components
+from promptseg.maskers.overlap import place_mask
+from promptseg.ops.components import iterate_components, tight_box
 from promptseg.ops.resize import resize_map, sigmoid, threshold_map
 from promptseg.results import MIN_INSTANCE_SHARE, Instance
 
@@ -67,15 +68,19 @@ def share_out(things: Sequence[Tensor], scores: Sequence[float], size_hw: tuple[
     """
     claims = np.zeros(size_hw, dtype=np.float32)
     owner = np.full(size_hw, -1, dtype=np.int32)
+    windows = {}
     for index in _drop_repeated([(thing > 0).numpy() for thing in things]):
-        left, top, right, bottom = window_xyxy = _window(things[index].numpy() > 0, size_hw)
-        logits = resize_map(things[index].numpy(), size_hw, window_xyxy=window_xyxy)
+        left, top, right, bottom = windows[index] = _window(things[index].numpy() > 0, size_hw)
+        logits = resize_map(things[index].numpy(), size_hw, window_xyxy=windows[index])
         window = (slice(top, bottom), slice(left, right))
         wins = logits > claims[window]
         claims[window][wins] = logits[wins]
         owner[window][wins] = index
-    drawn = ((owner == index, score) for index, score in enumerate(scores))
-    instances = [Instance.from_mask(mask, score) for mask, score in drawn if mask.any()]
+    drawn = (
+        place_mask(owner[top:bottom, left:right] == index, (left, top, right, bottom), size_hw, score=scores[index])
+        for index, (left, top, right, bottom) in windows.items()
+    )
+    instances = [instance for instance in drawn if instance is not None]
     return tuple(sorted(instances, key=lambda instance: -instance.score))
 
 
@@ -104,9 +109,9 @@ def split_mask(
         own = [one for one, area in zip(maps, areas, strict=True) if ((one > 0) & part).sum() >= MIN_WITHIN * area]
         probability = sigmoid(resize_map(mask_logits.numpy(), size_hw, window_xyxy=window))
         for piece in _divide(part, own):
-            whole = np.zeros(size_hw, dtype=np.bool_)
-            whole[rows, columns] = piece
-            instances.append(Instance.from_mask(whole, float(probability[piece].mean()) * presence))
+            drawn = place_mask(piece, window, size_hw, score=float(probability[piece].mean()) * presence)
+            assert drawn is not None  # a piece has pixels
+            instances.append(drawn)
     return tuple(sorted(instances, key=lambda instance: -instance.score))
 
 
@@ -133,11 +138,14 @@ def _divide(part: NDArray[np.bool_], maps: Sequence[NDArray[np.float32]]) -> Ite
 
 def _window(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
     """Find the pixels of a picture of size (H, W) that a mask on a coarser grid may reach, as x0, y0, x1, y1."""
-    rows, columns = (np.flatnonzero(mask.any(axis=1 - axis)) for axis in range(2))
     (height, width), (steps_y, steps_x) = size_hw, (size_hw[0] / mask.shape[0], size_hw[1] / mask.shape[1])
-    top, bottom = int((rows[0] - 1) * steps_y), int(np.ceil((rows[-1] + 2) * steps_y))
-    left, right = int((columns[0] - 1) * steps_x), int(np.ceil((columns[-1] + 2) * steps_x))
-    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
+    left, top, right, bottom = tight_box(mask)
+    return (
+        max(int((left - 1) * steps_x), 0),
+        max(int((top - 1) * steps_y), 0),
+        min(int(np.ceil((right + 1) * steps_x)), width),
+        min(int(np.ceil((bottom + 1) * steps_y)), height),
+    )
 
 
 def _drop_repeated(masks: Sequence[NDArray[np.bool_]]) -> list[int]:
