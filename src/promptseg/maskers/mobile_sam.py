@@ -23,10 +23,8 @@ from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.prompting import Decode, PromptedMasker, decoder_on
 from promptseg.maskers.sam_decoder import SamDecoder
 from promptseg.maskers.tiny_vit import TinyViT
-from promptseg.ops.normalise import normalise
+from promptseg.ops.normalise import IMAGENET_MEAN_255, IMAGENET_STD_255, normalise
 
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
 _ENCODER = "image_encoder."
 # TinyViT's ImageNet head is in the published file, but nothing here uses it.
 _UNUSED = ("image_encoder.head.", "image_encoder.norm_head.")
@@ -122,4 +120,4 @@ def _to_canvas(image_rgb: NDArray[np.uint8], frame: Frame) -> Tensor:
     """Scale, normalise, pad with zeros at the right and below: (1, 3, H, W) of the canvas."""
     height, width = (max(1, round(side * frame.scale_xy[0])) for side in frame.original_hw)
     resized = np.asarray(Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR))
-    return torch.from_numpy(normalise(resized, PIXEL_MEAN, PIXEL_STD, canvas_hw=frame.canvas_hw))
+    return torch.from_numpy(normalise(resized, IMAGENET_MEAN_255, IMAGENET_STD_255, canvas_hw=frame.canvas_hw))

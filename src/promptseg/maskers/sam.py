@@ -18,9 +18,8 @@ from transformers import SamConfig, SamModel
 from promptseg.errors import CheckpointError
 from promptseg.maskers.base import MASK_CHOICES, Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
-from promptseg.maskers.mobile_sam import PIXEL_MEAN, PIXEL_STD
 from promptseg.maskers.prompting import Decode, PromptedMasker, decoder_on
-from promptseg.ops.normalise import normalise
+from promptseg.ops.normalise import IMAGENET_MEAN_255, IMAGENET_STD_255, normalise
 
 
 class _Encode(nn.Module):
@@ -78,7 +77,7 @@ class Sam(PromptedMasker):
         scale = side / max(original_hw)
         height, width = (max(1, round(length * scale)) for length in original_hw)
         resized = np.asarray(Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR))
-        pixels = torch.from_numpy(normalise(resized, PIXEL_MEAN, PIXEL_STD, canvas_hw=(side, side)))
+        pixels = torch.from_numpy(normalise(resized, IMAGENET_MEAN_255, IMAGENET_STD_255, canvas_hw=(side, side)))
         frame = Frame(original_hw, (side, side), (scale, scale))
         return MaskerEmbedding(self.runner.run("encode", _Encode(self.model).eval(), (pixels,), {}), frame)
 

@@ -18,10 +18,7 @@ from promptseg.errors import CheckpointError
 from promptseg.maskers.base import Frame, MaskChoice, MaskerEmbedding
 from promptseg.maskers.graph import GraphRunner
 from promptseg.maskers.prompting import Decode, PromptedMasker
-from promptseg.ops.normalise import normalise
-
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
+from promptseg.ops.normalise import IMAGENET_MEAN_255, IMAGENET_STD_255, normalise
 
 
 class _Encode(nn.Module):
@@ -84,7 +81,7 @@ class Sam2(PromptedMasker):
         height, width, _ = image_rgb.shape
         frame = Frame((height, width), (side, side), (side / width, side / height))
         resized = np.asarray(Image.fromarray(image_rgb).resize((side, side), Image.Resampling.BILINEAR))
-        pixels = torch.from_numpy(normalise(resized, PIXEL_MEAN, PIXEL_STD))
+        pixels = torch.from_numpy(normalise(resized, IMAGENET_MEAN_255, IMAGENET_STD_255))
         return MaskerEmbedding(self.runner.run("encode", _Encode(self.model), (pixels,), {}), frame)
 
     @property

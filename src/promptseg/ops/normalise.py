@@ -9,6 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+# ImageNet's statistics in RGB from 0 to 255, which every SAM was trained with.
+IMAGENET_MEAN_255, IMAGENET_STD_255 = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
 
 def normalise(
     image_rgb: NDArray[np.uint8],
