@@ -1,0 +1,46 @@
+"""The shipped default model on the bundled photos: its answers stay what they are.
+
+`make_answers.py` wrote the golden answers. PyTorch computes here: its numbers depend least on the processor.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import promptseg
+from golden_requests import Request, iterate_requests
+from promptseg.ops.rle import decode_rle
+
+ANSWERS: dict[str, Any] = json.loads(Path(__file__).with_name("answers.json").read_text(encoding="utf-8"))
+REQUESTS = {request.name: request for request in iterate_requests()}
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[promptseg.Predictor]:
+    yield promptseg.load(engine="torch")
+
+
+def test_every_request_has_an_answer() -> None:
+    assert list(ANSWERS) == list(REQUESTS)
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+def test_answer_stays_what_it_is(model: promptseg.Predictor, request_name: str) -> None:
+    asked: Request = REQUESTS[request_name]
+    golden = ANSWERS[request_name]
+    predictor = model if asked.tile_side is None else model.tiled(asked.tile_side)
+
+    result = predictor.segment(asked.path, asked.query, threshold=0.0)[0]
+
+    assert result.presence == pytest.approx(golden["presence"], abs=0.005)
+    expected = decode_rle(golden["mask"])
+    union = (result.mask | expected).sum()
+    assert union == 0 or (result.mask & expected).sum() / union > 0.99
+    boxes = np.array([instance.box_xyxy for instance in result.instances]).reshape(-1, 4)
+    expected_boxes = np.array([each["box_xyxy"] for each in golden["instances"]]).reshape(-1, 4)
+    assert boxes.shape == expected_boxes.shape
+    assert np.abs(boxes - expected_boxes).max(initial=0) <= 3
