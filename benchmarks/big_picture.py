@@ -1,7 +1,7 @@
-"""How much memory and time a picture of 100 megapixels takes, by phrases and by automatic masks, in tiles.
+"""How much memory and time an image of 100 megapixels takes, by phrases and by automatic masks, in tiles.
 
-Command:   python benchmarks/big_picture.py --side 10000 --threads 1
-Picture:   a mosaic of the bundled photos, each cell one of them or a part of it, at one to four times its size; a JPEG.
+Command:   python benchmarks/big_image.py --side 10000 --threads 1
+Image:   a mosaic of the bundled photos, each cell one of them or a part of it, at one to four times its size; a JPEG.
 Output:    one JSON line for each task; `peak_gib` is the largest resident size of its whole process, from its start
            over reading the file to the last full-size mask. Each task has a process of its own.
 """
@@ -91,7 +91,7 @@ def measure(task: str, path: Path, options: argparse.Namespace, connection: Any)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=10_000, help="of the picture, pixels")
+    parser.add_argument("--side", type=int, default=10_000, help="of the image, pixels")
     parser.add_argument("--tile", type=int, default=1024, help="side of a tile")
     parser.add_argument("--task", choices=("phrases", "everything"), action="append", help="default: both")
     parser.add_argument("--engine", default="auto", help="of the model that finds phrases")

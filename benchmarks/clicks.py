@@ -59,7 +59,7 @@ def build_tasks(
     return tasks
 
 
-def summarise(times: list[tuple[float, float]]) -> dict[str, float]:
+def summarize(times: list[tuple[float, float]]) -> dict[str, float]:
     """Milliseconds of the clock and of the processor, from (clock, processor) seconds."""
     clock, processor = zip(*times, strict=True)
     return {
@@ -96,9 +96,9 @@ def main() -> None:
                     run()
                     if index:  # the first round warms up
                         seconds[task].append((time.perf_counter() - start, time.process_time() - cpu_start))
-            first = summarise(seconds["first answer"])
+            first = summarize(seconds["first answer"])
             for task, times in seconds.items():
-                summary = summarise(times)
+                summary = summarize(times)
                 line = {
                     "model": name,
                     "photo": photo,

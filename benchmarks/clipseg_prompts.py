@@ -1,8 +1,8 @@
-"""How long CLIPSeg takes for N phrases on one picture: ours beside transformers', with the same random weights.
+"""How long CLIPSeg takes for N phrases on one image: ours beside transformers', with the same random weights.
 
 Command:   python benchmarks/clipseg_prompts.py --prompts 1 8 32 --rounds 1
 Contenders: CLIPSegForImageSegmentation (the form of rd64-refined, 352 px, eager PyTorch) as its documentation shows it,
-           with the picture repeated for each phrase; and promptseg's ClipSeg, PyTorch too, which encodes the picture
+           with the image repeated for each phrase; and promptseg's ClipSeg, PyTorch too, which encodes the image
            once, and not beyond the block that the decoder reads.
 Output:    one JSON line for each N: seconds (best round) by the clock and of the processor, their ratio, and how far
            the logits differ. The processor's seconds say more on a machine that others use.

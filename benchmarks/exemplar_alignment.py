@@ -2,16 +2,16 @@
 
 Command:    python benchmarks/exemplar_alignment.py --clip openai/clip-vit-base-patch16 \\
                 --index data/coco_dev.jsonl data/coco_train.jsonl
-Definition: for a picture with at least three names, "a photo of a NAME" for each; CLIP's softmax over them, temperature
+Definition: for an image with at least three names, "a photo of a NAME" for each; CLIP's softmax over them, temperature
             1/100; P is the probability of the object's own name. A variant's gain is its mean P with the object shown
-            that way, less that of the picture as it is, times 100.
-Output:     one JSON line for each variant: the gain, its 95 % interval over pictures, and the paper's figure.
+            that way, less that of the image as it is, times 100.
+Output:     one JSON line for each variant: the gain, its 95 % interval over images, and the paper's figure.
 
-Whoever compares should know what differs: the paper has 1,600 objects of LVIS, which names more things in a picture,
-each in a square crop of 352 pixels, and names all of them; here whole pictures are squashed to a square, and the names
+Whoever compares should know what differs: the paper has 1,600 objects of LVIS, which names more things in an image,
+each in a square crop of 352 pixels, and names all of them; here whole images are squashed to a square, and the names
 are those that the index annotates with masks. Two published figures are not what their row says (see `variants.py`),
 and the three of masked attention come from batches of 32 in which, by the order of `repeat`, each head took the masks
-of other pictures.
+of other images.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from promptseg.data.jsonl import read_jsonl
 from promptseg.data.sample import Sample, target_mask
 from promptseg.encoders.base import AttentionMask
 from promptseg.encoders.clip_vision import SIZES, ClipVision
-from promptseg.exemplars.engineer import EngineeredPrompt, TokenMask, engineer
-from promptseg.exemplars.variants import Variant
+from promptseg.encoders.pixels import to_pixels
 from promptseg.images import read_image
 from promptseg.metrics import bootstrap_interval, weighted_mean
-from promptseg.models.pixels import to_pixels
+from promptseg.models.clipseg.visual_prompt import EngineeredPrompt, TokenMask, engineer
+from promptseg.models.clipseg.visual_prompt_variants import Variant
 
 # Table 2 of arXiv:2112.10003v2: gain in probability of the object's name, times 100, over 1,600 objects of LVIS.
 PUBLISHED: dict[Variant, float] = {
@@ -123,7 +123,7 @@ def find_directory(source: str) -> Path:
 
 
 def list_items(indexes: Sequence[Path], *, min_area: float) -> Iterator[Item]:
-    """List every object of a picture with enough names whose mask covers at least that share of it."""
+    """List every object of an image with enough names whose mask covers at least that share of it."""
     for index in indexes:
         for sample in read_jsonl(index):
             targets = [target for target in sample.targets if target.kind == "thing" and target.evidence == "mask"]
@@ -152,21 +152,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clip", required=True, help="a directory that transformers saved, or a hub repository")
     parser.add_argument("--index", type=Path, nargs="+", required=True, help="JSONL indexes with masks")
     parser.add_argument("--objects", type=int, default=200, help="how many are drawn")
-    parser.add_argument("--min-area", type=float, default=0.1, help="least share of the picture that one covers")
+    parser.add_argument("--min-area", type=float, default=0.1, help="least share of the image that one covers")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
     options = parser.parse_args(arguments)
 
     items = list(list_items(options.index, min_area=options.min_area))
     if not items:
-        raise SystemExit(f"no picture has an object of that size and {LEAST_NAMES} names with masks")
+        raise SystemExit(f"no image has an object of that size and {LEAST_NAMES} names with masks")
     drawn = np.random.default_rng(options.seed).permutation(len(items))[: options.objects]
     clip = Clip(options.clip)
     variants: list[Variant] = ["original", *PUBLISHED]
     rows = np.array([probabilities(clip, items[index], variants) for index in drawn])
     gains = 100 * (rows - rows[:, :1])
-    _, picture_index = np.unique([items[index].sample.sample_id for index in drawn], return_inverse=True)
+    _, image_index = np.unique([items[index].sample.sample_id for index in drawn], return_inverse=True)
     for variant, gain in zip(variants, gains.T, strict=True):
-        low, high = bootstrap_interval(partial(weighted_mean, gain), picture_index)
+        low, high = bootstrap_interval(partial(weighted_mean, gain), image_index)
         line = {
             "variant": variant,
             "gain": round(float(gain.mean()), 2),
@@ -174,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "published": PUBLISHED.get(variant),
             "probability": round(100 * float(rows[:, variants.index(variant)].mean()), 2),
             "objects": len(drawn),
-            "pictures": int(picture_index.max()) + 1,
+            "images": int(image_index.max()) + 1,
             "clip": options.clip,
         }
         sys.stdout.write(json.dumps(line) + "\n")

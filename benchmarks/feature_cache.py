@@ -1,6 +1,6 @@
-"""What the feature cache saves: training steps on pictures against steps on cached features of the frozen tower.
+"""What the feature cache saves: training steps on images against steps on cached features of the frozen tower.
 
-Command:  python benchmarks/feature_cache.py     (one thread, no downloads: towers with random weights, drawn pictures)
+Command:  python benchmarks/feature_cache.py     (one thread, no downloads: towers with random weights, drawn images)
 Prints one JSON line a setting: CPU seconds a step (forward, backward, update, and making the batch), both ways; their
 ratio; the same for the batch and the tower alone; megabytes a view; steps after which filling the cache has paid.
 """
@@ -18,18 +18,18 @@ import torch
 from PIL import Image
 
 from promptseg.data.sample import Sample, Target
-from promptseg.models.config import DenseConfig, PromptSegConfig
-from promptseg.models.promptseg import PromptSeg
+from promptseg.models.promptseg.config import DenseConfig, PromptSegConfig
+from promptseg.models.promptseg.network import PromptSeg
 from promptseg.models.registry import build_model
 from promptseg.ops.rle import encode_rle
-from promptseg.train.cache import normalise
+from promptseg.train.cache import normalize
 from promptseg.train.config import TrainConfig
 from promptseg.train.objectives import LossWeights, cache_phrase_features, phrase_step
 from promptseg.train.optim import build_optimizer, set_train_mode
 from promptseg.train.recipe import CacheOptions
 from promptseg.train.samples import PhraseBatch, PhraseSource, SampleOptions
 
-NUM_PICTURES, BATCH, NUM_STEPS = 8, 4, 5
+NUM_IMAGES, BATCH, NUM_STEPS = 8, 4, 5
 SETTINGS = {
     "EfficientNet-Lite2, 512 px, pyramid and dense head": PromptSegConfig(
         image_tower="efficientnet-lite2", image_layers=(8, 16, 32, "head"), text_tower="bytes-test", image_size=512,
@@ -45,7 +45,7 @@ SETTINGS = {
 
 
 def draw_sample(number: int) -> Sample:
-    """A JPEG of 480 x 640 with blobs of colour, and a box in it."""
+    """A JPEG of 480 x 640 with blobs of color, and a box in it."""
     rng = np.random.default_rng(number)
     blobs = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((640, 480))
     stream = io.BytesIO()
@@ -72,7 +72,7 @@ def measure(config: PromptSegConfig, root: Path) -> dict[str, float]:
     model = build_model(config)
     side = config.image_size
     options = SampleOptions(image_hw=(side, side), mask_hw=(side // 4, side // 4), mirror=0.5)
-    live = PhraseSource([draw_sample(number) for number in range(NUM_PICTURES)], options)
+    live = PhraseSource([draw_sample(number) for number in range(NUM_IMAGES)], options)
     start = time.process_time()
     cached = cache_phrase_features(model, live, CacheOptions(root))
     filling = time.process_time() - start
@@ -81,7 +81,7 @@ def measure(config: PromptSegConfig, root: Path) -> dict[str, float]:
     step = phrase_step(LossWeights())
 
     def batch(source: PhraseSource, repetition: int) -> PhraseBatch:
-        indices = [(repetition * BATCH + i) % NUM_PICTURES for i in range(BATCH)]
+        indices = [(repetition * BATCH + i) % NUM_IMAGES for i in range(BATCH)]
         return source.collate([source.item(i, np.random.default_rng((repetition, i))) for i in indices])
 
     def train_step(source: PhraseSource) -> Callable[[int], object]:
@@ -110,9 +110,9 @@ def measure(config: PromptSegConfig, root: Path) -> dict[str, float]:
 
 @torch.no_grad()
 def run_tower(model: PromptSeg, batch: PhraseBatch) -> None:
-    """What a step on pictures does before the trained part."""
+    """What a step on images does before the trained part."""
     assert batch.images_rgb is not None
-    model.image_tower(normalise(batch.images_rgb, model.image_tower))
+    model.image_tower(normalize(batch.images_rgb, model.image_tower))
 
 
 def main() -> None:

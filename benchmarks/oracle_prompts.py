@@ -1,11 +1,11 @@
 """How well maskers mask an object from one point, and from one box, on the development sets.
 
-Command:  python benchmarks/oracle_prompts.py --data DATA --pictures 40
+Command:  python benchmarks/oracle_prompts.py --data DATA --images 40
 Prompts:  for each annotated object the point deepest inside it, and its tight box.
 Output:   one JSON line for each masker, input size and set: mean IoU over objects of
           `point`: the one of three that the masker scores best; `point_oracle`: the best of the three by the truth;
           `box`: the single mask; `box_oracle`: the best of three by the truth.
-Sample:   evenly spaced pictures of each set, and of each picture at most `--objects` objects, the largest first, none
+Sample:   evenly spaced images of each set, and of each image at most `--objects` objects, the largest first, none
           under 100 pixels. Where the annotation says "unknown", pixels do not count. Videos: frames of all of them.
 """
 
@@ -24,9 +24,9 @@ from scipy import ndimage
 from promptseg.data.sample import Sample, ignore_mask, instance_masks
 from promptseg.data.sets import load_eval_set
 from promptseg.images import read_image
-from promptseg.maskers.base import Masker, MaskerOutput
-from promptseg.maskers.graph import GraphRunner
-from promptseg.maskers.load import MASKER_NAMES, load_masker
+from promptseg.runtime.graph_runner import GraphRunner
+from promptseg.sam.base import Masker, MaskerOutput
+from promptseg.sam.load import MASKER_NAMES, load_masker
 
 SETS = ("coco_dev", "camvid_val", "davis_dev", "clothes_dev", "carparts_dev", "faces_dev", "fss_dev", "pets_dev")
 MIN_PIXELS = 100
@@ -45,7 +45,7 @@ def pick_objects(sample: Sample, num_objects: int) -> list[tuple[Mask, Mask]]:
 
 
 def deepest_point(mask: Mask) -> tuple[float, float]:
-    """The pixel centre that is farthest from the edge, the picture's border included: x, y."""
+    """The pixel center that is farthest from the edge, the image's border included: x, y."""
     depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(np.argmax(depth)), mask.shape)
     return float(column) + 0.5, float(row) + 0.5
@@ -61,13 +61,13 @@ def ious(output: MaskerOutput, objects: list[tuple[Mask, Mask]]) -> NDArray[np.f
     return np.array(
         [
             [(found & mask).sum() / ((found & ~void) | mask).sum() for found in candidates]
-            for candidates, (mask, void) in zip((output.picture_logits() > 0).numpy(), objects, strict=True)
+            for candidates, (mask, void) in zip((output.image_logits() > 0).numpy(), objects, strict=True)
         ]
     )
 
 
 def judge(masker: Masker, sample: Sample, num_objects: int) -> Iterator[tuple[float, ...]]:
-    """IoU of each kind, for each object of a picture."""
+    """IoU of each kind, for each object of an image."""
     objects = pick_objects(sample, num_objects)
     if not objects:
         return
@@ -86,12 +86,12 @@ def judge(masker: Masker, sample: Sample, num_objects: int) -> Iterator[tuple[fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="index files and picture directories")
+    parser.add_argument("--data", type=Path, required=True, help="index files and image directories")
     parser.add_argument("--sets", nargs="+", default=SETS)
     parser.add_argument("--maskers", nargs="+", choices=MASKER_NAMES, default=MASKER_NAMES)
     parser.add_argument("--sides", nargs="+", type=int, default=[512, 1024], help="longer side as the masker sees it")
-    parser.add_argument("--pictures", type=int, default=40, help="of a set, at most")
-    parser.add_argument("--objects", type=int, default=10, help="of a picture, at most")
+    parser.add_argument("--images", type=int, default=40, help="of a set, at most")
+    parser.add_argument("--objects", type=int, default=10, help="of an image, at most")
     parser.add_argument("--engine", choices=("torch", "openvino"), default="openvino", help="both in float32")
     options = parser.parse_args()
     for name in options.maskers:
@@ -100,14 +100,14 @@ def main() -> None:
             masker = load_masker(name, input_side=side, runner=runner)
             for set_name in options.sets:
                 samples = load_eval_set(set_name, options.data).samples
-                chosen = np.unique(np.linspace(0, len(samples) - 1, options.pictures).round().astype(int))
+                chosen = np.unique(np.linspace(0, len(samples) - 1, options.images).round().astype(int))
                 start = time.perf_counter()
                 rows = [row for index in chosen for row in judge(masker, samples[index], options.objects)]
                 line = {
                     "masker": name,
                     "side": side,
                     "set": set_name,
-                    "pictures": len(chosen),
+                    "images": len(chosen),
                     "objects": len(rows),
                     **{kind: round(float(value), 4) for kind, value in zip(KINDS, np.mean(rows, axis=0), strict=True)},
                     "seconds": round(time.perf_counter() - start, 1),

@@ -2,8 +2,8 @@
 
 Command:   python benchmarks/speed.py --threads 2 --rounds 15
 Contenders: promptseg by each engine; CLIPSeg (rd64-refined, 352 px, eager PyTorch; random weights, which take the same
-           time) as its documentation shows it, with the picture repeated for each phrase; and by a careful caller, who
-           encodes the picture once.
+           time) as its documentation shows it, with the image repeated for each phrase; and by a careful caller, who
+           encodes the image once.
 Output:    one JSON line for each contender and task; `times_floor` compares with the time that its arithmetic takes at
            the best rate of a float32 matrix product measured here, `clipseg_over_this` with CLIPSeg in the same run.
 
@@ -52,7 +52,7 @@ class Promptseg:
 
 
 class ClipSeg:
-    """The picture is encoded again for each phrase: `encode` only resizes it."""
+    """The image is encoded again for each phrase: `encode` only resizes it."""
 
     def __init__(self) -> None:
         from transformers import CLIPSegConfig, CLIPSegForImageSegmentation

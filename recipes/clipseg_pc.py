@@ -24,9 +24,9 @@ from promptseg.data.phrasecut import read_phrasecut
 from promptseg.data.phrasecut_plus import PROMPT_TEMPLATES, PlusOptions
 from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.registry import find_record
+from promptseg.train.conditional import SteeredTraining
 from promptseg.train.config import TrainConfig
 from promptseg.train.recipe import Recipe
-from promptseg.train.steered import SteeredTraining
 
 MODEL = find_record("clipseg-rd64").config
 assert isinstance(MODEL, ClipSegConfig)  # the row of the paper's model

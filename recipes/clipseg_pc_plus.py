@@ -13,13 +13,13 @@ Expected:  published, PhraseCut test (mIoU/AP, the best threshold):
 Then:      promptseg evaluate --benchmark phrasecut --data DIR --model runs/clipseg-pc-plus/final
 
 As published (experiments/phrasecut.yaml and ablation.yaml, training.py, datasets/phrasecut.py of timojl/clipseg
-@ 77c4e2d): as recipes/clipseg_pc.py, and: a fifth of the phrases are foreign to their picture; an example of the phrase
-from another picture, where there is one, cropped to the object, blurred and darkened around it; the vector is
+@ 77c4e2d): as recipes/clipseg_pc.py, and: a fifth of the phrases are foreign to their image; an example of the phrase
+from another image, where there is one, cropped to the object, blurred and darkened around it; the vector is
 a * text + (1 - a) * example with a drawn evenly from 0 to .5 (the paper says "sampled uniformly", the published
 configurations set mix_text_max to .5); the text alone where there is no example.
 
-Ours, besides what recipes/clipseg_pc.py names: a foreign phrase is never one that something in the picture implies, and
-an example is never the picture itself. `no-clip` has both towers random and frozen, learning rate 3e-4 (as published:
+Ours, besides what recipes/clipseg_pc.py names: a foreign phrase is never one that something in the image implies, and
+an example is never the image itself. `no-clip` has both towers random and frozen, learning rate 3e-4 (as published:
 "not_pretrained"; the published code that did it is not in that commit).
 """
 
@@ -31,9 +31,9 @@ from promptseg.data.phrasecut_plus import PROMPT_TEMPLATES, PlusOptions
 from promptseg.errors import RecipeError
 from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.registry import find_record
+from promptseg.train.conditional import SteeredTraining
 from promptseg.train.config import TrainConfig
 from promptseg.train.recipe import Recipe
-from promptseg.train.steered import SteeredTraining
 
 MODEL = find_record("clipseg-rd64").config
 assert isinstance(MODEL, ClipSegConfig)  # the row of the paper's model

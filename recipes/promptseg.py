@@ -21,18 +21,18 @@ from promptseg.data.sets import load_training_set
 from promptseg.encoders.efficientnet_lite import EfficientNetLite
 from promptseg.encoders.towers import load_tower
 from promptseg.images import read_image
+from promptseg.language.class_names import COCO_THINGS
 from promptseg.models.checkpoint import save_pretrained
-from promptseg.models.config import PromptSegConfig
-from promptseg.models.promptseg import PromptSeg
+from promptseg.models.promptseg.config import PromptSegConfig
+from promptseg.models.promptseg.network import PromptSeg
 from promptseg.models.registry import find_record
-from promptseg.naming.lists import COCO_THINGS
 from promptseg.train.config import TrainConfig
-from promptseg.train.dense.batches import DenseBatch, DenseSettings, DenseSource
-from promptseg.train.dense.objective import DenseObjective, read_names
-from promptseg.train.dense.vocabulary import Vocabulary, collect_vocabulary, shown_names
+from promptseg.train.pixel_text.batches import DenseBatch, DenseSettings, DenseSource
+from promptseg.train.pixel_text.objective import DenseObjective, read_names
+from promptseg.train.pixel_text.vocabulary import Vocabulary, collect_vocabulary, shown_names
 from promptseg.train.recipe import Recipe
 
-# set: how often one of its pictures is drawn, relative to the others
+# set: how often one of its images is drawn, relative to the others
 SET_WEIGHTS = {
     "coco_train": 6.0, "coco_boxes": 2.0, "coco_train2017_street": 1.0, "voc_samples": 1.0, "coco_tiny300_mlperf": 0.6,
     "clothes_train": 1.2, "carparts_train": 1.6, "camvid_train": 0.6, "faces_train": 0.8, "pedestrians_train": 0.4,
@@ -48,7 +48,7 @@ SET_WEIGHTS = {
 PARTLY_NAMED = frozenset(
     ("nyu_indoor", "labelmefacade", "paris_facades", "stanford_background", "ade20k_rooms_sky", "outdoor_samples")
 )
-# Stuff is annotated in few pictures: elsewhere nobody said that it is not there.
+# Stuff is annotated in few images: elsewhere nobody said that it is not there.
 STUFF = (
     "banner", "bridge", "building", "bush", "cabinet", "cardboard", "carpet", "ceiling", "clothes", "cloud", "counter",
     "cupboard", "curtain", "desk", "dirt", "door", "fence", "floor", "floor wood", "flower", "fog", "food", "fruit",
@@ -62,9 +62,9 @@ FROZEN = (
     "image_tower.second.",
     *(f"image_tower.first.{part}." for part in ("_conv_stem", "_bn0", *(f"_blocks.{i}" for i in range(4)))),
 )
-VALIDATION_SHARE = 12  # one of so many pictures of these sets is kept to validate on
+VALIDATION_SHARE = 12  # one of so many images of these sets is kept to validate on
 VALIDATED = ("coco_train", "clothes_train", "carparts_train", "camvid_train", "coco_boxes")
-VALIDATION_PICTURES = 60
+VALIDATION_IMAGES = 60
 
 CONFIG = TrainConfig(
     steps=2000,
@@ -163,7 +163,7 @@ def read_training(data_dir: Path, made: MadeMasks) -> list[Sample]:
 
 
 def split(samples: Sequence[Sample]) -> tuple[list[Sample], list[Sample]]:
-    """Keep some pictures to validate on, by the hash of their names."""
+    """Keep some images to validate on, by the hash of their names."""
     kept = [sample for sample in samples if sample.dataset in VALIDATED and _bucket(sample) == 0]
     names = {sample.sample_id for sample in kept}
     return [sample for sample in samples if sample.sample_id not in names], kept
@@ -179,7 +179,7 @@ def validate(model: PromptSeg, samples: Sequence[Sample]) -> dict[str, float]:
     ious: list[np.ndarray] = []
     kinds: list[str] = []
     asked = [(sample, targets) for sample in samples if (targets := _drawn_by_people(sample))]
-    for sample, targets in asked[:: max(1, len(asked) // VALIDATION_PICTURES)]:
+    for sample, targets in asked[:: max(1, len(asked) // VALIDATION_IMAGES)]:
         features = model.encode_image(read_image(sample.image))
         logits = model.segment_texts(features, [t.phrase for t in targets], sample.size_hw).mask_logits.float()
         full = torch.nn.functional.interpolate(logits[None], size=sample.size_hw, mode="bilinear", align_corners=False)

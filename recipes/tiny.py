@@ -1,4 +1,4 @@
-"""The whole road in seconds: a tiny random model learns coloured shapes on pictures that this file draws.
+"""The whole road in seconds: a tiny random model learns colored shapes on images that this file draws.
 
 Command:   promptseg train recipes/tiny.py --data /tmp/shapes --out runs/tiny
            (--data: an existing directory, empty or from an earlier run)
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from promptseg.data.folder import read_folder
-from promptseg.models.promptseg import PromptSeg
+from promptseg.models.promptseg.network import PromptSeg
 from promptseg.models.registry import get_model
 from promptseg.train.config import TrainConfig
 from promptseg.train.objectives import (
@@ -28,28 +28,28 @@ from promptseg.train.recipe import Recipe
 from promptseg.train.samples import PhraseSource, SampleOptions
 
 SIDE = 96
-COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220)}
+COLORS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220)}
 SHAPES = ("circle", "square")
-PHRASES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+PHRASES = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
 OPTIONS = SampleOptions(image_hw=(SIDE, SIDE), mask_hw=(SIDE // 2, SIDE // 2), num_present=2, num_absent=1, mirror=0.5)
 
 
-def draw_shapes(directory: Path, num_pictures: int, seed: int) -> None:
-    """Draw pictures of two shapes each, with a mask for each shape and a black one for a phrase that is not there."""
+def draw_shapes(directory: Path, num_images: int, seed: int) -> None:
+    """Draw images of two shapes each, with a mask for each shape and a black one for a phrase that is not there."""
     rng = np.random.default_rng(seed)
-    for number in range(num_pictures):
-        grey = int(rng.integers(90, 190))
-        picture = Image.new("RGB", (SIDE, SIDE), (grey, grey, grey))
+    for number in range(num_images):
+        gray = int(rng.integers(90, 190))
+        image = Image.new("RGB", (SIDE, SIDE), (gray, gray, gray))
         left, right, absent = rng.choice(PHRASES, size=3, replace=False)
         masks = {phrase: Image.new("L", (SIDE, SIDE)) for phrase in (left, right, absent)}
         for phrase, x in ((left, 0), (right, SIDE // 2)):
             size = int(rng.integers(24, 44))
             x0, y0 = x + int(rng.integers(0, SIDE // 2 - size)), int(rng.integers(0, SIDE - size))
-            colour, shape = phrase.split(" ")
-            for canvas, fill in ((picture, COLOURS[colour]), (masks[phrase], 255)):
+            color, shape = phrase.split(" ")
+            for canvas, fill in ((image, COLORS[color]), (masks[phrase], 255)):
                 pencil = ImageDraw.Draw(canvas)
                 (pencil.ellipse if shape == "circle" else pencil.rectangle)((x0, y0, x0 + size, y0 + size), fill=fill)
-        _save(picture, directory / "images" / f"{number:03d}.png")
+        _save(image, directory / "images" / f"{number:03d}.png")
         for phrase, mask in masks.items():
             _save(mask, directory / "masks" / phrase / f"{number:03d}.png")
 
@@ -65,10 +65,10 @@ def build_model() -> PromptSeg:
 
 
 def build_data(data_dir: Path, pseudo_dir: Path | None) -> tuple[PhraseSource, PhraseSource]:
-    """Draw the pictures where they are not there yet, and read them; there is no use for pseudo-masks."""
-    for name, num_pictures, seed in (("train", 96, 0), ("validation", 24, 1)):
+    """Draw the images where they are not there yet, and read them; there is no use for pseudo-masks."""
+    for name, num_images, seed in (("train", 96, 0), ("validation", 24, 1)):
         if not (data_dir / name).exists():
-            draw_shapes(data_dir / name, num_pictures, seed)
+            draw_shapes(data_dir / name, num_images, seed)
     train = PhraseSource(read_folder(data_dir / "train").samples, OPTIONS)
     return train, PhraseSource(read_folder(data_dir / "validation").samples, OPTIONS.plain())
 

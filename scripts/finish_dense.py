@@ -1,4 +1,4 @@
-"""Finish a dense training run: fit the heads on the pictures kept aside, and write what the default ships.
+"""Finish a dense training run: fit the heads on the images kept aside, and write what the default ships.
 
     python scripts/finish_dense.py RUN/best CHECKPOINT --data DIR --pseudo DIR --refiner mobile-sam \\
         --peak-margin 2.75
@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
-from promptseg.models.config import PromptSegConfig
-from promptseg.train.dense.heads import collect_answers, fit_heads
+from promptseg.models.promptseg.config import PromptSegConfig
+from promptseg.train.pixel_text.heads import collect_answers, fit_heads
 from promptseg.train.recipe import load_recipe
 
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=Path("recipes/promptseg.py"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--pseudo", type=Path)
-    parser.add_argument("--pictures", type=int, default=240, help="how many of the pictures kept aside to use")
+    parser.add_argument("--images", type=int, default=240, help="how many of the images kept aside to use")
     parser.add_argument("--peak-margin", type=float, help="see DenseConfig.peak_margin")
     parser.add_argument("--refiner", choices=("mobile-sam", "sam2-hiera-tiny"))
     parser.add_argument("--seed", type=int, default=0)
@@ -46,7 +46,7 @@ def main() -> None:
     model.config = replace(model.config, dense=replace(model.config.dense, peak_margin=options.peak_margin))
     model.dense.peak_margin = options.peak_margin
     chosen = [sample for sample in kept if sample.exhaustive or sample.with_evidence("mask")]
-    answers = collect_answers(model, chosen[:: max(1, len(chosen) // options.pictures)], seed=options.seed)
+    answers = collect_answers(model, chosen[:: max(1, len(chosen) // options.images)], seed=options.seed)
     report = fit_heads(model, answers, seed=options.seed)
     model.config = replace(model.config, refiner=options.refiner)
     save_pretrained(model, options.out, half=True)

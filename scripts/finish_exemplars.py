@@ -1,4 +1,4 @@
-"""Teach a finished dense model to take examples: fit its exemplar head on pictures that it was trained on.
+"""Teach a finished dense model to take examples: fit its exemplar head on images that it was trained on.
 
 python scripts/finish_exemplars.py CHECKPOINT OUT --data DIR --pseudo DIR
 promptseg evaluate --model OUT --data DIR --set coco_dev --by-example
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from promptseg.engines import build_segmenter
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
-from promptseg.models.promptseg import PromptSeg
-from promptseg.train.dense.exemplars import collect_episodes, fit_exemplars
+from promptseg.models.promptseg.network import PromptSeg
+from promptseg.runtime import build_segmenter
+from promptseg.train.pixel_text.exemplars import collect_episodes, fit_exemplars
 from promptseg.train.recipe import load_recipe
 
 
@@ -27,11 +27,11 @@ def main() -> None:
     parser.add_argument("--recipe", type=Path, default=Path("recipes/promptseg.py"))
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--pseudo", type=Path)
-    parser.add_argument("--pictures", type=int, default=1200, help="how many training pictures to draw")
+    parser.add_argument("--images", type=int, default=1200, help="how many training images to draw")
     parser.add_argument("--names", type=int, default=2, help="how many names of each to take")
     parser.add_argument("--hidden-dim", type=int, default=256)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--engine", default="auto", help="what looks at the pictures; see promptseg.engines")
+    parser.add_argument("--engine", default="auto", help="what looks at the images; see promptseg.runtime")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
@@ -39,7 +39,7 @@ def main() -> None:
     source, _ = load_recipe(options.recipe).build_data(options.data, options.pseudo)
     chances = source.chances * [any(target.masks for target in sample.targets) for sample in source.samples]
     rng = np.random.default_rng(options.seed)
-    count = min(options.pictures, np.count_nonzero(chances))
+    count = min(options.images, np.count_nonzero(chances))
     chosen = rng.choice(len(source.samples), count, replace=False, p=chances / chances.sum())
     samples = [source.samples[index] for index in chosen]
     episodes = collect_episodes(
@@ -54,7 +54,7 @@ def main() -> None:
     save_pretrained(model, options.out, half=True)
     tenth = max(1, len(losses) // 10)
     report = {
-        "pictures": len(samples),
+        "images": len(samples),
         "names": len(episodes.examples),
         "examples": sum(map(len, episodes.examples.values())),
         "first_losses": float(np.mean(losses[:tenth])),

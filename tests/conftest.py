@@ -1,19 +1,11 @@
 """The command line as a person meets it: words in; exit code, stdout and stderr out."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
+from command_line import Ended
 
 from promptseg.cli.main import main
-
-
-class Ended(NamedTuple):
-    """How a run of the command line ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 @pytest.fixture

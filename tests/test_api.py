@@ -60,7 +60,7 @@ print(sorted(heavy & set(sys.modules)), threading.active_count(), os.listdir("."
     assert (done.stdout, done.stderr) == ("[] 1 []\n", "")
 
 
-def test_prompts_pictures_and_results_do_without_torch() -> None:
+def test_prompts_images_and_results_do_without_torch() -> None:
     program = "import promptseg as p, sys; p.Query, p.read_image, p.Segmentation; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         OfflineError,
         OutputError,
-        OutsidePictureError,
+        OutsideImageError,
         PromptError,
         PromptsegError,
         RecipeError,
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
         WeightsError,
     )
     from promptseg.everything import draw_everything, segment_everything
-    from promptseg.exemplars.read import read_exemplar
+    from promptseg.exemplar_files import read_exemplar
     from promptseg.formats.dataset import write
     from promptseg.images import ImageLimits, read_image, read_mask
     from promptseg.langsam import LangSAM
-    from promptseg.maskers.automatic import AutomaticMask, AutomaticSettings, generate_masks
-    from promptseg.maskers.load import load_masker
-    from promptseg.models.langsam import LangSamConfig
+    from promptseg.models.grounded_sam.config import LangSamConfig
     from promptseg.ops.windows import Tiles
-    from promptseg.predict import Predictor, load
+    from promptseg.predictor import Predictor, load
     from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt
     from promptseg.results import Instance, QueryResult, Segmentation
+    from promptseg.sam.automatic import AutomaticMask, AutomaticSettings, generate_masks
+    from promptseg.sam.load import load_masker
 
 __all__ = [
     "AutomaticMask",
@@ -62,7 +62,7 @@ __all__ = [
     "MissingExtraError",
     "OfflineError",
     "OutputError",
-    "OutsidePictureError",
+    "OutsideImageError",
     "PointPrompt",
     "Predictor",
     "PromptError",
@@ -92,15 +92,15 @@ _HOMES = {
     "embedding": ("Embedding",),
     "errors": tuple(name for name in __all__ if name.endswith("Error")),
     "everything": ("draw_everything", "segment_everything"),
-    "exemplars.read": ("read_exemplar",),
+    "exemplar_files": ("read_exemplar",),
     "formats.dataset": ("write",),
     "images": ("ImageLimits", "read_image", "read_mask"),
     "langsam": ("LangSAM",),
-    "maskers.automatic": ("AutomaticMask", "AutomaticSettings", "generate_masks"),
-    "maskers.load": ("load_masker",),
-    "models.langsam": ("LangSamConfig",),
+    "sam.automatic": ("AutomaticMask", "AutomaticSettings", "generate_masks"),
+    "sam.load": ("load_masker",),
+    "models.grounded_sam.config": ("LangSamConfig",),
     "ops.windows": ("Tiles",),
-    "predict": ("Predictor", "load"),
+    "predictor": ("Predictor", "load"),
     "prompts": ("BoxPrompt", "ExemplarPrompt", "MaskPrompt", "PointPrompt", "Query", "TextPrompt"),
     "results": ("Instance", "QueryResult", "Segmentation"),
 }

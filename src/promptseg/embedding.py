@@ -81,7 +81,7 @@ class Embedding:
             raise DataError(f"{path}: not an embedding that promptseg saved: {error}") from error
         image_rgb = tensors.pop("image_rgb", zeros(0)).numpy()
         if image_rgb.dtype != np.uint8 or image_rgb.ndim != 3 or not {"model", "fingerprint"} <= metadata.keys():
-            raise DataError(f"{path}: an embedding without its picture or its model: encode the picture again")
+            raise DataError(f"{path}: an embedding without its image or its model: encode the image again")
         features = {name.removeprefix(_FEATURE_PREFIX): value for name, value in tensors.items()}
         return cls(metadata["model"], metadata["fingerprint"], image_rgb, features)
 
@@ -94,5 +94,5 @@ class Embedding:
         if (self.model, self.fingerprint) != (model, fingerprint):
             raise CheckpointError(
                 f"the embedding was made by {self.model} (checkpoint {self.fingerprint}), "
-                f"this is {model} (checkpoint {fingerprint}): encode the picture again"
+                f"this is {model} (checkpoint {fingerprint}): encode the image again"
             )

@@ -2,9 +2,9 @@
 
 PromptsegError
 ├── PromptError                a prompt is malformed or out of range
-│   ├── OutsidePictureError    a prompt does not lie in this picture, or is of another size
+│   ├── OutsideImageError    a prompt does not lie in this image, or is of another size
 │   └── UnsupportedPromptError the model does not take this kind of prompt
-├── ImageError                 the picture can't be read, or is outside the limits
+├── ImageError                 the image can't be read, or is outside the limits
 ├── UnknownModelError          no such model; the message names the near ones
 ├── WeightsError               a weight file is missing, damaged or can't be fetched
 │   └── OfflineError           it would have to be fetched, and the caller said not to
@@ -30,12 +30,12 @@ class UnsupportedPromptError(PromptError):
     """The model does not take this kind of prompt."""
 
 
-class OutsidePictureError(PromptError):
-    """A prompt does not lie in this picture, or is of another size; it may fit others."""
+class OutsideImageError(PromptError):
+    """A prompt does not lie in this image, or is of another size; it may fit others."""
 
 
 class ImageError(PromptsegError):
-    """The picture can't be read, or is outside the limits."""
+    """The image can't be read, or is outside the limits."""
 
 
 class UnknownModelError(PromptsegError):

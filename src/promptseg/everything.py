@@ -1,4 +1,4 @@
-"""Everything in a picture: every mask that a masker finds, each named from a list of names where one fits.
+"""Everything in an image: every mask that a masker finds, each named from a list of names where one fits.
 
 Names by mask pooling as in Wang et al. 2024, "Open-Vocabulary Segmentation with Unpaired Mask-Text Supervision",
 arXiv:2402.08960; here the probabilities that a text model gives the pixels are pooled, and its presence decides first.
@@ -13,15 +13,15 @@ from PIL import Image
 
 from promptseg.errors import PromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
-from promptseg.maskers.automatic import AutomaticSettings, generate_masks
-from promptseg.maskers.base import OUTSIDE_LOGIT, Masker
-from promptseg.maskers.overlap import mask_in
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.ops.resize import sigmoid
 from promptseg.ops.rle import rle_area
 from promptseg.ops.windows import Tiles
-from promptseg.predict import Predictor
+from promptseg.predictor import Predictor
 from promptseg.results import Instance, QueryResult, Segmentation
+from promptseg.sam.automatic import AutomaticSettings, generate_masks
+from promptseg.sam.base import OUTSIDE_LOGIT, Masker
+from promptseg.sam.overlap import mask_in
 
 UNNAMED = "unnamed"
 # SAM's own stability threshold, 0.95, was chosen for its largest encoder; the logits of small maskers are softer.
@@ -48,15 +48,15 @@ def segment_everything(
     tiles: Tiles | None = None,
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Segmentation:
-    """Find every mask of a picture, and name those that one of the names fits.
+    """Find every mask of an image, and name those that one of the names fits.
 
     Args:
         masker: Finds the masks; `promptseg.load_masker` gives one.
-        image: A picture of any kind that `read_image` takes.
+        image: An image of any kind that `read_image` takes.
         names: Phrases, or one; none: nothing is named.
-        predictor: Says where in the picture each name is; needed for names.
+        predictor: Says where in the image each name is; needed for names.
         settings: How masks are searched and which are kept.
-        tiles: For a large picture: search tiles too, by masker and predictor, and put together what their seams cut.
+        tiles: For a large image: search tiles too, by masker and predictor, and put together what their seams cut.
         limits: What is refused as too large.
 
     Returns:
@@ -65,7 +65,7 @@ def segment_everything(
         The score of one is the masker's own, which estimates its IoU, times how well the name fits where it has one.
 
     Raises:
-        ImageError: The picture can't be read, or is too large.
+        ImageError: The image can't be read, or is too large.
         PromptError: A name is malformed, there is no predictor for names, or the masker is only named.
     """
     if isinstance(masker, str):
@@ -124,7 +124,7 @@ def describe_origin(
 
 
 def draw_everything(found: Segmentation) -> Image.Image:
-    """Draw every mask in a colour of its own, and its name where it has one."""
+    """Draw every mask in a color of its own, and its name where it has one."""
     drawn = [(result.label, instance) for result in found for instance in result.instances]
     return draw_overlay(
         found.image_rgb,
@@ -163,13 +163,13 @@ def _find_parts(masks: Sequence[Instance], name_indexes: Sequence[int | None]) -
 
 
 def _mean_probability(answer: QueryResult, y: NDArray[np.int64], x: NDArray[np.int64]) -> float:
-    """Average the probability at pixels of the picture, read off the nearest cell of the map."""
+    """Average the probability at pixels of the image, read off the nearest cell of the map."""
     (rows, columns), (height, width) = answer.mask_logits.shape, answer.size_hw
     return float(sigmoid(answer.mask_logits[y * rows // height, x * columns // width]).mean())
 
 
 def _union_map(instances: Sequence[Instance], size_hw: tuple[int, int]) -> NDArray[np.float32]:
-    """Draw masks of a picture together on a small map: as logits, surely inside or surely outside."""
+    """Draw masks of an image together on a small map: as logits, surely inside or surely outside."""
     height, width = size_hw
     shrink = max(1.0, max(size_hw) / MAP_SIDE)
     rows, columns = max(1, round(height / shrink)), max(1, round(width / shrink))

@@ -1,7 +1,7 @@
-"""Any picture a person has -> uint8 RGB, shape (H, W, 3), upright; all the quirks of picture files end here.
+"""Any image a person has -> uint8 RGB, shape (H, W, 3), upright; all the quirks of image files end here.
 
-EXIF orientation is applied; transparency is laid over white; grey, 16-bit, palette, CMYK and 1-bit pictures become RGB;
-an animation gives its first frame. Colour profiles are not applied.
+EXIF orientation is applied; transparency is laid over white; gray, 16-bit, palette, CMYK and 1-bit images become RGB;
+an animation gives its first frame. Color profiles are not applied.
 """
 
 import glob
@@ -24,7 +24,7 @@ _Convert: TypeAlias = Callable[[Image.Image, str], Image.Image]
 
 # Photo formats only: Pillow also opens EPS, which runs Ghostscript on the file, and formats without a signature.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")
-PICTURE_SUFFIXES = frozenset(
+IMAGE_SUFFIXES = frozenset(
     {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
@@ -55,11 +55,11 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """How large a picture may be; what is larger is refused before it is decoded.
+    """How large an image may be; what is larger is refused before it is decoded.
 
     Attributes:
         max_pixels: Height times width. The default, 89 million, is where Pillow starts to suspect a decompression bomb.
-        max_bytes: Size of the encoded picture.
+        max_bytes: Size of the encoded image.
     """
 
     max_pixels: int = 89_478_485
@@ -67,12 +67,12 @@ class ImageLimits:
 
 
 DEFAULT_LIMITS = ImageLimits()
-# The largest picture that anything here takes, looked at in tiles: all that Pillow opens.
+# The largest image that anything here takes, looked at in tiles: all that Pillow opens.
 LARGEST_LIMITS = ImageLimits(max_pixels=178_956_970)
 
 
 def read_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[np.uint8]:
-    """Read a picture of any usual kind.
+    """Read an image of any usual kind.
 
     Args:
         source: A file's path, its bytes, a Pillow image, or a uint8 RGB array of shape (H, W, 3).
@@ -82,7 +82,7 @@ def read_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> 
         A new array, uint8, RGB, shape (H, W, 3), upright; H and W are at least 1.
 
     Raises:
-        ImageError: The picture is missing, damaged, of an unknown kind or outside the limits; the message names it.
+        ImageError: The image is missing, damaged, of an unknown kind or outside the limits; the message names it.
     """
     if isinstance(source, np.ndarray):
         return _copy_array(source, name_image(source), limits)
@@ -94,8 +94,8 @@ def read_mask(source: ImageSource | NDArray[np.bool_], *, limits: ImageLimits = 
 
     Args:
         source: A file's path, its bytes, a Pillow image, or a bool or uint8 array of shape (H, W). White is inside,
-            black outside; 1 is inside too where nothing is brighter, and so is every palette colour but the first. Of a
-            picture that is transparent somewhere, the opaque part is inside.
+            black outside; 1 is inside too where nothing is brighter, and so is every palette color but the first. Of a
+            image that is transparent somewhere, the opaque part is inside.
         limits: What is refused as too large.
 
     Returns:
@@ -111,8 +111,8 @@ def read_mask(source: ImageSource | NDArray[np.bool_], *, limits: ImageLimits = 
     return _read(source, limits, _to_mask)
 
 
-def open_picture(file: BinaryIO) -> Image.Image:
-    """Open a picture as `PIL.Image.open` does, but without its warning and its limit: who opens one has limits.
+def open_image(file: BinaryIO) -> Image.Image:
+    """Open an image as `PIL.Image.open` does, but without its warning and its limit: who opens one has limits.
 
     Args:
         file: Is read on when the pixels are, and stays open.
@@ -138,7 +138,7 @@ def open_picture(file: BinaryIO) -> Image.Image:
 
 
 def check_stated_size(height: object, width: object, *, where: str) -> tuple[int, int]:
-    """Check a picture's size that a file states, before anything of that size is made.
+    """Check an image's size that a file states, before anything of that size is made.
 
     Args:
         height: What the file says.
@@ -149,20 +149,20 @@ def check_stated_size(height: object, width: object, *, where: str) -> tuple[int
         Height and width, pixels.
 
     Raises:
-        DataError: They are no two whole numbers from 1 on, or a picture of that size is beyond `LARGEST_LIMITS`.
+        DataError: They are no two whole numbers from 1 on, or an image of that size is beyond `LARGEST_LIMITS`.
     """
     if not isinstance(height, int) or not isinstance(width, int) or height < 1 or width < 1:
         raise DataError(f"{where}: height and width are whole numbers from 1 on, not {height!r:.40} and {width!r:.40}")
     if height * width > LARGEST_LIMITS.max_pixels:
         raise DataError(
-            f"{where}: says that its picture has {height}x{width} pixels (H x W); the limit is "
+            f"{where}: says that its image has {height}x{width} pixels (H x W); the limit is "
             f"{LARGEST_LIMITS.max_pixels:,}"
         )
     return height, width
 
 
 def name_image(source: object) -> str:
-    """Say which picture is meant, for messages: its path, or what it is when it has none."""
+    """Say which image is meant, for messages: its path, or what it is when it has none."""
     if isinstance(source, str | Path):
         return str(source)
     if isinstance(source, Image.Image):
@@ -174,19 +174,19 @@ def name_image(source: object) -> str:
     return f"<{type(source).__name__}>"
 
 
-def list_pictures(paths: Iterable[str | Path]) -> list[Path]:
-    """List the pictures that paths, folders and glob patterns stand for.
+def list_images(paths: Iterable[str | Path]) -> list[Path]:
+    """List the images that paths, folders and glob patterns stand for.
 
     Args:
         paths: A file is taken as it is, even when it is missing: reading it gives the error. A folder stands for the
-            pictures right in it, a pattern (`photos/**/*.jpg`) for the pictures it matches, both sorted by name. Hidden
-            files of a folder, such as those that macOS leaves beside each picture ("._cat.jpg"), are passed over.
+            images right in it, a pattern (`photos/**/*.jpg`) for the images it matches, both sorted by name. Hidden
+            files of a folder, such as those that macOS leaves beside each image ("._cat.jpg"), are passed over.
 
     Returns:
-        Each picture once, in the order of `paths`.
+        Each image once, in the order of `paths`.
 
     Raises:
-        ImageError: A folder or pattern holds no picture.
+        ImageError: A folder or pattern holds no image.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
@@ -197,11 +197,11 @@ def list_pictures(paths: Iterable[str | Path]) -> list[Path]:
         else:
             found[path] = None
             continue
-        pictures = sorted(match for match in matches if match.suffix.lower() in PICTURE_SUFFIXES and match.is_file())
-        if not pictures:
-            kinds = " ".join(sorted(PICTURE_SUFFIXES))
-            raise ImageError(f"{path}: no picture {'in this folder' if path.is_dir() else 'matches'} ({kinds})")
-        found.update(dict.fromkeys(pictures))
+        images = sorted(match for match in matches if match.suffix.lower() in IMAGE_SUFFIXES and match.is_file())
+        if not images:
+            kinds = " ".join(sorted(IMAGE_SUFFIXES))
+            raise ImageError(f"{path}: no image {'in this folder' if path.is_dir() else 'matches'} ({kinds})")
+        found.update(dict.fromkeys(images))
     return list(found)
 
 
@@ -212,13 +212,13 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
     if isinstance(source, str | Path):
         source = _load_bytes(Path(source), limits)
     elif not isinstance(source, bytes | bytearray | memoryview):
-        raise ImageError(f"a picture is a path, bytes, a Pillow image or a uint8 array, not {type(source).__name__}")
+        raise ImageError(f"an image is a path, bytes, a Pillow image or a uint8 array, not {type(source).__name__}")
     if len(source) > limits.max_bytes:
         raise ImageError(f"{name}: {len(source):,} bytes; the limit is {limits.max_bytes:,}")
     try:
-        image = open_picture(io.BytesIO(source))
+        image = open_image(io.BytesIO(source))
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not a picture, or of a kind that can't be read; save it as JPEG or PNG") from error
+        raise ImageError(f"{name}: not an image, or of a kind that can't be read; save it as JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
     except _DECODE_ERRORS as error:
@@ -237,7 +237,7 @@ def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
         hint = "; addresses are not fetched: download it first" if str(path).startswith(("http:", "https:")) else ""
         raise ImageError(f"{path}: no such file{hint}") from error
     except IsADirectoryError as error:
-        raise ImageError(f"{path}: a folder, not a picture") from error
+        raise ImageError(f"{path}: a folder, not an image") from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise ImageError(f"{path}: can't be read: {error}") from error
 
@@ -275,8 +275,8 @@ def _decode(image: Image.Image, name: str, limits: ImageLimits, convert: _Conver
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     # Pillow reads a PGM of more than 8 bits as mode I, scaled to 16 bits.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        grey = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+        gray = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((gray + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise ImageError(
             f"{name}: {'32-bit' if image.mode == 'I' else 'floating-point'} values have no known range; "
@@ -285,7 +285,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    if image.mode == "RGB":  # converting it would copy it, 0.4 GB of a large picture
+    if image.mode == "RGB":  # converting it would copy it, 0.4 GB of a large image
         image.load()
         return image
     return image.convert("RGB")
@@ -298,6 +298,6 @@ def _to_mask(image: Image.Image, _name: str) -> Image.Image:
             return Image.fromarray(opacity > 127)
     if image.mode in ("1", "P"):
         return Image.fromarray(np.asarray(image) > 0)
-    grey = np.asarray(image.convert("L"))
+    gray = np.asarray(image.convert("L"))
     # from the middle on, because what JPEG stores is not exact
-    return Image.fromarray(grey > (127 if grey.max() > 1 else 0))
+    return Image.fromarray(gray > (127 if gray.max() > 1 else 0))

@@ -1,8 +1,8 @@
 """A drop-in for lang-segment-anything: the same call, the same keys, shapes that never depend on what is found.
 
 Source:
-    The interface of luca-medeiros/lang-segment-anything (Apache-2.0) at 918043e for lists of pictures, and of its
-    SAM 1 versions, at 38663b5, for one picture; the code is ours.
+    The interface of luca-medeiros/lang-segment-anything (Apache-2.0) at 918043e for lists of images, and of its
+    SAM 1 versions, at 38663b5, for one image; the code is ours.
     Differs: masks are bool, everything keeps its shape for 0, 1 and N objects, and a label is a phrase as it was asked.
 """
 
@@ -17,10 +17,10 @@ from PIL import Image
 from promptseg.detectors.base import Thresholds
 from promptseg.errors import PromptError, UnknownModelError
 from promptseg.images import read_image
-from promptseg.models.langsam import LangSamConfig
-from promptseg.predict import resolve_device
+from promptseg.models.grounded_sam.build import load_langsam
+from promptseg.models.grounded_sam.config import LangSamConfig
+from promptseg.predictor import resolve_device
 from promptseg.prompts import MAX_QUERIES, TextPrompt
-from promptseg.segmenters.assemble import load_langsam
 
 # Its names for what this package has under its own.
 SAM_TYPES = {"vit_b": "sam-vit-base", "sam2_hiera_tiny": "sam2-hiera-tiny"}
@@ -29,7 +29,7 @@ _NEEDS_DIRECTORY = re.compile(r"vit_[lh]|sam2(\.1)?_hiera_\w+")
 
 
 class Found(TypedDict):
-    """The N objects found in one picture, the best box first.
+    """The N objects found in one image, the best box first.
 
     Attributes:
         boxes: float32, shape (N, 4): left, top, right, bottom, pixels.
@@ -110,26 +110,26 @@ class LangSAM:
         """Find what texts name.
 
         Args:
-            images_pil: Pictures, or one.
-            texts_prompt: A text for each picture. Commas and full stops part its phrases: "car, wheel", "car. wheel.".
+            images_pil: Images, or one.
+            texts_prompt: A text for each image. Commas and full stops part its phrases: "car, wheel", "car. wheel.".
             box_threshold: A box counts from this score on, in [0, 1].
             text_threshold: A word counts as seen from this score on; only GroundingDINO scores words.
 
         Returns:
-            For a list of pictures, a `Found` each. For one picture, masks, boxes, labels and scores.
+            For a list of images, a `Found` each. For one image, masks, boxes, labels and scores.
 
         Raises:
-            ImageError: A picture can't be read.
-            PromptError: A text names nothing, there are not as many texts as pictures, or a threshold is no score.
+            ImageError: An image can't be read.
+            PromptError: A text names nothing, there are not as many texts as images, or a threshold is no score.
         """
         thresholds = Thresholds(box_threshold, text_threshold)
         if isinstance(images_pil, Image.Image) != isinstance(texts_prompt, str):
-            raise PromptError("give one picture and one text, or a list of pictures and a text for each")
+            raise PromptError("give one image and one text, or a list of images and a text for each")
         if isinstance(images_pil, Image.Image):
             found = self._find(images_pil, split_phrases(str(texts_prompt)), thresholds)
             return found["masks"], found["boxes"], found["labels"], found["scores"]
         if len(images_pil) != len(texts_prompt):
-            raise PromptError(f"{len(images_pil)} pictures but {len(texts_prompt)} texts: each picture needs its own")
+            raise PromptError(f"{len(images_pil)} images but {len(texts_prompt)} texts: each image needs its own")
         requests = [(image, split_phrases(text)) for image, text in zip(images_pil, texts_prompt, strict=True)]
         return [self._find(image, phrases, thresholds) for image, phrases in requests]
 

@@ -1,6 +1,6 @@
 """Loss functions on tensors: what a mask, a predicted IoU, a presence score and a vocabulary map should have been.
 
-Shapes: N masks (one per phrase), B pictures, V names of a vocabulary, H W pixels of the loss grid. A loss over masks
+Shapes: N masks (one per phrase), B images, V names of a vocabulary, H W pixels of the loss grid. A loss over masks
 returns one value per mask, so that an objective can weight positives, negatives and sources as it likes; it computes in
 float32 whatever the precision of the network. `valid` marks the pixels that count; a mask without one has loss 0 and no
 gradient.
@@ -31,7 +31,7 @@ def mask_bce(
         mask_logits: Shape (N, H, W), float.
         target: Shape (N, H, W), bool or float in [0, 1].
         valid: Shape (N, H, W), bool; None means every pixel.
-        positive_weight: Factor on the loss of object pixels, for objects that are small in their picture.
+        positive_weight: Factor on the loss of object pixels, for objects that are small in their image.
 
     Returns:
         Shape (N,), float32.
@@ -126,7 +126,7 @@ def iou_regression_loss(predicted_iou: Tensor, actual_iou: Tensor) -> Tensor:
 
 
 def presence_loss(presence_logit: Tensor, present: Tensor, *, balanced: bool = True) -> Tensor:
-    """Binary cross-entropy of "is it in the picture".
+    """Binary cross-entropy of "is it in the image".
 
     Args:
         presence_logit: Shape (N,), float.
@@ -151,10 +151,10 @@ def vocabulary_loss(logits: Tensor, label: Tensor, *, competing: Tensor | None =
         logits: Shape (B, V, H, W), float: pixel embedding times text embedding, already divided by the temperature.
         label: Shape (B, H, W), int64: which of the V names the pixel has; `IGNORE` where that is not known.
         competing: Shape (B, V), bool: the names that are known to be wrong where they are not the label. A name that
-            may be in the picture without being annotated must be left out. None means all.
+            may be in the image without being annotated must be left out. None means all.
 
     Returns:
-        Shape (B,), float32: mean over the labelled pixels of each picture; 0 for a picture without one.
+        Shape (B,), float32: mean over the labeled pixels of each image; 0 for an image without one.
     """
     logits = logits.float()
     if competing is not None:

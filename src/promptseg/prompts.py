@@ -50,17 +50,17 @@ class TextPrompt:
 
 @dataclass(frozen=True, eq=False)
 class ExemplarPrompt:
-    """An example in another picture: find more of this.
+    """An example in another image: find more of this.
 
     Attributes:
-        image_rgb: The other picture, uint8, shape (H, W, 3); `promptseg.read_exemplar` makes the prompt from files.
+        image_rgb: The other image, uint8, shape (H, W, 3); `promptseg.read_exemplar` makes the prompt from files.
         mask: Which part of it is meant, bool, shape (H, W); None: see `box_xyxy`.
         box_xyxy: The same as a box in its pixels; None with no mask either: all of it.
         weight: How much it counts beside the other concepts of its query (`mixture_weights`); negative: not this.
 
     Raises:
         PromptError: A shape or dtype is wrong, both a mask and a box are given, the mask is empty, the box lies outside
-            the picture, or the weight is 0 or not a finite number.
+            the image, or the weight is 0 or not a finite number.
     """
 
     kind: ClassVar[str] = "exemplar"
@@ -73,7 +73,7 @@ class ExemplarPrompt:
         image_rgb = np.asarray(self.image_rgb)
         if image_rgb.dtype != np.uint8 or image_rgb.ndim != 3 or image_rgb.shape[2] != 3 or image_rgb.size == 0:
             raise PromptError(
-                f"an exemplar's picture is a uint8 array of shape (H, W, 3), not {image_rgb.dtype} {image_rgb.shape}; "
+                f"an exemplar's image is a uint8 array of shape (H, W, 3), not {image_rgb.dtype} {image_rgb.shape}; "
                 "promptseg.read_image makes one from a file"
             )
         if self.mask is not None and self.box_xyxy is not None:
@@ -84,14 +84,14 @@ class ExemplarPrompt:
             mask = _checked_mask(self.mask, what="the exemplar's mask")
             if mask.shape != size_hw:
                 raise PromptError(
-                    f"the exemplar's mask is {mask.shape}, its picture {size_hw} (H, W): one mask pixel for each of its"
+                    f"the exemplar's mask is {mask.shape}, its image {size_hw} (H, W): one mask pixel for each of its"
                 )
             object.__setattr__(self, "mask", mask)
         if self.box_xyxy is not None:
             box = left, top, right, bottom = _checked_box(self.box_xyxy)
             if right <= 0 or bottom <= 0 or left >= size_hw[1] or top >= size_hw[0]:
                 raise PromptError(
-                    f"the exemplar's box {box} lies outside its picture of {size_hw[1]} x {size_hw[0]} pixels (W x H)"
+                    f"the exemplar's box {box} lies outside its image of {size_hw[1]} x {size_hw[0]} pixels (W x H)"
                 )
             object.__setattr__(self, "box_xyxy", box)
         object.__setattr__(self, "weight", _checked_weight(self.weight))
@@ -234,7 +234,7 @@ def to_queries(items: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
         items: Phrases, prompts and queries, mixed; a single one is a request of one.
 
     Returns:
-        One query for each item; a phrase is its own label, any other bare prompt is labelled by its kind.
+        One query for each item; a phrase is its own label, any other bare prompt is labeled by its kind.
 
     Raises:
         PromptError: No item, more than 1,000, or one that is malformed.

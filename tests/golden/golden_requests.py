@@ -59,7 +59,9 @@ def iterate_requests() -> Iterator[Request]:
     yield Request("chelsea: text and exemplar", "chelsea", Query("cat", (TextPrompt("cat"), _exemplar())))
     yield Request("coffee: click", "coffee", Query("click", (PointPrompt([(230, 180)]),)))
     yield Request("coffee: box", "coffee", Query("box", (BoxPrompt((90, 40, 460, 340)),)))
-    yield Request("coffee: box and a point beside", "coffee", Query("box", (_cup_box(), PointPrompt([(5, 5)], [False]))))
+    yield Request(
+        "coffee: box and a point beside", "coffee", Query("box", (_cup_box(), PointPrompt([(5, 5)], [False])))
+    )
     yield Request("coffee: rough mask", "coffee", Query("mask", (MaskPrompt(_disc((400, 600), (200, 200), 90)),)))
     yield Request("astronaut: word and a click", "astronaut", Query("hair", (TextPrompt("hair"), _click((200, 60)))))
     yield Request(
@@ -87,6 +89,6 @@ def _exemplar() -> ExemplarPrompt:
     return ExemplarPrompt(promptseg.read_image(PHOTOS / "chelsea.jpg"), box_xyxy=(110, 20, 330, 280))
 
 
-def _disc(size_hw: tuple[int, int], centre_xy: tuple[int, int], radius: int) -> np.ndarray:
+def _disc(size_hw: tuple[int, int], center_xy: tuple[int, int], radius: int) -> np.ndarray:
     y, x = np.indices(size_hw)
-    return np.hypot(x - centre_xy[0], y - centre_xy[1]) < radius
+    return np.hypot(x - center_xy[0], y - center_xy[1]) < radius

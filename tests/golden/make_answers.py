@@ -12,7 +12,7 @@ import promptseg
 from promptseg.results import QueryResult
 
 sys.path.insert(0, str(Path(__file__).parent))
-from golden_requests import iterate_requests  # noqa: E402
+from golden_requests import iterate_requests
 
 ANSWERS = Path(__file__).with_name("answers.json")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from golden_requests import Request, iterate_requests
 
 import promptseg
-from golden_requests import Request, iterate_requests
 from promptseg.ops.rle import decode_rle
 
 ANSWERS: dict[str, Any] = json.loads(Path(__file__).with_name("answers.json").read_text(encoding="utf-8"))

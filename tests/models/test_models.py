@@ -14,8 +14,8 @@ from promptseg import weights
 from promptseg.errors import CheckpointError, OutputError, UnknownModelError, WeightsError
 from promptseg.layers.mask_decoder import load_sam_decoder
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
-from promptseg.models.config import DenseConfig, LoraConfig, PromptSegConfig
-from promptseg.models.promptseg import Decoded, PromptSeg
+from promptseg.models.promptseg.config import DenseConfig, LoraConfig, PromptSegConfig
+from promptseg.models.promptseg.network import Decoded, PromptSeg
 from promptseg.models.registry import MODELS, find_record, get_model, load_model
 
 ROWS = {name: row for name, row in MODELS.items() if isinstance(row.config, PromptSegConfig)}
@@ -35,7 +35,7 @@ def build(name: str) -> PromptSeg:
     return model
 
 
-def pictures(model: PromptSeg, seed: int = 0) -> torch.Tensor:
+def images(model: PromptSeg, seed: int = 0) -> torch.Tensor:
     side = model.config.image_size
     return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(seed))
 
@@ -62,7 +62,7 @@ def test_there_are_variants_of_each_part() -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_forward_and_backward_reach_every_trained_parameter_within_a_second(name: str) -> None:
     model = build(name).train()
-    pixels = pictures(model)
+    pixels = images(model)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(1)  # others would wait for each other on a busy machine, and waiting counts as computing
     started = time.process_time()
@@ -82,23 +82,23 @@ def test_forward_and_backward_reach_every_trained_parameter_within_a_second(name
 @torch.inference_mode()
 def test_a_batch_gives_what_its_parts_give(name: str) -> None:
     model = build(name)
-    pixels = pictures(model)
+    pixels = images(model)
     together = decode(model, pixels, TEXTS, IMAGE_INDEX)
-    for row, (text, picture) in enumerate(zip(TEXTS, IMAGE_INDEX.tolist(), strict=True)):
-        alone = decode(model, pixels[picture : picture + 1], [text], torch.tensor([0]))
+    for row, (text, image) in enumerate(zip(TEXTS, IMAGE_INDEX.tolist(), strict=True)):
+        alone = decode(model, pixels[image : image + 1], [text], torch.tensor([0]))
         assert_same(alone, together, torch.tensor([row]))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 @torch.inference_mode()
-def test_answers_follow_their_texts_and_pictures(name: str) -> None:
+def test_answers_follow_their_texts_and_images(name: str) -> None:
     model = build(name)
-    pixels = pictures(model)
+    pixels = images(model)
     expected = decode(model, pixels, TEXTS, IMAGE_INDEX)
     order = torch.tensor([2, 0, 3, 1])
     assert_same(decode(model, pixels, [TEXTS[i] for i in order], IMAGE_INDEX[order]), expected, order)
     assert_same(decode(model, pixels.flip(0), TEXTS, 1 - IMAGE_INDEX), expected, torch.arange(4))
-    assert not torch.allclose(expected.mask_logits[0], expected.mask_logits[2], atol=1e-3)  # another text, same picture
+    assert not torch.allclose(expected.mask_logits[0], expected.mask_logits[2], atol=1e-3)  # another text, same image
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -123,7 +123,7 @@ def test_inference_equals_encode_and_decode(name: str) -> None:
 @torch.inference_mode()
 def test_bfloat16_autocast_gives_nearly_the_same(name: str) -> None:
     model = build(name)
-    pixels = pictures(model)
+    pixels = images(model)
     expected = decode(model, pixels, TEXTS, IMAGE_INDEX)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = decode(model, pixels, TEXTS, IMAGE_INDEX)
@@ -134,7 +134,7 @@ def test_bfloat16_autocast_gives_nearly_the_same(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 @torch.inference_mode()
-def test_maps_cover_the_picture_and_nothing_else(name: str) -> None:
+def test_maps_cover_the_image_and_nothing_else(name: str) -> None:
     """What lies in one corner changes the map most in that corner, at any ratio of the sides."""
     model = build(name)
     for height, width in ((40, 120), (120, 40)):
@@ -156,7 +156,7 @@ def test_round_trip(name: str, half: bool, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "new" / "dir").iterdir()) == ["config.json", "model.safetensors"]
     loaded = load_pretrained(tmp_path / "new" / "dir").eval()
     assert loaded.config == model.config
-    pixels = pictures(model)
+    pixels = images(model)
     expected, got = (decode(each, pixels, TEXTS, IMAGE_INDEX) for each in (model, loaded))
     if half:
         torch.testing.assert_close(got.mask_logits, expected.mask_logits, atol=0.1, rtol=0.05)
@@ -231,7 +231,7 @@ def test_frozen_towers_do_not_move_in_training() -> None:
 def test_adapters_change_the_tower_only_once_they_are_trained() -> None:
     model = get_model("promptseg-test-vit").eval()
     plain = PromptSeg(replace(model.config, lora=None)).eval()
-    pixels = pictures(model)
+    pixels = images(model)
     torch.testing.assert_close(model.image_tower(pixels)[-1], plain.image_tower(pixels)[-1])
     with torch.no_grad():
         for name, parameter in model.image_tower.named_parameters():

@@ -1,4 +1,4 @@
-"""`promptseg evaluate`: measure a model on annotated pictures or on a benchmark, or fix its thresholds on pictures."""
+"""`promptseg evaluate`: measure a model on annotated images or on a benchmark, or fix its thresholds on images."""
 
 import json
 import shlex
@@ -17,13 +17,13 @@ from promptseg.cli.options import Device, Engine, EngineChoice, MadeMasks, Model
 
 if TYPE_CHECKING:
     from promptseg.data.sample import Problem, SampleSet
-    from promptseg.evaluate.records import PictureRecord
+    from promptseg.evaluate.records import ImageRecord
     from promptseg.evaluate.report import Report, Run
-    from promptseg.predict import Predictor
+    from promptseg.predictor import Predictor
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Directory of the index files and their pictures, or of a benchmark.")],
+    data: Annotated[Path, typer.Option(help="Directory of the index files and their images, or of a benchmark.")],
     sets: Annotated[list[str] | None, typer.Option("--set", help="Name of a data set; repeat it for more.")] = None,
     benchmark: Annotated[
         str | None,
@@ -53,9 +53,9 @@ def evaluate(
         float | None, typer.Option(min=0.0, max=1.0, help="With --fit-thresholds: share of present phrases to keep.")
     ] = None,
     pseudo: MadeMasks = None,
-    only: Annotated[Path | None, typer.Option(help="Text file that lists the pictures to take, one a line.")] = None,
+    only: Annotated[Path | None, typer.Option(help="Text file that lists the images to take, one a line.")] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Take only so many pictures of each set, or episodes of each fold.")
+        int | None, typer.Option(min=1, help="Take only so many images of each set, or episodes of each fold.")
     ] = None,
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
@@ -63,11 +63,11 @@ def evaluate(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the records beside --out.")] = False,
     offline: Offline = False,
 ) -> None:
-    """Measure a model on annotated pictures: a table on stdout, every number and its origin in --out.
+    """Measure a model on annotated images: a table on stdout, every number and its origin in --out.
 
     With --benchmark, the numbers that were published on it stand beside the model's.
 
-    Exit code 1: some pictures could not be judged. Each is named on stderr, the others are done.
+    Exit code 1: some images could not be judged. Each is named on stderr, the others are done.
     """
     from promptseg.evaluate.benchmarks.comparison import comparison_table
     from promptseg.evaluate.report import report_table, write_reports
@@ -100,7 +100,7 @@ def evaluate(
                 (name, len(samples), partial(evaluate_set, name=name, samples=samples, by_example=by_example))
             )
 
-    from promptseg.predict import load
+    from promptseg.predictor import load
 
     predictor = load(model, device=device, engine=engine.value, offline=offline)
     if thresholds is not None:
@@ -108,13 +108,13 @@ def evaluate(
         return
     run = _describe_run(predictor, model or predictor.name, seed)
     reports = []
-    for name, num_pictures, measure in measures:
+    for name, num_images, measure in measures:
         outputs = Outputs(
             records=out and out.with_name(f"{out.stem}.{name}.jsonl"),
             gallery=gallery and (gallery.with_name(f"{gallery.stem}.{name}.png") if len(chosen) > 1 else gallery),
             resume=resume,
         )
-        reports.append(measure(predictor, run=run, outputs=outputs, watch=partial(_watch, name, num_pictures)))
+        reports.append(measure(predictor, run=run, outputs=outputs, watch=partial(_watch, name, num_images)))
         Console().print(report_table(reports[-1]))
         if reports[-1].published:
             Console().print(comparison_table(reports[-1]))
@@ -133,7 +133,7 @@ def _refuse(options: "Mapping[str, object]", *, why: str) -> None:
 def _prepare_benchmark(
     name: str, root: Path, *, split: str | None, prompt: str | None, fold: int | None, limit: int | None
 ) -> "tuple[str, int, Callable[..., Report]]":
-    """Read a benchmark; give its name, its number of pictures, and what measures a model on it."""
+    """Read a benchmark; give its name, its number of images, and what measures a model on it."""
     from promptseg.evaluate.benchmarks.session import load_exam, run_benchmark
     from promptseg.evaluate.benchmarks.table import find_benchmark
 
@@ -149,8 +149,8 @@ def _name_problems(problems: "Iterable[Problem]") -> None:
         typer.echo(f"left out: {problem}", err=True)
 
 
-def _watch(name: str, total: int, records: "Iterable[PictureRecord]") -> "Iterator[PictureRecord]":
-    """Show how far it is, and name every picture that fails."""
+def _watch(name: str, total: int, records: "Iterable[ImageRecord]") -> "Iterator[ImageRecord]":
+    """Show how far it is, and name every image that fails."""
     for record in track(records, name, total=total, console=Console(stderr=True), transient=True):
         if record.error is not None:
             typer.echo(f"error: {record.sample_id}: {record.error}", err=True)
@@ -161,7 +161,7 @@ def _fix_thresholds(predictor: "Predictor", chosen: "dict[str, SampleSet]", *, p
     from promptseg.errors import CheckpointError
     from promptseg.evaluate.thresholds import fit_thresholds
     from promptseg.models.clipseg.config import ClipSegConfig
-    from promptseg.models.config import PromptSegConfig
+    from promptseg.models.promptseg.config import PromptSegConfig
     from promptseg.ops.atomic import atomic_file
 
     config = predictor.model.config
@@ -174,7 +174,7 @@ def _fix_thresholds(predictor: "Predictor", chosen: "dict[str, SampleSet]", *, p
         current=config.presence_calibration,
         min_present_kept=keep,
     )
-    text = json.dumps(asdict(calibration) | {"sets": list(chosen), "num_pictures": len(samples)}, indent=2)
+    text = json.dumps(asdict(calibration) | {"sets": list(chosen), "num_images": len(samples)}, indent=2)
     with atomic_file(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     typer.echo(text)

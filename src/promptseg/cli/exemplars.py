@@ -1,4 +1,4 @@
-"""Examples on the command line: `[NAME=]PICTURE[:MASK | :LEFT,TOP,RIGHT,BOTTOM][@WEIGHT]`."""
+"""Examples on the command line: `[NAME=]IMAGE[:MASK | :LEFT,TOP,RIGHT,BOTTOM][@WEIGHT]`."""
 
 import os
 import re
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 # A drive's letter keeps its colon.
 _PATH = r"(?:[A-Za-z]:[\\/])?[^:]+?"
 _FORM = re.compile(
-    rf"(?:(?P<name>[^=/\\:]+)=)?(?P<picture>{_PATH})(?::(?P<region>{_PATH}))?(?:@(?P<weight>[-+]?[\d.]+))?"
+    rf"(?:(?P<name>[^=/\\:]+)=)?(?P<image>{_PATH})(?::(?P<region>{_PATH}))?(?:@(?P<weight>[-+]?[\d.]+))?"
 )
 _BOX = re.compile(r"[-\d.]+(?:,[-\d.]+){3}")
 
 # Escaped, for the help is markup, in which [@...] means something.
 FORM_HELP = (
-    r"An example: \[NAME=]PICTURE\[:MASK or :LEFT,TOP,RIGHT,BOTTOM]\[@WEIGHT]; those of one NAME, and --text NAME, "
+    r"An example: \[NAME=]IMAGE\[:MASK or :LEFT,TOP,RIGHT,BOTTOM]\[@WEIGHT]; those of one NAME, and --text NAME, "
     "mix; a negative WEIGHT says what is not meant."
 )
 
@@ -29,13 +29,13 @@ def collect_queries(texts: Sequence[str], exemplars: Sequence[str]) -> "list[Que
     Args:
         texts: One query each.
         exemplars: Each in the form above. Those of one name are one query, mixed with the phrase that is that name if
-            there is one; an example without a name is a query of its own, labelled by its file.
+            there is one; an example without a name is a query of its own, labeled by its file.
 
     Returns:
         The phrases in their order, then what is asked by examples alone.
 
     Raises:
-        ImageError: A picture or mask can't be read.
+        ImageError: An image or mask can't be read.
         PromptError: A region, a weight or a name is malformed, or a name has no example of positive weight.
     """
     from promptseg.prompts import Query, TextPrompt
@@ -59,25 +59,25 @@ def parse_exemplar(written: str) -> "tuple[str | None, str, ExemplarPrompt]":
         Its name or None, the stem of its file, and the prompt.
 
     Raises:
-        ImageError: The picture or its mask can't be read.
+        ImageError: The image or its mask can't be read.
         PromptError: The region or the weight is malformed.
     """
     from promptseg.errors import PromptError
-    from promptseg.exemplars.read import read_exemplar
+    from promptseg.exemplar_files import read_exemplar
 
     # A file may be called anything; Path.is_file raises for what is too long to be a name.
     match = None if os.path.isfile(written) else _FORM.fullmatch(written)  # noqa: PTH113
     if match is None:
         return None, Path(written).stem, read_exemplar(written)
-    name, picture, region, weight = match.group("name", "picture", "region", "weight")
+    name, image, region, weight = match.group("name", "image", "region", "weight")
     try:
         box = tuple(float(corner) for corner in region.split(",")) if region and _BOX.fullmatch(region) else None
         exemplar = read_exemplar(
-            picture,
+            image,
             mask=region if box is None else None,
             box_xyxy=box,  # type: ignore[arg-type]  # the pattern has four
             weight=1.0 if weight is None else float(weight),
         )
     except (ValueError, PromptError) as error:
         raise PromptError(f"--exemplar {written}: {error}") from error
-    return None if name is None else name.strip(), Path(picture).stem, exemplar
+    return None if name is None else name.strip(), Path(image).stem, exemplar

@@ -28,18 +28,18 @@ def finetune(
     ] = EngineChoice.auto,
     offline: Offline = False,
 ) -> None:
-    """Teach a model the names of a folder of pictures and masks; a few minutes on a laptop for 50 pictures.
+    """Teach a model the names of a folder of images and masks; a few minutes on a laptop for 50 images.
 
-    One picture of five is held out; stdout says how good the model is on these before and after.
+    One image of five is held out; stdout says how good the model is on these before and after.
     """
     require("lightning_fabric", extra="train")
     from promptseg.data.folder import read_folder
     from promptseg.models.checkpoint import save_pretrained
     from promptseg.models.registry import load_model
     from promptseg.ops.atomic import atomic_file
-    from promptseg.predict import load
+    from promptseg.predictor import load
     from promptseg.train.before_after import draw_before_after, examine
-    from promptseg.train.finetune import FinetuneSettings, check_model, split_pictures
+    from promptseg.train.finetune import FinetuneSettings, check_model, split_images
     from promptseg.train.finetune import finetune as fit
     from promptseg.train.progress import ProgressBar
     from promptseg.weights import progress_bar
@@ -47,16 +47,16 @@ def finetune(
     # What is wrong with the request is said before anything is computed.
     if out.exists():
         raise OutputError(f"{out} is there already: choose another --out")
-    pictures = read_folder(folder)
-    for problem in pictures.problems:
+    images = read_folder(folder)
+    for problem in images.problems:
         typer.echo(f"left out: {problem}", err=True)
     settings = FinetuneSettings(steps=steps, learning_rate=learning_rate, seed=seed)
-    parts = split_pictures([sample for sample in pictures if sample.targets], one_in=settings.one_in)
+    parts = split_images([sample for sample in images if sample.targets], one_in=settings.one_in)
     with progress_bar() as report:
         network = check_model(load_model(model, offline=offline, progress=report))
     num_train = len(parts.train) + len(parts.choose)
     typer.echo(
-        f"{num_train} pictures to learn from, {len(parts.held_out)} held out, {len(pictures.problems)} files left out",
+        f"{num_train} images to learn from, {len(parts.held_out)} held out, {len(images.problems)} files left out",
         err=True,
     )
     before = examine(load(model, engine=engine.value, offline=offline), parts.held_out)
@@ -66,7 +66,7 @@ def finetune(
     after = examine(load(out, engine=engine.value, offline=offline), parts.held_out)
 
     with atomic_file(out / SHEET) as partial:
-        draw_before_after(before, after, title=f"{model}, fine-tuned on {num_train} pictures of {folder.name}").save(
+        draw_before_after(before, after, title=f"{model}, fine-tuned on {num_train} images of {folder.name}").save(
             partial
         )
     record = {
@@ -78,7 +78,7 @@ def finetune(
         "logit_shift": fitted.logit_shift,
         "trained_on": [sample.sample_id for sample in (*parts.train, *parts.choose)],
         "held_out": [sample.sample_id for sample in parts.held_out],
-        "left_out": [str(problem) for problem in pictures.problems],
+        "left_out": [str(problem) for problem in images.problems],
         **{
             when: {"iou": exam.mean_iou, "kept": exam.kept, "ious": exam.ious}
             for when, exam in (("before", before), ("after", after))

@@ -1,6 +1,6 @@
 """`promptseg`: the commands, and how they end.
 
-Exit codes: 0 all went well, 1 some pictures failed (each named), 2 the request or its input is wrong, 130 interrupted.
+Exit codes: 0 all went well, 1 some images failed (each named), 2 the request or its input is wrong, 130 interrupted.
 A command is a function in a module of its own; heavy imports stay inside it, so that `--help` answers at once.
 """
 

@@ -21,7 +21,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of
                 "status": row.status,
                 "prompt_kinds": sorted(row.prompt_kinds),
                 "num_trained": row.num_trained,
-                "licence": row.licence,
+                "license": row.license,
                 "paper": row.paper,
                 "summary": row.summary,
             }
@@ -29,10 +29,10 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of
         ]
         typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    lines = [("name", "status", "prompts", "trained", "licence", "what")]
+    lines = [("name", "status", "prompts", "trained", "license", "what")]
     for row in MODELS.values():
         trained = f"{row.num_trained / 1e6:.2f} M"
-        lines.append((row.name, row.status, ", ".join(sorted(row.prompt_kinds)), trained, row.licence, row.summary))
+        lines.append((row.name, row.status, ", ".join(sorted(row.prompt_kinds)), trained, row.license, row.summary))
     widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -22,14 +22,14 @@ FORMAT_HELP = (
     "geojson, png or npz."
 )
 
-Pictures: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="PHOTO", help="Pictures, folders, and patterns such as 'photos/**/*.jpg'.")
+Images: TypeAlias = Annotated[
+    list[str], typer.Argument(metavar="PHOTO", help="Images, folders, and patterns such as 'photos/**/*.jpg'.")
 ]
 Formats: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--format", "-f", help=f"Write a data set to a folder in --out; repeat it for more: {FORMAT_HELP}"),
 ]
-AsJsonLines: TypeAlias = Annotated[bool, typer.Option("--json", help="One line of JSON for each picture on stdout.")]
+AsJsonLines: TypeAlias = Annotated[bool, typer.Option("--json", help="One line of JSON for each image on stdout.")]
 Model: TypeAlias = Annotated[
     str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
 ]

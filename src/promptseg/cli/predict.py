@@ -1,4 +1,4 @@
-"""`promptseg predict`: phrases and pictures in, masks out."""
+"""`promptseg predict`: phrases and images in, masks out."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptseg.cli.exemplars import FORM_HELP, collect_queries
+from promptseg.cli.images import check_formats, segment_images
 from promptseg.cli.options import (
     AsJsonLines,
     Device,
     Engine,
     EngineChoice,
     Formats,
+    Images,
     Model,
     Offline,
-    Pictures,
     Threshold,
 )
-from promptseg.cli.pictures import check_formats, segment_pictures
 from promptseg.cli.pointing import BOX_HELP, POINT_HELP, add_pointing
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    pictures: Pictures,
+    images: Images,
     text: Annotated[
         list[str] | None,
         typer.Option("--text", "-t", help='What to find, for example "the cat\'s ear"; repeat it for more.'),
@@ -55,25 +55,25 @@ def predict(
     as_json: AsJsonLines = False,
     threshold: Threshold = None,
     tile: Annotated[
-        int | None, typer.Option(min=64, help="Look at tiles of so many pixels too, for large pictures.")
+        int | None, typer.Option(min=64, help="Look at tiles of so many pixels too, for large images.")
     ] = None,
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
 ) -> None:
-    """Find things in photos by phrases, by examples in other pictures, by points and boxes.
+    """Find things in photos by phrases, by examples in other images, by points and boxes.
 
     Points and boxes belong to the one phrase that is given with them, or to a thing without a name.
 
     Without --out nothing is written: stdout says what was found.
 
-    Exit code 1: some pictures failed. Each is named on stderr, the others are done.
+    Exit code 1: some images failed. Each is named on stderr, the others are done.
     """
-    from promptseg.images import list_pictures
+    from promptseg.images import list_images
     from promptseg.prompts import to_queries
 
     # What is wrong with the request is said before a model is loaded for it.
-    paths = list_pictures(pictures)
+    paths = list_images(images)
     asked = collect_queries(text or (), exemplar or ())
     pointed = bool(point or box)
     queries = add_pointing(() if pointed and not asked else to_queries(asked), point or (), box or ())
@@ -82,8 +82,8 @@ def predict(
             raise typer.BadParameter(f"give --model or {hint}, not both", param_hint=hint)
     check_formats(formats or (), out)
 
-    from promptseg.models.langsam import LangSamConfig
-    from promptseg.predict import load
+    from promptseg.models.grounded_sam.config import LangSamConfig
+    from promptseg.predictor import load
     from promptseg.weights import progress_bar
 
     parts = LangSamConfig(detector, masker or LangSamConfig.masker) if detector is not None else None
@@ -98,7 +98,7 @@ def predict(
         )
     if tile is not None:
         predictor = predictor.tiled(tile)
-    segment_pictures(
+    segment_images(
         paths,
         lambda path: predictor.segment(path, queries),
         _save,

@@ -8,13 +8,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from promptseg.cli.images import counted
 from promptseg.cli.options import Offline
-from promptseg.cli.pictures import counted
 from promptseg.ops.atomic import atomic_file
 
 
 def pseudo_masks(
-    data: Annotated[Path, typer.Option(help="Directory of the index files and their pictures.")],
+    data: Annotated[Path, typer.Option(help="Directory of the index files and their images.")],
     out: Annotated[Path, typer.Option(help="Directory to write to; a run that was stopped goes on from there.")],
     sets: Annotated[
         list[str] | None,
@@ -23,16 +23,16 @@ def pseudo_masks(
     teacher_boxes: Annotated[
         Path | None, typer.Option(help="A detector's boxes, gzipped JSONL; docs/pseudo-masks.md.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first pictures of each set.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first images of each set.")] = None,
     input_side: Annotated[int, typer.Option(help="Pixels of the longer side that MobileSAM sees.")] = 640,
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
     offline: Offline = False,
 ) -> None:
-    """Make masks for pictures that have only boxes or names, with MobileSAM.
+    """Make masks for images that have only boxes or names, with MobileSAM.
 
     --out gets the masks (NAME.jsonl, for --pseudo of train and evaluate), statistics and sheets to look at.
 
-    Exit code 1: some pictures failed. Each is named on stderr, the others are done.
+    Exit code 1: some images failed. Each is named on stderr, the others are done.
     """
     from promptseg import weights
     from promptseg.data.jsonl import load_lines
@@ -55,8 +55,8 @@ def pseudo_masks(
             limit=limit,
             num_workers=workers,
         )
-        num_pictures = sum(1 for _ in load_lines(data / f"{name}.jsonl"))
-        for record in track(run, name, total=min(num_pictures, limit or num_pictures), console=talk):
+        num_images = sum(1 for _ in load_lines(data / f"{name}.jsonl"))
+        for record in track(run, name, total=min(num_images, limit or num_images), console=talk):
             if "error" in record:
                 num_failed += 1
                 talk.print(f"error: {record['image']}: {record['error']}", markup=False, highlight=False)

@@ -1,19 +1,19 @@
-"""`promptseg segment-everything`: every mask of a picture, named from a list where a name fits."""
+"""`promptseg segment-everything`: every mask of an image, named from a list where a name fits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Offline, Pictures
-from promptseg.cli.pictures import check_formats, segment_pictures
+from promptseg.cli.images import check_formats, segment_images
+from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Images, Offline
 
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
 
 
 def segment_everything(
-    pictures: Pictures,
+    images: Images,
     names: Annotated[
         Path | None, typer.Option(help="Text file of names, one a line: masks that one fits are named.")
     ] = None,
@@ -31,7 +31,7 @@ def segment_everything(
     model: Annotated[
         str | None, typer.Option(help="Knows the names: one that `promptseg models` lists, or a directory.")
     ] = None,
-    points_per_side: Annotated[int, typer.Option(min=1, help="Points along each side of a picture.")] = 32,
+    points_per_side: Annotated[int, typer.Option(min=1, help="Points along each side of an image.")] = 32,
     crop_layers: Annotated[int, typer.Option(min=0, max=4, help="Layers of crops, for small objects.")] = 0,
     min_score: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="A mask's own score, about its IoU, must be above this.")
@@ -42,7 +42,7 @@ def segment_everything(
     ] = 0.9,
     min_area: Annotated[int, typer.Option(min=0, help="Holes and islands of fewer pixels are removed.")] = 0,
     tile: Annotated[
-        int | None, typer.Option(min=64, help="Search tiles of so many pixels too, for large pictures.")
+        int | None, typer.Option(min=64, help="Search tiles of so many pixels too, for large images.")
     ] = None,
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
@@ -51,17 +51,17 @@ def segment_everything(
 
     Without --out nothing is written: stdout says what was found.
 
-    Exit code 1: some pictures failed. Each is named on stderr, the others are done.
+    Exit code 1: some images failed. Each is named on stderr, the others are done.
     """
-    from promptseg.autolabel import read_names
     from promptseg.everything import UNNAMED
-    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, list_pictures
-    from promptseg.maskers.automatic import AutomaticSettings
+    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, list_images
+    from promptseg.labeling import read_names
     from promptseg.ops.windows import Tiles
     from promptseg.prompts import to_queries
+    from promptseg.sam.automatic import AutomaticSettings
 
     # What is wrong with the request is said before a model is loaded for it.
-    paths = list_pictures(pictures)
+    paths = list_images(images)
     phrases = () if names is None else read_names(names)
     if phrases:
         to_queries(phrases)
@@ -77,12 +77,12 @@ def segment_everything(
 
     import torch
 
-    from promptseg.engines import resolve_engine
     from promptseg.everything import describe_origin
     from promptseg.everything import segment_everything as segment
-    from promptseg.maskers.graph import GraphRunner
-    from promptseg.maskers.load import load_masker
-    from promptseg.predict import load
+    from promptseg.predictor import load
+    from promptseg.runtime import resolve_engine
+    from promptseg.runtime.graph_runner import GraphRunner
+    from promptseg.sam.load import load_masker
 
     runner = None
     if (computes := resolve_engine(engine.value, torch.device("cpu"))) != "torch":
@@ -94,7 +94,7 @@ def segment_everything(
     finder = load_masker(masker, runner=runner, offline=offline)
     predictor = load(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
 
-    segment_pictures(
+    segment_images(
         paths,
         lambda path: segment(
             finder,

@@ -10,7 +10,7 @@ import typer
 
 def version(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False) -> None:
     """Show the versions that matter, and the device that `auto` takes."""
-    from promptseg.predict import resolve_device
+    from promptseg.predictor import resolve_device
 
     facts = {name: installed_version(name) for name in ("promptseg", "torch", "transformers", "openvino")}
     facts["python"] = platform.python_version()

@@ -20,13 +20,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `promptse
 def list_weights(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a table.")] = False,
 ) -> None:
-    """Say what there is, its licence, and what is in the cache."""
+    """Say what there is, its license, and what is in the cache."""
     rows = [
         {
             "name": record.name,
             "cached": weights.is_cached(record),
             "download_bytes": record.download_bytes,
-            "licence": record.licence,
+            "license": record.license,
             "paper": record.paper,
             "sources": [str(source) for file in record.files for source in file.sources],
             "sha256": {file.filename: file.sha256 for file in record.files},
@@ -38,15 +38,15 @@ def list_weights(
         typer.echo(json.dumps(rows, indent=2))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "cached", "MB", "from", "licence"):
+    for heading in ("name", "cached", "MB", "from", "license"):
         table.add_column(heading, no_wrap=True, justify="right" if heading == "MB" else "left")
     table.add_column("what")
     for record in weights.RECORDS.values():
         kinds = ", ".join(dict.fromkeys(source.kind for file in record.files for source in file.sources))
         cached = "yes" if weights.is_cached(record) else "no"
-        licence = record.licence.split(" (")[0]
+        license = record.license.split(" (")[0]
         table.add_row(
-            record.name, cached, f"{record.download_bytes / 1e6:.0f}", kinds, licence, record.summary.split(";")[0]
+            record.name, cached, f"{record.download_bytes / 1e6:.0f}", kinds, license, record.summary.split(";")[0]
         )
     Console().print(table)
 

@@ -1,5 +1,5 @@
-"""Readers of annotated pictures, and the phrases one may ask of them.
+"""Readers of annotated images, and the phrases one may ask of them.
 
-Everything here yields raw values: picture paths or bytes, phrases as text, masks as COCO run-length codes.
+Everything here yields raw values: image paths or bytes, phrases as text, masks as COCO run-length codes.
 Pixels are decoded by whoever needs them.
 """

@@ -1,4 +1,4 @@
-"""COCO's instances.json: pictures, classes, and annotations whose masks are made when they are asked for."""
+"""COCO's instances.json: images, classes, and annotations whose masks are made when they are asked for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ class CocoInstances:
     class_names: Mapping[int, str]
 
     def size_hw(self, image_id: int) -> tuple[int, int]:
-        """Height and width of a picture, in pixels."""
+        """Height and width of an image, in pixels."""
         return self.images[image_id].size_hw()
 
     def file_name(self, image_id: int) -> str:
-        """The picture's file."""
+        """The image's file."""
         return str(self.images[image_id].require(self.images[image_id].record, "file_name", str))
 
     def class_name(self, annotation: Line) -> str:
@@ -62,7 +62,7 @@ def annotation_rle(annotation: Line, size_hw: tuple[int, int]) -> Rle:
 
     Args:
         annotation: Of an instances file.
-        size_hw: Height and width of its picture, in pixels.
+        size_hw: Height and width of its image, in pixels.
 
     Raises:
         DataError: The segmentation is malformed, or of another size.

@@ -8,15 +8,15 @@ CropBox = tuple[int, int, int, int]
 
 
 def object_crop(mask: Mask, rng: np.random.Generator, *, min_share: float = 0.05) -> CropBox:
-    """Draw the largest square that fits into a picture, so that the object stays at least partly visible.
+    """Draw the largest square that fits into an image, so that the object stays at least partly visible.
 
-    Even among the places where more than `min_share` of the picture's pixels are object and inside the square; where
+    Even among the places where more than `min_share` of the image's pixels are object and inside the square; where
     there is no such place, even among those that show the most of it.
 
     Args:
         mask: The object, bool (H, W); all places are equal where it is empty.
         rng: Of the place.
-        min_share: Of the whole picture, in [0, 1).
+        min_share: Of the whole image, in [0, 1).
 
     Returns:
         x0, y0, x1, y1 in whole pixels; side min(H, W).

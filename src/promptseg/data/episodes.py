@@ -1,7 +1,7 @@
-"""One question asked with pictures: what few-shot benchmarks and visual prompts are made of.
+"""One question asked with images: what few-shot benchmarks and visual prompts are made of.
 
-Exemplar    a picture that shows what is meant, and where in it
-Episode     a picture asked for exactly one phrase, and the exemplars that stand for that phrase
+Exemplar    an image that shows what is meant, and where in it
+Episode     an image asked for exactly one phrase, and the exemplars that stand for that phrase
 EpisodeSet  the episodes of one reading, their classes, and everything that was left out
 """
 
@@ -16,12 +16,12 @@ from promptseg.ops.rle import Rle
 
 @dataclass(frozen=True)
 class Exemplar:
-    """A picture that shows what is meant.
+    """An image that shows what is meant.
 
     Attributes:
-        sample_id: Of the picture it comes from.
-        image: The picture file, or its encoded bytes.
-        mask: Where in the picture, all instances together; its size is the picture's, and it is never empty.
+        sample_id: Of the image it comes from.
+        image: The image file, or its encoded bytes.
+        mask: Where in the image, all instances together; its size is the image's, and it is never empty.
     """
 
     sample_id: str
@@ -31,13 +31,13 @@ class Exemplar:
 
 @dataclass(frozen=True)
 class Episode:
-    """A picture asked for exactly one phrase, and the exemplars that stand for that phrase.
+    """An image asked for exactly one phrase, and the exemplars that stand for that phrase.
 
     Attributes:
         query: Has one target and nothing absent, or no target and one absent phrase. Of the target, `phrase` is what
             to say, `category` the class as the data set spells it, and `void` what is neither right nor wrong.
-        support: One exemplar per shot, of other pictures than the query; no two are the same picture. Empty where the
-            data set has no other picture with this phrase.
+        support: One exemplar per shot, of other images than the query; no two are the same image. Empty where the
+            data set has no other image with this phrase.
         class_id: The class's number in its benchmark, from 0; -1 where phrases are open and have no number.
     """
 

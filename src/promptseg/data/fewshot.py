@@ -9,7 +9,7 @@
 Source:
     Shaban et al. 2017, arXiv:1709.03410; Nguyen and Todorovic 2019, arXiv:1909.13140; Min et al. 2021,
     arXiv:2104.01538, whose lists and episodes these are: juhongm999/hsnet @ 6b1bc12, data/{pascal,coco}.py.
-    Differs: episodes depend on the seed alone, not on the order of loading; no picture comes twice in one support.
+    Differs: episodes depend on the seed alone, not on the order of loading; no image comes twice in one support.
 """
 
 import itertools
@@ -21,12 +21,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from promptseg.data.episodes import Episode, EpisodeSet, Exemplar
-from promptseg.data.layout import Tree, load_class_map, load_list, picture_problem
+from promptseg.data.layout import Tree, image_problem, load_class_map, load_list
 from promptseg.data.pascal import VOC_CLASSES, VOID, voc_tree
 from promptseg.data.plain_pickle import load_plain_pickle
 from promptseg.data.sample import Problem, Sample, Target
 from promptseg.errors import DataError
-from promptseg.naming.lists import COCO_THINGS, VOC_NAMES
+from promptseg.language.class_names import COCO_THINGS, VOC_NAMES
 from promptseg.ops.rle import encode_rle
 
 Split = Literal["train", "val"]
@@ -74,8 +74,8 @@ def read_pascal_5i(
 ) -> EpisodeSet:
     """Read episodes of Pascal-5i.
 
-    The queries are the entries of the split's list, (picture, class), over and over in the list's order; the support is
-    drawn from the list's other pictures of that class.
+    The queries are the entries of the split's list, (image, class), over and over in the list's order; the support is
+    drawn from the list's other images of that class.
 
     Args:
         root: Holds VOC2012 and splits/pascal.
@@ -117,7 +117,7 @@ def read_coco_20i(
 ) -> EpisodeSet:
     """Read episodes of COCO-20i.
 
-    Each episode draws a class, then its query and support from the list's pictures of that class, all evenly: COCO's
+    Each episode draws a class, then its query and support from the list's images of that class, all evenly: COCO's
     many people do not weigh more than its few toasters.
 
     Args:
@@ -154,7 +154,7 @@ class _Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class _Shelf:
-    """Pictures and label maps by name; each mask is made once."""
+    """Images and label maps by name; each mask is made once."""
 
     dataset: str
     paths: Callable[[str], tuple[Path, Path]]
@@ -163,7 +163,7 @@ class _Shelf:
     _made: dict[_Entry, Sample | Problem] = field(default_factory=dict)
 
     def sample(self, entry: _Entry) -> Sample | Problem:
-        """The picture with that class as its one target, or why it can't be had."""
+        """The image with that class as its one target, or why it can't be had."""
         if entry not in self._made:
             self._made[entry] = self._make_sample(entry)
         return self._made[entry]
@@ -174,7 +174,7 @@ class _Shelf:
             return Problem(str(label), "no such label map")
         class_map = load_class_map(label)
         height, width = class_map.shape
-        if problem := picture_problem(image, (height, width)):
+        if problem := image_problem(image, (height, width)):
             return problem
         mask, void = class_map == entry.class_id + 1, class_map == VOID
         class_name = self.class_names[entry.class_id]
@@ -207,7 +207,7 @@ def _read_episodes(
         if len(support) == num_shots:
             episodes.append(Episode(sample, support, query.class_id))
         else:
-            what = f"{len(support)} other pictures of {shelf.class_names[query.class_id]}, {num_shots} are asked"
+            what = f"{len(support)} other images of {shelf.class_names[query.class_id]}, {num_shots} are asked"
             problems[Problem(sample.sample_id, what)] = None
     if not episodes:
         raise DataError(f"{shelf.dataset}: not one episode{f'; for one, {next(iter(problems))}' if problems else ''}")
@@ -267,7 +267,7 @@ def _pascal_entries(path: Path) -> Iterator[_Entry]:
 def _coco_entries(path: Path) -> Iterator[_Entry]:
     content = load_plain_pickle(path)
     if not isinstance(content, dict) or {(type(key), type(names)) for key, names in content.items()} - {(int, list)}:
-        raise DataError(f"{path}: expected {{class: [picture, ...]}}")
+        raise DataError(f"{path}: expected {{class: [image, ...]}}")
     for class_id, names in content.items():
         for name in names:
             yield _Entry(str(name), class_id)

@@ -1,11 +1,11 @@
-"""Reader of a plain folder of pictures and masks, in any of three layouts.
+"""Reader of a plain folder of images and masks, in any of three layouts.
 
     images/NAME.jpg   masks/NAME.png          phrases.json {"NAME": "the red mug" or ["the red mug", "mug"]}
     images/NAME.jpg   masks/PHRASE/NAME.png   one folder of masks per phrase
-    images/CATEGORY/NAME.jpg   masks/CATEGORY/NAME.png   few-shot: pictures by category
+    images/CATEGORY/NAME.jpg   masks/CATEGORY/NAME.png   few-shot: images by category
 
 A mask is black outside and white (or 1, or a palette index) inside; one that is black all over says that the phrase is
-not in the picture.
+not in the image.
 """
 
 import json
@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from promptseg.data.assemble import TargetAssembler
+from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import Problem, Sample, SampleSet
 from promptseg.errors import DataError, ImageError
-from promptseg.images import PICTURE_SUFFIXES, read_image, read_mask
-from promptseg.naming.phrases import normalise
+from promptseg.images import IMAGE_SUFFIXES, read_image, read_mask
+from promptseg.language.phrases import normalize_phrase
 from promptseg.ops.rle import encode_rle
 
 
@@ -29,29 +29,29 @@ class _Annotation(NamedTuple):
 
 
 def read_folder(directory: Path) -> SampleSet:
-    """Read a folder of pictures and masks.
+    """Read a folder of images and masks.
 
     Args:
         directory: Holds `images`, `masks` and, where masks are not sorted by phrase, `phrases.json`.
 
     Returns:
-        The samples, and what was left out of them: files that are no pictures, masks of another size than their
-        picture, masks without a picture, pictures without a mask.
+        The samples, and what was left out of them: files that are no images, masks of another size than their
+        image, masks without an image, images without a mask.
 
     Raises:
-        DataError: A folder is missing, phrases.json is missing or malformed, or no picture is left.
+        DataError: A folder is missing, phrases.json is missing or malformed, or no image is left.
     """
     images, masks = directory / "images", directory / "masks"
     for needed in (images, masks):
         if not needed.is_dir():
             raise DataError(f"{directory}: no folder '{needed.name}'; expected images/ and masks/")
     problems: list[Problem] = []
-    pictures = {path.relative_to(images).with_suffix(""): path for path in _pictures(images, problems)}
-    annotations = _annotations(directory, {key.parent for key in pictures}, problems)
-    for key in annotations.keys() - pictures.keys():
-        problems.append(Problem(str(annotations[key][0].mask), f"no picture images/{key}.*"))
+    image_paths = {path.relative_to(images).with_suffix(""): path for path in _images(images, problems)}
+    annotations = _annotations(directory, {key.parent for key in image_paths}, problems)
+    for key in annotations.keys() - image_paths.keys():
+        problems.append(Problem(str(annotations[key][0].mask), f"no image images/{key}.*"))
     samples = []
-    for key, path in pictures.items():
+    for key, path in image_paths.items():
         if key not in annotations:
             problems.append(Problem(str(path), "no mask"))
             continue
@@ -64,31 +64,31 @@ def read_folder(directory: Path) -> SampleSet:
             samples.append(sample)
     if not samples:
         first = f"; for one, {problems[0]}" if problems else ""
-        raise DataError(f"{directory}: not one picture with a mask{first}")
+        raise DataError(f"{directory}: not one image with a mask{first}")
     return SampleSet(tuple(samples), tuple(problems))
 
 
-def _pictures(folder: Path, problems: list[Problem]) -> Iterator[Path]:
+def _images(folder: Path, problems: list[Problem]) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in PICTURE_SUFFIXES:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
             yield path
         elif path.is_file():
-            problems.append(Problem(str(path), "not a picture"))
+            problems.append(Problem(str(path), "not an image"))
 
 
 def _annotations(
-    directory: Path, picture_folders: Iterable[Path], problems: list[Problem]
+    directory: Path, image_folders: Iterable[Path], problems: list[Problem]
 ) -> dict[Path, list[_Annotation]]:
-    """Find the masks of each picture, by the picture's path below images/ without its suffix."""
+    """Find the masks of each image, by the image's path below images/ without its suffix."""
     masks = directory / "masks"
-    by_category = any(folder != Path() for folder in picture_folders)
+    by_category = any(folder != Path() for folder in image_folders)
     phrases: Mapping[str, tuple[str, ...]] | None = None
     found: dict[Path, list[_Annotation]] = defaultdict(list)
-    for path in _pictures(masks, problems):
+    for path in _images(masks, problems):
         place = path.relative_to(masks)
         if place.parent != Path():
             key = place.with_suffix("") if by_category else Path(place.stem)
-            found[key].append(_Annotation(path, normalise(place.parent.as_posix())))
+            found[key].append(_Annotation(path, normalize_phrase(place.parent.as_posix())))
             continue
         phrases = _load_phrases(directory) if phrases is None else phrases
         wordings = phrases.get(place.stem)
@@ -116,8 +116,8 @@ def _load_phrases(directory: Path) -> dict[str, tuple[str, ...]]:
         wordings = tuple(value) if isinstance(value, list) else (value,)
         if not wordings or not all(isinstance(wording, str) and wording.strip() for wording in wordings):
             raise DataError(f"{path}: '{name}' must be a phrase or a list of phrases, got {value!r:.80}")
-        known_suffix = Path(name).suffix.lower() in PICTURE_SUFFIXES
-        phrases[Path(name).stem if known_suffix else name] = tuple(normalise(wording) for wording in wordings)
+        known_suffix = Path(name).suffix.lower() in IMAGE_SUFFIXES
+        phrases[Path(name).stem if known_suffix else name] = tuple(normalize_phrase(wording) for wording in wordings)
     return phrases
 
 
@@ -132,7 +132,7 @@ def _read_sample(directory: Path, path: Path, annotations: Iterable[_Annotation]
             problems.append(Problem(str(annotation.mask), f"can't be read ({error})"))
             continue
         if mask.shape != (height, width):
-            what = f"the mask is {mask.shape} (height, width), its picture {path.name} {(height, width)}"
+            what = f"the mask is {mask.shape} (height, width), its image {path.name} {(height, width)}"
             problems.append(Problem(str(annotation.mask), what))
         elif not mask.any():
             absent.append(annotation.phrase)

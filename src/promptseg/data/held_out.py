@@ -1,8 +1,8 @@
-"""What never enters training: the names and the pictures that a claim about unseen ones rests on.
+"""What never enters training: the names and the images that a claim about unseen ones rests on.
 
 Names     apple (fss_dev) and every breed of cat and dog (pets_dev); a breed is trained as "cat" or "dog", an apple not
           at all.
-Pictures  those of the evaluation sets, those that look the same, and the held-out third of the pictures with human
+Images  those of the evaluation sets, those that look the same, and the held-out third of the images with human
           regions.
 """
 
@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from promptseg.data.sample import Sample, Target
-from promptseg.naming.phrases import canonical, normalise
+from promptseg.language.phrases import canonical, normalize_phrase
 
 _APPLES = frozenset(("granny smith", "golden delicious", "red delicious", "pink lady", "royal gala"))
 
@@ -48,7 +48,7 @@ _HELD_OUT_WORDS = re.compile(
     rf"\b(?:apples?|{'|'.join(map(re.escape, sorted(_APPLES | _CAT_BREEDS | _DOG_BREEDS | _DOG_FAMILIES)))})\b"
 )
 
-# Training pictures that show the same as an evaluation picture, found by comparing 16 x 16 difference hashes of all of
+# Training images that show the same as an evaluation image, found by comparing 16 x 16 difference hashes of all of
 # them (mirrored too) and then looking at every pair.
 SAME_AS_EVALUATION: frozenset[str] = frozenset(
     f"faces_train/fasseg_conv_V2_Train_RGB_{number}.webp" for number in (1, 3, 6, 7, 15, 16, 17, 18, 19, 20)
@@ -65,7 +65,7 @@ def training_name(name: str) -> str | None:
         >>> [training_name(name) for name in ("Golden Retriever", "Siamese cat", "red apple", "bus")]
         ['dog', 'cat', None, 'bus']
     """
-    name = normalise(name)
+    name = normalize_phrase(name)
     words = name.split(" ")
     if name in _APPLES or re.search(r"\bapples?\b", name):
         return None
@@ -90,7 +90,7 @@ def to_training_sample(sample: Sample) -> Sample:
         name = None if target.kind == "phrase" and names_held_out(target.phrase) else _kept_name(target)
         if name is None:
             continue
-        kept = (wording for wording in target.alternatives if training_name(wording) == normalise(wording))
+        kept = (wording for wording in target.alternatives if training_name(wording) == normalize_phrase(wording))
         alternatives = tuple(kept) if name == target.phrase else ()
         targets.setdefault(canonical(name), replace(target, phrase=name, alternatives=alternatives))
     return replace(
@@ -105,8 +105,8 @@ def _kept_name(target: Target) -> str | None:
     return target.phrase if target.kind == "phrase" else training_name(target.phrase)
 
 
-def is_held_out_region_picture(record: Mapping[str, Any]) -> bool:
-    """Whether a record of coco_boxes belongs to the third of the pictures with regions that is kept for evaluation.
+def is_held_out_region_image(record: Mapping[str, Any]) -> bool:
+    """Whether a record of coco_boxes belongs to the third of the images with regions that is kept for evaluation.
 
     The choice is a function of the COCO id alone, so that it can't drift.
     """

@@ -1,6 +1,6 @@
-"""Reader of the JSONL index: one record a picture, pictures beside it.
+"""Reader of the JSONL index: one record an image, images beside it.
 
-    {"image": "SET/NAME.webp", "width", "height",                     all coordinates are in the stored picture's pixels
+    {"image": "SET/NAME.webp", "width", "height",                     all coordinates are in the stored image's pixels
      "masks": [{"category", "rle", "kind", "iscrowd", "void"}], "boxes": [{"category", "box_xyxy"}],
      "regions": [{"phrase", "box_xyxy"}], "tags": [...], "single_object": true, "alt_names": [...], "phrases": [...],
      "captions": [...], "exhaustive": names or the name of a list, "coco_id", "sequence", "source", "license"}
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from promptseg.data.assemble import TargetAssembler
+from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import KINDS, Box, Kind, Problem, Sample, SampleSet
 from promptseg.errors import DataError
 from promptseg.images import check_stated_size
-from promptseg.naming.lists import EXHAUSTIVE_SETS, NAME_LISTS
-from promptseg.naming.phrases import normalise
+from promptseg.language.class_names import EXHAUSTIVE_SETS, NAME_LISTS
+from promptseg.language.phrases import normalize_phrase
 from promptseg.ops.rle import Rle
 
 Record = Mapping[str, Any]
@@ -48,7 +48,7 @@ class Line:
         """Return the record's "height" and "width", pixels.
 
         Raises:
-            DataError: One is missing or no whole number from 1 on, or no picture is that large.
+            DataError: One is missing or no whole number from 1 on, or no image is that large.
         """
         return check_stated_size(self.record.get("height"), self.record.get("width"), where=self.where)
 
@@ -80,7 +80,7 @@ def load_lines(path: Path) -> Iterator[Line]:
 
 
 def load_made_masks(paths: Iterable[Path]) -> MadeMasks:
-    """Load files of made masks, by picture; one picture may stand in several files and lines.
+    """Load files of made masks, by image; one image may stand in several files and lines.
 
     Raises:
         DataError: A file can't be read or a line is malformed; names file and line.
@@ -93,18 +93,18 @@ def load_made_masks(paths: Iterable[Path]) -> MadeMasks:
 
 
 def read_jsonl(index: Path, *, made_masks: MadeMasks | None = None) -> SampleSet:
-    """Read an index and merge the masks that were made for its pictures.
+    """Read an index and merge the masks that were made for its images.
 
     Args:
-        index: The file; pictures are named relative to its directory.
+        index: The file; images are named relative to its directory.
         made_masks: From `load_made_masks`; `None` for people's annotations only.
 
     Returns:
-        The samples, and what was left out of them: missing pictures, masks of another size than their picture, boxes
-        outside it, made masks for pictures that the index does not have.
+        The samples, and what was left out of them: missing images, masks of another size than their image, boxes
+        outside it, made masks for images that the index does not have.
 
     Raises:
-        DataError: The index can't be read, a record is malformed (names file and line), or no picture is left.
+        DataError: The index can't be read, a record is malformed (names file and line), or no image is left.
     """
     made_masks = made_masks or {}
     samples: dict[str, Sample] = {}
@@ -112,16 +112,16 @@ def read_jsonl(index: Path, *, made_masks: MadeMasks | None = None) -> SampleSet
     for line in load_lines(index):
         name = line.require(line.record, "image", str)
         if name in samples:
-            raise DataError(f"{line.where}: picture {name} has a second record")
+            raise DataError(f"{line.where}: image {name} has a second record")
         if not (index.parent / name).is_file():
-            problems.append(Problem(line.where, f"no picture {name}"))
+            problems.append(Problem(line.where, f"no image {name}"))
             continue
         samples[name] = _read_sample(line, index, made_masks.get(name, ()), problems)
     for name, lines in made_masks.items():
         if name.startswith(f"{index.stem}/") and name not in samples:
             problems.append(Problem(lines[0].where, f"made masks for {name}, which {index.name} does not have"))
     if not samples:
-        raise DataError(f"{index}: not one record has its picture in {index.parent}")
+        raise DataError(f"{index}: not one record has its image in {index.parent}")
     return SampleSet(tuple(samples.values()), tuple(problems))
 
 
@@ -130,7 +130,7 @@ def exhaustive_names(record: Record, dataset: str) -> frozenset[str]:
     listed = record.get("exhaustive", EXHAUSTIVE_SETS.get(dataset, ()))
     if isinstance(listed, str):
         listed = NAME_LISTS.get(listed) or listed.split(",")
-    return frozenset(normalise(name) for name in listed)
+    return frozenset(normalize_phrase(name) for name in listed)
 
 
 def _read_sample(line: Line, index: Path, made: tuple[Line, ...], problems: list[Problem]) -> Sample:
@@ -166,7 +166,7 @@ def _read_sample(line: Line, index: Path, made: tuple[Line, ...], problems: list
         exhaustive=exhaustive,
         captions=tuple(record.get("captions", ())),
         dataset=index.stem,
-        licence=record.get("license"),
+        license=record.get("license"),
         single_object=bool(record.get("single_object")),
         coco_id=record.get("coco_id"),
         sequence=record.get("sequence"),
@@ -174,7 +174,7 @@ def _read_sample(line: Line, index: Path, made: tuple[Line, ...], problems: list
 
 
 def _masks(line: Line, size_hw: tuple[int, int], problems: list[Problem]) -> Iterator[tuple[Record, Rle]]:
-    """The masks of a record that fit its picture."""
+    """The masks of a record that fit its image."""
     for item in line.record.get("masks", ()):
         rle = line.require(item, "rle", dict)
         if _fits(line, str(item.get("category")), rle, size_hw, problems):
@@ -185,7 +185,7 @@ def _fits(line: Line, name: str, rle: Record, size_hw: tuple[int, int], problems
     line.require(rle, "counts", str)
     mask_hw = tuple(line.require(rle, "size", list))
     if mask_hw != size_hw:
-        what = f"mask '{name}' of {line.record['image']} is {mask_hw} (height, width), the picture {size_hw}"
+        what = f"mask '{name}' of {line.record['image']} is {mask_hw} (height, width), the image {size_hw}"
         problems.append(Problem(line.where, what))
     return mask_hw == size_hw
 

@@ -99,34 +99,32 @@ def lines_of(records: Any, where: str) -> Iterator[Line]:
         yield Line(f"{where}, record {number}", record)
 
 
-def picture_problem(path: Path, size_hw: tuple[int, int]) -> Problem | None:
-    """Say what keeps a picture from being used with an annotation of that size; only its header is read."""
+def image_problem(path: Path, size_hw: tuple[int, int]) -> Problem | None:
+    """Say what keeps an image from being used with an annotation of that size; only its header is read."""
     try:
         with Image.open(path) as image:
             height, width = image.height, image.width
             lies_on_its_side = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
     except FileNotFoundError:
-        return Problem(str(path), "no such picture")
+        return Problem(str(path), "no such image")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Problem(str(path), f"can't be read ({error})")
-    picture_hw = (width, height) if lies_on_its_side else (height, width)
-    if picture_hw != size_hw:
-        return Problem(str(path), f"the picture is {picture_hw} (height, width), its annotation {size_hw}")
+    image_hw = (width, height) if lies_on_its_side else (height, width)
+    if image_hw != size_hw:
+        return Problem(str(path), f"the image is {image_hw} (height, width), its annotation {size_hw}")
     return None
 
 
 def load_class_map(path: Path) -> NDArray[np.uint8]:
-    """Load a picture of class numbers, grey or with a palette: uint8 (H, W).
+    """Load an image of class numbers, gray or with a palette: uint8 (H, W).
 
     Raises:
-        DataError: It can't be read, or has colours instead of numbers; names the file.
+        DataError: It can't be read, or has colors instead of numbers; names the file.
     """
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L"):
-                raise DataError(
-                    f"{path}: a picture of class numbers is grey or has a palette, this one is {image.mode}"
-                )
+                raise DataError(f"{path}: an image of class numbers is gray or has a palette, this one is {image.mode}")
             return np.asarray(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: can't be read ({error})") from error

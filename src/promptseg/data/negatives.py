@@ -1,4 +1,4 @@
-"""Names that are not in a picture: which are known not to be, and which of those are worth asking.
+"""Names that are not in an image: which are known not to be, and which of those are worth asking.
 
 A name that is missing from an annotation is absent only where the annotation says that it is complete for that name;
 elsewhere it is unknown, and never used.
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 
 from promptseg.data.sample import Sample
 from promptseg.errors import DataError
-from promptseg.naming.phrases import canonical, find_missing, is_ruled_out, mentions
+from promptseg.language.phrases import canonical, find_missing, is_ruled_out, mentions
 
 # How sharply text similarity prefers near names: the nearest (cosine 1) weighs e^4 times as much as an unlike one.
 SIMILARITY_SHARPNESS = 4.0
-# What a name weighs that was never seen together with what is in the picture.
+# What a name weighs that was never seen together with what is in the image.
 UNSEEN_COOCCURRENCE = 0.01
 
 
 def absent_names(sample: Sample, vocabulary: Iterable[str]) -> tuple[str, ...]:
-    """Choose the names of a vocabulary that are known not to be in a picture.
+    """Choose the names of a vocabulary that are known not to be in an image.
 
     A name is, if it is annotated completely and not there, or is a kind of such a name ("taxi" where there is no car).
-    Left out are names that may also be said of something in the picture, and those that a caption mentions.
+    Left out are names that may also be said of something in the image, and those that a caption mentions.
 
     Args:
         sample: With its complete names in `exhaustive`.
@@ -41,7 +41,7 @@ def absent_names(sample: Sample, vocabulary: Iterable[str]) -> tuple[str, ...]:
 
 
 def present_names(sample: Sample) -> frozenset[str]:
-    """Every name and wording said to be in a picture; referring phrases are not names."""
+    """Every name and wording said to be in an image; referring phrases are not names."""
     return frozenset(
         name for target in sample.targets if target.kind != "phrase" for name in (target.phrase, *target.alternatives)
     )
@@ -52,8 +52,8 @@ class Cooccurrence:
     """How often names go together.
 
     Attributes:
-        pairs: For each name, the number of pictures in which each other name is there too.
-        singles: For each name, the number of pictures in which it is.
+        pairs: For each name, the number of images in which each other name is there too.
+        singles: For each name, the number of images in which it is.
     """
 
     pairs: Mapping[str, Mapping[str, int]]
@@ -70,7 +70,7 @@ class Cooccurrence:
 
 
 def count_cooccurrence(samples: Iterable[Sample]) -> Cooccurrence:
-    """Count which names are in the same pictures."""
+    """Count which names are in the same images."""
     pairs: dict[str, Counter[str]] = defaultdict(Counter)
     singles: Counter[str] = Counter()
     for sample in samples:
@@ -115,7 +115,7 @@ class NegativeSampler:
 
     Attributes:
         vocabulary: Names to draw from.
-        cooccurrence: Counted on training pictures.
+        cooccurrence: Counted on training images.
         similarity: `None` draws its share at random.
         shares: Of co-occurrence, of similarity, and of chance; they sum to 1.
     """

@@ -17,10 +17,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.data.layout import Tree, load_class_map, load_list, picture_problem
+from promptseg.data.layout import Tree, image_problem, load_class_map, load_list
 from promptseg.data.sample import Problem, Sample, SampleSet, Target
 from promptseg.errors import DataError
-from promptseg.naming.lists import VOC_NAMES
+from promptseg.language.class_names import VOC_NAMES
 from promptseg.ops.rle import encode_rle
 
 Split = Literal["train", "val"]
@@ -39,12 +39,12 @@ UNSEEN_PAIRS = (
 VOID = 255
 
 SOURCE = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
-LICENCE = "pictures under Flickr terms, for research; annotations: none stated"
+LICENCE = "images under Flickr terms, for research; annotations: none stated"
 
 
 @dataclass(frozen=True)
 class ZeroShotSet:
-    """Pictures of the 20 classes, and which of these a model has seen.
+    """Images of the 20 classes, and which of these a model has seen.
 
     Attributes:
         samples: One target per class that is there; all 20 are complete, so the others are not there.
@@ -58,15 +58,15 @@ class ZeroShotSet:
 
 
 def read_pascal_zeroshot(root: Path, num_unseen: int, split: Split = "val") -> ZeroShotSet:
-    """Read Pascal VOC 2012 for generalised zero-shot segmentation.
+    """Read Pascal VOC 2012 for generalized zero-shot segmentation.
 
     Args:
         root: Holds VOCdevkit/VOC2012 or VOC2012, or is that folder.
         num_unseen: 2, 4, 6, 8 or 10 classes are unseen.
-        split: "val": all pictures, asked for all classes. "train": only those without any unseen class.
+        split: "val": all images, asked for all classes. "train": only those without any unseen class.
 
     Returns:
-        The pictures with `category` as in `VOC_CLASSES`, `phrase` as in `names.VOC_NAMES`, and the borders (255) as the
+        The images with `category` as in `VOC_CLASSES`, `phrase` as in `names.VOC_NAMES`, and the borders (255) as the
         void of every target; the split of the classes; and what was left out.
 
     Raises:
@@ -87,7 +87,7 @@ def read_pascal_zeroshot(root: Path, num_unseen: int, split: Split = "val") -> Z
             continue
         class_map = load_class_map(labels / f"{name}.png")
         height, width = class_map.shape
-        if problem := picture_problem(images / f"{name}.jpg", (height, width)):
+        if problem := image_problem(images / f"{name}.jpg", (height, width)):
             problems.append(problem)
             continue
         targets = class_targets(class_map, labels / f"{name}.png")
@@ -96,7 +96,7 @@ def read_pascal_zeroshot(root: Path, num_unseen: int, split: Split = "val") -> Z
             continue
         samples.append(voc_sample(images / f"{name}.jpg", (height, width), targets))
     if not samples:
-        raise DataError(f"{tree.root}: no picture of split {split}{f'; for one, {problems[0]}' if problems else ''}")
+        raise DataError(f"{tree.root}: no image of split {split}{f'; for one, {problems[0]}' if problems else ''}")
     return ZeroShotSet(
         SampleSet(tuple(samples), tuple(problems)),
         seen=tuple(name for name in VOC_CLASSES if name not in unseen),
@@ -111,7 +111,7 @@ def voc_tree(root: Path) -> Tree:
 
 
 def voc_sample(image: Path, size_hw: tuple[int, int], targets: tuple[Target, ...]) -> Sample:
-    """Make a sample of a VOC picture; `targets` are all classes in it that were asked."""
+    """Make a sample of a VOC image; `targets` are all classes in it that were asked."""
     return Sample(
         sample_id=f"pascal/{image.stem}",
         image=image,
@@ -119,7 +119,7 @@ def voc_sample(image: Path, size_hw: tuple[int, int], targets: tuple[Target, ...
         targets=targets,
         exhaustive=frozenset(VOC_NAMES),
         dataset="pascal",
-        licence=LICENCE,
+        license=LICENCE,
     )
 
 

@@ -1,4 +1,4 @@
-"""Reader of PhraseCut: phrases on Visual Genome pictures, each with the polygons of everything it means.
+"""Reader of PhraseCut: phrases on Visual Genome images, each with the polygons of everything it means.
 
     VGPhraseCut_v0/
       image_data_split.json  [{image_id, coco_id, width, height, split}]
@@ -7,8 +7,8 @@
 
 Source:
     Wu et al. 2020, arXiv:2008.01187; ChenyunWu/PhraseCutDataset @ 276470b, utils/{refvg_loader,data_transfer}.py.
-    The pictures left out are those of CLIPSeg's reader, timojl/clipseg @ 77c4e2d, datasets/phrasecut.py (MIT). Its
-    masks differ from these at the border: it rasterises with scikit-image, the data set's authors, and we, with Pillow.
+    The images left out are those of CLIPSeg's reader, timojl/clipseg @ 77c4e2d, datasets/phrasecut.py (MIT). Its
+    masks differ from these at the border: it rasterizes with scikit-image, the data set's authors, and we, with Pillow.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,19 +19,19 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from promptseg.data.jsonl import Line
-from promptseg.data.layout import Tree, lines_of, load_json, picture_problem
+from promptseg.data.layout import Tree, image_problem, lines_of, load_json
 from promptseg.data.sample import Mask, Problem, Sample, SampleSet, Target
 from promptseg.errors import DataError
-from promptseg.naming.phrases import normalise
+from promptseg.language.phrases import normalize_phrase
 from promptseg.ops.rle import Rle, encode_rle
 
 Split = Literal["train", "val", "test", "miniv"]
 SPLITS: tuple[str, ...] = get_args(Split)
 
 SOURCE = "https://github.com/ChenyunWu/PhraseCutDataset (python download_dataset.py)"
-LICENCE = "pictures and their annotation: Visual Genome, CC BY 4.0; PhraseCut's authors state none for their own"
+LICENCE = "images and their annotation: Visual Genome, CC BY 4.0; PhraseCut's authors state none for their own"
 
-# Pictures of another size than their annotation, which CLIPSeg leaves out of every split.
+# Images of another size than their annotation, which CLIPSeg leaves out of every split.
 SKIPPED_IMAGE_IDS = frozenset((
     61530, 61564, 150333, 150344, 150417, 150516, 285665, 285743, 285761, 285814, 286065, 286093, 498010, 498042,
     498187, 498246, 498269,
@@ -41,7 +41,7 @@ SKIPPED_IMAGE_IDS = frozenset((
 def read_phrasecut(root: Path, split: Split) -> SampleSet:
     """Read one split of PhraseCut.
 
-    Every task is a target of its own, in the order of the file: (picture, phrase) is one example, and the noun of the
+    Every task is a target of its own, in the order of the file: (image, phrase) is one example, and the noun of the
     phrase is its category. One mask per instance.
 
     Args:
@@ -50,7 +50,7 @@ def read_phrasecut(root: Path, split: Split) -> SampleSet:
             read_phrasecut(root, "miniv")`.
 
     Returns:
-        The samples, and what was left out: the pictures that CLIPSeg leaves out, pictures that are missing or of
+        The samples, and what was left out: the images that CLIPSeg leaves out, images that are missing or of
         another size than their annotation, polygons that enclose nothing.
 
     Raises:
@@ -61,39 +61,39 @@ def read_phrasecut(root: Path, split: Split) -> SampleSet:
     tree = Tree("PhraseCut", root / "VGPhraseCut_v0" if (root / "VGPhraseCut_v0").is_dir() else root, SOURCE)
     refer = tree.file(f"refer_{split}.json")
     images = tree.folder("images")
-    pictures = _load_pictures(tree.file("image_data_split.json", "image_data_split3000.json"))
+    lines = _load_images(tree.file("image_data_split.json", "image_data_split3000.json"))
     problems: list[Problem] = []
     samples = []
-    for image_id, tasks in _tasks_by_picture(refer).items():
-        if image_id not in pictures:
-            problems.append(Problem(tasks[0].where, f"image_data_split.json has no picture {image_id}"))
+    for image_id, tasks in _tasks_by_image(refer).items():
+        if image_id not in lines:
+            problems.append(Problem(tasks[0].where, f"image_data_split.json has no image {image_id}"))
             continue
-        sample = _read_sample(images / f"{image_id}.jpg", pictures[image_id], tasks, problems)
+        sample = _read_sample(images / f"{image_id}.jpg", lines[image_id], tasks, problems)
         samples += [sample] if sample else []
     if not samples:
         first = f"; for one, {problems[0]}" if problems else ""
-        raise DataError(f"{refer}: not one phrase with its picture{first}")
+        raise DataError(f"{refer}: not one phrase with its image{first}")
     return SampleSet(tuple(samples), tuple(problems))
 
 
-def _load_pictures(path: Path) -> dict[int, Line]:
+def _load_images(path: Path) -> dict[int, Line]:
     return {line.require(line.record, "image_id", int): line for line in lines_of(load_json(path), str(path))}
 
 
-def _tasks_by_picture(path: Path) -> dict[int, list[Line]]:
+def _tasks_by_image(path: Path) -> dict[int, list[Line]]:
     tasks: dict[int, list[Line]] = {}
     for line in lines_of(load_json(path), str(path)):
         tasks.setdefault(line.require(line.record, "image_id", int), []).append(line)
     return tasks
 
 
-def _read_sample(path: Path, picture: Line, tasks: Sequence[Line], problems: list[Problem]) -> Sample | None:
-    size_hw = picture.size_hw()
-    image_id = picture.record["image_id"]
+def _read_sample(path: Path, image: Line, tasks: Sequence[Line], problems: list[Problem]) -> Sample | None:
+    size_hw = image.size_hw()
+    image_id = image.record["image_id"]
     if image_id in SKIPPED_IMAGE_IDS:
         problems.append(Problem(str(path), f"its {len(tasks)} phrases are of another size; CLIPSeg leaves it out too"))
         return None
-    if problem := picture_problem(path, size_hw):
+    if problem := image_problem(path, size_hw):
         problems.append(problem)
         return None
     targets = tuple(_targets(tasks, size_hw, problems))
@@ -105,8 +105,8 @@ def _read_sample(path: Path, picture: Line, tasks: Sequence[Line], problems: lis
         size_hw=size_hw,
         targets=targets,
         dataset="phrasecut",
-        licence=LICENCE,
-        coco_id=picture.record.get("coco_id"),
+        license=LICENCE,
+        coco_id=image.record.get("coco_id"),
     )
 
 
@@ -114,20 +114,20 @@ def _targets(tasks: Sequence[Line], size_hw: tuple[int, int], problems: list[Pro
     for task in tasks:
         structure: Mapping[str, Any] = task.require(task.record, "phrase_structure", dict)
         instances = task.require(task.record, "Polygons", list)
-        masks = [mask for polygons in instances if (mask := _rasterise(task, polygons, size_hw))]
+        masks = [mask for polygons in instances if (mask := _rasterize(task, polygons, size_hw))]
         if len(masks) < len(instances) or not masks:
-            what = f"{len(instances) - len(masks)} of {len(instances)} instances enclose nothing in the picture"
+            what = f"{len(instances) - len(masks)} of {len(instances)} instances enclose nothing in the image"
             problems.append(Problem(task.where, what))
         if masks:
             yield Target(
-                phrase=normalise(task.require(task.record, "phrase", str)),
+                phrase=normalize_phrase(task.require(task.record, "phrase", str)),
                 kind="phrase",
                 masks=tuple(masks),
                 category=task.require(structure, "name", str),
             )
 
 
-def _rasterise(task: Line, polygons: Sequence[Sequence[Sequence[float]]], size_hw: tuple[int, int]) -> Rle | None:
+def _rasterize(task: Line, polygons: Sequence[Sequence[Sequence[float]]], size_hw: tuple[int, int]) -> Rle | None:
     """Fill an instance's polygons as the data set's authors do: corners cut to whole pixels, the outline inside."""
     canvas = Image.new("1", (size_hw[1], size_hw[0]))
     draw = ImageDraw.Draw(canvas)

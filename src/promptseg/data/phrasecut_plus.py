@@ -2,8 +2,8 @@
 
 Source:
     Lueddecke and Ecker 2022, arXiv:2112.10003, section 3.3; timojl/clipseg @ 77c4e2d, datasets/phrasecut.py and
-    models/clipseg.py (MIT). Differs: a foreign phrase is never one that an annotated phrase of the picture implies
-    (theirs only differs from the phrase that it replaces), an exemplar is never the query's own picture, and
+    models/clipseg.py (MIT). Differs: a foreign phrase is never one that an annotated phrase of the image implies
+    (theirs only differs from the phrase that it replaces), an exemplar is never the query's own image, and
     everything follows from a seed.
 """
 
@@ -34,10 +34,10 @@ class PlusExample:
 
     Attributes:
         episode: The query has one target, or one absent phrase: then its mask is empty. One exemplar of that phrase, or
-            none where no other picture has it.
+            none where no other image has it.
         text: The phrase in one of `PROMPT_TEMPLATES`.
-        crop_xyxy: The part of the query's picture to look at, in whole pixels.
-        support_crop_xyxy: The same for the exemplar's picture; `None` without one.
+        crop_xyxy: The part of the query's image to look at, in whole pixels.
+        support_crop_xyxy: The same for the exemplar's image; `None` without one.
     """
 
     episode: Episode
@@ -48,7 +48,7 @@ class PlusExample:
 
 @dataclass(frozen=True)
 class _Place:
-    """One phrase in one picture."""
+    """One phrase in one image."""
 
     sample: Sample
     target: Target
@@ -59,10 +59,10 @@ class PlusOptions:
     """What becomes of an annotated question before a model is trained on it; the defaults are PhraseCut+.
 
     Attributes:
-        negative_share: How often the phrase is replaced by one that the picture does not have, in [0, 1].
+        negative_share: How often the phrase is replaced by one that the image does not have, in [0, 1].
         exemplars: Whether an exemplar of the phrase is drawn.
         templates: The phrase is said in one of these.
-        crops: Whether a square that shows the object is looked at, or the whole picture.
+        crops: Whether a square that shows the object is looked at, or the whole image.
     """
 
     negative_share: float = NEGATIVE_SHARE
@@ -72,7 +72,7 @@ class PlusOptions:
 
 
 class PlusQuestions:
-    """Every (picture, phrase) as a question that can be drawn again and again, each time another example.
+    """Every (image, phrase) as a question that can be drawn again and again, each time another example.
 
     Args:
         samples: From `read_phrasecut`, or any others whose targets have masks.
@@ -86,7 +86,7 @@ class PlusQuestions:
         self.options = options
         self._questions = _places(samples)
         if not self._questions:
-            raise DataError(f"none of {len(samples)} pictures has a phrase with a mask")
+            raise DataError(f"none of {len(samples)} images has a phrase with a mask")
         self._by_phrase = _group_by_phrase(self._questions)
         self._phrases = tuple(self._by_phrase)
 
@@ -97,7 +97,7 @@ class PlusQuestions:
         """Make an example of a question; every choice comes from `rng`.
 
         Raises:
-            DataError: A picture has all the phrases there are, so that none can be drawn as foreign.
+            DataError: An image has all the phrases there are, so that none can be drawn as foreign.
         """
         options = self.options
         query, target = self._questions[index].sample, self._questions[index].target
@@ -123,7 +123,7 @@ class PlusQuestions:
 def phrasecut_plus(
     samples: Sequence[Sample], *, seed: int = 0, epoch: int = 0, negative_share: float = NEGATIVE_SHARE
 ) -> Iterator[PlusExample]:
-    """Yield every (picture, phrase) once, in random order, as a training example.
+    """Yield every (image, phrase) once, in random order, as a training example.
 
     Args:
         samples: As `PlusQuestions` takes them.
@@ -141,14 +141,14 @@ def phrasecut_plus(
 
 
 def phrasecut_episodes(samples: Sequence[Sample], *, seed: int = 0) -> EpisodeSet:
-    """Ask every (picture, phrase) with an exemplar from another picture with the same phrase.
+    """Ask every (image, phrase) with an exemplar from another image with the same phrase.
 
     Args:
         samples: From `read_phrasecut`, or any others whose targets have masks.
         seed: Of the choice of exemplars.
 
     Returns:
-        One-shot episodes in the order of the samples; its problem counts the phrases that no other picture has.
+        One-shot episodes in the order of the samples; its problem counts the phrases that no other image has.
     """
     questions = _places(samples)
     by_phrase = _group_by_phrase(questions)
@@ -158,7 +158,7 @@ def phrasecut_episodes(samples: Sequence[Sample], *, seed: int = 0) -> EpisodeSe
         if exemplar := _draw_exemplar(by_phrase[question.target.phrase], question.sample, rng):
             episodes.append(Episode(_ask(question.sample, question.target), (exemplar,)))
     num_alone = len(questions) - len(episodes)
-    what = f"{num_alone} of {len(questions)} phrases are in no other picture, so that nothing can show them"
+    what = f"{num_alone} of {len(questions)} phrases are in no other image, so that nothing can show them"
     return EpisodeSet(tuple(episodes), problems=(Problem("exemplars", what),) if num_alone else ())
 
 
@@ -178,7 +178,7 @@ def _ask(sample: Sample, target: Target) -> Sample:
 
 
 def _foreign_phrase(query: Sample, phrases: Sequence[str], rng: np.random.Generator) -> str:
-    """Draw a phrase that nothing annotated in the picture implies: "dog" is not foreign where a "black dog" is."""
+    """Draw a phrase that nothing annotated in the image implies: "dog" is not foreign where a "black dog" is."""
     present = [set(target.phrase.split()) for target in query.targets]
     for phrase in _circle(phrases, rng):
         words = set(phrase.split())

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from promptseg.data.sample import Box, Sample, Target, instance_areas, instance_boxes
-from promptseg.naming.phrases import canonical, plural, singular
+from promptseg.language.phrases import canonical, plural, singular
 
-# Share of the picture's side by which centres must differ for "left of".
+# Share of the image's side by which centers must differ for "left of".
 PLACE_MARGIN = 0.08
 # The largest must be this many times as large as the second, in area.
 SIZE_RATIO = 1.6
-# An instance below this share of the picture is too small for anyone to ask for its place.
+# An instance below this share of the image is too small for anyone to ask for its place.
 SMALLEST_SHARE = 0.003
 # With more instances than this, a crowd, nobody counts.
 MOST_INSTANCES = 8
 
-Span = tuple[float, float]  # centre and length along one axis, pixels
+Span = tuple[float, float]  # center and length along one axis, pixels
 
 _ORDINALS = ("second", "third", "fourth")
 
@@ -41,7 +41,7 @@ def position_phrases(
         name: What all the instances are called.
         boxes_xyxy: One box per instance, pixels.
         areas: One area per instance, pixels.
-        size_hw: Of the picture, pixels.
+        size_hw: Of the image, pixels.
 
     Returns:
         The phrases; none for fewer than two instances or for a crowd.
@@ -63,7 +63,7 @@ def position_phrases(
 
 
 def position_targets(sample: Sample) -> tuple[Target, ...]:
-    """Make targets of place and size from the things of a picture whose names are annotated completely."""
+    """Make targets of place and size from the things of an image whose names are annotated completely."""
     complete = {canonical(name) for name in sample.exhaustive}
     return tuple(
         _pick(target, phrase)
@@ -84,8 +84,8 @@ def _end_phrases(
 ) -> Iterator[PositionPhrase]:
     """Name the instance at either end of one axis, where it stands clear of the next one."""
     order = _in_order(spans)
-    for (plain, superlative), index, neighbours in ((first, order[0], order[:2]), (last, order[-1], order[-2:])):
-        if not _all_apart([spans[neighbour] for neighbour in neighbours], side):
+    for (plain, superlative), index, neighbors in ((first, order[0], order[:2]), (last, order[-1], order[-2:])):
+        if not _all_apart([spans[neighbor] for neighbor in neighbors], side):
             continue
         yield PositionPhrase(f"the {superlative} {one}", (index,))
         if len(order) == 2:  # among more, "the left dog" may be any of those on the left
@@ -110,9 +110,9 @@ def _counted_phrases(one: str, columns: Sequence[Span], width: int) -> Iterator[
 def _half_phrases(many: str, spans: Sequence[Span], side: int, ends: tuple[str, str]) -> Iterator[PositionPhrase]:
     """Name the several instances in either half, where none lies across the middle."""
     margin = PLACE_MARGIN * side / 2
-    if any(abs(centre - side / 2) < length / 2 + margin for centre, length in spans):
+    if any(abs(center - side / 2) < length / 2 + margin for center, length in spans):
         return
-    first = tuple(index for index, (centre, _) in enumerate(spans) if centre < side / 2)
+    first = tuple(index for index, (center, _) in enumerate(spans) if center < side / 2)
     last = tuple(index for index in range(len(spans)) if index not in first)
     for end, here in zip(ends, (first, last), strict=True):
         if 1 < len(here) < len(spans):
@@ -136,7 +136,7 @@ def _in_order(spans: Sequence[Span]) -> list[int]:
 
 
 def _all_apart(spans: Sequence[Span], side: int) -> bool:
-    """Whether each lies before the next one: centres by the margin, and at most half of the shorter one beside it."""
+    """Whether each lies before the next one: centers by the margin, and at most half of the shorter one beside it."""
     return all(_apart(before, after, side) for before, after in pairwise(spans))
 
 

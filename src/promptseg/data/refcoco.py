@@ -1,4 +1,4 @@
-"""Readers of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: referring sentences on COCO's train2014 pictures.
+"""Readers of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: referring sentences on COCO's train2014 images.
 
     refcoco/ refcoco+/ refcocog/
       refs(unc).p, refs(umd).p or refs(google).p   a pickle: [{ref_id, ann_id, image_id, split, sentences [{sent}]}]
@@ -20,11 +20,11 @@ from typing import Any, Literal
 
 from promptseg.data.coco_instances import CocoInstances, annotation_rle, load_instances
 from promptseg.data.jsonl import Line
-from promptseg.data.layout import Tree, lines_of, load_json, picture_problem
+from promptseg.data.layout import Tree, image_problem, lines_of, load_json
 from promptseg.data.plain_pickle import load_plain_pickle
 from promptseg.data.sample import Problem, Sample, SampleSet, Target
 from promptseg.errors import DataError
-from promptseg.naming.phrases import normalise
+from promptseg.language.phrases import normalize_phrase
 
 Dataset = Literal["refcoco", "refcoco+", "refcocog"]
 SplitBy = Literal["unc", "umd", "google"]
@@ -42,9 +42,9 @@ SPLITS: Mapping[tuple[str, str], tuple[str, ...]] = {
 
 SOURCE = "https://github.com/lichengunc/refer"
 GREFCOCO_SOURCE = "https://github.com/henghuiding/gRefCOCO"
-PICTURES_SOURCE = "http://images.cocodataset.org/zips/train2014.zip"
-PICTURES = ("images/mscoco/images/train2014", "images/train2014", "train2014")
-LICENCE = "annotations: none stated, COCO's own CC BY 4.0; pictures under Flickr/COCO terms"
+IMAGES_SOURCE = "http://images.cocodataset.org/zips/train2014.zip"
+IMAGES = ("images/mscoco/images/train2014", "images/train2014", "train2014")
+LICENCE = "annotations: none stated, COCO's own CC BY 4.0; images under Flickr/COCO terms"
 
 NO_TARGET = -1
 
@@ -52,19 +52,19 @@ NO_TARGET = -1
 def read_refcoco(root: Path, dataset: Dataset, split_by: SplitBy, split: Split) -> SampleSet:
     """Read one split of RefCOCO, RefCOCO+ or RefCOCOg.
 
-    Every sentence is a target of its own: (picture, sentence) is one example, as in everybody's tables. The sentences
+    Every sentence is a target of its own: (image, sentence) is one example, as in everybody's tables. The sentences
     of one object name each other as alternatives; the object's COCO class is the category. A sentence that stands for
-    two objects of a picture makes two targets.
+    two objects of an image makes two targets.
 
     Args:
-        root: Holds a folder per data set, and the pictures.
+        root: Holds a folder per data set, and the images.
         dataset: Which of the three.
-        split_by: Who divided it; `SPLITS` says who divided what. Google's splits divide objects, not pictures: the
-            same picture is in "train" and in "val".
+        split_by: Who divided it; `SPLITS` says who divided what. Google's splits divide objects, not images: the
+            same image is in "train" and in "val".
         split: Which part.
 
     Returns:
-        The samples, one per picture, with `coco_id`; and what was left out.
+        The samples, one per image, with `coco_id`; and what was left out.
 
     Raises:
         DataError: There is no such split, a file is missing (says where to get it), malformed, or a pickle that asks
@@ -80,7 +80,7 @@ def read_grefcoco(root: Path, split: Split) -> SampleSet:
     """Read one split of gRefCOCO, whose sentences mean one thing, several, or none.
 
     As `read_refcoco`; a sentence that means several things is a target with several masks, one that means nothing in
-    the picture is in the sample's `absent`.
+    the image is in the sample's `absent`.
 
     Raises:
         DataError: As `read_refcoco`.
@@ -91,15 +91,15 @@ def read_grefcoco(root: Path, split: Split) -> SampleSet:
     return _read(tree, "grefcoco", load_json if refs.suffix == ".json" else load_plain_pickle, refs, split)
 
 
-def without_pictures_of(samples: SampleSet, held_out: SampleSet) -> SampleSet:
-    """Leave out the pictures that another set has too, by COCO id.
+def without_images_of(samples: SampleSet, held_out: SampleSet) -> SampleSet:
+    """Leave out the images that another set has too, by COCO id.
 
-    RefCOCO, RefCOCO+ and RefCOCOg divide the same pictures differently: what one trains on, another tests on.
+    RefCOCO, RefCOCO+ and RefCOCOg divide the same images differently: what one trains on, another tests on.
     """
     held_out_ids = {sample.coco_id for sample in held_out} - {None}
     kept = tuple(sample for sample in samples if sample.coco_id not in held_out_ids)
     left_out = tuple(
-        Problem(sample.sample_id, f"COCO picture {sample.coco_id} is held out")
+        Problem(sample.sample_id, f"COCO image {sample.coco_id} is held out")
         for sample in samples
         if sample.coco_id in held_out_ids
     )
@@ -114,7 +114,7 @@ def _check_split(dataset: str, split_by: str, split: str) -> None:
 
 def _read(tree: Tree, dataset: str, load: Callable[[Path], Any], refs_path: Path, split: str) -> SampleSet:
     instances_path = tree.file(f"{dataset}/instances.json")
-    pictures = tree.folder(*PICTURES, source=PICTURES_SOURCE)
+    images = tree.folder(*IMAGES, source=IMAGES_SOURCE)
     refs_by_image: dict[int, list[Line]] = {}
     for line in lines_of(load(refs_path), str(refs_path)):
         if line.require(line.record, "split", str) == split:
@@ -124,10 +124,10 @@ def _read(tree: Tree, dataset: str, load: Callable[[Path], Any], refs_path: Path
     samples = []
     for image_id, refs in refs_by_image.items():
         if image_id not in instances.images:
-            problems.append(Problem(refs[0].where, f"{instances_path} has no picture {image_id}"))
+            problems.append(Problem(refs[0].where, f"{instances_path} has no image {image_id}"))
             continue
-        path = pictures / instances.file_name(image_id)
-        if problem := picture_problem(path, instances.size_hw(image_id)):
+        path = images / instances.file_name(image_id)
+        if problem := image_problem(path, instances.size_hw(image_id)):
             problems.append(problem)
             continue
         sample = Sample(
@@ -135,14 +135,14 @@ def _read(tree: Tree, dataset: str, load: Callable[[Path], Any], refs_path: Path
             image=path,
             size_hw=instances.size_hw(image_id),
             dataset=dataset,
-            licence=LICENCE,
+            license=LICENCE,
             coco_id=image_id,
         )
         samples.append(_with_questions(sample, refs, instances, problems))
     asked = tuple(sample for sample in samples if sample.targets or sample.absent)
     if not asked:
         first = f"; for one, {problems[0]}" if problems else ""
-        raise DataError(f"{refs_path}: not one sentence of split {split} with its picture{first}")
+        raise DataError(f"{refs_path}: not one sentence of split {split} with its image{first}")
     return SampleSet(asked, tuple(problems))
 
 
@@ -165,7 +165,7 @@ def _with_questions(sample: Sample, refs: Sequence[Line], instances: CocoInstanc
 
 def _sentences(ref: Line) -> Iterator[str]:
     for line in lines_of(ref.record.get("sentences"), f"{ref.where}, sentences"):
-        yield normalise(line.require(line.record, "sent", str))
+        yield normalize_phrase(line.require(line.record, "sent", str))
 
 
 def _targets(

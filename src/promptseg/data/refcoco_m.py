@@ -5,7 +5,7 @@
               mask {counts, size [h, w]}}]
 
 Source:
-    RefCOCO-M, Moondream 2025 (MIT; pictures under COCO terms): RefCOCO's validation pictures with new masks, one split.
+    RefCOCO-M, Moondream 2025 (MIT; images under COCO terms): RefCOCO's validation images with new masks, one split.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from promptseg._extras import require
-from promptseg.data.assemble import TargetAssembler
+from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import Problem, Sample, SampleSet
 from promptseg.errors import DataError, ImageError
 from promptseg.images import read_image
@@ -23,16 +23,16 @@ from promptseg.ops.rle import Rle
 Split = Literal["train", "val", "test"]
 
 COLUMNS = ("image", "image_id", "file_name", "samples")
-LICENCE = "annotations MIT; pictures under Flickr/COCO terms"
+LICENCE = "annotations MIT; images under Flickr/COCO terms"
 
 _SPLIT_OF_TENTH: tuple[Split, ...] = ("train",) * 8 + ("val", "test")
 
-# Rows decoded at a time: their pictures are about half a megabyte each.
+# Rows decoded at a time: their images are about half a megabyte each.
 _BATCH_ROWS = 32
 
 
 def split_of(image_id: int) -> Split:
-    """Return the split of a picture: 80 % train, 10 % val, 10 % test.
+    """Return the split of an image: 80 % train, 10 % val, 10 % test.
 
     The publishers have one split only, so ours is a function of the id: the first eight bytes of
     sha256("refcoco-m:ID"), modulo 10, are 0-7 for train, 8 for val and 9 for test. So the ids of a split follow from
@@ -49,14 +49,14 @@ def split_of(image_id: int) -> Split:
 def read_refcoco_m(path: Path, split: Split | None = None) -> SampleSet:
     """Read RefCOCO-M.
 
-    Every sentence is a target of its own, as the publishers' evaluation has it: (picture, sentence) is one example.
+    Every sentence is a target of its own, as the publishers' evaluation has it: (image, sentence) is one example.
 
     Args:
         path: A Parquet file, or a directory of them.
-        split: Which pictures; `None` for all.
+        split: Which images; `None` for all.
 
     Returns:
-        The samples, with the encoded pictures in memory, and what was left out.
+        The samples, with the encoded images in memory, and what was left out.
 
     Raises:
         DataError: There is no such file, it is not Parquet, or its columns are others.
@@ -69,7 +69,7 @@ def read_refcoco_m(path: Path, split: Split | None = None) -> SampleSet:
             sample = _read_sample(where, row, problems)
             samples += [sample] if sample else []
     if not samples:
-        raise DataError(f"{path}: no picture{f' of split {split}' if split else ''}")
+        raise DataError(f"{path}: no image{f' of split {split}' if split else ''}")
     return SampleSet(tuple(samples), tuple(problems))
 
 
@@ -104,9 +104,7 @@ def _read_sample(where: str, row: Mapping[str, Any], problems: list[Problem]) ->
     for annotation in row["samples"]:
         rle = Rle(size=[int(side) for side in annotation["mask"]["size"]], counts=annotation["mask"]["counts"])
         if rle["size"] != [height, width]:
-            what = (
-                f"mask {annotation['id']} of {row['file_name']} is {tuple(rle['size'])}, the picture {(height, width)}"
-            )
+            what = f"mask {annotation['id']} of {row['file_name']} is {tuple(rle['size'])}, the image {(height, width)}"
             problems.append(Problem(where, what))
             continue
         for sentence in annotation["sentences"]:
@@ -117,6 +115,6 @@ def _read_sample(where: str, row: Mapping[str, Any], problems: list[Problem]) ->
         size_hw=(height, width),
         targets=assembler.targets(),
         dataset="refcoco_m",
-        licence=LICENCE,
+        license=LICENCE,
         coco_id=row["image_id"],
     )

@@ -1,7 +1,7 @@
-"""One annotated picture, and everything a phrase may mean in it.
+"""One annotated image, and everything a phrase may mean in it.
 
-Sample   a picture, the names and phrases said to be in it (targets), and what is known of the rest
-Target   one phrase with all its instances in one picture: masks where there are masks, boxes where there are only boxes
+Sample   an image, the names and phrases said to be in it (targets), and what is known of the rest
+Target   one phrase with all its instances in one image: masks where there are masks, boxes where there are only boxes
 
 Masks stay COCO run-length codes (`Rle`) until somebody looks at them.
 """
@@ -28,10 +28,10 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Target:
-    """One phrase and every instance of it in one picture.
+    """One phrase and every instance of it in one image.
 
     Attributes:
-        phrase: As the annotation says it, normalised.
+        phrase: As the annotation says it, normalized.
         kind: What sort of phrase: a countable thing, stuff, a part of something, or a whole referring phrase.
         masks: One run-length code per instance or region.
         boxes_xyxy: One box per instance, pixels; filled only where there are no masks.
@@ -54,7 +54,7 @@ class Target:
 
     @property
     def evidence(self) -> Evidence:
-        """How well the place is known: "mask", "box", or "tag" (somewhere in the picture)."""
+        """How well the place is known: "mask", "box", or "tag" (somewhere in the image)."""
         if self.masks:
             return "mask"
         return "box" if self.boxes_xyxy else "tag"
@@ -62,17 +62,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture and what is known about it.
+    """An image and what is known about it.
 
     Attributes:
-        sample_id: Unique in its data set; here the picture's path relative to the data directory.
-        image: The picture file, or its encoded bytes.
+        sample_id: Unique in its data set; here the image's path relative to the data directory.
+        image: The image file, or its encoded bytes.
         size_hw: Height and width in pixels; all masks and boxes are in these pixels.
         targets: One per distinct phrase; in referring benchmarks one per question, where a phrase may come twice.
-        absent: Phrases asked of this picture that are known not to be in it.
-        exhaustive: Names annotated completely: one that is not among the targets is not in the picture.
-        single_object: The picture shows one object, named by its only tag.
-        coco_id: Image id in COCO, where the picture comes from there.
+        absent: Phrases asked of this image that are known not to be in it.
+        exhaustive: Names annotated completely: one that is not among the targets is not in the image.
+        single_object: The image shows one object, named by its only tag.
+        coco_id: Image id in COCO, where the image comes from there.
         sequence: The video it was taken from.
     """
 
@@ -84,7 +84,7 @@ class Sample:
     exhaustive: frozenset[str] = frozenset()
     captions: tuple[str, ...] = ()
     dataset: str = ""
-    licence: str | None = None
+    license: str | None = None
     single_object: bool = False
     coco_id: int | None = None
     sequence: str | None = None
@@ -130,7 +130,7 @@ class SampleSet(Sequence[Sample]):
 
 
 def encode_box(box_xyxy: Box, size_hw: tuple[int, int]) -> Rle:
-    """Encode a filled box, pixels, as a mask of a picture of that size."""
+    """Encode a filled box, pixels, as a mask of an image of that size."""
     x0, y0, x1, y1 = (round(corner) for corner in box_xyxy)
     mask = np.zeros(size_hw, dtype=bool)
     mask[y0:y1, x0:x1] = True
@@ -186,7 +186,7 @@ def instance_masks(target: Target, size_hw: tuple[int, int]) -> Mask:
         DataError: The target has no place, only a tag, or one of its masks is malformed.
     """
     if target.evidence == "tag":
-        raise DataError(f"'{target.phrase}' is only known to be in the picture, not where")
+        raise DataError(f"'{target.phrase}' is only known to be in the image, not where")
     rles = target.masks or tuple(encode_box(box_xyxy, size_hw) for box_xyxy in target.boxes_xyxy)
     return decode_masks(rles, size_hw)
 

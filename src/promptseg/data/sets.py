@@ -1,7 +1,7 @@
 """The named sets: what is asked of whom when a model is judged, and what it may be trained on.
 
 An evaluation set is one index of the data directory, read as its annotation means it. Training sets are all the others,
-without the pictures and names that are held out.
+without the images and names that are held out.
 """
 
 import re
@@ -12,12 +12,12 @@ from typing import Literal
 
 import numpy as np
 
-from promptseg.data.held_out import SAME_AS_EVALUATION, is_held_out_region_picture, to_training_sample
+from promptseg.data.held_out import SAME_AS_EVALUATION, is_held_out_region_image, to_training_sample
 from promptseg.data.jsonl import MadeMasks, load_lines, read_jsonl
 from promptseg.data.negatives import absent_names, count_cooccurrence, draw_names, present_names
 from promptseg.data.sample import Problem, Sample, SampleSet, Target, encode_box
 from promptseg.errors import DataError
-from promptseg.naming.lists import CAMVID_NAMES, COCO_THINGS
+from promptseg.language.class_names import CAMVID_NAMES, COCO_THINGS
 
 Absent = Literal["exhaustive", "none"]
 
@@ -30,7 +30,7 @@ class EvalSet:
         index: The file of the data directory, without its suffix.
         summary: One line for people.
         absent: Which names are asked that are not there: as many as are, from the complete ones; or none.
-        class_names: Names that together label every pixel, and are asked of every picture; empty: what is annotated.
+        class_names: Names that together label every pixel, and are asked of every image; empty: what is annotated.
     """
 
     index: str
@@ -48,7 +48,7 @@ EVAL_SETS: Mapping[str, EvalSet] = {
     "faces_dev": EvalSet("faces_dev", "parts of faces"),
     "fss_dev": EvalSet("fss_dev", "a name kept out of training: apple"),
     "pets_dev": EvalSet("pets_dev", "names kept out of training: breeds of cats"),
-    "regions": EvalSet("coco_boxes", "human referring phrases on held-out pictures"),
+    "regions": EvalSet("coco_boxes", "human referring phrases on held-out images"),
 }
 
 # Regions that say "the NAME <relation> the NAME" come from a table of relations (VSR), not from a person.
@@ -65,7 +65,7 @@ def load_eval_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = N
 
     Args:
         name: A key of `EVAL_SETS`.
-        data_dir: Holds the index files and picture directories.
+        data_dir: Holds the index files and image directories.
         made_masks: For "regions" only, where people drew boxes: masks with the source "region" are the truth then.
             Without them it is the filled box, and the target's source says "box".
         seed: Of the choice of absent names.
@@ -89,11 +89,11 @@ def load_eval_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = N
 
 
 def load_training_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = None) -> SampleSet:
-    """Load an index for training: without held-out pictures, which its problems list, and without held-out names.
+    """Load an index for training: without held-out images, which its problems list, and without held-out names.
 
     Args:
         name: Of the index, without its suffix.
-        data_dir: Holds the index files and picture directories.
+        data_dir: Holds the index files and image directories.
         made_masks: From `load_made_masks`.
 
     Raises:
@@ -103,14 +103,14 @@ def load_training_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None
         raise DataError(f"'{name}' is an evaluation set; training on it would spoil it")
     index = data_dir / f"{name}.jsonl"
     samples = read_jsonl(index, made_masks=made_masks)
-    excluded = excluded_pictures(index)
+    excluded = excluded_images(index)
     kept = tuple(to_training_sample(sample) for sample in samples if sample.sample_id not in excluded)
-    left_out = tuple(Problem(str(index), f"{picture} is held out for evaluation") for picture in sorted(excluded))
+    left_out = tuple(Problem(str(index), f"{image} is held out for evaluation") for image in sorted(excluded))
     return SampleSet(kept, samples.problems + left_out)
 
 
-def excluded_pictures(index: Path) -> frozenset[str]:
-    """Name the pictures of an index that must not be trained on, nor used to make anything that is.
+def excluded_images(index: Path) -> frozenset[str]:
+    """Name the images of an index that must not be trained on, nor used to make anything that is.
 
     Raises:
         DataError: The index can't be read.
@@ -121,7 +121,7 @@ def excluded_pictures(index: Path) -> frozenset[str]:
     return frozenset(
         record["image"]
         for record in records
-        if record["image"] in SAME_AS_EVALUATION or is_held_out_region_picture(record)
+        if record["image"] in SAME_AS_EVALUATION or is_held_out_region_image(record)
     )
 
 
@@ -131,7 +131,7 @@ def is_derived_phrase(phrase: str) -> bool:
 
 
 def _load_regions(index: Path, made_masks: MadeMasks | None) -> SampleSet:
-    held_out = {line.record["image"] for line in load_lines(index) if is_held_out_region_picture(line.record)}
+    held_out = {line.record["image"] for line in load_lines(index) if is_held_out_region_image(line.record)}
     samples = read_jsonl(index, made_masks=made_masks)
     asked = (
         replace(sample, targets=tuple(_region_truths(sample)), exhaustive=frozenset())
@@ -156,7 +156,7 @@ def _with_absent(samples: SampleSet, seed: int) -> Iterator[Sample]:
     """Ask as many absent names as there are present ones: half of them such as go with what is there."""
     cooccurrence = count_cooccurrence(samples)
     for sample in samples:
-        # A generator of its own for each picture: leaving one out does not change what is asked of the others.
+        # A generator of its own for each image: leaving one out does not change what is asked of the others.
         rng = np.random.default_rng([seed, *sample.sample_id.encode()])
         names = absent_names(sample, sorted(sample.exhaustive))
         count = min(len(sample.with_evidence("mask")), len(names))

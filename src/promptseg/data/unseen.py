@@ -4,15 +4,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from promptseg.data.sample import Problem, SampleSet
-from promptseg.naming.kinship import NARROWER
-from promptseg.naming.phrases import broader, canonical, mentions
+from promptseg.language.phrases import broader, canonical, mentions
+from promptseg.language.taxonomy import NARROWER
 
 
 def without_classes(samples: SampleSet, names: Iterable[str]) -> SampleSet:
     """Leave out every phrase that says one of these names, a synonym of it, or a kind of it, in singular or plural.
 
     "A dog on the couch" goes for "couch" too, although it means the dog; so do phrases that are known to be absent. A
-    picture stays where a target does.
+    image stays where a target does.
 
     Args:
         samples: From `read_phrasecut`, or any others.
@@ -24,8 +24,8 @@ def without_classes(samples: SampleSet, names: Iterable[str]) -> SampleSet:
 
     Source:
         timojl/clipseg @ 77c4e2d, datasets/phrasecut.py, remove_classes (MIT). Differs: kinds come from
-        `promptseg.naming.kinship`, everyday names, not from WordNet, whose hyponyms are many more ("person" excepted,
-        for which both have a short list).
+        `promptseg.language.taxonomy`, everyday names, not from WordNet, whose hyponyms are many more ("person"
+        excepted, for which both have a short list).
     """
     unseen = tuple(dict.fromkeys(kind for name in names for kind in (name, *_kinds(name))))
     problems = []

@@ -1,1 +1,1 @@
-"""Open-vocabulary detectors: a picture and phrases in, boxes with the phrase they belong to out."""
+"""Open-vocabulary detectors: an image and phrases in, boxes with the phrase they belong to out."""

@@ -1,4 +1,4 @@
-"""What a detector is: a picture is encoded once, phrases give boxes, and a box belongs to exactly one phrase."""
+"""What a detector is: an image is encoded once, phrases give boxes, and a box belongs to exactly one phrase."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.errors import PromptError
-from promptseg.models.base import Features
 from promptseg.ops.boxes import suppress_boxes
+from promptseg.segmenter import Features
 
-# More boxes of one picture than this are noise, and every one costs a mask.
+# More boxes of one image than this are noise, and every one costs a mask.
 MAX_BOXES = 300
 
 
@@ -44,10 +44,10 @@ class Detections:
     """What was found of N phrases, best first.
 
     Attributes:
-        boxes_xyxy: Shape (M, 4), float, pixels of the picture, inside it.
+        boxes_xyxy: Shape (M, 4), float, pixels of the image, inside it.
         scores: Shape (M,), in [0, 1], falling.
         phrase_index: Which phrase each box belongs to, shape (M,), int64.
-        peaks: Best score of each phrase anywhere in the picture, also below the threshold; shape (N,).
+        peaks: Best score of each phrase anywhere in the image, also below the threshold; shape (N,).
     """
 
     boxes_xyxy: Tensor
@@ -57,11 +57,11 @@ class Detections:
 
 
 class Detector(Protocol):
-    """Encode a picture once, then look for as many phrases as come.
+    """Encode an image once, then look for as many phrases as come.
 
     Attributes:
         thresholds: Its own, where the caller names none.
-        presence_threshold: A phrase counts as found in the picture from this peak on.
+        presence_threshold: A phrase counts as found in the image from this peak on.
     """
 
     @property
@@ -71,7 +71,7 @@ class Detector(Protocol):
     def presence_threshold(self) -> float: ...
 
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
-        """Encode a picture, uint8, shape (H, W, 3)."""
+        """Encode an image, uint8, shape (H, W, 3)."""
         ...
 
     def detect(
@@ -81,12 +81,12 @@ class Detector(Protocol):
         size_hw: tuple[int, int],
         thresholds: Thresholds | None = None,
     ) -> Detections:
-        """Look for phrases in an encoded picture.
+        """Look for phrases in an encoded image.
 
         Args:
             features: What `encode_image` gave.
             phrases: N different ones. One phrase is one label, whatever words and signs it is made of.
-            size_hw: Of the picture, pixels.
+            size_hw: Of the image, pixels.
             thresholds: None takes the detector's own.
 
         Raises:
@@ -99,14 +99,14 @@ class Detector(Protocol):
 def collect(
     boxes_xyxy: Tensor, scores: Tensor, phrase_index: Tensor, peaks: Tensor, size_hw: tuple[int, int]
 ) -> Detections:
-    """Cut boxes at the picture's border, drop those without a whole pixel, and sort.
+    """Cut boxes at the image's border, drop those without a whole pixel, and sort.
 
     Args:
         boxes_xyxy: Shape (M, 4), pixels.
         scores: Shape (M,).
         phrase_index: Shape (M,).
         peaks: Shape (N,).
-        size_hw: Of the picture, pixels.
+        size_hw: Of the image, pixels.
 
     Returns:
         The best `MAX_BOXES`, on the CPU.
@@ -129,7 +129,7 @@ def collect_best(
     Args:
         boxes_xyxy: Of M cells, shape (M, 4), pixels, on the CPU.
         logits: How much each resembles each phrase, shape (M, N).
-        size_hw: Of the picture, pixels.
+        size_hw: Of the image, pixels.
         least_score: In [0, 1]; boxes are kept above it.
         max_iou: See `suppress_per_phrase`.
     """
@@ -152,13 +152,13 @@ def suppress_per_phrase(boxes_xyxy: Tensor, scores: Tensor, phrase_index: Tensor
     Returns:
         Indexes of those that stay, best first.
     """
-    # Each phrase gets a picture of its own, far from the others'.
+    # Each phrase gets an image of its own, far from the others'.
     apart = (boxes_xyxy.max() - boxes_xyxy.min() + 1) if len(boxes_xyxy) else boxes_xyxy.new_zeros(())
     shifted = boxes_xyxy + phrase_index[:, None] * apart
     return torch.from_numpy(suppress_boxes(shifted.numpy(), scores.numpy(), iou_threshold=max_iou))
 
 
 def corners(boxes_cxcywh: Tensor) -> Tensor:
-    """Bring boxes (M, 4) from centre, width and height to left, top, right and bottom."""
-    centre, size = boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:]
-    return torch.cat([centre - size / 2, centre + size / 2], dim=1)
+    """Bring boxes (M, 4) from center, width and height to left, top, right and bottom."""
+    center, size = boxes_cxcywh[:, :2], boxes_cxcywh[:, 2:]
+    return torch.cat([center - size / 2, center + size / 2], dim=1)

@@ -22,10 +22,10 @@ from torch import Tensor
 from transformers import BertTokenizer, GroundingDinoForObjectDetection
 
 from promptseg.detectors.base import Detections, Thresholds, collect, corners
-from promptseg.detectors.pixels import normalise, resize_rgb
+from promptseg.detectors.pixels import normalize, resize_rgb
 from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.errors import CheckpointError, PromptError
-from promptseg.models.base import Features
+from promptseg.segmenter import Features
 
 THRESHOLDS = Thresholds(box=0.3, text=0.25)  # the published demo's
 SHORT_SIDE, LONG_SIDE = 800, 1333
@@ -55,7 +55,7 @@ class GroundingDino:
     Args:
         model: transformers' GroundingDinoForObjectDetection, with its weights.
         tokenizer: BERT's, as transformers' BertTokenizer.
-        short_side: What the picture's shorter side becomes, pixels, unless
+        short_side: What the image's shorter side becomes, pixels, unless
         long_side: the longer one would pass this.
     """
 
@@ -70,7 +70,7 @@ class GroundingDino:
         self.long_side = long_side
 
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
-        """Resize a picture, uint8 (H, W, 3); no more, for the network reads picture and words together."""
+        """Resize an image, uint8 (H, W, 3); no more, for the network reads image and words together."""
         height, width, _ = image_rgb.shape
         resized = resize_rgb(image_rgb, fit_size((height, width), self.short_side, self.long_side))
         return {PIXELS: torch.from_numpy(resized.copy())[None]}
@@ -83,9 +83,9 @@ class GroundingDino:
         size_hw: tuple[int, int],
         thresholds: Thresholds | None = None,
     ) -> Detections:
-        """Look for phrases in an encoded picture; arguments and errors as `detectors.base.Detector.detect`."""
+        """Look for phrases in an encoded image; arguments and errors as `detectors.base.Detector.detect`."""
         thresholds = thresholds or THRESHOLDS
-        pixels = normalise(features[PIXELS][0].cpu().numpy(), IMAGENET_MEAN, IMAGENET_STD).to(self.model.device)
+        pixels = normalize(features[PIXELS][0].cpu().numpy(), IMAGENET_MEAN, IMAGENET_STD).to(self.model.device)
         height, width = size_hw
         found: list[tuple[Tensor, Tensor, Tensor]] = []
         peaks: list[Tensor] = []

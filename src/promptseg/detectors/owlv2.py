@@ -1,9 +1,9 @@
-"""OWLv2 through transformers: every cell of the picture proposes a box, every phrase is one vector.
+"""OWLv2 through transformers: every cell of the image proposes a box, every phrase is one vector.
 
 Source:
     Minderer et al. 2023, "Scaling Open-Vocabulary Object Detection", arXiv:2306.09683; google-research/scenic
     (Apache-2.0).
-    Differs: overlapping boxes of one phrase are suppressed; the picture is resized by Pillow's bilinear filter.
+    Differs: overlapping boxes of one phrase are suppressed; the image is resized by Pillow's bilinear filter.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from torch import Tensor
 from transformers import CLIPTokenizer, Owlv2ForObjectDetection
 
 from promptseg.detectors.base import Detections, Thresholds, collect_best, corners
-from promptseg.detectors.pixels import normalise, resize_rgb
+from promptseg.detectors.pixels import normalize, resize_rgb
 from promptseg.errors import CheckpointError, PromptError
-from promptseg.models.base import Features
+from promptseg.segmenter import Features
 
 THRESHOLDS = Thresholds(box=0.2)  # the published demo's
 # CLIP's
@@ -51,7 +51,7 @@ class Owlv2:
 
     @torch.inference_mode()
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
-        """Encode a picture, uint8 (H, W, 3): a vector and a box for each cell."""
+        """Encode an image, uint8 (H, W, 3): a vector and a box for each cell."""
         pixels = to_square(image_rgb, self.model.config.vision_config.image_size)
         feature_map, _ = self.model.image_embedder(pixels.to(self.model.device))
         patches = feature_map.flatten(1, 2)
@@ -65,9 +65,9 @@ class Owlv2:
         size_hw: tuple[int, int],
         thresholds: Thresholds | None = None,
     ) -> Detections:
-        """Look for phrases in an encoded picture; arguments and errors as `detectors.base.Detector.detect`."""
+        """Look for phrases in an encoded image; arguments and errors as `detectors.base.Detector.detect`."""
         logits = self.phrase_logits(features[PATCHES], phrases)[0].float().cpu()
-        # the padding that makes the picture a square is at the right and below
+        # the padding that makes the image a square is at the right and below
         boxes = corners(features[BOXES][0].float().cpu()) * max(size_hw)
         least_score = (thresholds or THRESHOLDS).box
         return collect_best(boxes, logits, size_hw, least_score=least_score, max_iou=MAX_IOU)
@@ -93,13 +93,13 @@ class Owlv2:
 
 
 def to_square(image_rgb: NDArray[np.uint8], side: int) -> Tensor:
-    """Scale the longer side to `side` and pad at the right and below, with grey as in training: (1, 3, side, side)."""
+    """Scale the longer side to `side` and pad at the right and below, with gray as in training: (1, 3, side, side)."""
     height, width, _ = image_rgb.shape
     scale = side / max(height, width)
     scaled_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
     square = np.full((side, side, 3), 127, dtype=np.uint8)
     square[: scaled_hw[0], : scaled_hw[1]] = resize_rgb(image_rgb, scaled_hw)
-    return normalise(square, MEAN, STD)
+    return normalize(square, MEAN, STD)
 
 
 def load_owlv2(directory: Path, device: torch.device) -> Owlv2:

@@ -1,10 +1,10 @@
 """YOLO-World v2 as a detector.
 
-Its published weights are under AGPL-3.0: nothing loads them unless they are asked for by name, and then the licence is
+Its published weights are under AGPL-3.0: nothing loads them unless they are asked for by name, and then the license is
 said. The network is our own, so only what the weights are used for falls under it.
 
 Source:
-    Cheng et al. 2024, arXiv:2401.17270. Differs: a picture's longer side becomes 640 pixels, resized by Pillow's
+    Cheng et al. 2024, arXiv:2401.17270. Differs: an image's longer side becomes 640 pixels, resized by Pillow's
     bilinear filter and padded at the right and below.
 """
 
@@ -26,12 +26,12 @@ from promptseg.detectors.pixels import resize_rgb
 from promptseg.detectors.yolo_world_net import Layout, YoloWorldNet
 from promptseg.encoders.base import TextTower
 from promptseg.errors import CheckpointError
-from promptseg.models.base import Features
+from promptseg.segmenter import Features
 from promptseg.weights.convert.yolo_world import NAME_VECTORS, NAMES_FILE, WEIGHTS_FILE, read_yolo_world
 
 logger = logging.getLogger(__name__)
 
-THRESHOLDS = Thresholds(box=0.15)  # what served best on pictures kept aside
+THRESHOLDS = Thresholds(box=0.15)  # what served best on images kept aside
 INPUT_SIDE = 640
 PADDING_GREY = 114 / 255
 MAX_IOU = 0.7
@@ -50,7 +50,7 @@ class YoloWorld:
     Args:
         network: With its weights, in evaluation mode.
         phrases: From words to vectors.
-        input_side: What the picture's longer side becomes, pixels; trained with 640.
+        input_side: What the image's longer side becomes, pixels; trained with 640.
     """
 
     thresholds = THRESHOLDS
@@ -63,7 +63,7 @@ class YoloWorld:
 
     @torch.inference_mode()
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
-        """Encode a picture, uint8 (H, W, 3): maps of strides 8, 16 and 32."""
+        """Encode an image, uint8 (H, W, 3): maps of strides 8, 16 and 32."""
         height, width, _ = image_rgb.shape
         scale = self.input_side / max(height, width)
         scaled_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -81,7 +81,7 @@ class YoloWorld:
         size_hw: tuple[int, int],
         thresholds: Thresholds | None = None,
     ) -> Detections:
-        """Look for phrases in an encoded picture; arguments and errors as `detectors.base.Detector.detect`."""
+        """Look for phrases in an encoded image; arguments and errors as `detectors.base.Detector.detect`."""
         texts = self.phrases.embed(phrases).to(self._device())
         maps = (features[LEVEL.format(stride)].to(self._device()) for stride in (8, 16, 32))
         boxes, logits = (one[0].float().cpu() for one in self.network(*maps, texts))
@@ -96,7 +96,7 @@ class YoloWorld:
 def load_yolo_world(
     path: Path, device: torch.device, tables: Sequence[NameTable] = (), tower: TextTower | None = None
 ) -> YoloWorld:
-    """Load YOLO-World v2, and say under which licence its weights are.
+    """Load YOLO-World v2, and say under which license its weights are.
 
     Args:
         path: A .pt file as published, of any size, or a directory that the conversion `yolo-world` wrote.

@@ -4,7 +4,7 @@ Source:
     Cheng et al. 2024, "YOLO-World: Real-Time Open-Vocabulary Object Detection", arXiv:2401.17270, in the layout of the
     published yolov8{s,m,l,x}-worldv2.pt. Written for inference alone: batch norms are folded into the convolutions.
 
-Shapes: B pictures, N texts, A cells of all strides, C channels, h w cells of a map.
+Shapes: B images, N texts, A cells of all strides, C channels, h w cells of a map.
 """
 
 from dataclasses import dataclass
@@ -125,7 +125,7 @@ class Head(nn.Module):
 
 
 class YoloWorldNet(nn.Module):
-    """YOLO-World v2; the backbone needs the picture alone, so it runs once for all texts.
+    """YOLO-World v2; the backbone needs the image alone, so it runs once for all texts.
 
     Args:
         layout: Of the size.
@@ -180,7 +180,7 @@ class YoloWorldNet(nn.Module):
             texts: Shape (N, 512), length 1.
 
         Returns:
-            Boxes (B, A, 4), pixels of the encoded picture, and logits (B, A, N).
+            Boxes (B, A, 4), pixels of the encoded image, and logits (B, A, N).
         """
         layers = self.layers
         down16 = layers["12"](torch.cat([_double(coarse), middle], dim=1), texts)

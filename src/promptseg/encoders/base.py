@@ -1,6 +1,6 @@
 """What a model may ask of a tower, whatever is inside it.
 
-Shapes: B pictures, N texts, T tokens, C channels, H W pixels, h w features.
+Shapes: B images, N texts, T tokens, C channels, H W pixels, h w features.
 """
 
 import logging
@@ -25,7 +25,7 @@ class TextFeatures:
     """What a text tower says about N texts.
 
     Attributes:
-        pooled: One vector a text, shape (N, C), L2-normalised.
+        pooled: One vector a text, shape (N, C), L2-normalized.
         embedding: The same before its length became 1, shape (N, C).
         tokens: Token states, shape (N, T, C).
         token_mask: True where a token is real and not padding, shape (N, T), bool.
@@ -58,14 +58,14 @@ class ImageTower(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Encode normalised pixels, shape (B, 3, H, W), to maps of shape (B, C_i, h_i, w_i)."""
+        """Encode normalized pixels, shape (B, 3, H, W), to maps of shape (B, C_i, h_i, w_i)."""
 
     def detect(self, pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Encode as `forward`, and give what was detected on the way.
 
         Returns:
-            The maps, and K boxes a picture, the surest first, shape (B, K, 4 + V): left, top, right, bottom in shares
-            of the picture's sides, then the score of each name in [0, 1]. Boxes of one object are not thinned out.
+            The maps, and K boxes an image, the surest first, shape (B, K, 4 + V): left, top, right, bottom in shares
+            of the image's sides, then the score of each name in [0, 1]. Boxes of one object are not thinned out.
             None where the tower detects nothing.
         """
         return self(pixels), None
@@ -95,11 +95,11 @@ class AttentionMask:
 
 
 class TokenTower(ImageTower):
-    """A vision transformer with a class token, which also embeds a picture as one vector.
+    """A vision transformer with a class token, which also embeds an image as one vector.
 
     Attributes:
         layers: Blocks whose output is taken, rising.
-        embedding_dim: Channels of a picture's embedding.
+        embedding_dim: Channels of an image's embedding.
     """
 
     layers: tuple[int, ...]
@@ -111,7 +111,7 @@ class TokenTower(ImageTower):
 
     @abstractmethod
     def embed_images(self, pixels: Tensor, attention_mask: AttentionMask | None = None) -> Tensor:
-        """Embed normalised pixels, shape (B, 3, H, W), as vectors of whatever length, shape (B, embedding_dim)."""
+        """Embed normalized pixels, shape (B, 3, H, W), as vectors of whatever length, shape (B, embedding_dim)."""
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         grid_hw = (pixels.shape[2] // self.multiple, pixels.shape[3] // self.multiple)

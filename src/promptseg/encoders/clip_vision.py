@@ -25,7 +25,7 @@ SIZES = {
 
 
 class ClipVision(TokenTower):
-    """Token states after chosen blocks, without the last norm, and the embedding of a picture.
+    """Token states after chosen blocks, without the last norm, and the embedding of an image.
 
     Position codes are interpolated to whatever size comes in. Built with random weights.
 

@@ -52,7 +52,7 @@ class SameConv2d(nn.Conv2d):
 
 
 def _convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """Convolve and normalise in one go: frozen batch statistics are a factor and a shift on the kernel."""
+    """Convolve and normalize in one go: frozen batch statistics are a factor and a shift on the kernel."""
     assert norm.running_mean is not None and norm.running_var is not None  # the norms here keep statistics
     factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     weight = conv.weight * factor[:, None, None, None]
@@ -98,7 +98,7 @@ class InvertedResidual(nn.Module):
 class EfficientNetLite(ImageTower):
     """EfficientNet-Lite0, 1 or 2 that yields the last map of each chosen stride.
 
-    Batch norm keeps its pretrained statistics in training mode too: batches of a few pictures would spoil them.
+    Batch norm keeps its pretrained statistics in training mode too: batches of a few images would spoil them.
 
     Args:
         variant: "lite0", "lite1" or "lite2".
@@ -171,7 +171,7 @@ class EfficientNetLite(ImageTower):
         return tuple(maps)
 
     def classify(self, pixels: Tensor) -> Tensor:
-        """Give ImageNet logits, shape (B, 1000), of normalised pixels, shape (B, 3, H, W)."""
+        """Give ImageNet logits, shape (B, 1000), of normalized pixels, shape (B, 3, H, W)."""
         if self._fc is None:
             raise ValueError("build the tower with classifier=True to classify")
         check_pixels(pixels, self.multiple)

@@ -1,4 +1,4 @@
-"""Two image towers that look at the same picture."""
+"""Two image towers that look at the same image."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ class PairedTower(ImageTower):
     The last map of the first tower stays last: it is what a neck takes its overview from.
 
     Args:
-        first: Its normalisation of pixels is that of the pair.
-        second: Must expect the same normalisation.
+        first: Its normalization of pixels is that of the pair.
+        second: Must expect the same normalization.
 
     Raises:
-        ValueError: the towers normalise differently.
+        ValueError: the towers normalize differently.
     """
 
     def __init__(self, first: ImageTower, second: ImageTower) -> None:

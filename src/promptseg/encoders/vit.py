@@ -16,7 +16,7 @@ WIDTH, NUM_BLOCKS, PATCH, POSITION_PIXELS = 768, 12, 16, 384
 
 
 class Vit(TokenTower):
-    """Token states after chosen blocks of ViT-B/16, and its class token as the embedding of a picture.
+    """Token states after chosen blocks of ViT-B/16, and its class token as the embedding of an image.
 
     Position codes are interpolated to whatever size comes in. Built with random weights.
 

@@ -3,7 +3,7 @@
 Paper: Ge et al. 2021, arXiv:2107.08430; layout: Megvii-BaseDetection/YOLOX 0.3.0, yolox/models (Apache-2.0), batch
 norms folded into the convolutions. Differs: no non-maximum suppression; detections are painted instead (see `paint`).
 
-Shapes: B pictures, h w cells, K detections.
+Shapes: B images, h w cells, K detections.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from promptseg.encoders.base import ImageTower, Layer, check_pixels
 from promptseg.errors import WeightsError
+from promptseg.language.class_names import COCO_THINGS
 from promptseg.layers.pointwise import depthwise, pointwise
-from promptseg.naming.lists import COCO_THINGS
 
 NUM_NAMES = len(COCO_THINGS)
 WIDTH = 64  # of the head
 STRIDES = (8, 16, 32)
-NUM_PAINTED = 60  # detections that are painted; pictures seldom have more things
+NUM_PAINTED = 60  # detections that are painted; images seldom have more things
 NUM_DETECTED = 150  # detections that are given out; several tell of the same thing
 SHARPNESS = 8
 
@@ -163,7 +163,7 @@ class YoloxNano(ImageTower):
         maps = [torch.cat([features, values.sqrt()], dim=1) for features, values in zip(named, scores, strict=True)]
         maps[0] = torch.cat([maps[0], paint(scores, boxes, NUM_PAINTED)], dim=1)
         corners, sure = surest(scores, boxes, NUM_DETECTED)
-        # Divided by the sides as the graph sees them: a tensor made of them would keep those of the traced picture.
+        # Divided by the sides as the graph sees them: a tensor made of them would keep those of the traced image.
         shares = torch.stack([corners[..., corner] / pixels.shape[3 - corner % 2] for corner in range(4)], dim=2)
         taken = tuple(one for stride, one in zip(STRIDES, maps, strict=True) if stride in self.layers)
         return taken, torch.cat([shares, sure], dim=2)
@@ -227,7 +227,7 @@ def paint(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_painted: int) -
 
     Args:
         scores: For each stride of `STRIDES`, shape (B, 80, h, w), in [0, 1].
-        boxes: For each stride, raw (B, 4, h, w): offset of the centre from the cell, log of width and height, in cells.
+        boxes: For each stride, raw (B, 4, h, w): offset of the center from the cell, log of width and height, in cells.
         num_painted: Detections to paint.
 
     Returns:
@@ -250,9 +250,9 @@ def _decode(raw: Tensor, stride: int) -> Tensor:
     raw = raw.float()
     columns = torch.arange(width, device=raw.device)
     rows = torch.arange(height, device=raw.device)[:, None]
-    centre_x, centre_y = (raw[:, 0] + columns) * stride, (raw[:, 1] + rows) * stride
+    center_x, center_y = (raw[:, 0] + columns) * stride, (raw[:, 1] + rows) * stride
     half_width, half_height = raw[:, 2].exp() * (stride / 2), raw[:, 3].exp() * (stride / 2)
-    corners = (centre_x - half_width, centre_y - half_height, centre_x + half_width, centre_y + half_height)
+    corners = (center_x - half_width, center_y - half_height, center_x + half_width, center_y + half_height)
     return torch.stack(corners, dim=-1).flatten(1, 2)
 
 

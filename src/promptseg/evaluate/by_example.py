@@ -1,6 +1,6 @@
-"""The questions of a data set asked with examples: another picture of the set shows what is meant.
+"""The questions of a data set asked with examples: another image of the set shows what is meant.
 
-A name that no other picture shows is not asked. In videos the example is another frame.
+A name that no other image shows is not asked. In videos the example is another frame.
 """
 
 from collections import defaultdict
@@ -16,14 +16,14 @@ from promptseg.evaluate.runner import Sheet, judge_pairs
 from promptseg.images import read_image
 from promptseg.prompts import ExemplarPrompt
 
-MIN_AREA_SHARE = 0.005  # of its picture; what is smaller shows nothing
+MIN_AREA_SHARE = 0.005  # of its image; what is smaller shows nothing
 
 
 def example_sheets(samples: Sequence[Sample], *, seed: int = 0) -> Iterator[Sheet]:
-    """Make a sheet of every picture, its phrases replaced by examples that are drawn once and for all.
+    """Make a sheet of every image, its phrases replaced by examples that are drawn once and for all.
 
     Args:
-        samples: Pictures of one set.
+        samples: Images of one set.
         seed: Of the draw.
     """
     showing: dict[str, list[Sample]] = defaultdict(list)
@@ -38,7 +38,7 @@ def example_sheets(samples: Sequence[Sample], *, seed: int = 0) -> Iterator[Shee
 
 
 def _build_questions(sample: Sample, showing: Mapping[str, Sequence[Sample]], *, seed: int) -> list[Question]:
-    # A generator of its own for each picture: leaving one out does not change what is asked of the others.
+    # A generator of its own for each image: leaving one out does not change what is asked of the others.
     rng = np.random.default_rng([seed, *sample.sample_id.encode()])
     questions = []
     for question in build_questions(sample):
@@ -50,6 +50,6 @@ def _build_questions(sample: Sample, showing: Mapping[str, Sequence[Sample]], *,
 
 
 def _show(phrase: str, sample: Sample) -> ExemplarPrompt:
-    # Referring sentences may stand for two objects of a picture, in two targets.
+    # Referring sentences may stand for two objects of an image, in two targets.
     rles = [rle for target in sample.targets if target.phrase == phrase for rle in target.masks]
     return ExemplarPrompt(read_image(sample.image), mask=union_mask(rles, sample.size_hw))

@@ -1,4 +1,4 @@
-"""Where yes begins: mask threshold, presence threshold, calibration of presence; fixed on training-side pictures."""
+"""Where yes begins: mask threshold, presence threshold, calibration of presence; fixed on training-side images."""
 
 import math
 from dataclasses import dataclass
@@ -146,7 +146,7 @@ def choose_presence_threshold(
         min_present_kept: Share of the present pairs that must reach the threshold; None: balanced accuracy decides.
 
     Returns:
-        A threshold half-way between two neighbouring values of `presence`.
+        A threshold half-way between two neighboring values of `presence`.
     """
     values = np.unique(presence)
     candidates = np.r_[values[0], (values[:-1] + values[1:]) / 2]

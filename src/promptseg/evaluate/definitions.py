@@ -1,4 +1,4 @@
-"""Which numbers a set of (picture, phrase) pairs has, and how each is defined.
+"""Which numbers a set of (image, phrase) pairs has, and how each is defined.
 
 A `_gated` number judges the mask that the model gives (empty where it says "absent"); its twin without the suffix
 judges the mask whatever the presence. A part after a slash restricts a number to such pairs: `/thing`, `/small`,
@@ -27,7 +27,7 @@ from promptseg.metrics.statistics import Floats
 
 Bools = NDArray[np.bool_]
 
-# Share of the picture: below 1 %, from 1 to 10 %, and from 10 % on.
+# Share of the image: below 1 %, from 1 to 10 %, and from 10 % on.
 SIZE_LIMITS = {"small": (0.0, 0.01), "medium": (0.01, 0.1), "large": (0.1, math.inf)}
 IOU_LEVELS = (50, 70, 90)
 
@@ -98,10 +98,10 @@ def _mask_numbers(
         for measure in ("precision", "recall", "dice"):
             yield define_mean(f"{measure}{suffix}", count_column(counts, measure), present)
         for group, labels in (("name", names), ("sequence", sequences)):
-            labelled = present & (labels != "")
-            yield _mean_of_means(f"mean_iou_over_{group}s{suffix}", iou, labels, labelled)
-            for label in np.unique(labels[labelled]):
-                yield define_mean(f"mean_iou{suffix}/{group}/{label}", iou, labelled & (labels == label))
+            labeled = present & (labels != "")
+            yield _mean_of_means(f"mean_iou_over_{group}s{suffix}", iou, labels, labeled)
+            for label in np.unique(labels[labeled]):
+                yield define_mean(f"mean_iou{suffix}/{group}/{label}", iou, labeled & (labels == label))
     yield define_mean("average_precision", np.array([pair.average_precision for pair in pairs]), present)
     yield define_mean(
         "mean_iou_of_everything", count_column([pair.counts for pair in pairs], "iou_of_everything"), present

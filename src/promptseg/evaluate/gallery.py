@@ -11,7 +11,7 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from promptseg.data.sample import Mask, Sample
 from promptseg.evaluate.questions import build_questions
-from promptseg.evaluate.records import PairRecord, PictureRecord
+from promptseg.evaluate.records import ImageRecord, PairRecord
 from promptseg.evaluate.runner import PhraseSegmenter, ask, ungated_mask
 from promptseg.images import read_image
 
@@ -19,7 +19,7 @@ TRUTH_RGB = (40, 230, 90)
 PREDICTION_RGB = (255, 45, 60)
 _INK, _FAINT, _PAPER, _MOUNT = (25, 25, 28), (110, 110, 116), (255, 255, 255), (238, 238, 240)
 
-# One tile, pixels: the picture is fitted into the frame, two lines of text stand under it.
+# One tile, pixels: the image is fitted into the frame, two lines of text stand under it.
 _FRAME_WH = (320, 240)
 _CAPTION_HEIGHT = 48
 _GAP = 16
@@ -35,10 +35,10 @@ class Tile:
     """One answer to look at.
 
     Attributes:
-        image_rgb: The picture, uint8 (H, W, 3).
+        image_rgb: The image, uint8 (H, W, 3).
         truth: bool (H, W).
         prediction: bool (H, W).
-        title: First line under the picture: the phrase.
+        title: First line under the image: the phrase.
         caption: Second line: figures.
     """
 
@@ -50,19 +50,19 @@ class Tile:
 
 
 def choose_pairs(
-    pictures: Iterable[PictureRecord], *, num_each: int = 8
-) -> dict[str, tuple[tuple[PictureRecord, PairRecord], ...]]:
+    images: Iterable[ImageRecord], *, num_each: int = 8
+) -> dict[str, tuple[tuple[ImageRecord, PairRecord], ...]]:
     """Choose the present pairs of the highest IoU, of the IoU nearest to the median, and of the lowest.
 
     Args:
-        pictures: All records of a data set.
+        images: All records of a data set.
         num_each: Pairs in each row of the sheet, at most.
 
     Returns:
-        "best", "typical" and "worst". Each shows a picture once and a phrase once, as far as there are enough of them;
+        "best", "typical" and "worst". Each shows an image once and a phrase once, as far as there are enough of them;
         among equally bad ones the largest objects come first.
     """
-    pairs = [(picture, pair) for picture in pictures for pair in picture.pairs if pair.counts is not None]
+    pairs = [(image, pair) for image in images for pair in image.pairs if pair.counts is not None]
     if not pairs:
         return {}
     ious = np.array([pair.counts.iou for _, pair in pairs if pair.counts is not None])
@@ -78,7 +78,7 @@ def choose_pairs(
 def draw_pairs(
     model: PhraseSegmenter,
     samples: Iterable[Sample],
-    chosen: Mapping[str, Sequence[tuple[PictureRecord, PairRecord]]],
+    chosen: Mapping[str, Sequence[tuple[ImageRecord, PairRecord]]],
     *,
     title: str,
     class_names: Sequence[str] = (),
@@ -93,11 +93,11 @@ def draw_pairs(
         class_names: As in `evaluate_samples`.
 
     Raises:
-        PromptsegError: A picture can't be read or judged any more.
+        PromptsegError: An image can't be read or judged any more.
     """
     by_id = {sample.sample_id: sample for sample in samples}
     sections = {
-        name: [_tile(model, by_id[picture.sample_id], pair, class_names) for picture, pair in pairs]
+        name: [_tile(model, by_id[image.sample_id], pair, class_names) for image, pair in pairs]
         for name, pairs in chosen.items()
     }
     return draw_sheet(sections, title=title)
@@ -131,15 +131,15 @@ def draw_sheet(sections: Mapping[str, Sequence[Tile]], *, title: str, num_column
 
 
 def _spread(
-    ranked: Sequence[tuple[PictureRecord, PairRecord]], num_each: int
-) -> tuple[tuple[PictureRecord, PairRecord], ...]:
-    """Take from the front, each picture and each phrase once; fill up with the front of the rest."""
-    taken: list[tuple[PictureRecord, PairRecord]] = []
+    ranked: Sequence[tuple[ImageRecord, PairRecord]], num_each: int
+) -> tuple[tuple[ImageRecord, PairRecord], ...]:
+    """Take from the front, each image and each phrase once; fill up with the front of the rest."""
+    taken: list[tuple[ImageRecord, PairRecord]] = []
     seen: set[str] = set()
-    for picture, pair in ranked:
-        if len(taken) < num_each and not seen & {picture.sample_id, f"phrase {pair.phrase}"}:
-            taken.append((picture, pair))
-            seen |= {picture.sample_id, f"phrase {pair.phrase}"}
+    for image, pair in ranked:
+        if len(taken) < num_each and not seen & {image.sample_id, f"phrase {pair.phrase}"}:
+            taken.append((image, pair))
+            seen |= {image.sample_id, f"phrase {pair.phrase}"}
     rest = [item for item in ranked if item not in taken]
     return (*taken, *rest[: num_each - len(taken)])
 
@@ -172,9 +172,9 @@ def _draw_legend(draw: ImageDraw.ImageDraw, *, y: float) -> None:
 def _draw_tile(sheet: Image.Image, tile: Tile, corner_xy: tuple[int, int]) -> None:
     x, y = corner_xy
     width, height = _FRAME_WH
-    picture = _paint(tile)
+    image = _paint(tile)
     sheet.paste(_MOUNT, (x, y, x + width, y + height))
-    sheet.paste(picture, (x + (width - picture.width) // 2, y + (height - picture.height) // 2))
+    sheet.paste(image, (x + (width - image.width) // 2, y + (height - image.height) // 2))
     draw = ImageDraw.Draw(sheet)
     for line, (text, size, color) in enumerate(((tile.title, 16, _INK), (tile.caption, 13, _FAINT))):
         font = ImageFont.load_default(size)
@@ -190,7 +190,7 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | Image
 
 
 def _paint(tile: Tile) -> Image.Image:
-    """Fit the picture into the frame and draw both contours."""
+    """Fit the image into the frame and draw both contours."""
     H, W, _ = tile.image_rgb.shape
     scale = min(_FRAME_WH[0] / W, _FRAME_WH[1] / H)
     size_wh = max(1, round(W * scale)), max(1, round(H * scale))

@@ -1,6 +1,6 @@
-"""What is asked of a picture, and the true answers: an annotated sample turned into phrases with masks.
+"""What is asked of an image, and the true answers: an annotated sample turned into phrases with masks.
 
-A phrase with a mask is a present question, one that is known not to be in the picture an absent one. A phrase whose
+A phrase with a mask is a present question, one that is known not to be in the image an absent one. A phrase whose
 place is not known to the pixel (a box, a tag) is not asked: a filled box is no truth for a mask.
 """
 
@@ -17,7 +17,7 @@ from promptseg.prompts import ExemplarPrompt, Query, QueryLike, TextPrompt
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One phrase asked of one picture, with the true answer.
+    """One phrase asked of one image, with the true answer.
 
     Attributes:
         phrase: What is asked.
@@ -51,8 +51,8 @@ def build_questions(sample: Sample, *, class_names: Sequence[str] = ()) -> tuple
     """Turn a sample into the questions that can be judged.
 
     Args:
-        sample: An annotated picture.
-        class_names: Names that together label every pixel: each is asked of every picture, in this order, and pixels of
+        sample: An annotated image.
+        class_names: Names that together label every pixel: each is asked of every image, in this order, and pixels of
             none of them are ignored. Empty: the sample's own targets, then its absent phrases.
 
     Returns:
@@ -66,11 +66,11 @@ def build_questions(sample: Sample, *, class_names: Sequence[str] = ()) -> tuple
         located = {target.phrase: target for target in sample.with_evidence("mask")}
         truths = {phrase: target_mask(target, sample.size_hw) for phrase, target in located.items()}
         void = union_mask([rle for target in sample.targets for rle in target.void], sample.size_hw)
-        labelled = np.any([truths.get(name, nothing) for name in class_names], axis=0) & ~void
+        labeled = np.any([truths.get(name, nothing) for name in class_names], axis=0) & ~void
         return tuple(
-            Question(name, located[name].kind, truths[name], labelled, located[name].source)
+            Question(name, located[name].kind, truths[name], labeled, located[name].source)
             if name in located
-            else Question(name, None, nothing, labelled)
+            else Question(name, None, nothing, labeled)
             for name in class_names
         )
     present = (
@@ -89,7 +89,7 @@ def build_questions(sample: Sample, *, class_names: Sequence[str] = ()) -> tuple
 
 
 def digest_questions(image: Path | bytes, questions: Sequence[Question]) -> str:
-    """Hash a picture's bytes, the phrases, prompts and truths: equal digests mean that the same was asked."""
+    """Hash an image's bytes, the phrases, prompts and truths: equal digests mean that the same was asked."""
     digest = hashlib.sha256(image.read_bytes() if isinstance(image, Path) else image)
     for question in questions:
         digest.update(f"\0{question.phrase}\0{question.kind}\0".encode())

@@ -1,6 +1,6 @@
-"""What came out for each picture and phrase, and the JSON-lines file that keeps it.
+"""What came out for each image and phrase, and the JSON-lines file that keeps it.
 
-One line a picture: every number of a report can be computed again from this file, the worst cases can be looked up in
+One line an image: every number of a report can be computed again from this file, the worst cases can be looked up in
 it, and a run that was broken off continues from it.
 """
 
@@ -18,14 +18,14 @@ from promptseg.ops.atomic import atomic_file
 
 @dataclass(frozen=True)
 class PairRecord:
-    """One phrase asked of one picture.
+    """One phrase asked of one image.
 
     Attributes:
         phrase: What was asked.
         kind: "thing", "stuff", "part" or "phrase"; None for an absent phrase.
         source: Who drew the truth: "human", "box" for a filled box, or the process that made it; None for an absent
             phrase.
-        present: Whether it is in the picture.
+        present: Whether it is in the image.
         presence: What the model says of that, in [0, 1].
         kept: Whether that reaches its presence threshold.
         gated_counts: Of the mask that the model gives: empty where it says that the phrase is absent.
@@ -54,17 +54,17 @@ class PairRecord:
 
 
 @dataclass(frozen=True)
-class PictureRecord:
-    """All that was asked of one picture, or why nothing could be.
+class ImageRecord:
+    """All that was asked of one image, or why nothing could be.
 
     Attributes:
-        sample_id: Of the picture, in its data set.
-        sequence: The video it was taken from; None for a single picture.
-        digest: Of the picture, the phrases and the truths; "" where the picture failed.
+        sample_id: Of the image, in its data set.
+        sequence: The video it was taken from; None for a single image.
+        digest: Of the image, the phrases and the truths; "" where the image failed.
         asked: Who was asked: model, checkpoint, thresholds.
-        seconds: Time to read and encode the picture and to answer all phrases.
+        seconds: Time to read and encode the image and to answer all phrases.
         pairs: One per phrase.
-        error: Why the picture failed; None where it did not.
+        error: Why the image failed; None where it did not.
     """
 
     sample_id: str
@@ -77,11 +77,11 @@ class PictureRecord:
 
     @property
     def unit(self) -> str:
-        """What the bootstrap draws as one: the video where there is one, else the picture."""
+        """What the bootstrap draws as one: the video where there is one, else the image."""
         return self.sample_id if self.sequence is None else f"sequence {self.sequence}"
 
 
-def to_json_line(record: PictureRecord) -> str:
+def to_json_line(record: ImageRecord) -> str:
     """Write a record as one line of strict JSON, without its line end.
 
     nan becomes null, counts become [intersection, predicted, actual, valid]; a pair with counts tells its `iou` too.
@@ -95,7 +95,7 @@ def to_json_line(record: PictureRecord) -> str:
     return json.dumps(values, allow_nan=False, ensure_ascii=False)
 
 
-def from_json_line(line: str) -> PictureRecord:
+def from_json_line(line: str) -> ImageRecord:
     """Read what `to_json_line` wrote.
 
     Raises:
@@ -104,12 +104,12 @@ def from_json_line(line: str) -> PictureRecord:
     try:
         values = json.loads(line)
         pairs = tuple(_to_pair(pair) for pair in values.pop("pairs"))
-        return PictureRecord(**values | {"seconds": _to_float(values["seconds"])}, pairs=pairs)
+        return ImageRecord(**values | {"seconds": _to_float(values["seconds"])}, pairs=pairs)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"not a record of an evaluation: {line[:80]!r}") from error
 
 
-def read_records(path: Path) -> Iterator[PictureRecord]:
+def read_records(path: Path) -> Iterator[ImageRecord]:
     """Read the records of a run; a last line that was broken off is left out.
 
     Raises:
@@ -123,7 +123,7 @@ def read_records(path: Path) -> Iterator[PictureRecord]:
             raise DataError(f"{path}, line {number}: {error}") from error
 
 
-def load_done(path: Path) -> dict[str, PictureRecord]:
+def load_done(path: Path) -> dict[str, ImageRecord]:
     """Read what a broken-off run had already done, by sample id; nothing where there is no such file."""
     if not path.exists():
         return {}
@@ -131,8 +131,8 @@ def load_done(path: Path) -> dict[str, PictureRecord]:
 
 
 def keep_records(
-    records: Iterable[PictureRecord], path: Path, *, done: Mapping[str, PictureRecord]
-) -> Iterator[PictureRecord]:
+    records: Iterable[ImageRecord], path: Path, *, done: Mapping[str, ImageRecord]
+) -> Iterator[ImageRecord]:
     """Pass records on, and write each to a file before the next is made.
 
     Args:
@@ -185,6 +185,6 @@ def _to_float(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _write_records(records: Iterable[PictureRecord], path: Path) -> None:
+def _write_records(records: Iterable[ImageRecord], path: Path) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text("".join(f"{to_json_line(record)}\n" for record in records), encoding="utf-8")

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from promptseg.evaluate.benchmarks.published import PublishedRow
 from promptseg.evaluate.definitions import define_numbers
-from promptseg.evaluate.records import PictureRecord
+from promptseg.evaluate.records import ImageRecord
 from promptseg.evaluate.tally import Define, Number, Tally
 from promptseg.ops.atomic import atomic_file
 
@@ -65,13 +65,13 @@ class Report:
 
     Attributes:
         data_set: Its name.
-        digest: sha256 over everything that was asked: pictures, phrases, truths.
-        num_pictures: Pictures that were judged.
+        digest: sha256 over everything that was asked: images, phrases, truths.
+        num_images: Images that were judged.
         truths: Present pairs by who drew the truth: "human", "box" for a filled box, or the process that made it.
         num_present: Present pairs.
         num_absent: Absent pairs.
-        failures: Pictures that could not be judged, and why.
-        median_seconds: For one picture with all its phrases.
+        failures: Images that could not be judged, and why.
+        median_seconds: For one image with all its phrases.
         numbers: By name; `docs/evaluation.md` defines them.
         run: How they were made.
         published: What others published on the same, where it is a benchmark.
@@ -79,7 +79,7 @@ class Report:
 
     data_set: str
     digest: str
-    num_pictures: int
+    num_images: int
     truths: Mapping[str, int]
     num_present: int
     num_absent: int
@@ -90,29 +90,27 @@ class Report:
     published: tuple[PublishedRow, ...] = ()
 
 
-def build_report(
-    data_set: str, pictures: Iterable[PictureRecord], run: Run, *, define: Define = define_numbers
-) -> Report:
-    """Sum up the records of all pictures of a data set."""
+def build_report(data_set: str, images: Iterable[ImageRecord], run: Run, *, define: Define = define_numbers) -> Report:
+    """Sum up the records of all images of a data set."""
     tally = Tally(define, seed=run.seed, num_resamples=run.num_resamples)
     judged, failures = [], {}
-    for picture in pictures:
-        tally.add(picture)
-        if picture.error is None:
-            judged.append(picture)
+    for image in images:
+        tally.add(image)
+        if image.error is None:
+            judged.append(image)
         else:
-            failures[picture.sample_id] = picture.error
-    pairs = [pair for picture in judged for pair in picture.pairs]
+            failures[image.sample_id] = image.error
+    pairs = [pair for image in judged for pair in image.pairs]
     sources = Counter(pair.source for pair in pairs if pair.source is not None)
     return Report(
         data_set=data_set,
-        digest=hashlib.sha256("".join(picture.digest for picture in judged).encode()).hexdigest(),
-        num_pictures=len(judged),
+        digest=hashlib.sha256("".join(image.digest for image in judged).encode()).hexdigest(),
+        num_images=len(judged),
         truths=dict(sources),
         num_present=sources.total(),
         num_absent=len(pairs) - sources.total(),
         failures=failures,
-        median_seconds=statistics.median(picture.seconds for picture in judged) if judged else math.nan,
+        median_seconds=statistics.median(image.seconds for image in judged) if judged else math.nan,
         numbers=dict(tally.numbers()),
         run=run,
     )
@@ -136,7 +134,7 @@ def report_table(report: Report) -> Table:
     failed = f", {len(report.failures)} more failed" if report.failures else ""
     pairs = f"{report.num_present} present and {report.num_absent} absent pairs"
     made = "".join(f", {count} truths by {source}" for source, count in report.truths.items() if source != "human")
-    title = f"{report.run.model} on {report.data_set}: {report.num_pictures} pictures{failed}, {pairs}{made}"
+    title = f"{report.run.model} on {report.data_set}: {report.num_images} images{failed}, {pairs}{made}"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("number")
     table.add_column("value (95 %)", justify="right")

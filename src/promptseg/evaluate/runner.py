@@ -1,4 +1,4 @@
-"""Ask a model every question of a data set, picture by picture, and judge its answers."""
+"""Ask a model every question of a data set, image by image, and judge its answers."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from promptseg.data.sample import Mask, Sample
 from promptseg.errors import DataError, ImageError, PromptError, UnsupportedPromptError
 from promptseg.evaluate.questions import Question, build_questions, digest_questions
-from promptseg.evaluate.records import PairRecord, PictureRecord
+from promptseg.evaluate.records import ImageRecord, PairRecord
 from promptseg.metrics import argmax_counts, count_pixels, pixel_average_precision
 from promptseg.prompts import QueryLike
 
@@ -31,7 +31,7 @@ class Answer(Protocol):
 
     @property
     def mask_logits(self) -> NDArray[np.float32]:
-        """The model's own map over the whole picture, before it is brought to the picture's size: float32 (h, w)."""
+        """The model's own map over the whole image, before it is brought to the image's size: float32 (h, w)."""
 
     @property
     def presence(self) -> float:
@@ -49,26 +49,26 @@ class Answer(Protocol):
 class PhraseSegmenter(Protocol):
     """What is evaluated: `promptseg.Predictor`, or anything else that answers phrases.
 
-    Some benchmarks ask with example pictures too.
+    Some benchmarks ask with example images too.
     """
 
     def encode(self, image: Path | bytes, /) -> Any:
-        """Look at a picture once."""
+        """Look at an image once."""
 
     def segment(self, embedding: Any, queries: Sequence[QueryLike], /) -> Sequence[Answer]:
-        """Answer phrases or other queries about a picture, in their order."""
+        """Answer phrases or other queries about an image, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sheet:
-    """What is asked of one picture. Nothing is read before the sheet is worked on.
+    """What is asked of one image. Nothing is read before the sheet is worked on.
 
     Attributes:
-        sample_id: Of the picture; unique among the sheets of an evaluation.
-        image: The picture file, or its encoded bytes.
+        sample_id: Of the image; unique among the sheets of an evaluation.
+        image: The image file, or its encoded bytes.
         questions: Reads the truths, and the exemplars where there are any.
         judge: Compares answers with the truth; one record per question.
-        sequence: The video the picture was taken from, or None.
+        sequence: The video the image was taken from, or None.
     """
 
     sample_id: str
@@ -87,13 +87,13 @@ def evaluate_samples(
     *,
     class_names: Sequence[str] = (),
     asked: str = "",
-    done: Mapping[str, PictureRecord] | None = None,
-) -> Iterator[PictureRecord]:
-    """Ask everything that can be judged, one picture after the other.
+    done: Mapping[str, ImageRecord] | None = None,
+) -> Iterator[ImageRecord]:
+    """Ask everything that can be judged, one image after the other.
 
     Args:
         model: Who is asked.
-        samples: Annotated pictures.
+        samples: Annotated images.
         class_names: Names that together label every pixel, for class IoU; empty where there are none.
         asked: See `evaluate_sheets`.
         done: See `evaluate_sheets`.
@@ -105,10 +105,10 @@ def evaluate_samples(
 
 
 def sample_sheets(samples: Iterable[Sample], *, class_names: Sequence[str] = ()) -> Iterator[Sheet]:
-    """Make a sheet of every annotated picture, as `build_questions` asks it."""
+    """Make a sheet of every annotated image, as `build_questions` asks it."""
     for sample in samples:
         questions = partial(build_questions, sample, class_names=class_names)
-        judge = judge_labelling if class_names else judge_pairs
+        judge = judge_labeling if class_names else judge_pairs
         yield Sheet(sample.sample_id, sample.image, questions, judge, sample.sequence)
 
 
@@ -117,18 +117,18 @@ def evaluate_sheets(
     sheets: Iterable[Sheet],
     *,
     asked: str = "",
-    done: Mapping[str, PictureRecord] | None = None,
-) -> Iterator[PictureRecord]:
+    done: Mapping[str, ImageRecord] | None = None,
+) -> Iterator[ImageRecord]:
     """Work on one sheet after the other.
 
     Args:
         model: Who is asked.
-        sheets: What is asked of each picture.
+        sheets: What is asked of each image.
         asked: Who is asked, in a text that differs whenever an answer might: model, checkpoint, thresholds, engine.
         done: Records of an earlier run by sample id; one is taken over where the same would be asked of the same again.
 
     Yields:
-        One record per sheet, in order. A picture that can't be read or judged is a record with its error; an error of
+        One record per sheet, in order. An image that can't be read or judged is a record with its error; an error of
         the model itself ends the evaluation, and so does a kind of prompt that it does not take.
     """
     for sheet in sheets:
@@ -145,20 +145,20 @@ def evaluate_sheets(
         except UnsupportedPromptError:
             raise
         except (ImageError, DataError, PromptError, OSError) as error:
-            yield PictureRecord(sheet.sample_id, sheet.sequence, error=f"{type(error).__name__}: {error}")
+            yield ImageRecord(sheet.sample_id, sheet.sequence, error=f"{type(error).__name__}: {error}")
             continue
         pairs = tuple(sheet.judge(questions, answers))
-        yield PictureRecord(sheet.sample_id, sheet.sequence, digest, asked, seconds, pairs)
+        yield ImageRecord(sheet.sample_id, sheet.sequence, digest, asked, seconds, pairs)
 
 
 def ask(model: PhraseSegmenter, image: Path | bytes, questions: Sequence[Question]) -> Sequence[Answer]:
-    """Encode a picture and put all questions to it at once.
+    """Encode an image and put all questions to it at once.
 
     Returns:
-        One answer per question; none, without a look at the picture, for no question.
+        One answer per question; none, without a look at the image, for no question.
 
     Raises:
-        PromptsegError: The picture can't be read, is not of the size of its annotation, or a phrase is refused.
+        PromptsegError: The image can't be read, is not of the size of its annotation, or a phrase is refused.
     """
     if not questions:
         return ()
@@ -166,8 +166,8 @@ def ask(model: PhraseSegmenter, image: Path | bytes, questions: Sequence[Questio
     for question, answer in zip(questions, answers, strict=True):
         if answer.mask.shape != question.truth.shape:
             raise DataError(
-                f"the picture is {answer.mask.shape} (height, width), its annotation {question.truth.shape}; "
-                "an annotation is in the pixels of the stored picture"
+                f"the image is {answer.mask.shape} (height, width), its annotation {question.truth.shape}; "
+                "an annotation is in the pixels of the stored image"
             )
     return answers
 
@@ -203,7 +203,7 @@ def judge_pair(question: Question, answer: Answer) -> PairRecord:
     )
 
 
-def judge_labelling(questions: Sequence[Question], answers: Sequence[Answer]) -> list[PairRecord]:
+def judge_labeling(questions: Sequence[Question], answers: Sequence[Answer]) -> list[PairRecord]:
     """Give every pixel the name of its highest probability, with and without gates, and count name by name."""
     pairs = judge_pairs(questions, answers)
     probabilities = np.stack([answer.probability for answer in answers])

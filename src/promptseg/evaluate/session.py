@@ -1,4 +1,4 @@
-"""One session: the chosen pictures of the named sets, one model, one report a set."""
+"""One session: the chosen images of the named sets, one model, one report a set."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from promptseg.data.sets import EVAL_SETS
 from promptseg.errors import DataError
 from promptseg.evaluate.by_example import example_sheets
 from promptseg.evaluate.gallery import choose_pairs, draw_pairs
-from promptseg.evaluate.records import PictureRecord, keep_records, load_done
+from promptseg.evaluate.records import ImageRecord, keep_records, load_done
 from promptseg.evaluate.report import Report, Run, build_report
 from promptseg.evaluate.runner import PhraseSegmenter, Sheet, evaluate_sheets, sample_sheets
 from promptseg.evaluate.sets import load_asked_set, load_tuning_set
 from promptseg.ops.atomic import atomic_file
 
-Watch = Callable[[Iterable[PictureRecord]], Iterable[PictureRecord]]
+Watch = Callable[[Iterable[ImageRecord]], Iterable[ImageRecord]]
 """Looks at the records as they come and passes them on, for a progress bar."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which pictures of a data directory are asked.
+    """Which images of a data directory are asked.
 
     Attributes:
-        data_dir: Holds the index files and picture directories.
+        data_dir: Holds the index files and image directories.
         made_masks: Masks that were made for boxes, or None.
         only: Sample ids to take; None: all.
         limit: How many to take of each set, from the front; None: all.
@@ -44,13 +44,13 @@ class Selection:
             for_tuning: Refuse evaluation sets.
 
         Raises:
-            DataError: The data is missing or malformed, or no picture of the set is chosen.
+            DataError: The data is missing or malformed, or no image of the set is chosen.
         """
         load = load_tuning_set if for_tuning else load_asked_set
         samples = load(name, self.data_dir, made_masks=self.made_masks)
         chosen = [sample for sample in samples if self.only is None or sample.sample_id in self.only]
         if not chosen:
-            raise DataError(f"not one of the {len(samples)} pictures of {name} is chosen")
+            raise DataError(f"not one of the {len(samples)} images of {name} is chosen")
         return SampleSet(tuple(chosen[: self.limit]), samples.problems)
 
 
@@ -71,7 +71,7 @@ class Outputs:
 
 def collect_records(
     model: PhraseSegmenter, sheets: Iterable[Sheet], *, run: Run, outputs: Outputs = Outputs(), watch: Watch = iter
-) -> list[PictureRecord]:
+) -> list[ImageRecord]:
     """Ask a model everything, write the records as they come, and go on from those of a broken-off run where asked to.
 
     Args:
@@ -105,7 +105,7 @@ def evaluate_set(
     Args:
         model: Who is asked.
         name: Of the set.
-        samples: Its pictures.
+        samples: Its images.
         run: What the report says of the model.
         outputs: Where things go.
         watch: Sees every record.

@@ -16,7 +16,7 @@ def load_asked_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = 
 
     Args:
         name: A key of `promptseg.data.sets.EVAL_SETS`, or the name of a training index.
-        data_dir: Holds the index files and picture directories.
+        data_dir: Holds the index files and image directories.
         made_masks: From `promptseg.data.jsonl.load_made_masks`.
 
     Raises:
@@ -28,11 +28,11 @@ def load_asked_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = 
 
 
 def load_tuning_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None = None, seed: int = 0) -> SampleSet:
-    """Load a training set, and ask each picture as many absent phrases as present ones, if so many are known.
+    """Load a training set, and ask each image as many absent phrases as present ones, if so many are known.
 
     Args:
         name: Of the index; evaluation sets are refused.
-        data_dir: Holds the index files and picture directories.
+        data_dir: Holds the index files and image directories.
         made_masks: From `promptseg.data.jsonl.load_made_masks`.
         seed: Of the choice of absent phrases.
 
@@ -44,7 +44,7 @@ def load_tuning_set(name: str, data_dir: Path, *, made_masks: MadeMasks | None =
     sampler = NegativeSampler(vocabulary, count_cooccurrence(samples))
 
     def draw(sample_id: str) -> np.random.Generator:
-        # One generator a picture: leaving one out does not change what is asked of the others.
+        # One generator an image: leaving one out does not change what is asked of the others.
         return np.random.default_rng([seed, *sample_id.encode()])
 
     asked = tuple(

@@ -1,4 +1,4 @@
-"""The accumulator: takes the records of pictures, gives named numbers with 95 % intervals."""
+"""The accumulator: takes the records of images, gives named numbers with 95 % intervals."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptseg.evaluate.definitions import Definition, define_numbers
-from promptseg.evaluate.records import PairRecord, PictureRecord
+from promptseg.evaluate.records import ImageRecord, PairRecord
 from promptseg.metrics import bootstrap_interval
 
 Define = Callable[[Sequence[PairRecord], Sequence[str | None]], Iterator[Definition]]
@@ -33,7 +33,7 @@ class Number:
 
 
 class Tally:
-    """Collects pairs and draws the bootstrap by picture, or by video where the pictures are frames of one."""
+    """Collects pairs and draws the bootstrap by image, or by video where the images are frames of one."""
 
     def __init__(self, define: Define = define_numbers, *, seed: int = 0, num_resamples: int = 1000) -> None:
         """Start empty.
@@ -47,17 +47,17 @@ class Tally:
         self._seed = seed
         self._num_resamples = num_resamples
         self._pairs: list[PairRecord] = []
-        self._pictures: list[PictureRecord] = []
+        self._images: list[ImageRecord] = []
 
-    def add(self, picture: PictureRecord) -> None:
-        """Take in the pairs of one picture; a failed picture has none."""
-        self._pairs += picture.pairs
-        self._pictures += [picture] * len(picture.pairs)
+    def add(self, image: ImageRecord) -> None:
+        """Take in the pairs of one image; a failed image has none."""
+        self._pairs += image.pairs
+        self._images += [image] * len(image.pairs)
 
     def numbers(self) -> Iterator[tuple[str, Number]]:
         """Yield (name, number) for everything that some pair so far has a part in."""
-        _, unit_index = np.unique([picture.unit for picture in self._pictures], return_inverse=True)
-        for definition in self._define(self._pairs, [picture.sequence for picture in self._pictures]):
+        _, unit_index = np.unique([image.unit for image in self._images], return_inverse=True)
+        for definition in self._define(self._pairs, [image.sequence for image in self._images]):
             num_pairs = len(definition.pair_index)
             if not num_pairs + definition.undefined:
                 continue

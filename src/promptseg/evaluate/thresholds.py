@@ -1,4 +1,4 @@
-"""Fix a model's operating point on annotated pictures."""
+"""Fix a model's operating point on annotated images."""
 
 from collections.abc import Iterable
 
@@ -18,16 +18,16 @@ def fit_thresholds(
     current: tuple[float, float] = (1.0, 0.0),
     min_present_kept: float | None = None,
 ) -> Calibration:
-    """Ask a model about pictures it was not trained on but may be tuned on, and fix its operating point.
+    """Ask a model about images it was not trained on but may be tuned on, and fix its operating point.
 
     Args:
         model: Who is asked.
-        samples: Annotated pictures with present and absent phrases.
+        samples: Annotated images with present and absent phrases.
         current: The model's present (scale, shift) of presence.
         min_present_kept: See `choose_presence_threshold`.
 
     Raises:
-        PromptsegError: A picture can't be read, or there is nothing to fix the thresholds on.
+        PromptsegError: An image can't be read, or there is nothing to fix the thresholds on.
     """
     ious, presence, present = [], [], []
     for sample in samples:
@@ -38,7 +38,7 @@ def fit_thresholds(
             if question.present:
                 ious.append(iou_by_threshold(answer.probability, question.truth, valid=question.valid))
     if not ious:
-        raise DataError("there is no phrase with a mask in these pictures: thresholds can't be fixed on them")
+        raise DataError("there is no phrase with a mask in these images: thresholds can't be fixed on them")
     return calibrate(
         np.stack(ious), np.array(presence), np.array(present), current=current, min_present_kept=min_present_kept
     )

@@ -1,4 +1,4 @@
-"""What is known of a picture, in the one form that every file format is written from and read back to."""
+"""What is known of an image, in the one form that every file format is written from and read back to."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from promptseg.results import Instance, Segmentation
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """One class in one picture.
+    """One class in one image.
 
     Attributes:
         label: Name of the class.
-        score: How sure it is that the class is in the picture, in [0, 1]; 1 where a format doesn't say.
+        score: How sure it is that the class is in the image, in [0, 1]; 1 where a format doesn't say.
         area: All of its pixels, crumbs too.
         instances: Its objects.
     """
@@ -48,11 +48,11 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """Everything found in one picture.
+    """Everything found in one image.
 
     Attributes:
-        file_name: Of the picture, in its data set; the part before the dot is unique there.
-        size_hw: Height and width of the picture.
+        file_name: Of the image, in its data set; the part before the dot is unique there.
+        size_hw: Height and width of the image.
         regions: One for each class that is there.
     """
 
@@ -132,7 +132,7 @@ class Annotation:
             )
             return cls(values["file_name"], (height, width), regions)
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"not the annotation of a picture: {error!r}") from error
+            raise DataError(f"not the annotation of an image: {error!r}") from error
 
 
 def _instance_to_dict(instance: Instance) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a file format is, and what all of them share: the picture's own file, the class map, the order of painting."""
+"""What a file format is, and what all of them share: the image's own file, the class map, the order of painting."""
 
 import json
 import shutil
@@ -16,7 +16,7 @@ from PIL import Image
 
 from promptseg.errors import DataError, ImageError, OutputError
 from promptseg.formats.annotation import Annotation
-from promptseg.images import EXIF_ORIENTATION, open_picture
+from promptseg.images import EXIF_ORIENTATION, open_image
 from promptseg.ops.atomic import atomic_file
 from promptseg.results import Instance
 
@@ -24,17 +24,17 @@ CLASS_MAP = "classes.txt"
 
 # Control characters and lone surrogates: what no text file and no XML can hold.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
-# What Pillow raises on a file that is damaged, or no picture, or says that it is enormous.
+# What Pillow raises on a file that is damaged, or no image, or says that it is enormous.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-# What reading a malformed document raises, a picture in it included.
+# What reading a malformed document raises, an image in it included.
 _MALFORMED = (KeyError, TypeError, IndexError, OverflowError, *UNREADABLE)
-# What the tools that read data sets open without asking; another picture is written as PNG.
+# What the tools that read data sets open without asking; another image is written as PNG.
 _USUAL_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A picture and where it is from.
+class DataSetImage:
+    """An image and where it is from.
 
     Attributes:
         image_rgb: uint8, shape (H, W, 3), upright.
@@ -54,15 +54,15 @@ class Picture:
         if self.path is None:
             return False
         try:
-            with self.path.open("rb") as file, open_picture(file) as image:
+            with self.path.open("rb") as file, open_image(file) as image:
                 is_upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
                 size_hw = image.height, image.width
         except UNREADABLE as error:
-            raise ImageError(f"{self.path}: not a picture that can be read: {error}") from error
+            raise ImageError(f"{self.path}: not an image that can be read: {error}") from error
         shown_hw = self.image_rgb.shape[:2]
         # A file that is stored turned may have height and width the other way round.
         if size_hw != shown_hw and (is_upright or size_hw[::-1] != shown_hw):
-            raise ImageError(f"{self.path}: {size_hw} pixels (H, W), but what was found is in a picture of {shown_hw}")
+            raise ImageError(f"{self.path}: {size_hw} pixels (H, W), but what was found is in an image of {shown_hw}")
         return is_upright and self.path.suffix.lower() in _USUAL_SUFFIXES
 
     def save(self, path: Path) -> None:
@@ -80,7 +80,7 @@ class DataSet:
 
     Attributes:
         classes: The class map.
-        annotations: One for each picture.
+        annotations: One for each image.
     """
 
     classes: tuple[str, ...]
@@ -93,15 +93,15 @@ class Format:
 
     Attributes:
         name: What the user asks for.
-        pictures: Folder in the data set that holds the pictures; None: they stay where they are.
-        write_picture: Writes the files of one picture (directory, annotation, classes, picture).
-        write_index: Writes the files that span all pictures (directory, classes, annotations); None: there are none.
+        images: Folder in the data set that holds the images; None: they stay where they are.
+        write_image: Writes the files of one image (directory, annotation, classes, image).
+        write_index: Writes the files that span all images (directory, classes, annotations); None: there are none.
         read: Reads the data set in a directory.
     """
 
     name: str
-    pictures: str | None
-    write_picture: Callable[[Path, Annotation, Sequence[str], Picture], None] | None
+    images: str | None
+    write_image: Callable[[Path, Annotation, Sequence[str], DataSetImage], None] | None
     write_index: Callable[[Path, Sequence[str], Iterable[Annotation]], None] | None
     read: Callable[[Path], DataSet]
 
@@ -208,7 +208,7 @@ def write_png(path: Path, image: Image.Image) -> None:
 
 
 def read_png(path: Path) -> NDArray[Any]:
-    """Read a PNG as it is stored: indexes of a palette image, not their colours.
+    """Read a PNG as it is stored: indexes of a palette image, not their colors.
 
     Raises:
         DataError: It is missing or damaged; the message names it.
@@ -221,7 +221,7 @@ def read_png(path: Path) -> NDArray[Any]:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Read height and width of a picture's file.
+    """Read height and width of an image's file.
 
     Raises:
         DataError: It is missing or damaged; the message names it.
@@ -230,7 +230,7 @@ def read_size(path: Path) -> tuple[int, int]:
         with Image.open(path) as image:
             return image.height, image.width
     except UNREADABLE as error:
-        raise DataError(f"{path}: not a picture that can be read: {error}") from error
+        raise DataError(f"{path}: not an image that can be read: {error}") from error
 
 
 def find_files(directory: Path, pattern: str) -> list[Path]:
@@ -239,7 +239,7 @@ def find_files(directory: Path, pattern: str) -> list[Path]:
 
 
 def index_palette() -> list[int]:
-    """Colours of the indexes 0 to 255, as 768 numbers: black, then Pascal VOC's, which tell neighbours apart.
+    """Colors of the indexes 0 to 255, as 768 numbers: black, then Pascal VOC's, which tell neighbors apart.
 
     Source: the bits of an index, spread over the three channels; VOCdevkit's VOClabelcolormap.
     """
@@ -257,7 +257,7 @@ def paint_indexes(
     """Paint objects into one map, the surest on top; 0 is the ground.
 
     Args:
-        size_hw: Height and width of the picture.
+        size_hw: Height and width of the image.
         numbered: Objects with the value of their pixels, from 1.
         what: The file that is to hold the map, for messages.
         largest: The largest value that it can hold.

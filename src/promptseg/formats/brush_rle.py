@@ -43,7 +43,7 @@ def decode_brush(data: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bo
     """Decode to a mask, bool, shape `size_hw`; a pixel is set when its last channel is.
 
     Raises:
-        ValueError: The code breaks off, or is of a picture of another size.
+        ValueError: The code breaks off, or is of an image of another size.
     """
     height, width = size_hw
     take = _BitReader(bytes(data)).take

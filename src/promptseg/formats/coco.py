@@ -63,7 +63,7 @@ def categories(classes: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def describe_image(annotation: Annotation, image_id: int) -> dict[str, Any]:
-    """Describe a picture as COCO does."""
+    """Describe an image as COCO does."""
     height, width = annotation.size_hw
     return {"id": image_id, "file_name": annotation.file_name, "height": height, "width": width}
 
@@ -105,15 +105,15 @@ def _polygons(instance: Instance) -> list[list[int]]:
 
 RLE_FORMAT = Format(
     name="coco",
-    pictures="images",
-    write_picture=None,
+    images="images",
+    write_image=None,
     write_index=write_rles,
     read=read,
 )
 POLYGON_FORMAT = Format(
     name="coco-polygons",
-    pictures="images",
-    write_picture=None,
+    images="images",
+    write_image=None,
     write_index=write_polygons,
     read=read,
 )

@@ -1,6 +1,6 @@
-"""COCO panoptic: `images/`, `panoptic/` with one PNG a picture, and `annotations/panoptic.json`.
+"""COCO panoptic: `images/`, `panoptic/` with one PNG an image, and `annotations/panoptic.json`.
 
-A pixel's colour tells its segment, id = R + 256 G + 65536 B, 0 is nothing; one object is one segment, and where objects
+A pixel's color tells its segment, id = R + 256 G + 65536 B, 0 is nothing; one object is one segment, and where objects
 overlap the surest is on top. Category ids are class + 1, and all count as things.
 """
 
@@ -14,8 +14,8 @@ from PIL import Image
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import (
     DataSet,
+    DataSetImage,
     Format,
-    Picture,
     paint_indexes,
     read_json,
     read_png,
@@ -31,8 +31,8 @@ INDEX = Path("annotations") / "panoptic.json"
 _FOLDER = "panoptic"
 
 
-def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
-    """Write the segments of one picture."""
+def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+    """Write the segments of one image."""
     ids = _segment_ids(annotation)
     channels = np.stack([ids, ids >> 8, ids >> 16], axis=2) & 255
     write_png(directory / _FOLDER / f"{annotation.stem}.png", Image.fromarray(channels.astype(np.uint8)))
@@ -88,7 +88,7 @@ def read(directory: Path) -> DataSet:
             ids = red + 256 * green + 65536 * blue
             size_hw = (image["height"], image["width"])
             if ids.shape != size_hw:
-                raise ValueError(f"{each['file_name']} is {ids.shape} (height, width), its picture {size_hw}")
+                raise ValueError(f"{each['file_name']} is {ids.shape} (height, width), its image {size_hw}")
             objects = [
                 (names[info["category_id"]], Instance.from_mask(ids == info["id"], info.get("score", 1.0)))
                 for info in each["segments_info"]
@@ -104,8 +104,8 @@ def _segment_ids(annotation: Annotation) -> NDArray[np.int64]:
 
 FORMAT = Format(
     name="coco-panoptic",
-    pictures="images",
-    write_picture=write_picture,
+    images="images",
+    write_image=write_image,
     write_index=write_index,
     read=read,
 )

@@ -1,8 +1,8 @@
-"""Data sets on disk: pictures are added one by one, and a run that was broken off goes on.
+"""Data sets on disk: images are added one by one, and a run that was broken off goes on.
 
 `.promptseg/` in the data set's directory keeps what the format itself may lose: `dataset.json`, which tells a data set
-from others, and `pictures.jsonl`, one line for each picture that is done. A line is written after the files of its
-picture, so what has no line is done again.
+from others, and `images.jsonl`, one line for each image that is done. A line is written after the files of its
+image, so what has no line is done again.
 """
 
 import json
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from promptseg.errors import DataError, OutputError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Picture, check_classes, read_json, write_class_map, write_json
+from promptseg.formats.base import DataSet, DataSetImage, check_classes, read_json, write_class_map, write_json
 from promptseg.formats.table import find_format
 from promptseg.results import Segmentation
 
@@ -32,13 +32,13 @@ _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]')
 
 
 class DatasetWriter:
-    """Adds pictures to a data set; use it in a `with` block, at whose end the files that span all pictures are written.
+    """Adds images to a data set; use it in a `with` block, at whose end the files that span all images are written.
 
     Args:
         directory: New, empty, or a data set of the same format, classes and origin, which is gone on with.
         format: A name in `formats.table.FORMATS`.
         classes: The class map.
-        origin: Who says what is in the pictures, such as a model and its threshold; one data set has one origin.
+        origin: Who says what is in the images, such as a model and its threshold; one data set has one origin.
 
     Raises:
         OutputError: The format or the class map is none, or the directory holds something else, is being written by
@@ -53,7 +53,7 @@ class DatasetWriter:
         self._lock = FileLock(self.directory / _STATE / "lock")
         state = {"schema": _SCHEMA, "format": format, "classes": list(self.classes), "origin": origin}
         self._claim(state)
-        # Where in the journal the last line of each picture begins, and the file name it has in the data set.
+        # Where in the journal the last line of each image begins, and the file name it has in the data set.
         self._entries: dict[str, tuple[int, str]] = {}
         for offset, line in self._lines():
             self._entries[line["source"]] = (offset, line["annotation"]["file_name"])
@@ -78,38 +78,38 @@ class DatasetWriter:
         return len(self._entries)
 
     def add(self, source: str, segmentation: Segmentation, *, path: Path | None = None) -> Annotation:
-        """Write one picture and what was found in it; one that is there already is replaced.
+        """Write one image and what was found in it; one that is there already is replaced.
 
         Args:
-            source: What the picture is known by, such as its path in its folder; its last part names its files.
+            source: What the image is known by, such as its path in its folder; its last part names its files.
             segmentation: What was found.
-            path: The picture's file; None: there is none, its pixels are written as PNG where the format holds them.
+            path: The image's file; None: there is none, its pixels are written as PNG where the format holds them.
 
         Returns:
             What was written.
 
         Raises:
             OutputError: A label is no class, or a file can't be written.
-            ImageError: The format can't hold this picture.
+            ImageError: The format can't hold this image.
         """
         strangers = {result.label for result in segmentation} - set(self.classes)
         if strangers:
             raise OutputError(f"{source}: {min(strangers)!r} is no class of {self.directory}")
-        picture = Picture(segmentation.image_rgb, path)
-        annotation = Annotation.from_segmentation(segmentation, self._name(source, picture))
+        image = DataSetImage(segmentation.image_rgb, path)
+        annotation = Annotation.from_segmentation(segmentation, self._name(source, image))
         # First what may be refused.
-        if self.format.write_picture is not None:
-            self.format.write_picture(self.directory, annotation, self.classes, picture)
-        if self.format.pictures is not None:
-            folder = self.directory / self.format.pictures
-            picture.save(folder / annotation.file_name)
+        if self.format.write_image is not None:
+            self.format.write_image(self.directory, annotation, self.classes, image)
+        if self.format.images is not None:
+            folder = self.directory / self.format.images
+            image.save(folder / annotation.file_name)
             if source in self._entries and (before := self._entries[source][1]) != annotation.file_name:
                 (folder / before).unlink(missing_ok=True)
         self._record(source, annotation)
         return annotation
 
     def annotations(self) -> Iterator[tuple[str, Annotation]]:
-        """Yield what is known of every picture, and what it is known by, in the order in which they were added."""
+        """Yield what is known of every image, and what it is known by, in the order in which they were added."""
         with self._journal.open("rb") as journal:
             for source, (offset, _) in self._entries.items():
                 journal.seek(offset)
@@ -154,11 +154,11 @@ class DatasetWriter:
                     raise DataError(f"{self._journal}: damaged at byte {offset:,}; start in a new folder") from error
                 offset += len(line)
 
-    def _name(self, source: str, picture: Picture) -> str:
-        """Find the file name in the data set: the same as before, or one whose stem no other picture has."""
+    def _name(self, source: str, image: DataSetImage) -> str:
+        """Find the file name in the data set: the same as before, or one whose stem no other image has."""
         # Files whose names begin with a dot are hidden: no reader would find them.
-        name = _UNSAFE.sub("_", source.replace("\\", "/").rpartition("/")[2]).lstrip(".") or "picture"
-        suffix = picture.path.suffix if picture.path is not None and picture.keeps_its_file else ".png"
+        name = _UNSAFE.sub("_", source.replace("\\", "/").rpartition("/")[2]).lstrip(".") or "image"
+        suffix = image.path.suffix if image.path is not None and image.keeps_its_file else ".png"
         if source in self._entries:
             return _stem(self._entries[source][1]) + suffix
         stem = _stem(name)
@@ -187,7 +187,7 @@ class DatasetWriter:
 
 
 def write(
-    pictures: Mapping[str | Path, Segmentation] | Iterable[tuple[str | Path, Segmentation]],
+    images: Mapping[str | Path, Segmentation] | Iterable[tuple[str | Path, Segmentation]],
     directory: str | Path,
     *,
     format: str,
@@ -197,9 +197,9 @@ def write(
     """Write results as a data set in the format of another tool.
 
     Args:
-        pictures: Results by the picture's path, or by any name where there is no such file; pairs may come lazily.
-        directory: New, empty, or a data set of the same format, classes and origin, which the pictures are added to; a
-            picture that is there already is replaced.
+        images: Results by the image's path, or by any name where there is no such file; pairs may come lazily.
+        directory: New, empty, or a data set of the same format, classes and origin, which the images are added to; a
+            image that is there already is replaced.
         format: "coco", "coco-polygons", "coco-panoptic", "yolo", "labelstudio", "labelstudio-polygons", "labelme",
             "labelme-masks", "voc", "geojson", "png" or "npz"; docs/formats.md says what each one keeps.
         classes: The class map; None: the labels of the first result, in their order.
@@ -210,14 +210,14 @@ def write(
         The directory.
 
     Raises:
-        OutputError: There is no picture, no such format, a label is no class, results are of two checkpoints or
+        OutputError: There is no image, no such format, a label is no class, results are of two checkpoints or
             thresholds, the directory holds something else, or a file can't be written.
-        ImageError: The format can't hold a picture.
+        ImageError: The format can't hold an image.
     """
-    items = _pairs(pictures)
+    items = _pairs(images)
     first = next(items, None)
     if first is None:
-        raise OutputError("there is no picture to write")
+        raise OutputError("there is no image to write")
     if classes is None:
         classes = tuple(dict.fromkeys(result.label for result in first[1]))
     stated = first[1].origin
@@ -250,16 +250,16 @@ def read(directory: str | Path, *, format: str) -> DataSet:
 
 
 def _pairs(
-    pictures: Mapping[str | Path, Segmentation] | Iterable[tuple[str | Path, Segmentation]],
+    images: Mapping[str | Path, Segmentation] | Iterable[tuple[str | Path, Segmentation]],
 ) -> Iterator[tuple[str | Path, Segmentation]]:
-    for pair in pictures.items() if isinstance(pictures, Mapping) else pictures:
+    for pair in images.items() if isinstance(images, Mapping) else images:
         match pair:
             case (source, Segmentation() as segmentation):
                 yield source, segmentation
             case _:
                 other = pair[1] if isinstance(pair, tuple) and len(pair) == 2 else pair
                 raise OutputError(
-                    "write takes the results of `segment` by the pictures they are of, such as {'photo.jpg': result}, "
+                    "write takes the results of `segment` by the images they are of, such as {'photo.jpg': result}, "
                     f"not {type(other).__name__}"
                 )
 

@@ -1,6 +1,6 @@
-"""GeoJSON: one file a picture, one feature an object, a polygon for each part of it, with its holes.
+"""GeoJSON: one file an image, one feature an object, a polygon for each part of it, with its holes.
 
-Coordinates are pixels, x to the right and y down, unless the picture is a GeoTIFF: then they are longitude and latitude
+Coordinates are pixels, x to the right and y down, unless the image is a GeoTIFF: then they are longitude and latitude
 (RFC 7946, WGS 84), and the file keeps the raster's own coordinate system, so that it can be read back.
 """
 
@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map, read_json, reading, write_json
+from promptseg.formats.base import (
+    DataSet,
+    DataSetImage,
+    Format,
+    find_files,
+    read_class_map,
+    read_json,
+    reading,
+    write_json,
+)
 from promptseg.formats.georeference import Georeference
 from promptseg.images import check_stated_size
 from promptseg.ops.polygons import Polygon, fill_rings, ring_area, trace_polygons
@@ -21,14 +30,14 @@ from promptseg.results import Instance
 _SUFFIX = ".geojson"
 
 
-def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
-    """Write the features of one picture.
+def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+    """Write the features of one image.
 
     Raises:
-        ImageError: The picture is a GeoTIFF that does not say where it is.
-        MissingExtraError: The picture is a GeoTIFF, and rasterio is not installed.
+        ImageError: The image is a GeoTIFF that does not say where it is.
+        MissingExtraError: The image is a GeoTIFF, and rasterio is not installed.
     """
-    georeference = Georeference.load(picture.path) if picture.path is not None else None
+    georeference = Georeference.load(image.path) if image.path is not None else None
     features = []
     for label, instance in annotation.objects():
         left, top, _, _ = instance.box_xyxy
@@ -69,7 +78,7 @@ def read(directory: Path) -> DataSet:
     annotations = []
     for path in find_files(directory, f"*{_SUFFIX}"):
         document = read_json(path)
-        with reading(str(path), "features of a picture"):
+        with reading(str(path), "features of an image"):
             annotations.append(_to_annotation(document, str(path)))
     return DataSet(read_class_map(directory), tuple(annotations))
 
@@ -89,10 +98,10 @@ def _to_coordinates(polygon: Polygon, georeference: Georeference | None) -> list
 
 
 def _to_annotation(document: dict[str, Any], where: str) -> Annotation:
-    picture = document["picture"]
-    height, width = picture["size_hw"]
+    image = document["picture"]
+    height, width = image["size_hw"]
     size_hw = check_stated_size(height, width, where=where)
-    georeference = Georeference.from_dict(picture["georeference"]) if "georeference" in picture else None
+    georeference = Georeference.from_dict(image["georeference"]) if "georeference" in image else None
     objects = []
     for feature in document["features"]:
         geometry = feature["geometry"]
@@ -104,13 +113,13 @@ def _to_annotation(document: dict[str, Any], where: str) -> Annotation:
         properties = feature["properties"]
         mask = fill_rings(rings, size_hw)
         objects.append((properties["label"], Instance.from_mask(mask, properties["score"])))
-    return Annotation.from_objects(picture["file_name"], size_hw, objects)
+    return Annotation.from_objects(image["file_name"], size_hw, objects)
 
 
 FORMAT = Format(
     name="geojson",
-    pictures=None,
-    write_picture=write_picture,
+    images=None,
+    write_image=write_image,
     write_index=None,
     read=read,
 )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from promptseg._extras import require
 from promptseg.errors import ImageError
-from promptseg.images import EXIF_ORIENTATION, open_picture
+from promptseg.images import EXIF_ORIENTATION, open_image
 
 _EXTRA = "geo"
 _WGS84 = "EPSG:4326"
@@ -32,19 +32,19 @@ class Georeference:
 
     @classmethod
     def load(cls, path: Path) -> "Georeference | None":
-        """Read where a picture lies.
+        """Read where an image lies.
 
         Args:
-            path: A picture that can be read.
+            path: An image that can be read.
 
         Returns:
-            None when the picture is no GeoTIFF.
+            None when the image is no GeoTIFF.
 
         Raises:
             ImageError: It is a GeoTIFF that does not say where it is, or says what can't be understood.
             MissingExtraError: It is a GeoTIFF, and rasterio is not installed.
         """
-        with path.open("rb") as file, open_picture(file) as image:
+        with path.open("rb") as file, open_image(file) as image:
             tags = dict(image.tag_v2) if image.format == "TIFF" and hasattr(image, "tag_v2") else {}
         if not _GEO_TAGS & tags.keys():
             return None
@@ -57,7 +57,7 @@ class Georeference:
         if crs is None or transform.is_identity or transform.is_degenerate:
             missing = "coordinate system" if crs is None else "place and size of its pixels"
             raise ImageError(
-                f"{path}: a GeoTIFF without the {missing}; set it with gdal_edit, or save the picture as PNG for pixels"
+                f"{path}: a GeoTIFF without the {missing}; set it with gdal_edit, or save the image as PNG for pixels"
             )
         if tags.get(EXIF_ORIENTATION, 1) != 1:
             raise ImageError(f"{path}: a GeoTIFF that is stored turned; save it upright first")

@@ -1,4 +1,4 @@
-"""labelme: `pictures/`, a JSON file beside each picture.
+"""labelme: `pictures/`, a JSON file beside each image.
 
 `labelme` writes polygons, which can be edited: one shape for each part of an object, parts of one object share a group
 id, holes are tied in by lines without width. `labelme-masks` writes masks (labelme 5.2 and later), a PNG in the JSON.
@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map, read_json, reading, write_json
+from promptseg.formats.base import (
+    DataSet,
+    DataSetImage,
+    Format,
+    find_files,
+    read_class_map,
+    read_json,
+    reading,
+    write_json,
+)
 from promptseg.images import check_stated_size
 from promptseg.ops.polygons import fill_rings, join_holes, trace_polygons
 from promptseg.results import Instance
@@ -25,8 +34,8 @@ FOLDER = "pictures"
 _VERSION = "5.5.0"
 
 
-def write_polygons(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
-    """Write the JSON file of one picture, with polygons."""
+def write_polygons(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+    """Write the JSON file of one image, with polygons."""
     shapes = []
     for group_id, (label, instance) in enumerate(annotation.objects()):
         left, top, _, _ = instance.box_xyxy
@@ -36,8 +45,8 @@ def write_polygons(directory: Path, annotation: Annotation, classes: Sequence[st
     _write(directory, annotation, shapes)
 
 
-def write_masks(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
-    """Write the JSON file of one picture, with masks."""
+def write_masks(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+    """Write the JSON file of one image, with masks."""
     shapes = []
     for label, instance in annotation.objects():
         left, top, right, bottom = instance.box_xyxy
@@ -118,15 +127,15 @@ def _to_mask(shape: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
 
 POLYGON_FORMAT = Format(
     name="labelme",
-    pictures=FOLDER,
-    write_picture=write_polygons,
+    images=FOLDER,
+    write_image=write_polygons,
     write_index=None,
     read=read,
 )
 MASK_FORMAT = Format(
     name="labelme-masks",
-    pictures=FOLDER,
-    write_picture=write_masks,
+    images=FOLDER,
+    write_image=write_masks,
     write_index=None,
     read=read,
 )

@@ -1,7 +1,7 @@
 """Label Studio: `images/`, `tasks.json` to import, and `label_config.xml` for the project.
 
 What was found are predictions, which a person accepts or mends. `labelstudio` writes brush strokes, and
-`labelstudio-polygons` polygons in percent of the picture: one ring an object, holes and parts tied in by lines without
+`labelstudio-polygons` polygons in percent of the image: one ring an object, holes and parts tied in by lines without
 width. Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT
 set to the data set's directory.
 """
@@ -32,7 +32,7 @@ from promptseg.ops.polygons import fill_rings, join_parts, trace_polygons
 from promptseg.results import Instance
 
 INDEX = Path("tasks.json")
-_PICTURE_URL = "/data/local-files/?d=images/"
+_IMAGE_URL = "/data/local-files/?d=images/"
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._~-]")
 
 
@@ -96,7 +96,7 @@ def _to_task(annotation: Annotation, kind: str) -> dict[str, Any]:
     name = _UNSAFE.sub(lambda match: b"%%%02X" % match.group()[0], annotation.file_name.encode()).decode()
     return {
         "data": {
-            "image": _PICTURE_URL + name,
+            "image": _IMAGE_URL + name,
             "file_name": annotation.file_name,
             "width": width,
             "height": height,
@@ -140,15 +140,15 @@ def _to_mask(value: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool
 
 BRUSH_FORMAT = Format(
     name="labelstudio",
-    pictures="images",
-    write_picture=None,
+    images="images",
+    write_image=None,
     write_index=write_brushes,
     read=read,
 )
 POLYGON_FORMAT = Format(
     name="labelstudio-polygons",
-    pictures="images",
-    write_picture=None,
+    images="images",
+    write_image=None,
     write_index=write_polygons,
     read=read,
 )

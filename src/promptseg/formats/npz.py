@@ -1,4 +1,4 @@
-"""numpy archives, one a picture: every mask as an array, with its score.
+"""numpy archives, one an image: every mask as an array, with its score.
 
 size_hw (2,), masks (N, H, W) bool, boxes_xyxy (N, 4), scores (N,), class_ids (N,) of the objects; class_masks (K, H, W)
 bool, class_scores (K,), class_mask_ids (K,) of the classes that are there; classes, the names. N or K may be 0.
@@ -14,7 +14,7 @@ import numpy as np
 
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation, Region
-from promptseg.formats.base import DataSet, Format, Picture, find_files, read_class_map
+from promptseg.formats.base import DataSet, DataSetImage, Format, find_files, read_class_map
 from promptseg.images import check_stated_size
 from promptseg.ops.atomic import atomic_file
 from promptseg.results import Instance
@@ -36,8 +36,8 @@ _DAMAGED = (
 )
 
 
-def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
-    """Write the archive of one picture."""
+def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+    """Write the archive of one image."""
     objects = list(annotation.objects())
     masks = np.zeros((len(objects), *annotation.size_hw), dtype=np.bool_)
     for mask, (_, instance) in zip(masks, objects, strict=True):
@@ -83,7 +83,7 @@ def _to_annotation(arrays: dict[str, np.ndarray], where: str) -> Annotation:
     size_hw = check_stated_size(height, width, where=where)
     for name in ("masks", "class_masks"):
         if arrays[name].shape[1:] != size_hw:
-            raise ValueError(f"{name} has the shape {arrays[name].shape}, its picture is {size_hw} (H, W)")
+            raise ValueError(f"{name} has the shape {arrays[name].shape}, its image is {size_hw} (H, W)")
     instances: dict[int, list[Instance]] = {class_id: [] for class_id in arrays["class_mask_ids"].tolist()}
     for class_id, mask, score in zip(arrays["class_ids"], arrays["masks"], arrays["scores"], strict=True):
         instances[int(class_id)].append(Instance.from_mask(mask, float(score)))
@@ -96,8 +96,8 @@ def _to_annotation(arrays: dict[str, np.ndarray], where: str) -> Annotation:
 
 FORMAT = Format(
     name="npz",
-    pictures=None,
-    write_picture=write_picture,
+    images=None,
+    write_image=write_image,
     write_index=None,
     read=read,
 )

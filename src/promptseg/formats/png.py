@@ -1,8 +1,8 @@
-"""PNG files: one index map a picture, one mask a class, the overlay, and every object cut out.
+"""PNG files: one index map an image, one mask a class, the overlay, and every object cut out.
 
 index/cat.png             value = class + 1, 0 is the ground; 8 bits with a palette, 16 bits above 254 classes
 binary/cat/003-ear.png    0 and 255, the mask of class 3
-overlay/cat.png           the masks over the picture, with their names
+overlay/cat.png           the masks over the image, with their names
 cutout/cat/003-ear-0.png  the first object of class 3 in its box, on a transparent ground
 """
 
@@ -17,8 +17,8 @@ from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation, Region
 from promptseg.formats.base import (
     DataSet,
+    DataSetImage,
     Format,
-    Picture,
     find_files,
     index_palette,
     paint_indexes,
@@ -34,8 +34,8 @@ from promptseg.results import Instance, slug
 _LARGEST_8_BIT = 254
 
 
-def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
-    """Write all files of one picture."""
+def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+    """Write all files of one image."""
     stem = annotation.stem
     is_small = len(classes) <= _LARGEST_8_BIT
     numbered = [(classes.index(region.label) + 1, region) for region in annotation.regions]
@@ -57,16 +57,16 @@ def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str
         mask = Image.fromarray(region.area.mask.astype(np.uint8) * 255)
         write_png(directory / "binary" / stem / f"{name}.png", mask)
         for number, instance in enumerate(region.instances):
-            write_png(directory / "cutout" / stem / f"{name}-{number}.png", cut_out(picture, instance))
-    write_png(directory / "overlay" / f"{stem}.png", draw_overlay(picture.image_rgb, layers))
+            write_png(directory / "cutout" / stem / f"{name}-{number}.png", cut_out(image, instance))
+    write_png(directory / "overlay" / f"{stem}.png", draw_overlay(image.image_rgb, layers))
     write_png(directory / "index" / f"{stem}.png", index_image)
 
 
-def cut_out(picture: Picture, instance: Instance) -> Image.Image:
+def cut_out(image: DataSetImage, instance: Instance) -> Image.Image:
     """Cut an object out: RGBA, of the size of its box, transparent black beside the object."""
     left, top, right, bottom = instance.box_xyxy
     alpha = instance.box_mask[..., None] * np.uint8(255)
-    rgb = picture.image_rgb[top:bottom, left:right] * instance.box_mask[..., None]
+    rgb = image.image_rgb[top:bottom, left:right] * instance.box_mask[..., None]
     return Image.fromarray(np.concatenate([rgb, alpha], axis=2))
 
 
@@ -103,8 +103,8 @@ def _parts(area: NDArray[np.bool_]) -> Iterator[Instance]:
 
 FORMAT = Format(
     name="png",
-    pictures=None,
-    write_picture=write_picture,
+    images=None,
+    write_image=write_image,
     write_index=None,
     read=read,
 )

@@ -1,4 +1,4 @@
-"""A sheet of pictures with their masks, to see at a glance whether the labels are right."""
+"""A sheet of images with their masks, to see at a glance whether the labels are right."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from promptseg.formats.annotation import Annotation
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 
-# One tile, pixels: the picture is fitted into the frame, its name stands under it.
+# One tile, pixels: the image is fitted into the frame, its name stands under it.
 _FRAME_WH = (400, 300)
 _CAPTION_HEIGHT = 26
 _GAP = 12
@@ -19,12 +19,12 @@ _INK, _PAPER, _MOUNT = (25, 25, 28), (255, 255, 255), (238, 238, 240)
 
 
 def draw_tile(image_rgb: NDArray[np.uint8], annotation: Annotation, classes: Sequence[str]) -> Image.Image:
-    """Draw a small picture with the masks of its classes.
+    """Draw a small image with the masks of its classes.
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
         annotation: What was found in it.
-        classes: The class map; a class has the same colour in every picture.
+        classes: The class map; a class has the same color in every image.
 
     Returns:
         RGB image that fits into a frame of the sheet.
@@ -42,7 +42,7 @@ def draw_tile(image_rgb: NDArray[np.uint8], annotation: Annotation, classes: Seq
 
 
 def draw_preview(tiles: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Lay out tiles, one or more, each with the name of its picture below.
+    """Lay out tiles, one or more, each with the name of its image below.
 
     Returns:
         RGB image, up to four tiles side by side.

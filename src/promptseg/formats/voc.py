@@ -16,8 +16,8 @@ from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import (
     DataSet,
+    DataSetImage,
     Format,
-    Picture,
     find_files,
     index_palette,
     paint_indexes,
@@ -33,11 +33,11 @@ from promptseg.results import Instance
 _LARGEST = 254
 
 
-def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
-    """Write the XML and the two maps of one picture.
+def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+    """Write the XML and the two maps of one image.
 
     Raises:
-        ImageError: There are more than 254 classes, or objects in the picture.
+        ImageError: There are more than 254 classes, or objects in the image.
     """
     objects = list(annotation.objects())
     class_map, object_map = (
@@ -56,7 +56,7 @@ def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str
 
 
 def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
-    """Write which pictures there are."""
+    """Write which images there are."""
     listing = "".join(f"{annotation.stem}\n" for annotation in annotations)
     write_text(directory / "ImageSets" / "Segmentation" / "train.txt", listing)
 
@@ -113,8 +113,8 @@ def _add(parent: ElementTree.Element, values: Mapping[str, str | int]) -> None:
 
 FORMAT = Format(
     name="voc",
-    pictures="JPEGImages",
-    write_picture=write_picture,
+    images="JPEGImages",
+    write_image=write_image,
     write_index=write_index,
     read=read,
 )

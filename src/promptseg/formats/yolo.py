@@ -14,15 +14,15 @@ import numpy as np
 
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, Format, Picture, find_files, read_size, read_text, write_text
+from promptseg.formats.base import DataSet, DataSetImage, Format, find_files, read_size, read_text, write_text
 from promptseg.ops.polygons import fill_rings, join_parts, trace_polygons
 from promptseg.results import Instance
 
 _NAME_LINE = re.compile(r"  (\d+): (\".*\")")
 
 
-def write_picture(directory: Path, annotation: Annotation, classes: Sequence[str], picture: Picture) -> None:
-    """Write the labels of one picture; without an object the file is empty, which says that there is none."""
+def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+    """Write the labels of one image; without an object the file is empty, which says that there is none."""
     height, width = annotation.size_hw
     lines = []
     for label, instance in annotation.objects():
@@ -39,7 +39,7 @@ def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[A
 
 
 def read(directory: Path) -> DataSet:
-    """Read a data set as `write_picture` and `write_index` lay it out.
+    """Read a data set as `write_image` and `write_index` lay it out.
 
     Raises:
         DataError: A file is missing or malformed; the message names it and the line.
@@ -68,8 +68,8 @@ def read(directory: Path) -> DataSet:
 
 FORMAT = Format(
     name="yolo",
-    pictures="images",
-    write_picture=write_picture,
+    images="images",
+    write_image=write_image,
     write_index=write_index,
     read=read,
 )

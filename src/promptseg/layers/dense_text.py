@@ -2,7 +2,7 @@
 
 Paper: Li et al. 2022, arXiv:2201.03546 (LSeg) for pixel-text similarity.
 
-Shapes: B pictures, N texts, E embedding, C channels, h w cells, S = h * w.
+Shapes: B images, N texts, E embedding, C channels, h w cells, S = h * w.
 """
 
 import torch
@@ -57,10 +57,10 @@ class DenseTextHead(nn.Module):
         return F.normalize((self.text_adapter(pooled) + self.text_shortcut(pooled)).float(), dim=-1)
 
     def similarity(self, pixels: Tensor, texts: Tensor) -> Tensor:
-        """Compare every cell of one picture with texts.
+        """Compare every cell of one image with texts.
 
         Args:
-            pixels: Unit vectors of one picture, shape (E, h, w).
+            pixels: Unit vectors of one image, shape (E, h, w).
             texts: Unit vectors, shape (N, E).
 
         Returns:
@@ -82,14 +82,14 @@ class DenseTextHead(nn.Module):
         Returns:
             Presence logits and predicted IoU, each of shape (N,).
         """
-        presence_logit, iou = self.evidence(summarise(similarity)).unbind(dim=1)
+        presence_logit, iou = self.evidence(summarize(similarity)).unbind(dim=1)
         return presence_logit, iou
 
 
 class PriorEmbedding(nn.Module):
     """Turn the similarity of a query into image cells to add, as SAM does with a mask prompt.
 
-    The last convolution starts at zero, so that a decoder starts from the picture alone.
+    The last convolution starts at zero, so that a decoder starts from the image alone.
 
     Args:
         dim: Channels of the image cells.
@@ -115,7 +115,7 @@ class PriorEmbedding(nn.Module):
         return cells
 
 
-def summarise(similarity: Tensor) -> Tensor:
+def summarize(similarity: Tensor) -> Tensor:
     """Give maximum, mean of the highest 64th part, and mean of maps, shape (N, h, w), as shape (N, 3)."""
     cells = similarity.flatten(1)
     highest = _highest(cells)

@@ -1,4 +1,4 @@
-"""An example, a region of another picture, as a vector that takes a text's place.
+"""An example, a region of another image, as a vector that takes a text's place.
 
 Shapes: E embedding, h w cells.
 """
@@ -11,7 +11,7 @@ from promptseg.layers.mlp import Mlp
 
 
 class ExemplarHead(nn.Module):
-    """Read what a region of a picture shows, in the common space of pixels and texts.
+    """Read what a region of an image shows, in the common space of pixels and texts.
 
     It starts from the mean of the region's cells; what it learns is the way from what things look like to where a text
     that names them would lie, given what surrounds them. Texts and examples can then be mixed, for both are vectors
@@ -32,7 +32,7 @@ class ExemplarHead(nn.Module):
         """Embed an example.
 
         Args:
-            cells: Unit vectors of the example's picture, shape (E, h, w).
+            cells: Unit vectors of the example's image, shape (E, h, w).
             coverage: Share of each cell that is meant, shape (h, w), not zero everywhere.
 
         Returns:

@@ -1,7 +1,7 @@
 """SAM's mask decoder with one mask token and a presence token: prompt tokens and an image in, one mask a query out.
 
 Paper: Kirillov et al. 2023, arXiv:2304.02643; parameter names as SamMaskDecoder of transformers 5.23 (Apache-2.0).
-Differs: one mask instead of four, a presence token beside it, finer maps of the picture may join the upsampler.
+Differs: one mask instead of four, a presence token beside it, finer maps of the image may join the upsampler.
 """
 
 from collections.abc import Mapping
@@ -70,10 +70,10 @@ class MaskDecoder(nn.Module):
         """Decode one mask for each query.
 
         Args:
-            cells: The picture of each query, shape (N, D, h, w).
+            cells: The image of each query, shape (N, D, h, w).
             prompt: Prompt tokens, shape (N, T, D).
             prompt_mask: True where a prompt token is real, shape (N, T), bool. None: everywhere.
-            skip: What the upsampler's `project_skip` gave for the picture of each query; None: nothing joins.
+            skip: What the upsampler's `project_skip` gave for the image of each query; None: nothing joins.
         """
         num_queries, _, height, width = cells.shape
         outputs = torch.cat([self.iou_token.weight, self.mask_token.weight, self.presence_token.weight])

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptseg.layers.context import ContextStage
+from promptseg.layers.convnext import ContextStage
 from promptseg.layers.pointwise import Pointwise
 
 NUM_GROUPS = 32
@@ -19,7 +19,7 @@ NUM_GROUPS = 32
 
 @dataclass(frozen=True)
 class NeckMaps:
-    """Maps of B pictures.
+    """Maps of B images.
 
     Attributes:
         fused: Shape (B, dim, h, w).
@@ -65,7 +65,7 @@ class SingleStrideNeck(nn.Module):
 class PyramidNeck(nn.Module):
     """Walk a convolutional tower's maps from coarse to fine, with ConvNeXt blocks at each stride.
 
-    The walk starts with the mean of the coarsest map in every cell: what sort of picture this is. It has width `dim`
+    The walk starts with the mean of the coarsest map in every cell: what sort of image this is. It has width `dim`
     down to the fused stride, and the narrower `fine_dim` below it, where cells are many.
 
     Args:

@@ -1,4 +1,4 @@
-"""Where a cell lies in the picture, as a vector."""
+"""Where a cell lies in the image, as a vector."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class FourierPositions(nn.Module):
-    """Random Fourier features of cell centres, the codes that SAM's decoder was trained with.
+    """Random Fourier features of cell centers, the codes that SAM's decoder was trained with.
 
     The frequencies are a buffer: drawn once, stored with the weights, never trained.
 
@@ -31,6 +31,6 @@ class FourierPositions(nn.Module):
         y = (torch.arange(height, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / height
         x = (torch.arange(width, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / width
         grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-        centres_xy_unit = torch.stack([grid_x, grid_y], dim=-1).flatten(0, 1)
-        angles = 2 * math.pi * ((2 * centres_xy_unit - 1) @ frequencies)
+        centers_xy_unit = torch.stack([grid_x, grid_y], dim=-1).flatten(0, 1)
+        angles = 2 * math.pi * ((2 * centers_xy_unit - 1) @ frequencies)
         return torch.cat([angles.sin(), angles.cos()], dim=-1)[None]

@@ -34,7 +34,7 @@ class ProgressiveUpsampler(nn.Module):
         self.skip = nn.Conv2d(skip_dim, dim // (4 if skip_scale == 2 else 8), 1) if skip_dim is not None else None
 
     def project_skip(self, fine: Tensor | None) -> Tensor | None:
-        """Bring finer maps, shape (B, skip_dim, hf, wf), to the width they join with: once a picture."""
+        """Bring finer maps, shape (B, skip_dim, hf, wf), to the width they join with: once an image."""
         return None if self.skip is None or fine is None else self.skip(fine)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:

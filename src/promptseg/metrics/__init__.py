@@ -1,6 +1,6 @@
 """Metrics: pure functions on arrays, each with one definition and no state.
 
-Four kinds: pixels of one (picture, phrase) pair (`pixels`), numbers over many pairs (`statistics`, which take weights
+Four kinds: pixels of one (image, phrase) pair (`pixels`), numbers over many pairs (`statistics`, which take weights
 so that one definition gives both the number and its bootstrap interval), both again at many thresholds (`sweep`), and
 the interval itself (`bootstrap`).
 An undefined number is nan, never a stand-in value.

@@ -1,4 +1,4 @@
-"""Percentile bootstrap over pictures: how far would the number move with another draw of pictures?"""
+"""Percentile bootstrap over images: how far would the number move with another draw of images?"""
 
 from collections.abc import Callable
 
@@ -19,19 +19,19 @@ def bootstrap_interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Draw whole pictures with replacement and take the middle of the statistic's distribution.
+    """Draw whole images with replacement and take the middle of the statistic's distribution.
 
-    The pairs of one picture are not independent of each other, so they are drawn together.
+    The pairs of one image are not independent of each other, so they are drawn together.
 
     Args:
         statistic: From weights (R, N) to numbers (R,), as in `promptseg.metrics.statistics`.
-        unit_index: Picture of every pair, shape (N,), int; pairs with one index are drawn together.
+        unit_index: Image of every pair, shape (N,), int; pairs with one index are drawn together.
         num_resamples: Number of draws.
         level: Share of the distribution inside the interval.
         seed: Of the draws.
 
     Returns:
-        Lower and upper end; nan for fewer than two pictures. Draws in which the statistic is undefined are left out.
+        Lower and upper end; nan for fewer than two images. Draws in which the statistic is undefined are left out.
     """
     units, unit_index = np.unique(unit_index, return_inverse=True)
     num_units = len(units)

@@ -1,4 +1,4 @@
-"""Pixel metrics of one (picture, phrase) pair: counts, IoU, precision, recall, Dice and average precision."""
+"""Pixel metrics of one (image, phrase) pair: counts, IoU, precision, recall, Dice and average precision."""
 
 from dataclasses import dataclass
 
@@ -57,7 +57,7 @@ class PixelCounts:
 
     @property
     def iou_of_everything(self) -> float:
-        """IoU of the prediction "the whole picture": the reference that needs no model."""
+        """IoU of the prediction "the whole image": the reference that needs no model."""
         return _ratio(self.actual, self.valid)
 
 
@@ -73,7 +73,7 @@ def count_pixels(mask: BoolMask, truth: BoolMask, *, valid: BoolMask | None = No
         ValueError: The shapes differ.
     """
     if mask.shape != truth.shape:
-        raise ValueError(f"mask is {mask.shape}, truth is {truth.shape}; both must be (H, W) of the picture")
+        raise ValueError(f"mask is {mask.shape}, truth is {truth.shape}; both must be (H, W) of the image")
     if valid is not None:
         mask, truth = mask & valid, truth & valid
     return PixelCounts(
@@ -87,7 +87,7 @@ def count_pixels(mask: BoolMask, truth: BoolMask, *, valid: BoolMask | None = No
 def pixel_average_precision(
     probability: NDArray[np.float32], truth: BoolMask, *, valid: BoolMask | None = None, num_bins: int = 1000
 ) -> float:
-    """Rank the pixels of one picture by probability and measure the average precision of that ranking.
+    """Rank the pixels of one image by probability and measure the average precision of that ranking.
 
     Probabilities are put into equal bins, pixels of one bin count as ties, and AP = sum over bins, from high to low, of
     (recall gained) x (precision so far): scikit-learn's `average_precision_score` on the binned probabilities.
@@ -114,7 +114,7 @@ def pixel_average_precision(
 def argmax_counts(
     assigned: NDArray[np.integer], truths: BoolMask, *, valid: BoolMask | None = None
 ) -> tuple[PixelCounts, ...]:
-    """Count, class by class, what a labelling of the pixels shares with the truth.
+    """Count, class by class, what a labeling of the pixels shares with the truth.
 
     Args:
         assigned: Class of every pixel, shape (H, W), int in [0, C); -1 for a pixel left without a class.

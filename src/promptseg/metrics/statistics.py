@@ -1,4 +1,4 @@
-"""Numbers over many (picture, phrase) pairs.
+"""Numbers over many (image, phrase) pairs.
 
 Every function takes `weights` of shape (R, N): R weightings of the same N pairs, and returns R numbers. A row of ones
 gives the number itself; a row that counts how often each pair was drawn gives one bootstrap replicate. One definition
@@ -99,7 +99,7 @@ def mean_class_iou(
     """Mean over the classes of the IoU that each has over the whole data set (mIoU).
 
     Args:
-        intersections: Shape (N,), pixels; one entry a (picture, class) pair.
+        intersections: Shape (N,), pixels; one entry a (image, class) pair.
         unions: Shape (N,), pixels.
         class_index: Shape (N,), int from 0.
         weights: Shape (R, N).

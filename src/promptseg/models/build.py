@@ -6,8 +6,8 @@ from typing import TypeAlias
 from promptseg.encoders.towers import build_image_tower, build_text_tower, load_tower
 from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.clipseg.network import ClipSeg
-from promptseg.models.config import PromptSegConfig
-from promptseg.models.promptseg import PromptSeg
+from promptseg.models.promptseg.config import PromptSegConfig
+from promptseg.models.promptseg.network import PromptSeg
 from promptseg.weights import ReportProgress
 
 NetworkConfig: TypeAlias = PromptSegConfig | ClipSegConfig

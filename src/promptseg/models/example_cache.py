@@ -1,4 +1,4 @@
-"""An example is embedded once, however many pictures it is asked of."""
+"""An example is embedded once, however many images it is asked of."""
 
 import threading
 from collections.abc import Callable

@@ -10,8 +10,8 @@ from promptseg.errors import CheckpointError, UnknownModelError
 from promptseg.models.build import Network, NetworkConfig, build_network
 from promptseg.models.checkpoint import load_pretrained
 from promptseg.models.clipseg.files import is_transformers_directory, load_original, load_published, load_transformers
-from promptseg.models.langsam import LangSamConfig
-from promptseg.models.masker import MaskerConfig
+from promptseg.models.grounded_sam.config import LangSamConfig
+from promptseg.models.interactive.config import MaskerConfig
 from promptseg.models.table import MODELS, ModelRecord
 from promptseg.weights import ReportProgress
 

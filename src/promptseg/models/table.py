@@ -5,9 +5,9 @@ from typing import Literal
 
 from promptseg.models.build import NetworkConfig
 from promptseg.models.clipseg.config import ClipSegConfig
-from promptseg.models.config import DenseConfig, LoraConfig, PromptSegConfig
-from promptseg.models.langsam import LangSamConfig
-from promptseg.models.masker import MaskerConfig
+from promptseg.models.grounded_sam.config import LangSamConfig
+from promptseg.models.interactive.config import MaskerConfig
+from promptseg.models.promptseg.config import DenseConfig, LoraConfig, PromptSegConfig
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ModelRecord:
         status: "shipped": trained weights are inside the package. "published": others have published them, and they are
             fetched. "recipe": train it yourself. "test": tiny and random.
         num_trained: Trained parameters, exact.
-        licence: Of the trained weights, or of the code where there are none.
+        license: Of the trained weights, or of the code where there are none.
         paper: Where the architecture is from.
         summary: One line.
         prompt_kinds: Kinds of prompt that it takes.
@@ -30,7 +30,7 @@ class ModelRecord:
     config: NetworkConfig | MaskerConfig | LangSamConfig
     status: Literal["shipped", "published", "recipe", "test"]
     num_trained: int
-    licence: str
+    license: str
     paper: str
     summary: str
     prompt_kinds: frozenset[str] = frozenset({"text"})
@@ -69,7 +69,7 @@ _ROWS = (
         ),
         status="shipped",
         num_trained=8_613_588,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="arXiv:2201.03546 (pixels against texts); arXiv:1905.11946, arXiv:2107.08430 (towers)",
         summary="The default: EfficientNet-Lite2, YOLOX-Nano and MiniLM; works offline on a laptop",
         prompt_kinds=CONCEPTS | POINTING,
@@ -79,7 +79,7 @@ _ROWS = (
         config=_s1("base", (3, 6, 9, 11)),
         status="recipe",
         num_trained=9_222_786,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=PROMPTSEG_PAPER,
         summary="The published PromptSeg: DINOv2-base, CLIP ViT-B/16 text, 224 px",
     ),
@@ -88,7 +88,7 @@ _ROWS = (
         config=_s1("small", (3, 6, 9, 11)),
         status="recipe",
         num_trained=8_829_570,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=PROMPTSEG_PAPER,
         summary="PromptSeg on DINOv2-small",
     ),
@@ -97,7 +97,7 @@ _ROWS = (
         config=_s1("large", (7, 13, 19, 23)),
         status="recipe",
         num_trained=9_484_930,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=PROMPTSEG_PAPER,
         summary="PromptSeg on DINOv2-large",
     ),
@@ -119,7 +119,7 @@ _ROWS = (
         ),
         status="test",
         num_trained=78_183,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=PROMPTSEG_PAPER,
         summary="For tests: tiny and random; decoder and dense head on a pyramid",
     ),
@@ -139,7 +139,7 @@ _ROWS = (
         ),
         status="test",
         num_trained=58_797,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=PROMPTSEG_PAPER,
         summary="For tests: tiny and random; dense head alone, image tower trained",
     ),
@@ -159,7 +159,7 @@ _ROWS = (
         ),
         status="test",
         num_trained=81_170,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=PROMPTSEG_PAPER,
         summary="For tests: tiny and random; token-level text and adapters on a vision transformer",
     ),
@@ -168,7 +168,7 @@ _ROWS = (
         config=ClipSegConfig(image_tower="clipseg-rd64-refined", text_tower="clipseg-rd64-refined"),
         status="published",
         num_trained=1_127_009,
-        licence="Apache-2.0 (the weights, as the model hub states it)",
+        license="Apache-2.0 (the weights, as the model hub states it)",
         paper=CLIPSEG_PAPER,
         summary="CLIPSeg as its authors published it: rd64-refined, 352 px, texts and exemplars; 0.6 GB to fetch",
         prompt_kinds=CONCEPTS,
@@ -178,7 +178,7 @@ _ROWS = (
         config=ClipSegConfig(head="simple", image_layers=(3, 7, 9)),
         status="recipe",
         num_trained=1_073_153,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=CLIPSEG_PAPER,
         summary="CLIPSeg of the paper's tables: D=64, one transposed convolution, CLIP ViT-B/16",
         prompt_kinds=CONCEPTS,
@@ -193,7 +193,7 @@ _ROWS = (
         ),
         status="recipe",
         num_trained=1_122_305,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=CLIPSEG_PAPER,
         summary="CLIPSeg on CLIP ViT-B/32, whose head has the paper's count of trained parameters",
         prompt_kinds=CONCEPTS,
@@ -211,7 +211,7 @@ _ROWS = (
         ),
         status="recipe",
         num_trained=363_329,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="a re-implementation of CLIPSeg on RefCOCO, published as a report; arXiv:2112.10003",
         summary="CLIPSeg with a linear head: 14 x 14 cells, interpolated to 224 px",
         prompt_kinds=CONCEPTS,
@@ -221,7 +221,7 @@ _ROWS = (
         config=ClipSegConfig(image_layers=(9,), block="mlp", mlp_dim=64, head="simple"),
         status="recipe",
         num_trained=139_585,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=CLIPSEG_PAPER,
         summary="The paper's baseline without a transformer in the decoder: one layer of CLIP, FiLM, two linear layers",
         prompt_kinds=CONCEPTS,
@@ -238,7 +238,7 @@ _ROWS = (
         ),
         status="recipe",
         num_trained=1_073_153,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=CLIPSEG_PAPER,
         summary="The paper's baseline whose image tower knows ImageNet and no language",
         prompt_kinds=CONCEPTS,
@@ -256,7 +256,7 @@ _ROWS = (
         ),
         status="test",
         num_trained=13_561,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper=CLIPSEG_PAPER,
         summary="For tests: tiny and random; texts and exemplars on a vision transformer",
         prompt_kinds=CONCEPTS,
@@ -266,7 +266,7 @@ _ROWS = (
         config=LangSamConfig(),
         status="published",
         num_trained=0,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="luca-medeiros/lang-segment-anything (Apache-2.0); arXiv:2304.02643",
         summary="Phrases to instances: the default model proposes boxes, MobileSAM draws; other parts by LangSamConfig",
     ),
@@ -275,7 +275,7 @@ _ROWS = (
         config=LangSamConfig(detector="promptseg-test-vit", masker="sam-test", box_threshold=0.0),
         status="test",
         num_trained=0,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="luca-medeiros/lang-segment-anything (Apache-2.0); arXiv:2304.02643",
         summary="For tests: tiny and random; a detector and a masker",
     ),
@@ -284,7 +284,7 @@ _ROWS = (
         config=MaskerConfig("mobile-sam"),
         status="published",
         num_trained=0,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="arXiv:2306.14289",
         summary="MobileSAM at 1024 px, for those who only click",
         prompt_kinds=POINTING,
@@ -294,7 +294,7 @@ _ROWS = (
         config=MaskerConfig("sam2-hiera-tiny"),
         status="published",
         num_trained=0,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="arXiv:2408.00714",
         summary="SAM 2 (Hiera-tiny) at 1024 px, for those who only click: better edges, slower",
         prompt_kinds=POINTING,
@@ -304,7 +304,7 @@ _ROWS = (
         config=MaskerConfig("sam-test", input_side=64),
         status="test",
         num_trained=0,
-        licence="Apache-2.0",
+        license="Apache-2.0",
         paper="arXiv:2304.02643",
         summary="For tests: tiny and random; points, boxes and masks",
         prompt_kinds=POINTING,

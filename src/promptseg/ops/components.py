@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 # A diagonal step stays inside an object: thin slanted things (a leash, a wire) would fall apart otherwise.
-_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
 COUNTED_AT_ONCE = 4_000_000
 
 
@@ -23,7 +23,7 @@ def iterate_components(
     Yields:
         Window (rows, columns) of the object, and its pixels in that window, bool.
     """
-    labels, num_objects = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
+    labels, num_objects = ndimage.label(mask, structure=_EIGHT_NEIGHBORS)
     if num_objects == 0:
         return
     areas = np.zeros(num_objects + 1, dtype=np.int64)

@@ -8,7 +8,7 @@ from scipy import ndimage
 def inner_points(
     inside: NDArray[np.bool_], num_points: int, *, away_from_xy: NDArray[np.floating] | None = None
 ) -> NDArray[np.float64]:
-    """Choose pixel centres deep inside a region and far from each other.
+    """Choose pixel centers deep inside a region and far from each other.
 
     Args:
         inside: The region, bool, shape (H, W), at least one pixel.

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from promptseg.ops.components import tight_box
 
-# Told apart on photos and by most colour-blind eyes when next to each other in this order; then they repeat.
+# Told apart on photos and by most color-blind eyes when next to each other in this order; then they repeat.
 PALETTE_RGB = (
     (255, 87, 51), (0, 163, 255), (255, 195, 0), (162, 89, 255), (0, 200, 120), (255, 105, 180),
     (0, 206, 209), (180, 120, 40), (140, 200, 30), (230, 30, 80), (70, 90, 255), (120, 130, 150),
@@ -32,7 +32,7 @@ class OverlayLayer:
     Attributes:
         mask: bool, shape (H, W) of the photo.
         caption: Short text on its label.
-        color_index: Which colour of the palette; beyond its end it starts again.
+        color_index: Which color of the palette; beyond its end it starts again.
     """
 
     mask: NDArray[np.bool_]
@@ -44,7 +44,7 @@ def draw_overlay(image_rgb: NDArray[np.uint8], layers: Sequence[OverlayLayer]) -
     """Draw masks over a photo: a tint, a contour, a small label each.
 
     Large masks lie under small ones. A label goes beside its mask where there is room and never hides all of it; on a
-    picture smaller than the label there is none.
+    image smaller than the label there is none.
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
@@ -70,7 +70,7 @@ def _paint(canvas: Image.Image, mask: NDArray[np.bool_], color: tuple[int, int, 
     line_width = max(1.0, min(mask.shape) / 320)
     left, top, right, bottom = tight_box(mask)
     margin = math.ceil(line_width) + 1
-    # Only the window around the mask is worked on; the blur repeats the picture's own border, which gets no contour so.
+    # Only the window around the mask is worked on; the blur repeats the image's own border, which gets no contour so.
     left, top = max(left - margin, 0), max(top - margin, 0)
     window = mask[top : bottom + margin, left : right + margin]
     blurred = Image.fromarray(window.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(line_width))
@@ -134,6 +134,6 @@ def _place(mask: NDArray[np.bool_], label_hw: tuple[int, int], taken: Sequence[_
         # Up to a tenth hidden reads well: prefer the earlier, tidier corner then.
         return overlap, max(hidden, 0.1)
 
-    # Every corner is pushed into the picture; min keeps the earliest of equals.
+    # Every corner is pushed into the image; min keeps the earliest of equals.
     inside = [(min(max(x, 0), W - width), min(max(y, 0), H - height)) for x, y in corners]
     return min(inside, key=cost)

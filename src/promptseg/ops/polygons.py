@@ -34,7 +34,7 @@ def trace_polygons(mask: NDArray[np.bool_], *, origin_xy: tuple[int, int] = (0, 
 
     Args:
         mask: bool, shape (H, W).
-        origin_xy: Where the mask's top left corner lies in the picture.
+        origin_xy: Where the mask's top left corner lies in the image.
 
     Returns:
         One polygon for each part that holds together by edges (parts that meet in a corner are two), in reading order.
@@ -76,10 +76,10 @@ def join_holes(polygon: Polygon) -> Ring:
 def join_parts(polygons: Sequence[Polygon]) -> Ring:
     """Make one ring of one or more areas: each is tied to a near one before it, between their nearest corners."""
     rings = [join_holes(polygon) for polygon in polygons]
-    centres = np.stack([ring.mean(axis=0) for ring in rings])
+    centers = np.stack([ring.mean(axis=0) for ring in rings])
     ties = []
     for index in range(1, len(rings)):
-        parent = int(np.argmin(np.square(centres[:index] - centres[index]).sum(axis=1)))
+        parent = int(np.argmin(np.square(centers[:index] - centers[index]).sum(axis=1)))
         distances, nearest = KDTree(rings[parent]).query(rings[index])
         start = int(np.argmin(distances))
         corner = int(nearest[start])
@@ -114,11 +114,11 @@ def _graft(rings: Sequence[Ring], ties: Sequence[tuple[int, int, Ring]]) -> Ring
 
 
 def fill_rings(rings: Iterable[ArrayLike], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Fill the area between rings: a pixel belongs to it when its centre lies inside an odd number of them.
+    """Fill the area between rings: a pixel belongs to it when its center lies inside an odd number of them.
 
     Args:
-        rings: Corners (x, y), pixels, shape (P, 2), finite; what lies outside the picture is cut off.
-        size_hw: Height and width of the picture.
+        rings: Corners (x, y), pixels, shape (P, 2), finite; what lies outside the image is cut off.
+        size_hw: Height and width of the image.
 
     Returns:
         bool, shape `size_hw`.

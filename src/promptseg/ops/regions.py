@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-_EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
+_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
 
 
 def fill_small_holes(
@@ -13,7 +13,7 @@ def fill_small_holes(
     """Fill every hole of fewer than `min_area` pixels.
 
     Args:
-        mask: bool, shape (H, W); diagonal neighbours are connected.
+        mask: bool, shape (H, W); diagonal neighbors are connected.
         min_area: Pixels.
         endless: Where a hole goes on beyond what is shown here, so that it is none, bool, shape (H, W); None: nowhere.
     """
@@ -34,7 +34,7 @@ def drop_small_islands(mask: NDArray[np.bool_], *, min_area: int) -> NDArray[np.
 
 def _label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Number the connected regions from 1 and count their pixels; what is outside, 0, counts as endless."""
-    labels, _ = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
+    labels, _ = ndimage.label(mask, structure=_EIGHT_NEIGHBORS)
     areas = np.bincount(labels.ravel())
     areas[0] = np.iinfo(np.int64).max
     return labels, areas

@@ -17,7 +17,7 @@ def resize_map(
     covered_xyxy: tuple[float, float, float, float] | None = None,
     window_xyxy: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.float32]:
-    """Resize a map bilinearly, pixel centres at index + 0.5.
+    """Resize a map bilinearly, pixel centers at index + 0.5.
 
     Enlarging equals torch's `interpolate(mode="bilinear", align_corners=False)`; shrinking averages what is merged.
 
@@ -53,7 +53,7 @@ def threshold_map(
     covered_xyxy: tuple[float, float, float, float] | None = None,
     window_xyxy: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.bool_]:
-    """Say where `resize_map` would reach a threshold, without ever holding the resized map of a large picture.
+    """Say where `resize_map` would reach a threshold, without ever holding the resized map of a large image.
 
     Args:
         values: shape (h, w).

@@ -37,7 +37,7 @@ def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
 
     Args:
         segmentation: Polygons, of which the union is meant, or a run-length code, compressed or as numbers.
-        size_hw: Height and width of the picture.
+        size_hw: Height and width of the image.
 
     Raises:
         ValueError: It is none of these.
@@ -54,7 +54,7 @@ def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
             counts = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)["counts"]
         counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
         if (height, width) != size_hw:
-            raise ValueError(f"the mask is {(height, width)} (height, width), its picture {size_hw}")
+            raise ValueError(f"the mask is {(height, width)} (height, width), its image {size_hw}")
         rle = Rle(size=[height, width], counts=counts)
         _check_length(rle)
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -82,12 +82,12 @@ def rle_area(rle: Rle) -> int:
 
 
 def place_rle(rle: Rle, box_xyxy: tuple[int, int, int, int], size_hw: tuple[int, int]) -> Rle:
-    """Turn the code of a box into that of the whole picture, where all outside the box is empty.
+    """Turn the code of a box into that of the whole image, where all outside the box is empty.
 
     Args:
         rle: Of the box, of the size (bottom - top, right - left).
-        box_xyxy: Whole pixels, right and bottom exclusive, inside the picture.
-        size_hw: Height and width of the picture.
+        box_xyxy: Whole pixels, right and bottom exclusive, inside the image.
+        size_hw: Height and width of the image.
     """
     height, width = size_hw
     left, top, right, bottom = box_xyxy
@@ -127,7 +127,7 @@ def _count_pixels(counts: str) -> int:
         raise ValueError("a run-length code that breaks off")
     lengths = np.diff(stops, prepend=0)
     if lengths.max() > 12:
-        raise ValueError("a run-length code with a run beyond all pictures")
+        raise ValueError("a run-length code with a run beyond all images")
     starts = stops - lengths
     place = np.arange(len(characters)) - np.repeat(starts, lengths)
     runs = np.add.reduceat((characters & 31) << 5 * place, starts)

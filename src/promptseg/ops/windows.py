@@ -1,4 +1,4 @@
-"""Parts of a picture that are looked at one by one: SAM's layers of crops, and tiles.
+"""Parts of an image that are looked at one by one: SAM's layers of crops, and tiles.
 
 A window is (left, top, right, bottom) in whole pixels, right and bottom exclusive.
 """
@@ -27,11 +27,11 @@ def shared_window(window: Window, other: Window) -> Window | None:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a large picture is cut.
+    """How a large image is cut.
 
     Attributes:
         side: Of a tile, pixels, at least 64.
-        overlap: Pixels that neighbours share at least; 1 to side // 2. An object that fits in there is whole in one of
+        overlap: Pixels that neighbors share at least; 1 to side // 2. An object that fits in there is whole in one of
             them.
 
     Raises:
@@ -50,14 +50,14 @@ class Tiles:
             )
 
     def windows(self, size_hw: tuple[int, int]) -> tuple[Window, ...]:
-        """Lay tiles of one size evenly over a picture, row by row; none where it fits in a single tile."""
+        """Lay tiles of one size evenly over an image, row by row; none where it fits in a single tile."""
         if max(size_hw) <= self.side:
             return ()
         (height, tops), (width, lefts) = (self._starts(length) for length in size_hw)
         return tuple((left, top, left + width, top + height) for top, left in product(tops, lefts))
 
     def _starts(self, length: int) -> tuple[int, list[int]]:
-        """Give the length of the tiles along one side of a picture, and where each begins."""
+        """Give the length of the tiles along one side of an image, and where each begins."""
         if length <= self.side:
             return length, [0]
         count = math.ceil((length - self.overlap) / (self.side - self.overlap))
@@ -65,12 +65,12 @@ class Tiles:
 
 
 def crop_layers(size_hw: tuple[int, int], *, num_layers: int, overlap_ratio: float) -> list[tuple[Window, int]]:
-    """Lay layers of ever smaller crops over a picture: the whole, then 2 x 2, 4 x 4 and so on.
+    """Lay layers of ever smaller crops over an image: the whole, then 2 x 2, 4 x 4 and so on.
 
     Args:
-        size_hw: Height and width of the picture.
+        size_hw: Height and width of the image.
         num_layers: Layers beside the whole.
-        overlap_ratio: Share of the picture's shorter side by which the crops of the first layer overlap; those of
+        overlap_ratio: Share of the image's shorter side by which the crops of the first layer overlap; those of
             further layers overlap by so much of their own size.
 
     Returns:
@@ -92,7 +92,7 @@ def crop_layers(size_hw: tuple[int, int], *, num_layers: int, overlap_ratio: flo
 
 
 def point_grid(points_per_side: int, size_hw: tuple[int, int]) -> NDArray[np.float64]:
-    """Spread points evenly over a picture, each in the middle of its cell, row by row: (x, y), shape (n * n, 2)."""
+    """Spread points evenly over an image, each in the middle of its cell, row by row: (x, y), shape (n * n, 2)."""
     steps = (np.arange(points_per_side) + 0.5) / points_per_side
     y, x = np.meshgrid(steps * size_hw[0], steps * size_hw[1], indexing="ij")
     return np.stack([x.ravel(), y.ravel()], axis=1)

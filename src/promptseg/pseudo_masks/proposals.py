@@ -1,4 +1,4 @@
-"""What to mask in a picture: people's boxes, their referring boxes, and a detector's boxes that add to them."""
+"""What to mask in an image: people's boxes, their referring boxes, and a detector's boxes that add to them."""
 
 import gzip
 import json
@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from promptseg.data.assemble import box_iou
+from promptseg.data.merge_annotations import box_iou
 from promptseg.data.sample import Box, rle_box_xyxy
 from promptseg.errors import DataError
-from promptseg.naming.phrases import canonical, may_name_same
+from promptseg.language.phrases import canonical, may_name_same
 
 Source = Literal["human-box", "region", "teacher-box", "single-object"]
 SOURCES: tuple[Source, ...] = ("human-box", "region", "teacher-box", "single-object")
@@ -39,7 +39,7 @@ class Proposal:
     """A place and what it is called.
 
     Attributes:
-        box_xyxy: Pixels, inside the picture.
+        box_xyxy: Pixels, inside the image.
         category: The name, or the whole referring phrase of a region.
         source: Who says so.
         names: All names of the place, the best first; more than one only from a detector.
@@ -54,7 +54,7 @@ class Proposal:
 
 
 def load_teacher_boxes(path: Path) -> dict[str, tuple[TeacherBox, ...]]:
-    """Load a detector's boxes by picture: gzipped JSONL of {"image", "boxes": [[x0, y0, x1, y1, score, name], ...]}.
+    """Load a detector's boxes by image: gzipped JSONL of {"image", "boxes": [[x0, y0, x1, y1, score, name], ...]}.
 
     Raises:
         DataError: The file can't be read or a line is malformed; names file and line.
@@ -69,23 +69,23 @@ def load_teacher_boxes(path: Path) -> dict[str, tuple[TeacherBox, ...]]:
                     for x0, y0, x1, y1, score, name in record["boxes"]
                 )
     except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}, after {len(boxes)} pictures: not a file of teacher boxes ({error!r})") from error
+        raise DataError(f"{path}, after {len(boxes)} images: not a file of teacher boxes ({error!r})") from error
     return boxes
 
 
 def propose(
     record: Mapping[str, Any], teacher_boxes: Sequence[TeacherBox] = (), *, exhaustive: frozenset[str] = frozenset()
 ) -> list[Proposal]:
-    """List what to mask in a picture.
+    """List what to mask in an image.
 
-    People's boxes count only where the picture has no masks. A detector's box counts where it adds something: not where
+    People's boxes count only where the image has no masks. A detector's box counts where it adds something: not where
     people boxed or masked the same object under a name that may mean the same, and not under a name that people
-    annotated completely, where it is either a double or wrong. In a picture of one named object a box over the middle
+    annotated completely, where it is either a double or wrong. In an image of one named object a box over the middle
     counts only under a name that may mean that one: the detector names lone objects freely ("hippopotamus" for fish).
 
     Args:
         record: Of the index.
-        teacher_boxes: Of this picture.
+        teacher_boxes: Of this image.
         exhaustive: Names that people annotated completely here.
     """
     size_hw = (record["height"], record["width"])
@@ -141,7 +141,7 @@ def _region(item: Mapping[str, Any]) -> Proposal:
 
 
 def _clip(proposal: Proposal, size_hw: tuple[int, int]) -> Proposal | None:
-    """Cut a box at the picture's edges; None where too little is left."""
+    """Cut a box at the image's edges; None where too little is left."""
     height, width = size_hw
     x0, y0, x1, y1 = proposal.box_xyxy
     box_xyxy = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))

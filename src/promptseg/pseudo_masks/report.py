@@ -1,4 +1,4 @@
-"""What a run made: counts, score histograms, and a sheet of pictures to look at."""
+"""What a run made: counts, score histograms, and a sheet of images to look at."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,18 +21,18 @@ def statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Count what was made.
 
     Args:
-        records: As `picture.mask_record` gives them.
+        records: As `image.mask_record` gives them.
 
     Returns:
-        Numbers of pictures and of failures; for each source the masks that were proposed and kept, why others were
+        Numbers of images and of failures; for each source the masks that were proposed and kept, why others were
         dropped, the mean score of the kept, and a histogram of all scores in equal bins from 0 to 1.
     """
-    num_pictures, failures = 0, []
+    num_images, failures = 0, []
     kept: dict[str, list[float]] = defaultdict(list)
     dropped: dict[str, list[float]] = defaultdict(list)
     reasons: dict[str, Counter[str]] = defaultdict(Counter)
     for record in records:
-        num_pictures += 1
+        num_images += 1
         if "error" in record:
             failures.append({"image": record["image"], "error": record["error"]})
         for entry in record["masks"]:
@@ -44,15 +44,15 @@ def statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         source: _summary(kept[source], dropped[source], reasons[source])
         for source in sorted(kept.keys() | dropped.keys())
     }
-    return {"num_pictures": num_pictures, "failures": failures, "sources": by_source}
+    return {"num_images": num_images, "failures": failures, "sources": by_source}
 
 
 def contact_sheet(records: Sequence[Mapping[str, Any]], data_dir: Path) -> Image.Image:
-    """Draw the made masks of pictures spread evenly over a set.
+    """Draw the made masks of images spread evenly over a set.
 
     Args:
-        records: As `picture.mask_record` gives them.
-        data_dir: Pictures are named relative to it.
+        records: As `image.mask_record` gives them.
+        data_dir: Images are named relative to it.
     """
     shown = [record for record in records if record["masks"]]
     num_tiles = min(SHEET_COLUMNS * SHEET_ROWS, len(shown))

@@ -1,4 +1,4 @@
-"""All records of an index: resumable, in several processes, one line a picture as soon as it is done."""
+"""All records of an index: resumable, in several processes, one line an image as soon as it is done."""
 
 import json
 import multiprocessing
@@ -14,12 +14,12 @@ import torch
 from promptseg.data.jsonl import load_lines
 from promptseg.data.sets import EVAL_SETS
 from promptseg.errors import DataError, OutputError
-from promptseg.maskers.graph import GraphRunner, MaskerEngine, Precision
-from promptseg.maskers.mobile_sam import MobileSam, load_mobile_sam
-from promptseg.pseudo_masks.picture import mask_record
+from promptseg.pseudo_masks.image import mask_record
 from promptseg.pseudo_masks.proposals import TeacherBox
+from promptseg.runtime.graph_runner import GraphRunner, MaskerEngine, Precision
+from promptseg.sam.mobile_sam import MobileSam, load_mobile_sam
 
-# Judging a model on masks of its own making would be no judgement; of these only coco_boxes holds training pictures.
+# Judging a model on masks of its own making would be no judgment; of these only coco_boxes holds training images.
 _EVALUATION_ONLY = frozenset(definition.index for definition in EVAL_SETS.values()) - {"coco_boxes"}
 
 
@@ -40,7 +40,7 @@ class MaskerSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to do."""
+    """One image to do."""
 
     settings: MaskerSettings
     data_dir: Path
@@ -82,19 +82,19 @@ def mask_set(
     limit: int | None = None,
     num_workers: int = 1,
 ) -> Iterator[dict[str, Any]]:
-    """Make the masks of a set, and append them to `out_dir/name.jsonl`; pictures that are in it already are skipped.
+    """Make the masks of a set, and append them to `out_dir/name.jsonl`; images that are in it already are skipped.
 
     Args:
         name: The index `data_dir/name.jsonl`.
-        data_dir: Indexes and pictures.
+        data_dir: Indexes and images.
         out_dir: Made where it is missing.
         settings: The masker.
-        teacher_boxes: By picture.
-        limit: Only the first so many pictures.
+        teacher_boxes: By image.
+        limit: Only the first so many images.
         num_workers: Processes of one thread each.
 
     Yields:
-        The record of each picture as it is written.
+        The record of each image as it is written.
 
     Raises:
         DataError: The index can't be read, or models are judged on it.
@@ -151,7 +151,7 @@ def _do_all(jobs: Sequence[Job], num_workers: int) -> Iterator[dict[str, Any]]:
 
 
 def do_job(job: Job) -> dict[str, Any]:
-    """Do one picture, with the masker of this process."""
+    """Do one image, with the masker of this process."""
     return mask_record(_masker(job.settings), job.record, job.data_dir, job.teacher_boxes)
 
 

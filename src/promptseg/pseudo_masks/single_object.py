@@ -1,8 +1,8 @@
-"""The main object of a picture that has a name but no place.
+"""The main object of an image that has a name but no place.
 
 Several prompts that a person might try first are given to the masker: boxes around the middle, the box of what differs
 from a plain background, points in the middle. An object that most of them find alike, and that the masker is sure of,
-is taken; a picture where they disagree is left out.
+is taken; an image where they disagree is left out.
 """
 
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptseg.maskers.base import Masker, MaskerEmbedding
+from promptseg.sam.base import Masker, MaskerEmbedding
 
-# Shares of the picture's sides.
+# Shares of the image's sides.
 BOX_SHARES = (0.96, 0.85, 0.7)
 POINT_OFFSETS = ((0.0, 0.0), (-0.12, 0.0), (0.12, 0.0), (0.0, -0.12), (0.0, 0.12))
-# Background: the border's median colour, this near to it (of 255), on this share of the border.
+# Background: the border's median color, this near to it (of 255), on this share of the border.
 BACKGROUND_TOLERANCE = 20
 MIN_PLAIN_BORDER = 0.85
 MIN_AREA_SHARE, MAX_AREA_SHARE = 0.02, 0.9
-# A mask that runs along more of the picture's border than this is the background, or a close-up: no telling.
+# A mask that runs along more of the image's border than this is the background, or a close-up: no telling.
 MAX_BORDER_SHARE = 0.5
-# Of 24 pictures with one true mask these keep half, at a mean IoU of .86; MIN_AGREEING = 3 kept an eighth.
+# Of 24 images with one true mask these keep half, at a mean IoU of .86; MIN_AGREEING = 3 kept an eighth.
 AGREEMENT_IOU = 0.8
 MIN_AGREEING = 2
 
@@ -44,11 +44,11 @@ class MainObject:
 
 
 def find_main_object(masker: Masker, embedding: MaskerEmbedding, image_rgb: NDArray[np.uint8]) -> MainObject | None:
-    """Mask the one object that a picture shows.
+    """Mask the one object that an image shows.
 
     Args:
         masker: Any masker.
-        embedding: Of this picture.
+        embedding: Of this image.
         image_rgb: (H, W, 3) uint8.
 
     Returns:
@@ -87,17 +87,17 @@ def _candidates(
     masker: Masker, embedding: MaskerEmbedding, image_rgb: NDArray[np.uint8]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     height, width, _ = image_rgb.shape
-    centre = np.array([width / 2, height / 2])
-    boxes = [np.concatenate([centre * (1 - share), centre * (1 + share)]) for share in BOX_SHARES]
+    center = np.array([width / 2, height / 2])
+    boxes = [np.concatenate([center * (1 - share), center * (1 + share)]) for share in BOX_SHARES]
     object_box = plain_background_box(image_rgb)
     if object_box is not None:
         boxes.append(np.array(object_box))
-    points = centre + np.array(POINT_OFFSETS) * (width, height)
+    points = center + np.array(POINT_OFFSETS) * (width, height)
     by_box = masker.segment(embedding, boxes_xyxy=_tensor(np.stack(boxes)))
     by_points = masker.segment(
         embedding, points_xy=_tensor(points[None]), point_labels=torch.ones(1, len(points)), choice="levels"
     )
-    logits: Tensor = torch.cat([by_box.picture_logits().flatten(0, 1), by_points.picture_logits().flatten(0, 1)])
+    logits: Tensor = torch.cat([by_box.image_logits().flatten(0, 1), by_points.image_logits().flatten(0, 1)])
     scores = torch.cat([by_box.scores.flatten(), by_points.scores.flatten()])
     return (logits > 0).numpy(), scores.numpy()
 

@@ -1,4 +1,4 @@
-"""What fine-tuning did, on pictures that it did not see: figures by name, and the answers side by side."""
+"""What fine-tuning did, on images that it did not see: figures by name, and the answers side by side."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ MAX_TILES = 8
 
 @dataclass(frozen=True, eq=False)
 class Exam:
-    """A model's answers about some pictures.
+    """A model's answers about some images.
 
     Attributes:
         ious: Of every phrase that is there, by name, whatever the presence.
         kept: Share of the phrases that are there which the model says are there.
-        tiles: The largest object of each of the first pictures.
+        tiles: The largest object of each of the first images.
     """
 
     ious: dict[str, list[float]]
@@ -32,7 +32,7 @@ class Exam:
 
     @property
     def mean_iou(self) -> float:
-        """Over all pairs of a picture and a phrase that is in it."""
+        """Over all pairs of an image and a phrase that is in it."""
         return float(np.mean([iou for of_name in self.ious.values() for iou in of_name]))
 
 
@@ -40,7 +40,7 @@ def examine(model: PhraseSegmenter, samples: Sequence[Sample]) -> Exam:
     """Ask a model for everything that is annotated.
 
     Raises:
-        PromptsegError: A picture can't be read, or does not fit its annotation.
+        PromptsegError: An image can't be read, or does not fit its annotation.
     """
     ious: dict[str, list[float]] = defaultdict(list)
     kept: list[bool] = []
@@ -70,7 +70,7 @@ def examine(model: PhraseSegmenter, samples: Sequence[Sample]) -> Exam:
 
 
 def draw_before_after(before: Exam, after: Exam, *, title: str) -> Image.Image:
-    """Draw the same pictures twice, truth in green and prediction in red."""
+    """Draw the same images twice, truth in green and prediction in red."""
     sections = {
         f"{when}: mean IoU {exam.mean_iou:.2f}": exam.tiles for when, exam in (("before", before), ("after", after))
     }

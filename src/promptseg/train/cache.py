@@ -1,6 +1,6 @@
-"""Features of a frozen image tower on disk, so that a picture goes through the tower once and not once an epoch.
+"""Features of a frozen image tower on disk, so that an image goes through the tower once and not once an epoch.
 
-One safetensors file for each (picture, mirrored or not), float16, named by the hash of the picture's bytes, under a
+One safetensors file for each (image, mirrored or not), float16, named by the hash of the image's bytes, under a
 directory named by the tower's weights and the input size: another tower or size is another directory. Files appear
 whole, so several processes may fill one cache.
 """
@@ -18,21 +18,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from promptseg.encoders.base import ImageTower
+from promptseg.encoders.pixels import Normalizes
 from promptseg.errors import DataError, OutputError, RecipeError
 from promptseg.images import read_image
-from promptseg.models.pixels import Normalises
 from promptseg.ops.atomic import atomic_file
 from promptseg.train.state import fingerprint
 from promptseg.train.views import View, view_image
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 8  # pictures that go through the tower together
+_BATCH = 8  # images that go through the tower together
 
 
 @dataclass(frozen=True)
-class PictureView:
-    """A whole picture, mirrored or not."""
+class ImageView:
+    """A whole image, mirrored or not."""
 
     image: Path | bytes
     mirrored: bool
@@ -44,7 +44,7 @@ class FeatureCache:
     Args:
         root: Holds one directory for each tower and size.
         tower: Frozen; its weights name the directory.
-        size_hw: What pictures are resized to, pixels.
+        size_hw: What images are resized to, pixels.
         limit_bytes: What the directory may take; None: whatever it needs. There is no eviction: an epoch visits every
             view, so that a cache that holds less than all would give nothing.
     """
@@ -59,7 +59,7 @@ class FeatureCache:
         self.size_hw, self.limit_bytes = size_hw, limit_bytes
         self._keys: dict[Path | bytes, str] = {}
 
-    def load(self, view: PictureView) -> tuple[Tensor, ...]:
+    def load(self, view: ImageView) -> tuple[Tensor, ...]:
         """Read the maps of a view, each of shape (C_i, h_i, w_i), float16.
 
         Raises:
@@ -75,7 +75,7 @@ class FeatureCache:
         return tuple(maps[str(level)] for level in range(len(maps)))
 
     @torch.no_grad()
-    def fill(self, tower: ImageTower, views: Iterable[PictureView]) -> int:
+    def fill(self, tower: ImageTower, views: Iterable[ImageView]) -> int:
         """Compute the views that are not there yet.
 
         Args:
@@ -87,7 +87,7 @@ class FeatureCache:
 
         Raises:
             OutputError: They would take more than `limit_bytes`, or can't be written.
-            ImageError: A picture can't be read.
+            ImageError: An image can't be read.
         """
         missing = [view for view in dict.fromkeys(views) if not self._path(view).exists()]
         tower.eval()
@@ -95,7 +95,7 @@ class FeatureCache:
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
             images = [view_image(read_image(v.image), View(mirrored=v.mirrored), self.size_hw) for v in batch]
-            pixels = normalise(torch.from_numpy(np.stack(images)).to(device), tower)
+            pixels = normalize(torch.from_numpy(np.stack(images)).to(device), tower)
             levels = [level.half().cpu() for level in tower(pixels)]
             if start == 0:
                 self._check_limit(len(missing), sum(level[0].nbytes for level in levels))
@@ -117,7 +117,7 @@ class FeatureCache:
                 "raise --cache-gb or leave out --cache"
             )
 
-    def _path(self, view: PictureView) -> Path:
+    def _path(self, view: ImageView) -> Path:
         if view.image not in self._keys:
             encoded = view.image if isinstance(view.image, bytes) else view.image.read_bytes()
             self._keys[view.image] = hashlib.sha256(encoded).hexdigest()[:32]
@@ -125,8 +125,8 @@ class FeatureCache:
         return self.directory / key[:2] / f"{key}{'-mirrored' if view.mirrored else ''}.safetensors"
 
 
-def normalise(images_rgb: Tensor, statistics: Normalises) -> Tensor:
-    """Turn pixels into what a tower takes, where they are, as `models.pixels.to_pixels` does for one picture.
+def normalize(images_rgb: Tensor, statistics: Normalizes) -> Tensor:
+    """Turn pixels into what a tower takes, where they are, as `encoders.pixels.to_pixels` does for one image.
 
     Args:
         images_rgb: Shape (B, H, W, 3), uint8.

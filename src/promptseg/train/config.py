@@ -16,7 +16,7 @@ _NO_EFFECT_ON_WEIGHTS = frozenset({"num_workers", "log_every", "checkpoint_every
 class TrainConfig:
     """Numbers of a training run; checked when it is made.
 
-    A step is one optimiser update on one batch. An epoch is `len(source) // batch_size` steps.
+    A step is one optimizer update on one batch. An epoch is `len(source) // batch_size` steps.
 
     Attributes:
         epochs: Length of the run; give either this or `steps`. The learning-rate schedule spans the whole length.

@@ -1,8 +1,8 @@
 """Fine-tuning of the default model and its kind on a small folder: the towers stay, what reads them is fitted.
 
-The towers look once at some crops of each picture; their maps stay in memory. On them the neck and the layers that
+The towers look once at some crops of each image; their maps stay in memory. On them the neck and the layers that
 bring pixels and texts into one space are fitted to the folder's names, while everyday names shall say what they said
-before. A few of the pictures are kept out of that and choose where masks are cut.
+before. A few of the images are kept out of that and choose where masks are cut.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from torch import Tensor
 from promptseg.data.sample import Sample, target_mask
 from promptseg.errors import DataError, RecipeError
 from promptseg.images import read_image
+from promptseg.language.class_names import COCO_THINGS
 from promptseg.layers.dense_text import DenseTextHead
 from promptseg.models.build import Network
-from promptseg.models.promptseg import FUSED_STRIDE, PromptSeg
-from promptseg.naming.lists import COCO_THINGS
-from promptseg.train.dense.batches import DenseItem, DenseSettings, DenseSource
-from promptseg.train.dense.objective import DenseObjective, read_names
-from promptseg.train.dense.vocabulary import Vocabulary, collect_vocabulary
+from promptseg.models.promptseg.network import FUSED_STRIDE, PromptSeg
+from promptseg.train.pixel_text.batches import DenseItem, DenseSettings, DenseSource
+from promptseg.train.pixel_text.objective import DenseObjective, read_names
+from promptseg.train.pixel_text.vocabulary import Vocabulary, collect_vocabulary
 
 # What is fitted, and at which part of the learning rate; the rest of the model stays.
 FITTED = {"neck.": 0.2, "dense.pixel_projection.": 1.0, "dense.text_": 1.0, "dense.log_scale": 1.0, "dense.bias": 1.0}
@@ -41,10 +41,10 @@ class FinetuneSettings:
         steps: Updates.
         batch_size: Crops in an update.
         learning_rate: Peak of the schedule.
-        crops: Crops of each picture on average, each seen once by the towers.
+        crops: Crops of each image on average, each seen once by the towers.
         max_crops: Most of them altogether; one takes about 1 MB of memory with the default model.
         keep_weight: How much it counts that everyday names say what they said before.
-        one_in: Of so many pictures one is held out to report on, and of the others one to choose by.
+        one_in: Of so many images one is held out to report on, and of the others one to choose by.
         seed: Of crops, order and wording.
     """
 
@@ -60,7 +60,7 @@ class FinetuneSettings:
 
 @dataclass(frozen=True)
 class Parts:
-    """A folder's pictures by their use."""
+    """A folder's images by their use."""
 
     train: tuple[Sample, ...]
     choose: tuple[Sample, ...]
@@ -88,22 +88,22 @@ class Fitted:
 
     Attributes:
         losses: Of each step.
-        logit_shift: Added to every mask logit, chosen on pictures that were not trained on; 0 where none helped.
+        logit_shift: Added to every mask logit, chosen on images that were not trained on; 0 where none helped.
     """
 
     losses: list[float]
     logit_shift: float
 
 
-def split_pictures(samples: Sequence[Sample], *, one_in: int) -> Parts:
-    """Divide pictures by the hash of their names, so that the order of the files does not matter.
+def split_images(samples: Sequence[Sample], *, one_in: int) -> Parts:
+    """Divide images by the hash of their names, so that the order of the files does not matter.
 
     Raises:
         DataError: There are fewer than two.
     """
     if len(samples) < 2:
         raise DataError(
-            f"{len(samples)} picture with a mask is too little: one is to learn from and another to be judged by"
+            f"{len(samples)} image with a mask is too little: one is to learn from and another to be judged by"
         )
     ranked = sorted(samples, key=lambda sample: hashlib.sha256(sample.sample_id.encode()).digest())
     num_held_out = max(1, round(len(ranked) / one_in))
@@ -133,17 +133,17 @@ def finetune(
     *,
     watch: Callable[[float], None] = lambda loss: None,
 ) -> Fitted:
-    """Fit a model's dense head to pictures, in place.
+    """Fit a model's dense head to images, in place.
 
     Args:
         model: From `check_model`.
-        parts: Pictures; what is held out is not looked at.
+        parts: Images; what is held out is not looked at.
         settings: Numbers.
         watch: Told the loss after each step.
 
     Raises:
         DataError: Nothing has a mask.
-        ImageError: A picture can't be read.
+        ImageError: An image can't be read.
     """
     head = model.dense
     assert head is not None  # check_model made sure
@@ -276,7 +276,7 @@ class _Said:
 
 @torch.no_grad()
 def _shift_masks(model: PromptSeg, samples: Sequence[Sample]) -> float:
-    """Shift the model's mask logits by what gives the best mean IoU on pictures, where that helps."""
+    """Shift the model's mask logits by what gives the best mean IoU on images, where that helps."""
     head = model.dense
     assert head is not None
     threshold = torch.tensor(model.mask_threshold).logit()

@@ -12,10 +12,10 @@ from promptseg.data.sample import ignore_mask, target_mask
 from promptseg.errors import RecipeError
 from promptseg.images import read_image
 from promptseg.losses import dice_loss, iou_regression_loss, mask_bce, mask_iou, presence_loss
-from promptseg.models.promptseg import PromptSeg
-from promptseg.models.text_segmenter import Decoded, EncodedImages
+from promptseg.models.promptseg.network import PromptSeg
+from promptseg.models.promptseg.text_segmenter import Decoded, EncodedImages
 from promptseg.ops.resize import resize_map, sigmoid
-from promptseg.train.cache import FeatureCache, normalise
+from promptseg.train.cache import FeatureCache, normalize
 from promptseg.train.recipe import CacheOptions, Case
 from promptseg.train.samples import PhraseBatch, PhraseSource
 
@@ -91,7 +91,7 @@ def cache_phrase_features(model: PromptSeg, source: PhraseSource, options: Cache
     """Fill a feature cache for a source and let its items carry features: the `cache_features` of a recipe.
 
     Raises:
-        RecipeError: The tower is trained, or the source draws crops or colours.
+        RecipeError: The tower is trained, or the source draws crops or colors.
         OutputError: The features would take more than the limit.
     """
     cache = FeatureCache(options.root, model.image_tower, source.options.image_hw, limit_bytes=options.limit_bytes)
@@ -105,7 +105,7 @@ def cache_phrase_features(model: PromptSeg, source: PhraseSource, options: Cache
 def validate_phrases(model: PromptSeg, source: PhraseSource) -> dict[str, float]:
     """Measure a model on the loss grid, at probability 0.5, over every item of a source once: a recipe's `validate`.
 
-    Quick numbers to choose a checkpoint by; `promptseg evaluate` gives those to report, at the pictures' own size.
+    Quick numbers to choose a checkpoint by; `promptseg evaluate` gives those to report, at the images' own size.
 
     Returns:
         "loss" and its parts; "iou" (mean), "iou_median", "iou_at_50" over present phrases.
@@ -120,7 +120,7 @@ def validate_phrases(model: PromptSeg, source: PhraseSource) -> dict[str, float]
         ious.append(_present_ious(decoded, batch))
     iou = torch.cat(ious)
     if not len(iou):
-        raise RecipeError("the validation source asks for nothing that is in its pictures")
+        raise RecipeError("the validation source asks for nothing that is in its images")
     means = {name: total / len(source) for name, total in totals.items()}
     return means | {
         "iou": iou.mean().item(),
@@ -130,7 +130,7 @@ def validate_phrases(model: PromptSeg, source: PhraseSource) -> dict[str, float]
 
 
 def examine_phrases(model: PromptSeg, source: PhraseSource) -> Iterator[Case]:
-    """Ask for every target of the validation pictures at their own size: a recipe's `examine`."""
+    """Ask for every target of the validation images at their own size: a recipe's `examine`."""
     for sample in source.samples:
         image_rgb = read_image(sample.image)
         features = model.encode_image(image_rgb)
@@ -153,7 +153,7 @@ def _encode(model: PromptSeg, batch: PhraseBatch) -> EncodedImages:
     if batch.maps is not None:
         return model.fuse_maps([level.float() for level in batch.maps])
     assert batch.images_rgb is not None  # a batch has one or the other
-    return model.encode_images(normalise(batch.images_rgb, model.image_tower))
+    return model.encode_images(normalize(batch.images_rgb, model.image_tower))
 
 
 def _plain_batches(source: PhraseSource, device: torch.device) -> Iterator[PhraseBatch]:

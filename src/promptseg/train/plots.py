@@ -1,4 +1,4 @@
-"""What a run looked like: curves from its log; from its answers on the validation pictures, two plots and a gallery."""
+"""What a run looked like: curves from its log; from its answers on the validation images, two plots and a gallery."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ _MOST_WORDS = 12  # longer phrases share the last column
 
 @dataclass
 class _Gallery:
-    """The best and the worst cases so far; only these keep their pictures in memory."""
+    """The best and the worst cases so far; only these keep their images in memory."""
 
     best: list[tuple[float, int, Case]] = field(default_factory=list)
     worst: list[tuple[float, int, Case]] = field(default_factory=list)
@@ -50,7 +50,7 @@ def draw_run(out_dir: Path, cases: Iterator[Case]) -> None:
         cases: Answers of the model that is kept, or none.
 
     Raises:
-        OutputError: A picture can't be written.
+        OutputError: An image can't be written.
     """
     lines = read_log(out_dir / LOG_FILE)
     _save(_draw_losses(lines), out_dir / "plots" / "loss.png")
@@ -125,7 +125,7 @@ def _draw_distribution(ious: NDArray[np.floating]) -> Figure:
 def _draw_lengths(num_words: NDArray[np.integer], ious: NDArray[np.floating]) -> Figure:
     """IoU against the number of words: every phrase a dot, and the mean of each length with its standard error."""
     figure, axes = _new_figure(
-        "Prompt length and IoU", "words in the phrase (line: mean with its error; grey: phrases)", "IoU"
+        "Prompt length and IoU", "words in the phrase (line: mean with its error; gray: phrases)", "IoU"
     )
     lengths = np.minimum(num_words, _MOST_WORDS)
     shift = np.random.default_rng(0).uniform(-0.28, 0.28, len(lengths))  # so that equal lengths don't hide each other

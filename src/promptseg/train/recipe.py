@@ -67,7 +67,7 @@ class CacheOptions:
 
 @dataclass(frozen=True)
 class Case:
-    """One (picture, phrase) of the validation set with what the model said, for plots and galleries.
+    """One (image, phrase) of the validation set with what the model said, for plots and galleries.
 
     Attributes:
         image_rgb: Shape (H, W, 3), uint8.
@@ -95,7 +95,7 @@ class Recipe:
         build_model: Makes the model, trainable and frozen parts told apart by `requires_grad`. Called under the seed.
         build_data: (data directory, pseudo-mask directory or None) to (training source, validation source). The
             validation source is whatever `validate` takes.
-        step: The objective: (model, batch) to scalar tensors by name. "loss" is minimised; all are logged.
+        step: The objective: (model, batch) to scalar tensors by name. "loss" is minimized; all are logged.
         validate: (model, validation source) to numbers by name. Runs without gradient, in the run's precision.
         save: (model, directory) writes what `promptseg.load(directory)` reads.
         examine: (model, validation source) to cases for the plots, after the last step, with the best weights. None

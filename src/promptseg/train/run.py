@@ -3,7 +3,7 @@
 A run's directory:
     run.json    recipe, seed, commit, config, versions       log.jsonl   one line per logged step and per validation
     state.pt    what --resume reads                          best/ final/   models that promptseg.load() reads
-    plots/      pictures, drawn at the end
+    plots/      images, drawn at the end
 """
 
 from collections.abc import Iterator, Mapping

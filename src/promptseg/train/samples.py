@@ -1,4 +1,4 @@
-"""From annotated pictures to training batches: which phrases are asked, in which words, of which view."""
+"""From annotated images to training batches: which phrases are asked, in which words, of which view."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ from promptseg.data.negatives import NegativeSampler
 from promptseg.data.sample import Sample, Target, ignore_mask, target_mask
 from promptseg.errors import DataError, RecipeError
 from promptseg.images import read_image
-from promptseg.naming.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, plural, wordings
-from promptseg.train.cache import FeatureCache, PictureView
-from promptseg.train.colours import ColourChange
-from promptseg.train.mirror import mirror_phrase
+from promptseg.language.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, plural, wordings
+from promptseg.train.cache import FeatureCache, ImageView
+from promptseg.train.color_jitter import ColorChange
+from promptseg.train.text_flip import mirror_phrase
 from promptseg.train.views import View, draw_crop, view_image, view_mask, visible_share
 
 T = TypeVar("T")
@@ -27,18 +27,18 @@ _LEAST_VISIBLE = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """How pictures become items.
+    """How images become items.
 
     Attributes:
         image_hw: Size of the pixels given to the tower.
         mask_hw: Size of the loss grid.
-        num_present: Most phrases of an item that are in its picture.
+        num_present: Most phrases of an item that are in its image.
         num_absent: Most phrases of an item that are not.
         reword: Chance that a name is asked by a synonym, a plural or a template instead of as annotated.
-        mirror: Chance that the picture is mirrored, where its phrases can be.
+        mirror: Chance that the image is mirrored, where its phrases can be.
         crop: Least share of each side that a random crop keeps; None: no crop. Phrases of place are never cropped.
         jitter: Strength of the random brightness, contrast and saturation; 0: none.
-        passes: How often an epoch visits each picture.
+        passes: How often an epoch visits each image.
     """
 
     image_hw: tuple[int, int]
@@ -58,7 +58,7 @@ class SampleOptions:
 
 @dataclass(frozen=True)
 class PhraseItem:
-    """One view of a picture and N phrases asked of it; see `PhraseBatch`."""
+    """One view of an image and N phrases asked of it; see `PhraseBatch`."""
 
     sample_id: str
     image_rgb: np.ndarray | None
@@ -72,18 +72,18 @@ class PhraseItem:
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseBatch:
-    """B pictures and N phrases, each asked of one of them.
+    """B images and N phrases, each asked of one of them.
 
     Attributes:
-        images_rgb: Shape (B, H, W, 3), uint8, normalised by the objective; None where `maps` are given.
+        images_rgb: Shape (B, H, W, 3), uint8, normalized by the objective; None where `maps` are given.
         maps: The image tower's maps, each (B, C_i, h_i, w_i), float16; None where pixels are given.
         texts: N phrases.
-        image_index: Which picture each is asked of, shape (N,), int64.
+        image_index: Which image each is asked of, shape (N,), int64.
         target: Share of each pixel that is object, shape (N, h, w), float32.
         valid: Pixels where that is known, shape (N, h, w), bool.
-        present: Whether the phrase is in the picture, shape (N,), bool.
+        present: Whether the phrase is in the image, shape (N,), bool.
         weight: How far the annotation is to be trusted, shape (N,), float32.
-        sample_ids: B names of pictures.
+        sample_ids: B names of images.
     """
 
     images_rgb: Tensor | None
@@ -111,10 +111,10 @@ class PhraseBatch:
 
 
 class PhraseSource:
-    """Items from annotated pictures; a `TrainSource`.
+    """Items from annotated images; a `TrainSource`.
 
     Args:
-        samples: Pictures; those without a mask are left out, since nothing can be asked of them.
+        samples: Images; those without a mask are left out, since nothing can be asked of them.
         options: How they become items.
         negatives: Draws absent names, besides those that a sample itself says are absent.
         cache: Features of the frozen tower, filled for every view that `options` can draw.
@@ -135,17 +135,17 @@ class PhraseSource:
         self.samples = tuple(sample for sample in samples if sample.with_evidence("mask"))
         self.options, self.negatives, self.cache = options, negatives, cache
         if not self.samples:
-            raise DataError(f"none of {len(samples)} pictures has a mask to train on")
+            raise DataError(f"none of {len(samples)} images has a mask to train on")
         if cache is not None and (options.crop is not None or options.jitter):
-            raise RecipeError("cached features hold whole and mirrored pictures only: set crop=None and jitter=0")
+            raise RecipeError("cached features hold whole and mirrored images only: set crop=None and jitter=0")
 
     def __len__(self) -> int:
         return len(self.samples) * self.options.passes
 
-    def views(self) -> list[PictureView]:
-        """Every view of every picture that a cache has to hold."""
+    def views(self) -> list[ImageView]:
+        """Every view of every image that a cache has to hold."""
         sides = (False, True) if self.options.mirror else (False,)
-        return [PictureView(sample.image, mirrored) for sample in self.samples for mirrored in sides]
+        return [ImageView(sample.image, mirrored) for sample in self.samples for mirrored in sides]
 
     def with_cache(self, cache: FeatureCache) -> "PhraseSource":
         """The same source, with features instead of pixels."""
@@ -155,7 +155,7 @@ class PhraseSource:
         """Make one item; every choice comes from `rng`.
 
         Raises:
-            ImageError: The picture can't be read.
+            ImageError: The image can't be read.
             DataError: One of its masks is damaged or of another size.
         """
         sample, options = self.samples[index % len(self.samples)], self.options
@@ -181,7 +181,7 @@ class PhraseSource:
         for row, i in enumerate(asked):
             target[row] = view_mask(masks[i], view, options.mask_hw)
             valid[row] = view_mask(unknown[i], view, options.mask_hw) < 0.5
-        maps = None if self.cache is None else self.cache.load(PictureView(sample.image, mirrored))
+        maps = None if self.cache is None else self.cache.load(ImageView(sample.image, mirrored))
         return PhraseItem(
             sample_id=sample.sample_id,
             image_rgb=None if maps is not None else view_image(read_image(sample.image), view, options.image_hw),
@@ -196,11 +196,11 @@ class PhraseSource:
     def _draw_view(self, sample: Sample, targets: Sequence[Target], mirrored: bool, rng: np.random.Generator) -> View:
         options = self.options
         cropped = options.crop is not None and all(target.kind != "phrase" for target in targets)
-        colours = ColourChange.draw((options.jitter,) * 3, rng)
+        colors = ColorChange.draw((options.jitter,) * 3, rng)
         return View(
             crop_xyxy=draw_crop(sample.size_hw, options.crop, rng) if cropped and options.crop is not None else None,
             mirrored=mirrored,
-            colours=colours,
+            colors=colors,
         )
 
     def collate(self, items: list[PhraseItem]) -> PhraseBatch:
@@ -222,7 +222,7 @@ class PhraseSource:
 
 
 def one_phrase_each(samples: Sequence[Sample]) -> list[Sample]:
-    """Split samples so that each asks one phrase: an epoch then visits phrases, not pictures.
+    """Split samples so that each asks one phrase: an epoch then visits phrases, not images.
 
     Each keeps nothing of the other targets, so names of theirs must not be drawn as absent.
     """

@@ -1,4 +1,4 @@
-"""Views of a picture: a crop of it, mirrored or not, at the size of the batch; and its masks, seen the same way."""
+"""Views of an image: a crop of it, mirrored or not, at the size of the batch; and its masks, seen the same way."""
 
 from dataclasses import dataclass
 
@@ -6,31 +6,31 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptseg.train.colours import SAME_COLOURS, ColourChange
+from promptseg.train.color_jitter import SAME_COLORS, ColorChange
 
-CropBox = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the picture
+CropBox = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels of the image
 
 
 @dataclass(frozen=True)
 class View:
-    """How a picture is looked at.
+    """How an image is looked at.
 
     Attributes:
         crop_xyxy: The part that is seen, pixels; None: the whole.
         mirrored: Left and right exchanged, after the crop.
-        colours: How its colours are changed.
+        colors: How its colors are changed.
     """
 
     crop_xyxy: CropBox | None = None
     mirrored: bool = False
-    colours: ColourChange = SAME_COLOURS
+    colors: ColorChange = SAME_COLORS
 
 
 def draw_crop(size_hw: tuple[int, int], smallest_share: float, rng: np.random.Generator) -> CropBox:
-    """Draw a crop of the picture's own shape.
+    """Draw a crop of the image's own shape.
 
     Args:
-        size_hw: Of the picture, pixels.
+        size_hw: Of the image, pixels.
         smallest_share: Least share of each side that is kept, in (0, 1].
         rng: Where the choice comes from.
     """
@@ -41,11 +41,11 @@ def draw_crop(size_hw: tuple[int, int], smallest_share: float, rng: np.random.Ge
 
 
 def view_image(image_rgb: NDArray[np.uint8], view: View, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Show a picture, uint8 (H, W, 3), in a view; uint8, shape (*size_hw, 3).
+    """Show an image, uint8 (H, W, 3), in a view; uint8, shape (*size_hw, 3).
 
-    Resizing is the one of inference (`models/pixels.py`), so that both see the same pixels.
+    Resizing is the one of inference (`encoders/pixels.py`), so that both see the same pixels.
     """
-    image = view.colours.apply(Image.fromarray(image_rgb))
+    image = view.colors.apply(Image.fromarray(image_rgb))
     return np.asarray(_place(image, view, size_hw, Image.Resampling.BILINEAR))
 
 

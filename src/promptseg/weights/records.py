@@ -1,4 +1,4 @@
-"""What a pretrained weight is: where its files may come from, what they must hash to, and under which licence."""
+"""What a pretrained weight is: where its files may come from, what they must hash to, and under which license."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -116,7 +116,7 @@ class WeightRecord:
         conversion: How they become the product.
         product: File name inside the cache entry, or None where the product is the whole directory.
         download_bytes: About what the first source transfers (archives included), for the progress bar.
-        licence: Licence of the weights, with a word on who states it.
+        license: License of the weights, with a word on who states it.
         paper: arXiv identifier, or "" where there is none.
         summary: One line for `promptseg weights list`.
     """
@@ -126,6 +126,6 @@ class WeightRecord:
     conversion: Conversion
     product: str | None
     download_bytes: int
-    licence: str
+    license: str
     paper: str
     summary: str

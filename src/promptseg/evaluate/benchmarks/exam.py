@@ -23,7 +23,7 @@ class Choice:
         split: One of the benchmark's.
         prompt: What is asked with.
         folds: Those to take; empty where the benchmark has none.
-        limit: How many pictures to take from the front, or episodes of each fold; None: all.
+        limit: How many images to take from the front, or episodes of each fold; None: all.
     """
 
     benchmark: str
@@ -37,7 +37,7 @@ class Choice:
     def title(self) -> str:
         """All that was chosen, in words: "pascal-5i val, folds 0-3, asked with exemplar"."""
         folds = f", fold {self.folds[0]}" if len(self.folds) == 1 else f", folds 0-{len(self.folds) - 1}"
-        unit = "episodes of each fold" if self.folds else "pictures"
+        unit = "episodes of each fold" if self.folds else "images"
         limit = "" if self.limit is None else f", the first {self.limit} {unit}"
         return f"{self.benchmark} {self.split}{folds if self.folds else ''}, asked with {self.prompt}{limit}"
 
@@ -47,7 +47,7 @@ class Exam:
     """A benchmark that was read: what is asked, and which numbers come of it.
 
     Attributes:
-        sheets: One per picture (and fold).
+        sheets: One per image (and fold).
         define: The numbers.
         problems: What was left out of the data, and why.
     """

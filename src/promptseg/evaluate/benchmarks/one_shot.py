@@ -1,4 +1,4 @@
-"""One-shot segmentation: a picture with a mask says what is meant, and it is to be found in another picture.
+"""One-shot segmentation: an image with a mask says what is meant, and it is to be found in another image.
 
 Source:
     Pascal-5i: Shaban et al. 2017, arXiv:1709.03410. COCO-20i: Nguyen and Todorovic 2019, arXiv:1909.13140.
@@ -38,7 +38,7 @@ NUM_EPISODES = 1000
 
 
 def load_pascal_5i(choice: Choice) -> Exam:
-    """Read Pascal-5i; its pixels are counted in the picture itself, without the borders that are nobody's."""
+    """Read Pascal-5i; its pixels are counted in the image itself, without the borders that are nobody's."""
     num_episodes = choice.limit or NUM_EPISODES
     folds = [read_pascal_5i(choice.root, fold, num_episodes=num_episodes) for fold in choice.folds]
     return _exam(folds, choice, partial(judge_swept, size_hw=None), wording="a photo of a {}.")
@@ -65,7 +65,7 @@ def _exam(folds: Sequence[EpisodeSet], choice: Choice, judge: Judge, *, wording:
 def episode_sheets(
     episodes: EpisodeSet, choice: Choice, *, judge: Judge, wording: str = "{}", prefix: str = ""
 ) -> tuple[Sheet, ...]:
-    """Make a sheet of every picture that is asked anything: all its episodes, so that it is encoded once.
+    """Make a sheet of every image that is asked anything: all its episodes, so that it is encoded once.
 
     Args:
         episodes: What to ask.
@@ -74,9 +74,9 @@ def episode_sheets(
         wording: How the class is said, where it is said.
         prefix: Of the sheets' ids.
     """
-    by_picture: dict[str, list[Episode]] = defaultdict(list)
+    by_image: dict[str, list[Episode]] = defaultdict(list)
     for episode in episodes:
-        by_picture[episode.query.sample_id].append(episode)
+        by_image[episode.query.sample_id].append(episode)
     return tuple(
         Sheet(
             sample_id=f"{prefix}{sample_id}",
@@ -84,7 +84,7 @@ def episode_sheets(
             questions=partial(_build_questions, asked, wording=wording if choice.prompt == "text" else None),
             judge=judge,
         )
-        for sample_id, asked in by_picture.items()
+        for sample_id, asked in by_image.items()
     )
 
 
@@ -100,7 +100,7 @@ def _build_questions(episodes: Sequence[Episode], *, wording: str | None) -> lis
 
 
 def exemplar_prompt(exemplar: Exemplar) -> ExemplarPrompt:
-    """Read the picture that shows what is meant.
+    """Read the image that shows what is meant.
 
     Raises:
         ImageError: It can't be read.

@@ -34,7 +34,7 @@ from promptseg.metrics.statistics import Floats
 from promptseg.ops.resize import resize_map, sigmoid
 
 PAPER_SIZE_HW = (352, 352)
-"""Pictures are stretched to it, and so are their truths: every picture weighs the same in a sum of pixels."""
+"""Images are stretched to it, and so are their truths: every image weighs the same in a sum of pixels."""
 
 SHOWN_THRESHOLDS = (0.1, 0.2, 0.3, 0.5)
 """Those that the tables of the paper use."""
@@ -54,7 +54,7 @@ def judge_swept(
     Args:
         questions: What was asked.
         answers: What the model said.
-        size_hw: Where pixels are counted for the paper's numbers; None: in the picture itself.
+        size_hw: Where pixels are counted for the paper's numbers; None: in the image itself.
     """
     return [
         replace(
@@ -70,7 +70,7 @@ def judge_swept(
 
 
 def probability_at(answer: Answer, size_hw: tuple[int, int] | None) -> NDArray[np.float32]:
-    """Give the probability of every pixel of the picture stretched to a size; None: at its own."""
+    """Give the probability of every pixel of the image stretched to a size; None: at its own."""
     return answer.probability if size_hw is None else sigmoid(resize_map(answer.mask_logits, size_hw))
 
 

@@ -1,4 +1,4 @@
-"""Referring segmentation: a phrase, and where it holds in the picture, or that it holds nowhere.
+"""Referring segmentation: a phrase, and where it holds in the image, or that it holds nowhere.
 
 Source:
     PhraseCut: Wu et al. 2020, arXiv:2008.01187; ChenyunWu/PhraseCutDataset utils/evaluator.py.
@@ -36,7 +36,7 @@ GREFCOCO_LEVELS = (0.7, 0.8, 0.9)
 
 
 def load_phrasecut(choice: Choice) -> Exam:
-    """Read PhraseCut; with exemplars, each phrase that another picture shares is shown there instead of said."""
+    """Read PhraseCut; with exemplars, each phrase that another image shares is shown there instead of said."""
     samples = read_phrasecut(choice.root, cast(PhraseCutSplit, choice.split))
     judge = partial(judge_swept, size_hw=PAPER_SIZE_HW)
     if choice.prompt == "text":
@@ -60,7 +60,7 @@ def load_grefcoco(choice: Choice) -> Exam:
 
 
 def phrase_sheets(samples: SampleSet, judge: Judge, *, limit: int | None) -> tuple[Sheet, ...]:
-    """Ask every phrase of every picture."""
+    """Ask every phrase of every image."""
     return tuple(
         Sheet(sample.sample_id, sample.image, partial(build_questions, sample), judge)
         for sample in samples.samples[:limit]

@@ -12,7 +12,7 @@ from promptseg.evaluate.benchmarks.zero_shot import load_pascal_zeroshot
 _ROWS = (
     Benchmark(
         name="phrasecut",
-        summary="phrases of attributes and relations on Visual Genome pictures",
+        summary="phrases of attributes and relations on Visual Genome images",
         load=load_phrasecut,
         splits=("test", "val", "miniv"),
         prompts=("text", "exemplar"),
@@ -59,7 +59,7 @@ _ROWS = (
     ),
     Benchmark(
         name="pascal-zs",
-        summary="generalised zero-shot: every pixel of Pascal VOC gets a name",
+        summary="generalized zero-shot: every pixel of Pascal VOC gets a name",
         load=load_pascal_zeroshot,
         splits=("unseen-10", "unseen-8", "unseen-6", "unseen-4", "unseen-2"),
     ),

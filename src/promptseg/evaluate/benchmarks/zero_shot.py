@@ -1,4 +1,4 @@
-"""Generalised zero-shot segmentation: every pixel of a Pascal picture gets a name, of seen classes and of unseen ones.
+"""Generalised zero-shot segmentation: every pixel of a Pascal image gets a name, of seen classes and of unseen ones.
 
 Source:
     Bucher et al. 2019, arXiv:1906.00817; numbers as in cvlab-yonsei/JoEm model/metric.py; how CLIPSeg names pixels:
@@ -20,9 +20,9 @@ from promptseg.evaluate.definitions import Definition, count_column, define_rati
 from promptseg.evaluate.questions import Question
 from promptseg.evaluate.records import PairRecord
 from promptseg.evaluate.runner import Answer, Sheet, judge_pairs
+from promptseg.language.class_names import VOC_NAMES
 from promptseg.metrics import argmax_counts, mean_class_iou
 from promptseg.metrics.statistics import Floats, divide
-from promptseg.naming.lists import VOC_NAMES
 from promptseg.prompts import TextPrompt
 
 Statistic = Callable[[Floats], Floats]
@@ -72,7 +72,7 @@ def judge_named_pixels(questions: Sequence[Question], answers: Sequence[Answer])
     """Name every pixel in two ways and count class by class; background is the first class.
 
     As the paper does, in `argmax_counts`: at 352 x 352 pixels, by the highest probability, that of the word
-    "background" counting three times. And in `gated_argmax_counts`: in the picture itself, by the highest
+    "background" counting three times. And in `gated_argmax_counts`: in the image itself, by the highest
     probability among the classes whose mask holds the pixel; a pixel in none is background.
 
     Args:
@@ -125,7 +125,7 @@ def define_zero_shot(
     """List mIoU of seen classes with background, of unseen ones, their harmonic mean, and of all; IoU of each.
 
     Args:
-        pairs: For every picture one of each class and of background.
+        pairs: For every image one of each class and of background.
         unseen: The classes that count as unseen.
     """
     num_classes = len(VOC_CLASSES) + 1

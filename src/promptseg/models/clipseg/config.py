@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
-from promptseg.exemplars.variants import BEST, Variant
-from promptseg.models.config import build_part
+from promptseg.models.clipseg.visual_prompt_variants import BEST, Variant
 from promptseg.models.operating_point import Refiner, check_choices, check_operating_point
+from promptseg.models.promptseg.config import build_part
 
 Block = Literal["attention", "mlp"]
 Head = Literal["simple", "refined", "linear"]
@@ -29,9 +29,9 @@ class ClipSegConfig:
         film_block: Block whose input the conditional vector scales and shifts.
         head: From cells to pixels: one transposed convolution, a convolution and two of them, or a linear layer (the
             mask then has one value a cell, and whoever shows it interpolates).
-        pixel_statistics: What pixels are normalised by: ImageNet's mean and deviation, or those of the image tower.
-        visual_prompt: How an exemplar's picture shows which part of it is meant.
-        image_size: Side of the square that every picture is squashed to, pixels.
+        pixel_statistics: What pixels are normalized by: ImageNet's mean and deviation, or those of the image tower.
+        visual_prompt: How an exemplar's image shows which part of it is meant.
+        image_size: Side of the square that every image is squashed to, pixels.
         towers: Whether the towers are as published, or their weights are stored with the model's.
         mask_threshold: A pixel belongs to the mask from this probability on.
         presence_threshold: A query counts as found from this presence on.

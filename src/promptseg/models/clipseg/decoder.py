@@ -3,7 +3,7 @@
 Paper: Lüddecke and Ecker 2022, arXiv:2112.10003; code: github.com/timojl/clipseg @ 77c4e2d, models/clipseg.py (MIT).
 Parameters have the names of that code, so its files load as they are.
 
-Shapes: B pictures, N conditional vectors, T = 1 + h * w tokens, C channels of the tower, D width, P patch.
+Shapes: B images, N conditional vectors, T = 1 + h * w tokens, C channels of the tower, D width, P patch.
 """
 
 from collections.abc import Sequence
@@ -63,10 +63,10 @@ class ClipSegDecoder(nn.Module):
         """Decode N masks.
 
         Args:
-            states: Of the tower's blocks, the shallowest first, each (B, T, C); B is N, or 1 for one picture with N
-                vectors, which then costs the picture's part only once.
+            states: Of the tower's blocks, the shallowest first, each (B, T, C); B is N, or 1 for one image with N
+                vectors, which then costs the image's part only once.
             condition: Shape (N, condition_dim).
-            grid_hw: Cells of the picture.
+            grid_hw: Cells of the image.
 
         Returns:
             Logits, shape (N, H, W); a linear head gives one a cell, the others P for each on a side (a refined head

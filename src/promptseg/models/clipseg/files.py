@@ -186,7 +186,7 @@ def _with_preprocessing(config: ClipSegConfig, directory: Path) -> ClipSegConfig
     """Take size and statistics of the pixels from preprocessor_config.json, where there is one.
 
     Raises:
-        CheckpointError: pixels are normalised in a way that we have not.
+        CheckpointError: pixels are normalized in a way that we have not.
     """
     path = directory / "preprocessor_config.json"
     if not path.is_file():
@@ -198,7 +198,7 @@ def _with_preprocessing(config: ClipSegConfig, directory: Path) -> ClipSegConfig
         return replace(config, image_size=side, pixel_statistics="imagenet")
     if np.allclose(mean, CLIP_MEAN, atol=1e-3):
         return replace(config, image_size=side, pixel_statistics="tower")
-    raise CheckpointError(f"{path}: pixels are normalised by the mean {mean}; ImageNet's and CLIP's are known")
+    raise CheckpointError(f"{path}: pixels are normalized by the mean {mean}; ImageNet's and CLIP's are known")
 
 
 def _check_published_form(model: ClipSeg) -> None:

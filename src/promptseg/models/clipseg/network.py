@@ -1,9 +1,9 @@
-"""CLIPSeg: a frozen CLIP and a small decoder that a text, a picture or a mixture of them steers.
+"""CLIPSeg: a frozen CLIP and a small decoder that a text, an image or a mixture of them steers.
 
 Paper: Lüddecke and Ecker 2022, arXiv:2112.10003; code: github.com/timojl/clipseg @ 77c4e2d (MIT).
-Differs: the picture is encoded once for all queries, and not beyond the last block that the decoder reads.
+Differs: the image is encoded once for all queries, and not beyond the last block that the decoder reads.
 
-Shapes: B pictures, N queries, T = 1 + h * w tokens, C channels of the tower, E channels of an embedding.
+Shapes: B images, N queries, T = 1 + h * w tokens, C channels of the tower, E channels of an embedding.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from promptseg.models.clipseg.segmenter import ConceptSegmenter
 
 
 class ClipSeg(nn.Module, ConceptSegmenter):
-    """Segment pictures by texts, by other pictures, and by mixtures of both.
+    """Segment images by texts, by other images, and by mixtures of both.
 
     Built with random weights everywhere unless towers are handed in.
 
@@ -56,7 +56,7 @@ class ClipSeg(nn.Module, ConceptSegmenter):
             film_block=config.film_block,
             head=config.head,
         )
-        # A tower that never met a text speaks of a picture in a space of its own. As in the published ViTSeg, a fixed
+        # A tower that never met a text speaks of an image in a space of its own. As in the published ViTSeg, a fixed
         # random matrix brings it to the right length; the decoder has to learn both languages.
         self.foreign_projection: nn.Linear | None = None
         if tower.embedding_dim != self.text_tower.dim:
@@ -81,10 +81,10 @@ class ClipSeg(nn.Module, ConceptSegmenter):
         return {name for name in self.state_dict() if not name.startswith(published)}
 
     def forward(self, pixels: Tensor, condition: Tensor) -> Tensor:
-        """Segment B pictures, each by its own vector.
+        """Segment B images, each by its own vector.
 
         Args:
-            pixels: Normalised by `pixel_statistics`, shape (B, 3, H, W); H and W are multiples of the patch.
+            pixels: Normalized by `pixel_statistics`, shape (B, 3, H, W); H and W are multiples of the patch.
             condition: Shape (B, E): what `embed_texts` or `embed_images` gave, or mixtures of them.
 
         Returns:
@@ -116,6 +116,6 @@ class ClipSeg(nn.Module, ConceptSegmenter):
 
     @torch.no_grad()
     def embed_images(self, pixels: Tensor, attention_mask: AttentionMask | None = None) -> Tensor:
-        """Embed normalised pixels, shape (B, 3, H, W), as vectors that stand beside those of texts, shape (B, E)."""
+        """Embed normalized pixels, shape (B, 3, H, W), as vectors that stand beside those of texts, shape (B, E)."""
         embedding = self.image_tower.embed_images(pixels, attention_mask)
         return embedding if self.foreign_projection is None else self.foreign_projection(embedding)

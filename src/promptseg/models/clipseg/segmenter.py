@@ -1,4 +1,4 @@
-"""Segmenting one picture by texts and by other pictures in four steps, whoever computes them.
+"""Segmenting one image by texts and by other images in four steps, whoever computes them.
 
 Shapes: N queries, T = 1 + h * w tokens, C channels of the tower, E channels of an embedding.
 """
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD, AttentionMask, TokenTower
+from promptseg.encoders.pixels import PixelStatistics, fit_size, to_pixels
 from promptseg.errors import UnsupportedPromptError
-from promptseg.exemplars.engineer import engineer
-from promptseg.models.base import Features, Prediction
 from promptseg.models.clipseg.config import ClipSegConfig
+from promptseg.models.clipseg.visual_prompt import engineer
 from promptseg.models.example_cache import ExampleCache
-from promptseg.models.pixels import PixelStatistics, fit_size, to_pixels
 from promptseg.prompts import Concept, ExemplarPrompt, Query, TextPrompt, mixture_weights
+from promptseg.segmenter import Features, Prediction
 
 QUERY_CHUNK = 16
 LEAST_PROBABILITY = 1e-6  # what is excluded has a finite logit
@@ -52,7 +52,7 @@ class ConceptSegmenter(ABC):
 
     @abstractmethod
     def embed_images(self, pixels: Tensor, attention_mask: AttentionMask | None = None) -> Tensor:
-        """Embed normalised pixels, shape (B, 3, H, W), as vectors that stand beside those of texts, shape (B, E)."""
+        """Embed normalized pixels, shape (B, 3, H, W), as vectors that stand beside those of texts, shape (B, E)."""
 
     @abstractmethod
     def decode(self, states: Sequence[Tensor], condition: Tensor, grid_hw: tuple[int, int]) -> Tensor:
@@ -70,20 +70,20 @@ class ConceptSegmenter(ABC):
 
     @property
     def pixel_statistics(self) -> PixelStatistics:
-        """What pixels are normalised by."""
+        """What pixels are normalized by."""
         if self.config.pixel_statistics == "imagenet":
             return PixelStatistics(IMAGENET_MEAN, IMAGENET_STD)
         return PixelStatistics(self.image_tower.mean, self.image_tower.std)
 
     @torch.inference_mode()
     def encode_image(self, image_rgb: np.ndarray) -> Features:
-        """Encode one picture, uint8, shape (H, W, 3), as named tensors whose first dimension is 1."""
+        """Encode one image, uint8, shape (H, W, 3), as named tensors whose first dimension is 1."""
         states = self.encode_tokens(self._to_pixels(image_rgb))
         return {f"tokens{index}": state for index, state in enumerate(states)}
 
     @torch.inference_mode()
     def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
-        """Segment one encoded picture by N queries of texts and exemplars.
+        """Segment one encoded image by N queries of texts and exemplars.
 
         A query's concepts of positive weight are mixed into one vector, by their shares. A concept of negative weight
         w, to 1 at most, is asked for by itself; where it has the probability p, the query keeps 1 - |w| p of its own.
@@ -91,7 +91,7 @@ class ConceptSegmenter(ABC):
         Args:
             features: What `encode_image` gave, here or on another device.
             queries: N queries; none gives an empty prediction.
-            size_hw: Original size of the picture, pixels. The maps cover the whole picture at any size.
+            size_hw: Original size of the image, pixels. The maps cover the whole image at any size.
 
         Returns:
             Presence is the highest probability of any pixel, calibrated only if the config says how, and IoU the mean

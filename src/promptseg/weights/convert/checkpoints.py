@@ -102,7 +102,7 @@ def convert_sam_decoder(files: Mapping[str, Path], target: Path) -> None:
         if not isinstance(state, dict):
             raise WeightsError(f"{filename}: no {part} in it")
         tensors |= {prefix + sam_decoder_name(name): tensor for name, tensor in as_state_dict(state, filename).items()}
-    # One random matrix encodes the positions of clicks and of the picture.
+    # One random matrix encodes the positions of clicks and of the image.
     tensors["shared_image_embedding.positional_embedding"] = tensors[
         "prompt_encoder.shared_embedding.positional_embedding"
     ]

@@ -17,7 +17,7 @@ from promptseg.weights.convert.clip import convert_clip_tokenizer
 Size = TypeVar("Size")
 
 WEIGHTS_FILE = "model.safetensors"
-# By the channels of the first patch embedding: window, blocks, heads, picture side of the Swin tower.
+# By the channels of the first patch embedding: window, blocks, heads, image side of the Swin tower.
 _SWIN = {96: (7, (2, 2, 6, 2), (3, 6, 12, 24), 224), 128: (12, (2, 2, 18, 2), (4, 8, 16, 32), 384)}
 # By the width of the image tower: blocks, heads, blocks with global attention.
 _SAM = {768: (12, 12, (2, 5, 8, 11)), 1024: (24, 16, (5, 11, 17, 23)), 1280: (32, 16, (7, 15, 23, 31))}

@@ -89,7 +89,7 @@ def _encoder_tensors(path: Path) -> dict[str, Array]:
 
 
 def _ort_to_onnx(path: Path, target: Path) -> Path:
-    """Let ONNX Runtime write its own format back as ONNX, unoptimised, so that initialisers keep their names."""
+    """Let ONNX Runtime write its own format back as ONNX, unoptimized, so that initialisers keep their names."""
     ort = require("onnxruntime", extra="convert")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -101,7 +101,7 @@ def _ort_to_onnx(path: Path, target: Path) -> Path:
 
 
 def split_position_table(table: Tensor, *, grid_size: int, window_size: int) -> tuple[Tensor, Tensor]:
-    """Undo Hiera's position table: a small grid enlarged bicubically, plus a window repeated over the picture.
+    """Undo Hiera's position table: a small grid enlarged bicubically, plus a window repeated over the image.
 
     Both maps are linear, so least squares gives the two tables back. What only their sum determines (one constant
     a channel) is split by the minimum norm, which the model can't tell apart.

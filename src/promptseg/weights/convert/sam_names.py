@@ -40,7 +40,7 @@ def sam2_decoder_name(name: str) -> str:
 
 
 def sam2_encoder_name(name: str) -> str:
-    """Rename a tensor that SAM 2 uses while it encodes a picture as transformers' Sam2Model has it."""
+    """Rename a tensor that SAM 2 uses while it encodes an image as transformers' Sam2Model has it."""
     name = name.replace("sam_mask_decoder.", "mask_decoder.").replace(
         "image_encoder.trunk.", "vision_encoder.backbone."
     )

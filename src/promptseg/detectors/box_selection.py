@@ -1,0 +1,71 @@
+"""What a tower detected, as boxes of the things that a name means."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.ops.boxes import suppress_boxes
+from promptseg.segmenter import Features
+
+Cell = TypeVar("Cell", np.float32, np.bool_)
+
+DETECTIONS = "detections"  # among an image's features
+# Boxes of one name that overlap more are of one thing.
+MAX_BOX_IOU = 0.6
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Detected things, the surest first.
+
+    Attributes:
+        boxes_xyxy: In shares of the image's sides, inside it, shape (M, 4).
+        scores: In [0, 1], shape (M,).
+    """
+
+    boxes_xyxy: NDArray[np.float64]
+    scores: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+def read_detections(features: Features) -> NDArray[np.float32] | None:
+    """Read what a tower detected in one image, shape (K, 4 + V), see `ImageTower.detect`; None: nothing is kept."""
+    if DETECTIONS not in features:
+        return None
+    return features[DETECTIONS][0].float().cpu().numpy()
+
+
+def select_boxes(detections: NDArray[np.float32], name_index: Sequence[int], *, min_score: float) -> Boxes:
+    """Choose the detected things of some names; of boxes that show the same thing the surest stays.
+
+    Args:
+        detections: Of one image, shape (K, 4 + V); see `encoders.base.ImageTower.detect`.
+        name_index: Which of the V names.
+        min_score: In [0, 1].
+    """
+    boxes = detections[:, :4].astype(np.float64).clip(0.0, 1.0)
+    scores = detections[:, 4:][:, list(name_index)].astype(np.float64)
+    best = scores.max(axis=1, initial=-1.0)
+    has_area = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=1.0) > 1e-3
+    chosen = np.flatnonzero((best >= min_score) & has_area)
+    kept = chosen[suppress_boxes(boxes[chosen], best[chosen], iou_threshold=MAX_BOX_IOU)]
+    return Boxes(boxes[kept], best[kept])
+
+
+def cells_inside(seen: NDArray[Cell], box_xyxy: NDArray[np.float64]) -> NDArray[Cell]:
+    """Cut out of a map over the image, shape (h, w), the cells that a box in shares of its sides touches: a view."""
+    height, width = seen.shape
+    left, top = int(box_xyxy[0] * width), int(box_xyxy[1] * height)
+    right, bottom = int(np.ceil(box_xyxy[2] * width)), int(np.ceil(box_xyxy[3] * height))
+    return seen[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
+
+
+def peak_inside(seen: NDArray[np.float32], box_xyxy: NDArray[np.float64], *, share: float) -> float:
+    """Average the highest cells of a map inside a box, this share of them; arguments as `cells_inside`."""
+    cells = np.sort(cells_inside(seen, box_xyxy).ravel())[::-1]
+    return float(cells[: max(1, int(cells.size * share))].mean())

@@ -1,0 +1,1 @@
+"""A detector and SAM: boxes by words, a mask in each."""

@@ -1,0 +1,1 @@
+"""SAM alone: points, boxes and masks."""

@@ -1,0 +1,1 @@
+"""The default model: pixel-text network, detections, SAM."""

@@ -1,0 +1,149 @@
+"""One record of the index in, one record of made masks out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from promptseg.data.jsonl import exhaustive_names
+from promptseg.data.merge_annotations import box_iou
+from promptseg.data.sample import rle_box_xyxy
+from promptseg.errors import DataError, ImageError
+from promptseg.images import read_image
+from promptseg.ops.rle import encode_rle
+from promptseg.pseudo_masks.proposals import Proposal, Source, TeacherBox, propose
+from promptseg.pseudo_masks.single_object import MIN_AGREEING, find_main_object
+from promptseg.sam.base import Masker, MaskerEmbedding
+
+Reason = Literal["score", "box", "area", "agreement"]
+
+# The masker's own score below which a mask is not kept. People know where things are; the detector may be wrong about
+# that too, and for a single object the score is already multiplied by the agreement of the prompts.
+MIN_SCORES: Mapping[Source, float] = {"human-box": 0.7, "region": 0.7, "teacher-box": 0.75, "single-object": 0.8}
+MIN_BOX_IOU = 0.5
+MIN_AREA = 12
+# A mask may leave its box by so much: annotators cut tips off. Shares of the box's sides, and at least pixels.
+BOX_MARGIN_SHARE, BOX_MARGIN_PIXELS = 0.05, 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A mask, and whether it is good enough.
+
+    Attributes:
+        mask: bool, (H, W); None where nothing was found.
+        dropped: Why it is not kept; None: it is.
+    """
+
+    proposal: Proposal
+    mask: NDArray[np.bool_] | None
+    score: float
+    dropped: Reason | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry under "masks" of a kept mask, under "dropped" of another."""
+        entry: dict[str, Any] = {
+            "category": self.proposal.category,
+            "source": self.proposal.source,
+            "score": round(self.score, 3),
+        }
+        if self.dropped is not None or self.mask is None:
+            return entry | {"reason": self.dropped}
+        entry["kind"] = "phrase" if self.proposal.source == "region" else "thing"
+        entry["names"] = list(self.proposal.names)
+        if self.proposal.name_scores:
+            entry["name_scores"] = list(self.proposal.name_scores)
+        return entry | {"rle": encode_rle(self.mask)}
+
+
+def mask_record(
+    masker: Masker, record: Mapping[str, Any], data_dir: Path, teacher_boxes: Sequence[TeacherBox] = ()
+) -> dict[str, Any]:
+    """Make the masks of one image.
+
+    Args:
+        masker: Any masker.
+        record: Of the index.
+        data_dir: Images are named relative to it.
+        teacher_boxes: Of this image.
+
+    Returns:
+        A record of the index's form: "image", "width", "height", "masks", and "dropped" for what was not good enough;
+        for an image that can't be read, "error" instead of masks.
+    """
+    made: dict[str, Any] = {"image": record["image"], "width": record["width"], "height": record["height"]}
+    try:
+        image_rgb = read_image(data_dir / record["image"])
+        if image_rgb.shape[:2] != (record["height"], record["width"]):
+            found = f"{image_rgb.shape[1]}x{image_rgb.shape[0]}"
+            raise DataError(f"the image is {found} pixels, its record says {record['width']}x{record['height']}")
+    except (ImageError, DataError) as error:
+        return made | {"masks": [], "dropped": [], "error": str(error)}
+    outcomes = _mask_image(masker, record, image_rgb, teacher_boxes)
+    return made | {
+        "masks": [outcome.to_json() for outcome in outcomes if outcome.dropped is None],
+        "dropped": [outcome.to_json() for outcome in outcomes if outcome.dropped is not None],
+    }
+
+
+def _mask_image(
+    masker: Masker, record: Mapping[str, Any], image_rgb: NDArray[np.uint8], teacher_boxes: Sequence[TeacherBox]
+) -> list[Outcome]:
+    dataset = Path(record["image"]).parts[0]
+    proposals = propose(record, teacher_boxes, exhaustive=exhaustive_names(record, dataset))
+    names = (*record.get("tags", ()), *record.get("alt_names", ())) if record.get("single_object") else ()
+    if not proposals and not names:
+        return []
+    embedding = masker.encode(image_rgb)
+    outcomes = _mask_boxes(masker, embedding, proposals) if proposals else []
+    if names:
+        outcomes.append(_mask_single_object(masker, embedding, image_rgb, names))
+    return outcomes
+
+
+def _mask_boxes(masker: Masker, embedding: MaskerEmbedding, proposals: Sequence[Proposal]) -> list[Outcome]:
+    boxes_xyxy = torch.tensor([proposal.box_xyxy for proposal in proposals], dtype=torch.float32)
+    output = masker.segment(embedding, boxes_xyxy=boxes_xyxy)
+    masks = (output.image_logits()[:, 0] > 0).numpy()
+    scores = output.scores[:, 0].tolist()
+    return [judge(*found) for found in zip(proposals, masks, scores, strict=True)]
+
+
+def judge(proposal: Proposal, mask: NDArray[np.bool_], score: float) -> Outcome:
+    """Clean the mask of a box up and decide whether it is kept."""
+    mask = mask & _near_box(proposal, mask.shape[:2])
+    dropped: Reason | None = None
+    if score < MIN_SCORES[proposal.source]:
+        dropped = "score"
+    elif int(mask.sum()) < MIN_AREA:
+        dropped = "area"
+    elif box_iou(proposal.box_xyxy, rle_box_xyxy(encode_rle(mask))) < MIN_BOX_IOU:
+        dropped = "box"
+    return Outcome(proposal, mask, score, dropped)
+
+
+def _near_box(proposal: Proposal, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    x0, y0, x1, y1 = proposal.box_xyxy
+    margin_x = max(BOX_MARGIN_SHARE * (x1 - x0), BOX_MARGIN_PIXELS)
+    margin_y = max(BOX_MARGIN_SHARE * (y1 - y0), BOX_MARGIN_PIXELS)
+    rows, columns = np.ogrid[: size_hw[0], : size_hw[1]]
+    in_rows = (rows + 0.5 >= y0 - margin_y) & (rows + 0.5 <= y1 + margin_y)
+    in_columns = (columns + 0.5 >= x0 - margin_x) & (columns + 0.5 <= x1 + margin_x)
+    near: NDArray[np.bool_] = in_rows & in_columns
+    return near
+
+
+def _mask_single_object(
+    masker: Masker, embedding: MaskerEmbedding, image_rgb: NDArray[np.uint8], names: Sequence[str]
+) -> Outcome:
+    height, width, _ = image_rgb.shape
+    proposal = Proposal((0.0, 0.0, float(width), float(height)), names[0], "single-object", tuple(names))
+    found = find_main_object(masker, embedding, image_rgb)
+    if found is None or found.num_agreeing < MIN_AGREEING:
+        return Outcome(proposal, None, 0.0 if found is None else found.score, "agreement")
+    too_low = found.score < MIN_SCORES["single-object"]
+    return Outcome(proposal, found.mask, found.score, "score" if too_low else None)

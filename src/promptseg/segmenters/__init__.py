@@ -1,1 +1,0 @@
-"""Segmenters made of other parts: a masker that sharpens, a detector that proposes, tiles of a large picture."""

@@ -1,0 +1,252 @@
+"""The command line: what goes to stdout, what to stderr, and how it ends."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from command_line import Ended
+from PIL import Image
+
+from promptseg.cli.images import name_folders
+from promptseg.cli.main import app
+from promptseg.ops.rle import decode_rle
+from promptseg.photos import find_photo
+
+MODEL = ("--model", "promptseg-test", "--threshold", "0")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photos" / "cat.png"
+    path.parent.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def assert_refused(ended: Ended, *said: str) -> None:
+    """One line of error, perhaps one of hint, no traceback."""
+    assert ended.code == 2
+    assert ended.out == ""
+    lines = ended.err.strip().splitlines()
+    assert lines[0].startswith("error: ")
+    assert len(lines) <= 2 and all(line.startswith("hint: ") for line in lines[1:])
+    for text in said:
+        assert text in ended.err
+
+
+def test_predict_says_what_it_found(promptseg: Callable[..., Ended], photo: Path) -> None:
+    ended = promptseg("predict", photo, "--text", "cat", "--text", "the left ear", *MODEL)
+    assert ended.code == 0, ended.err
+    name, cat, ear = ended.out.splitlines()
+    assert name == str(photo)
+    assert cat.split()[1] == "cat" and "% of the image" in cat
+    assert "the left ear" in ear
+    assert not list(photo.parent.glob("*.json"))
+
+
+def test_predict_prints_one_line_of_json_for_each_image(promptseg: Callable[..., Ended], photo: Path) -> None:
+    ended = promptseg("predict", photo, find_photo("coffee"), "-t", "cat", "-t", "dog", "-t", "cat", "--json", *MODEL)
+    assert ended.code == 0, ended.err
+    first, second = (json.loads(line) for line in ended.out.splitlines())
+    assert first["image"] == str(photo)
+    assert [result["label"] for result in first["results"]] == ["cat", "dog", "cat"]
+    assert decode_rle(first["results"][0]["mask"]).shape == (40, 60)
+    assert second["size_hw"] == [400, 600]
+
+
+def test_predict_writes_files_and_says_where(promptseg: Callable[..., Ended], photo: Path, tmp_path: Path) -> None:
+    ended = promptseg("predict", photo, "-t", "cat", "-o", tmp_path / "out", *MODEL)
+    assert ended.code == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "cat").iterdir()) == [
+        "mask-000-cat.png",
+        "overlay.png",
+        "result.json",
+    ]
+    for name in ("overlay.png", "mask-000-cat.png", "result.json"):
+        assert name in ended.err
+
+
+def test_predict_takes_folders_and_patterns(promptseg: Callable[..., Ended], photo: Path) -> None:
+    (photo.parent / "dog.JPG").write_bytes(find_photo("chelsea").read_bytes())
+    for argument in (photo.parent, photo.parent / "*.*"):
+        ended = promptseg("predict", argument, "-t", "cat", "--json", *MODEL)
+        images = [Path(json.loads(line)["image"]).name for line in ended.out.splitlines()]
+        assert (ended.code, images) == (0, ["cat.png", "dog.JPG"])
+
+
+def test_predict_names_failed_images_and_does_the_rest(promptseg: Callable[..., Ended], photo: Path) -> None:
+    broken, missing = photo.parent / "broken.jpg", photo.parent / "gone.jpg"
+    broken.write_bytes(find_photo("chelsea").read_bytes()[:5000])
+    ended = promptseg("predict", broken, missing, photo, "-t", "cat", "--json", *MODEL)
+    assert ended.code == 1
+    assert f"error: {broken}: damaged or cut short" in ended.err
+    assert f"error: {missing}: no such file" in ended.err
+    assert "2 of 3 images failed" in ended.err
+    lines = [json.loads(line) for line in ended.out.splitlines()]
+    assert ["error" in line for line in lines] == [True, True, False]
+    assert lines[2]["image"] == str(photo)
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_predict_refuses_decompression_bombs_in_one_line(
+    promptseg: Callable[..., Ended], tmp_path: Path, side: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "bomb.ppm").write_bytes(b"P4 %d %d\n" % (side, side) + b"\0" * 64)
+    ended = promptseg("predict", tmp_path / "bomb.ppm", "-t", "cat", *MODEL)
+    assert ended.code == 1
+    assert ended.err.count("\n") == 2 and "bomb.ppm: " in ended.err and "pixels" in ended.err
+    assert not [warning for warning in recwarn if "Image size" in str(warning.message)]
+
+
+def test_predict_threshold_decides_what_is_absent(promptseg: Callable[..., Ended], photo: Path) -> None:
+    ended = promptseg("predict", photo, "-t", "cat", "--model", "promptseg-test", "--threshold", "1")
+    assert ended.out.splitlines()[1].split()[1:] == ["cat", "absent"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the phrase is empty"),
+        ("  ", "the phrase is blank"),
+        ("cat " * 10_000, "the limit is 512"),
+        ("🐱", "no letter or digit"),
+    ],
+)
+def test_predict_refuses_phrases(promptseg: Callable[..., Ended], photo: Path, text: str, said: str) -> None:
+    assert_refused(promptseg("predict", photo, "-t", text, *MODEL), said)
+
+
+def test_predict_refuses_a_folder_without_a_image(promptseg: Callable[..., Ended], tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    assert_refused(promptseg("predict", tmp_path, "-t", "cat", *MODEL), "no image in this folder", ".jpeg .jpg")
+    assert_refused(promptseg("predict", tmp_path / "*.jpg", "-t", "cat", *MODEL), "no image matches")
+
+
+def test_predict_refuses_an_unwritable_output(promptseg: Callable[..., Ended], photo: Path) -> None:
+    ended = promptseg("predict", photo, "-t", "cat", "--json", "--out", photo / "out", *MODEL)
+    assert ended.code == 2
+    assert "can't be written: Not a directory" in ended.err
+
+
+def test_predict_refuses_unknown_models_devices_and_engines(promptseg: Callable[..., Ended], photo: Path) -> None:
+    unknown = promptseg("predict", photo, "-t", "cat", "--model", "promtseg")
+    assert_refused(unknown, "no model is named 'promtseg'", "promptseg-s1", "hint: `promptseg models`")
+    assert_refused(promptseg("predict", photo, "-t", "cat", *MODEL, "--device", "tpu"), "'tpu' is no device")
+    assert_refused(promptseg("predict", photo, "-t", "cat", *MODEL, "--device", "cuda:99"), "no device 'cuda:99' here")
+    assert promptseg("predict", photo, "-t", "cat", *MODEL, "--engine", "steam").code == 2
+
+
+def test_predict_refuses_what_is_no_checkpoint(promptseg: Callable[..., Ended], photo: Path) -> None:
+    assert_refused(promptseg("predict", photo, "-t", "cat", "--model", photo.parent), "is not a checkpoint")
+
+
+def test_usage_errors_exit_2(promptseg: Callable[..., Ended], photo: Path) -> None:
+    for arguments in (
+        [],
+        ["predict"],
+        ["predict", photo, "-t", "cat", "--threshold", "2"],
+        ["fly"],
+    ):
+        ended = promptseg(*arguments)
+        assert ended.code == 2
+        assert "Usage" in ended.out + ended.err
+        assert "Traceback" not in ended.err
+    ended = promptseg("predict", photo)
+    assert (ended.code, ended.err) == (2, "error: nothing was asked for: give at least one phrase\n")
+
+
+def commands(group: Any, prefix: str = "") -> dict[str, Any]:
+    """Every command, by what a person types."""
+    found: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        found |= commands(command, f"{name} ") if hasattr(command, "commands") else {prefix + name: command}
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_what_was_written(
+    name: str, promptseg: Callable[..., Ended], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    ended = promptseg(*name.split(), "--help")
+    assert ended.code == 0
+    said = " ".join(ended.out.split())
+    helps = [text for param in COMMANDS[name].params if (text := getattr(param, "help", None))]
+    assert helps
+    for text in helps:
+        assert " ".join(text.replace("\\[", "[").split()) in said
+
+
+def test_models_and_version_as_table_and_json(promptseg: Callable[..., Ended]) -> None:
+    table, document = promptseg("models"), json.loads(promptseg("models", "--json").out)
+    names = [row["name"] for row in document]
+    assert "promptseg" in names
+    assert [line.split()[0] for line in table.out.splitlines()] == ["name", *names]
+    facts = json.loads(promptseg("version", "--json").out)
+    assert set(facts) == {"promptseg", "torch", "transformers", "openvino", "python", "device"}
+    assert facts["torch"] in promptseg("version").out
+
+
+def test_name_folders_are_unique() -> None:
+    paths = [Path(name) for name in ("a/cat.jpg", "b/cat.jpg", "cat.png", "dog.png")]
+    names = name_folders(paths)
+    assert list(names.values()) == ["cat-jpg", "cat-jpg-2", "cat-png", "dog"]
+    names = name_folders([Path("a/Cat.jpg"), Path("b/cat.jpg")])
+    assert list(names.values()) == ["Cat-jpg", "cat-jpg-2"], "one folder on Windows and macOS"
+
+
+def test_help_answers_without_torch() -> None:
+    program = "import promptseg.cli.main, sys; print(sorted({'numpy', 'torch', 'transformers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_interrupt_exits_130_without_a_traceback(tmp_path: Path) -> None:
+    # A named pipe is an image that never arrives: once it has a reader, the command is in the middle of its work.
+    pipe = tmp_path / "slow.jpg"
+    os.mkfifo(pipe)
+    command = [sys.executable, "-c", "from promptseg.cli.main import main; main()", "predict", str(pipe), "-t", "cat"]
+    with subprocess.Popen(
+        [*command, *MODEL],
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that starts tests in the background ignores interrupts, and its children would too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        writer = open_when_read(pipe, process)
+        try:
+            # again and again, as people do: a signal between Python's check and the blocking read wakes nobody
+            for _ in range(6):
+                process.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=15)
+                    break
+        finally:
+            process.kill()
+            os.close(writer)
+        _, err = process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def open_when_read(pipe: Path, process: subprocess.Popen[str]) -> int:
+    for _ in range(1200):
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads it yet
+            assert process.poll() is None
+            time.sleep(0.1)
+    raise AssertionError("the command never opened its image")

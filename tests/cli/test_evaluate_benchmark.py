@@ -1,0 +1,106 @@
+"""`promptseg evaluate --benchmark` from the command line, with models that have real parts."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+from benchmark_trees import (
+    write_coco_20i,
+    write_grefcoco,
+    write_pascal_5i,
+    write_phrasecut,
+    write_refcoco,
+    write_voc,
+)
+
+
+@pytest.fixture
+def evaluate(promptseg):
+    return partial(promptseg, "evaluate")
+
+
+def ask(benchmark, root, *, model="promptseg-test"):
+    return "--benchmark", benchmark, "--data", root, "--model", model, "--engine", "torch", "--device", "cpu"
+
+
+def write_zero_shot(root):
+    write_voc(root, "SegmentationClass", [(1, 10), (14, 15)])
+    return root
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "write", "number"),
+    [
+        ("phrasecut", write_phrasecut, "miou_paper@0.3"),
+        ("refcoco", write_refcoco, "oiou"),
+        ("grefcoco", write_grefcoco, "n_acc_gated"),
+        ("pascal-zs", write_zero_shot, "miou_seen_paper"),
+    ],
+)
+def test_texts_are_asked_and_everything_is_reported(evaluate, tmp_path, benchmark, write, number):
+    root, out = write(tmp_path / "data"), tmp_path / "report.json"
+    code, table, err = evaluate(*ask(benchmark, root), "--out", out)
+    assert code == 0, err
+    assert "this run beside what was published" in " ".join(table.split())
+    assert "(1) " in table
+    (report,) = json.loads(out.read_text())["reports"]
+    assert report["failures"] == {}
+    assert report["run"]["model"] == "promptseg-test"
+    assert 0 <= report["numbers"][number]["value"] <= 1
+    assert all(row["source"] for row in report["published"])
+    lines = (tmp_path / f"report.{benchmark}.jsonl").read_text().splitlines()
+    assert len(lines) == report["num_images"]
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "write", "options"),
+    [
+        ("pascal-5i", write_pascal_5i, ("--limit", 4)),
+        ("coco-20i", write_coco_20i, ("--limit", 4, "--fold", 0)),
+        ("phrasecut", write_phrasecut, ("--prompt", "exemplar")),
+    ],
+)
+def test_exemplars_are_shown_to_a_model_that_takes_them(evaluate, tmp_path, benchmark, write, options):
+    root, out = write(tmp_path / "data"), tmp_path / "report.json"
+    code, _, err = evaluate(*ask(benchmark, root, model="clipseg-test"), *options, "--out", out)
+    assert code == 0, err
+    (report,) = json.loads(out.read_text())["reports"]
+    assert "asked with exemplar" in report["data_set"]
+    assert np.isfinite(report["numbers"]["iou_bin_paper@0.3"]["value"])
+
+
+def test_exemplars_are_refused_by_a_model_that_does_not_take_them(evaluate, tmp_path):
+    code, _, err = evaluate(*ask("coco-20i", write_coco_20i(tmp_path)), "--fold", 0)
+    assert code == 2
+    assert err.splitlines()[-1].startswith("error: promptseg-test takes text prompts, no exemplar prompts")
+    assert "clipseg" in err
+
+
+def test_a_broken_image_ends_with_code_1_and_its_name(evaluate, tmp_path):
+    root = write_phrasecut(tmp_path)
+    victim = root / "VGPhraseCut_v0/images/101.jpg"
+    victim.write_bytes(victim.read_bytes()[:-300])
+    code, _, err = evaluate(*ask("phrasecut", root))
+    assert code == 1
+    assert "error: phrasecut/101: ImageError" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--benchmark", "ade20k"), "no benchmark is named 'ade20k'; there are phrasecut"),
+        (("--benchmark", "refcoco", "--split", "val"), "refcoco has no split 'val'; it has unc/val"),
+        (("--benchmark", "phrasecut"), "no file refer_test.json"),
+        (("--benchmark", "phrasecut", "--set", "coco_dev"), "--set goes without --benchmark only"),
+        (("--benchmark", "phrasecut", "--gallery", "a.png"), "--gallery goes without --benchmark only"),
+        (("--set", "coco_dev", "--split", "val"), "--split goes with --benchmark only"),
+        (("--set", "coco_dev", "--keep", "0.9"), "--keep goes with --fit-thresholds only"),
+        ((), "say what to measure on: --set, once or more, or --benchmark"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_a_model_is_loaded(evaluate, tmp_path, arguments, message):
+    code, out, err = evaluate("--data", tmp_path, *arguments)
+    assert (code, out) == (2, "")
+    said = " ".join(err.replace("│", " ").split())
+    assert message in said

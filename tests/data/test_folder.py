@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+from data_trees import SIZE_HW, box_mask, write_image, write_mask
+from PIL import Image
+
+from promptseg.data.folder import read_folder
+from promptseg.data.sample import target_mask
+from promptseg.errors import DataError
+
+
+def write_phrases(directory, content):
+    (directory / "phrases.json").write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def test_one_mask_a_image_with_phrases(tmp_path):
+    for name in ("one", "two.final"):
+        write_image(tmp_path / "images" / f"{name}.jpg")
+        write_mask(tmp_path / "masks" / f"{name}.png", box_mask(0, 0, 4, 4))
+    write_phrases(tmp_path, {"one.jpg": ["The red mug", "mug"], "two.final": "grass"})
+    samples = read_folder(tmp_path)
+    assert [(target.phrase, target.alternatives) for sample in samples for target in sample.targets] == [
+        ("the red mug", ("mug",)),
+        ("grass", ()),
+    ]
+    assert [sample.sample_id for sample in samples] == ["images/one.jpg", "images/two.final.jpg"]
+    assert samples.problems == ()
+    assert np.array_equal(target_mask(samples[0].targets[0], SIZE_HW), box_mask(0, 0, 4, 4))
+
+
+def test_a_folder_of_masks_per_phrase(tmp_path):
+    write_image(tmp_path / "images/one.jpg")
+    write_image(tmp_path / "images/two.png")
+    for phrase, name in (("the left dog", "one"), ("grass", "one"), ("grass", "two")):
+        write_mask(tmp_path / "masks" / phrase / f"{name}.png", box_mask(0, 0, 4, 4))
+    write_mask(tmp_path / "masks/the left dog/two.png", box_mask(0, 0, 0, 0))
+    one, two = read_folder(tmp_path)
+    assert [target.phrase for target in one.targets] == ["grass", "the left dog"]
+    assert ([target.phrase for target in two.targets], two.absent) == (["grass"], ("the left dog",))
+
+
+def test_few_shot_folders_by_category(tmp_path):
+    for category in ("apple_pie", "cup"):
+        write_image(tmp_path / "images" / category / "1.jpg")  # the same file name in both
+        write_mask(tmp_path / "masks" / category / "1.png", box_mask(0, 0, 4, 4))
+    samples = read_folder(tmp_path)
+    assert [sample.targets[0].phrase for sample in samples] == ["apple pie", "cup"]
+    assert [sample.sample_id for sample in samples] == ["images/apple_pie/1.jpg", "images/cup/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "inside"), [("L", 255), ("L", 1), ("P", 3), ("1", 1), ("RGB", (255, 255, 255)), ("L", 200)]
+)
+def test_every_usual_kind_of_mask_file(tmp_path, mode, inside):
+    write_image(tmp_path / "images/one.jpg")
+    image = Image.new(mode, SIZE_HW[::-1], 0)
+    image.paste(inside, (2, 3, 10, 9))
+    if mode == "P":
+        image.putpalette([0, 0, 0] * 4)
+    (tmp_path / "masks/cup").mkdir(parents=True)
+    image.save(tmp_path / "masks/cup/one.png")
+    (sample,) = read_folder(tmp_path)
+    assert np.array_equal(target_mask(sample.targets[0], SIZE_HW), box_mask(2, 3, 10, 9))
+
+
+def test_a_photo_that_lies_on_its_side_is_stood_up(tmp_path):
+    path = tmp_path / "images/one.jpg"
+    path.parent.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", SIZE_HW).save(path, exif=exif)  # stored 24 wide, 32 high
+    write_mask(tmp_path / "masks/cup/one.png", box_mask(0, 0, 4, 4))
+    assert read_folder(tmp_path)[0].size_hw == SIZE_HW
+
+
+def test_what_does_not_fit_is_named_and_counted(tmp_path):
+    for name in ("good", "small", "bare"):
+        write_image(tmp_path / f"images/{name}.jpg")
+    (tmp_path / "images/notes.txt").write_text("hello")
+    (tmp_path / "images/broken.jpg").write_bytes(b"no image")
+    masks = tmp_path / "masks/cup"
+    write_mask(masks / "good.png", box_mask(0, 0, 4, 4))
+    write_mask(masks / "broken.png", box_mask(0, 0, 4, 4))
+    write_mask(masks / "small.png", box_mask(0, 0, 4, 4, (10, 12)))
+    write_mask(masks / "lonely.png", box_mask(0, 0, 4, 4))
+    (tmp_path / "masks/lid").mkdir()
+    (tmp_path / "masks/lid/good.png").write_bytes(b"no image")
+    samples = read_folder(tmp_path)
+    assert [[target.phrase for target in sample.targets] for sample in samples] == [["cup"]]
+    problems = {problem.where.removeprefix(f"{tmp_path}/"): problem.what for problem in samples.problems}
+    assert len(samples.problems) == 6
+    assert problems.pop("images/broken.jpg").endswith("save it as JPEG or PNG")
+    assert problems.pop("masks/lid/good.png").startswith("can't be read")
+    assert problems == {
+        "images/notes.txt": "not an image",
+        "images/bare.jpg": "no mask",
+        "masks/cup/small.png": "the mask is (10, 12) (height, width), its image small.jpg (24, 32)",
+        "masks/cup/lonely.png": "no image images/lonely.*",
+    }
+
+
+def test_a_mask_without_a_phrase_is_named(tmp_path):
+    for name in ("one", "two"):
+        write_image(tmp_path / f"images/{name}.jpg")
+        write_mask(tmp_path / f"masks/{name}.png", box_mask(0, 0, 4, 4))
+    write_phrases(tmp_path, {"one": "cup"})
+    samples = read_folder(tmp_path)
+    assert len(samples) == 1
+    assert "phrases.json has no phrase for two" in " ".join(map(str, samples.problems))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "phrases.json: not valid JSON"),
+        ([1], 'expected {"NAME": "phrase"}, got list'),
+        ({"one": []}, r"'one' must be a phrase or a list of phrases, got \[\]"),
+        ({"one": "  "}, "'one' must be a phrase"),
+        ({"one": 3}, "'one' must be a phrase or a list of phrases, got 3"),
+    ],
+)
+def test_malformed_phrases_are_an_error(tmp_path, content, message):
+    write_image(tmp_path / "images/one.jpg")
+    write_mask(tmp_path / "masks/one.png", box_mask(0, 0, 4, 4))
+    write_phrases(tmp_path, content)
+    with pytest.raises(DataError, match=message):
+        read_folder(tmp_path)
+
+
+def test_missing_parts_are_an_error_that_says_what_is_expected(tmp_path):
+    with pytest.raises(DataError, match=r"no folder 'images'; expected images/ and masks/"):
+        read_folder(tmp_path)
+    write_image(tmp_path / "images/one.jpg")
+    with pytest.raises(DataError, match="no folder 'masks'"):
+        read_folder(tmp_path)
+    (tmp_path / "masks").mkdir()
+    with pytest.raises(DataError, match=r"not one image with a mask; for one, .*one.jpg: no mask"):
+        read_folder(tmp_path)
+    write_mask(tmp_path / "masks/one.png", box_mask(0, 0, 4, 4))
+    with pytest.raises(DataError, match=r"phrases.json: missing; .* Or sort the masks: masks/PHRASE/NAME.png"):
+        read_folder(tmp_path)

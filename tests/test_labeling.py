@@ -1,0 +1,153 @@
+"""A folder of images and a list of names in, a data set out; on the tiny model, which is random but real."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import promptseg
+from promptseg.errors import ImageError, OutputError, PromptError
+from promptseg.formats.dataset import read
+from promptseg.labeling import autolabel, read_names
+from promptseg.predictor import Predictor
+
+NAMES = ("cat", "the left ear")
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Predictor:
+    return promptseg.load("promptseg-test", threshold=0.0, engine="torch")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five images, one of them broken, and a file that is none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for index in range(4):
+        noise = np.random.default_rng(index).integers(0, 256, (30 + index, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(folder / f"{index}.png")
+    (folder / "1b.png").write_bytes((folder / "1.png").read_bytes()[:200])
+    (folder / "notes.txt").touch()
+    return folder
+
+
+def test_a_bad_image_is_named_and_passed_over(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = autolabel(predictor, folder, NAMES, out, format="yolo")
+    assert (done.num_images, done.num_done_before) == (4, 0)
+    assert list(done.failures) == ["1b.png"] and "damaged or cut short" in done.failures["1b.png"]
+    assert (out / "failures.txt").read_text().startswith("1b.png\t") and len((out / "failures.txt").read_text()) > 20
+    data = read(out, format="yolo")
+    assert data.classes == NAMES
+    assert [annotation.file_name for annotation in data.annotations] == ["0.png", "1.png", "2.png", "3.png"]
+    for annotation in data.annotations:
+        expected = predictor.segment(folder / annotation.file_name, NAMES)
+        for region in annotation.regions:
+            (result,) = (result for result in expected if result.label == region.label)
+            kept = np.logical_or.reduce([instance.mask for instance in result.instances])
+            np.testing.assert_array_equal(region.area.mask, kept)
+    with Image.open(out / "preview.png") as preview:
+        assert preview.width > 400 and preview.height > 600, "two by two"
+
+
+def test_a_folder_that_is_none_leaves_an_earlier_data_set_alone(
+    predictor: Predictor, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    autolabel(predictor, folder, NAMES, out, format="yolo")
+    failures = (out / "failures.txt").read_text()
+    for mistyped in (tmp_path / "phtoos", folder / "0.png"):
+        with pytest.raises(ImageError, match=f"{mistyped.name}: no such folder"):
+            autolabel(predictor, mistyped, NAMES, out, format="yolo")
+    assert (out / "failures.txt").read_text() == failures
+
+
+def test_a_run_that_was_broken_off_goes_on(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def break_off(paths: Sequence[Path]) -> Iterator[Path]:
+        yield from paths[:3]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        autolabel(predictor, folder, NAMES, out, format="coco", watch=break_off)
+    assert not (out / "annotations").exists()
+    assert (out / "failures.txt").exists()
+    Image.new("RGB", (40, 30)).save(folder / "1b.png")
+    asked: list[str] = []
+
+    def note(paths: Sequence[Path]) -> Sequence[Path]:
+        asked.extend(path.name for path in paths)
+        return paths
+
+    done = autolabel(predictor, folder, NAMES, out, format="coco", watch=note)
+    assert asked == ["1b.png", "2.png", "3.png"], "0 and 1 were done, the bad one is tried again"
+    assert (done.num_images, done.num_done_before, done.failures) == (5, 2, {})
+    assert not (out / "failures.txt").exists()
+    assert len(read(out, format="coco").annotations) == 5
+    again = autolabel(predictor, folder, NAMES, out, format="coco")
+    assert (again.num_images, again.num_done_before) == (5, 5)
+
+
+def test_a_image_that_was_damaged_or_replaced_since_is_not_shown(
+    predictor: Predictor, folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (folder / "1b.png").unlink()
+    autolabel(predictor, folder, NAMES, out, format="coco")
+    (folder / "0.png").write_bytes(b"damaged")
+    Image.new("RGB", (90, 90)).save(folder / "1.png")
+    Image.new("RGB", (40, 30)).save(folder / "4.png")
+    done = autolabel(predictor, folder, NAMES, out, format="coco")
+    assert (done.num_images, done.num_done_before) == (5, 4)
+    assert len(read(out, format="coco").annotations) == 5
+    with Image.open(out / "preview.png") as preview:
+        assert 400 < preview.height < 800, "two and one"
+
+
+def test_one_data_set_has_one_model_and_one_threshold(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    autolabel(predictor, folder, NAMES, out, format="coco")
+    with pytest.raises(OutputError, match=r"another origin .*present from 0.*present from 0\.5"):
+        autolabel(replace(predictor, presence_threshold=0.5), folder, NAMES, out, format="coco")
+    with pytest.raises(OutputError, match="another class map"):
+        autolabel(predictor, folder, NAMES[:1], out, format="coco")
+    with pytest.raises(OutputError, match="photos: holds other files"):
+        autolabel(predictor, folder, NAMES, folder, format="coco")
+
+
+def test_requests_that_are_wrong_from_the_start(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    for names, error, said in (
+        (["cat", "cat"], OutputError, "class 1 has the name of class 0: 'cat'"),
+        ([], PromptError, "no"),
+        (["?"], PromptError, "no letter or digit"),
+    ):
+        with pytest.raises(error, match=said):
+            autolabel(predictor, folder, names, tmp_path / "out", format="coco")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ImageError, match="no image in this folder"):
+        autolabel(predictor, tmp_path / "empty", NAMES, tmp_path / "out", format="coco")
+    with pytest.raises(OutputError, match="no format is named 'pdf'"):
+        autolabel(predictor, folder, NAMES, tmp_path / "out", format="pdf")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_are_read_one_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_bytes("\ufeffcat\r\n\n  the left ear \n猫".encode())
+    assert read_names(path) == ("cat", "the left ear", "猫")
+    for content, said in (
+        (b"", r"names\.txt: no name; write one a line"),
+        (b"\n \n", "no name"),
+        (b"cat\ndog\ncat\n", r"names\.txt, line 3: 'cat' stands in line 1 already"),
+        (b"\xff\xfe\x00", "can't be read as UTF-8 text"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(PromptError, match=said):
+            read_names(path)
+    with pytest.raises(PromptError, match="can't be read"):
+        read_names(tmp_path / "gone.txt")

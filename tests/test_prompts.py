@@ -1,0 +1,185 @@
+"""Prompts check themselves; each message says what is wrong and what would be right."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from promptseg.errors import PromptError
+from promptseg.prompts import (
+    BoxPrompt,
+    ExemplarPrompt,
+    MaskPrompt,
+    PointPrompt,
+    Query,
+    TextPrompt,
+    mixture_weights,
+    to_queries,
+)
+
+IMAGE_RGB = np.zeros((6, 8, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the phrase is empty"),
+        (" \t\n", "the phrase is blank"),
+        ("cat " * 10_000, r"has 39,999 characters; the limit is 512"),
+        ("🐱", "'🐱' has no letter or digit: say it in words"),
+        ("?!", "has no letter or digit"),
+        ("a\x00cat", r"control character U\+0000"),
+        ("a\ncat", r"control character U\+000A"),
+        ("cat \ud800", r"control character U\+D800"),
+        (7, "a phrase is text, not int"),
+    ],
+)
+def test_text_prompt_refuses(text: str, message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        TextPrompt(text)
+    with pytest.raises(PromptError):
+        Query(text, (TextPrompt("cat"),))
+
+
+@pytest.mark.parametrize("text", ["cat", "the cat's ear", "7", "猫", "chien à gauche", "a cat 🐱", "x" * 512])
+def test_text_prompt_takes(text: str) -> None:
+    assert TextPrompt(f"  {text} ").text == text
+
+
+def test_to_queries_keeps_order_and_duplicates() -> None:
+    box = BoxPrompt((0, 0, 4, 4))
+    both = Query("my cat", (TextPrompt("cat"), box))
+    queries = to_queries(["cat", TextPrompt("dog"), both, box, "cat"])
+    assert [query.label for query in queries] == ["cat", "dog", "my cat", "box", "cat"]
+    assert queries[2] is both
+    assert queries[0].prompts == (TextPrompt("cat"),)
+
+
+def test_to_queries_takes_a_lone_item_and_any_iterable() -> None:
+    assert [query.label for query in to_queries("cat")] == ["cat"]
+    assert [query.label for query in to_queries(TextPrompt("cat"))] == ["cat"]
+    assert [query.label for query in to_queries(name for name in ("a", "b"))] == ["a", "b"]
+
+
+def test_to_queries_refuses_none_too_many_and_strangers() -> None:
+    with pytest.raises(PromptError, match="at least one phrase"):
+        to_queries([])
+    with pytest.raises(PromptError, match=r"1,001 queries in one request; the limit is 1,000"):
+        to_queries(["cat"] * 1001)
+    with pytest.raises(PromptError, match="not float"):
+        to_queries([0.5])  # type: ignore[list-item]
+    with pytest.raises(PromptError, match="a query is a phrase, a prompt or a Query, not int"):
+        to_queries(5)  # type: ignore[arg-type]
+
+
+def test_query_refuses_no_prompt_and_strangers() -> None:
+    with pytest.raises(PromptError, match="'cat' has no prompt"):
+        Query("cat", ())
+    with pytest.raises(PromptError, match="holds a int"):
+        Query("cat", (3,))  # type: ignore[arg-type]
+    assert Query("cat", TextPrompt("cat")).prompts == (TextPrompt("cat"),)  # type: ignore[arg-type]
+
+
+def test_point_prompt_takes_arrays_and_fills_in_flags() -> None:
+    prompt = PointPrompt(np.array([[1, 2], [3.5, 4]]))  # type: ignore[arg-type]
+    assert prompt.points_xy == ((1.0, 2.0), (3.5, 4.0))
+    assert prompt.on_object == (True, True)
+    assert PointPrompt(((1, 2),), (False,)).on_object == (False,)
+
+
+@pytest.mark.parametrize(
+    ("points", "flags", "message"),
+    [
+        ((), None, "one or more"),
+        (((1, 2, 3),), None, "one or more"),
+        (((1, float("nan")),), None, "not finite"),
+        (((1, 2),), (True, False), "1 points but 2 flags"),
+        (((1, 2),), True, r"a flag for each point, such as \(True, False\); not True"),
+        ("ab", None, "made of numbers"),
+    ],
+)
+def test_point_prompt_refuses(points: object, flags: object, message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        PointPrompt(points, flags)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((4, 0, 4, 4), "left < right"),
+        ((0, 4, 4, 0), "top < bottom"),
+        ((0, 0, 4), "left, top, right, bottom"),
+        ((0, 0, float("inf"), 4), "not finite"),
+    ],
+)
+def test_box_prompt_refuses(box: object, message: str) -> None:
+    with pytest.raises(PromptError, match=message):
+        BoxPrompt(box)  # type: ignore[arg-type]
+
+
+def test_mask_prompt_refuses_other_arrays_and_empty_ones() -> None:
+    with pytest.raises(PromptError, match="the mask is a bool array of shape"):
+        MaskPrompt(np.ones((2, 2)))
+    with pytest.raises(PromptError, match="not one pixel"):
+        MaskPrompt(np.zeros((2, 2), dtype=bool))
+
+
+def test_exemplar_prompt_checks_its_parts() -> None:
+    mask = np.ones((6, 8), dtype=bool)
+    assert ExemplarPrompt(IMAGE_RGB, mask=mask).mask is not None
+    with pytest.raises(PromptError, match="a mask or a box, not both"):
+        ExemplarPrompt(IMAGE_RGB, mask=mask, box_xyxy=(0, 0, 1, 1))
+    with pytest.raises(PromptError, match="read_image"):
+        ExemplarPrompt(IMAGE_RGB[..., 0])
+    with pytest.raises(PromptError, match=r"mask is \(8, 6\)"):
+        ExemplarPrompt(IMAGE_RGB, mask=mask.T)
+    with pytest.raises(PromptError, match="the exemplar's mask is empty: not one pixel"):
+        ExemplarPrompt(IMAGE_RGB, mask=~mask)
+    for outside in [(8, 0, 9, 6), (0, 6, 8, 7), (-3, 0, 0, 6), (0, -3, 8, 0)]:
+        with pytest.raises(PromptError, match=r"lies outside its image of 8 x 6 pixels"):
+            ExemplarPrompt(IMAGE_RGB, box_xyxy=outside)
+
+
+def test_exemplar_foreground_is_the_same_however_it_was_said() -> None:
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[1:4, 2:8] = True
+    for exemplar in [
+        ExemplarPrompt(IMAGE_RGB, mask=mask),
+        ExemplarPrompt(IMAGE_RGB, box_xyxy=(2, 1, 8, 4)),
+        ExemplarPrompt(IMAGE_RGB, box_xyxy=(2.5, 1.9, 30.0, 3.1)),
+    ]:
+        np.testing.assert_array_equal(exemplar.foreground, mask)
+    assert ExemplarPrompt(IMAGE_RGB).foreground.all()
+    assert ExemplarPrompt(IMAGE_RGB, box_xyxy=(2.25, 1.25, 2.5, 1.5)).foreground.sum() == 1
+
+
+@pytest.mark.parametrize("weight", [float("nan"), float("inf"), "1", None, True, 0, 0.0])
+def test_weights_are_finite_and_not_zero(weight: object) -> None:
+    for make in [lambda: TextPrompt("cat", weight), lambda: ExemplarPrompt(IMAGE_RGB, weight=weight)]:  # type: ignore[arg-type]
+        with pytest.raises(PromptError, match="a weight of 0 says nothing" if weight == 0 else "a finite number"):
+            make()
+
+
+def test_mixture_weights_normalize_what_is_meant_and_keep_what_is_not() -> None:
+    concepts = [TextPrompt("cat", 3), ExemplarPrompt(IMAGE_RGB, weight=np.float32(1)), TextPrompt("dog", -0.5)]
+    assert mixture_weights(concepts) == (0.75, 0.25, -0.5)
+    assert mixture_weights([TextPrompt("cat", 7)]) == (1.0,)
+    with pytest.raises(PromptError, match="positive weight"):
+        mixture_weights([TextPrompt("dog", -1)])
+
+
+def test_query_refuses_to_be_only_negative() -> None:
+    with pytest.raises(PromptError, match="says only what is not meant"):
+        Query("no dog", (TextPrompt("dog", -1), ExemplarPrompt(IMAGE_RGB, weight=-1)))
+    assert len(Query("this, not a dog", (BoxPrompt((0, 0, 4, 4)), TextPrompt("dog", -1))).prompts) == 2
+
+
+def test_prompts_do_not_change_after_they_are_made() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TextPrompt("cat").text = "dog"  # type: ignore[misc]
+    mask = np.ones((2, 2), dtype=bool)
+    prompt = MaskPrompt(mask)
+    mask[:] = False
+    assert prompt.mask.all()
+    with pytest.raises(ValueError, match="read-only"):
+        prompt.mask[0, 0] = False
