@@ -1,5 +1,6 @@
-"""What computes a loaded model: PyTorch itself, or OpenVINO on a CPU; the numbers are the same within a tolerance."""
+"""One runtime for every model: engine choice, compile, cache, run. Arrays cross its border, never tensors."""
 
-from promptseg.runtime.engine import ENGINES, build_segmenter, resolve_engine
+from promptseg.runtime.engine import ENGINES, Engine, Runtime
+from promptseg.runtime.graph import Arrays, Graph, GraphSource, Step
 
-__all__ = ["ENGINES", "build_segmenter", "resolve_engine"]
+__all__ = ["ENGINES", "Arrays", "Engine", "Graph", "GraphSource", "Runtime", "Step"]

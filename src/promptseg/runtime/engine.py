@@ -1,73 +1,134 @@
-"""Which engine runs a model."""
+"""Which engine computes, on which device, and how it is asked. Nothing here imports torch unless a GPU may be there."""
 
-import copy
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
-import torch
-
 from promptseg.errors import EngineError
-from promptseg.models.build import Network
-from promptseg.models.clipseg.network import ClipSeg
-from promptseg.models.clipseg.segmenter import ConceptSegmenter
-from promptseg.models.example_cache import ExampleCache
-from promptseg.models.promptseg.text_segmenter import TextSegmenter
-from promptseg.segmenter import Segmenter
+from promptseg.runtime.graph import Graph, GraphSource
 
+Engine = Literal["torch", "openvino", "openvino-bf16"]
 ENGINES = ("auto", "torch", "openvino", "openvino-bf16")
+# Device files of a GPU that CUDA can use: on Linux, and under WSL.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+ReportCompile = Callable[[str], None]
+"""Told the name of a graph before it is compiled, which takes seconds."""
 
 
-def resolve_engine(engine: str, device: torch.device) -> str:
-    """Say which engine is meant on a device: never "auto".
+@dataclass(frozen=True)
+class Runtime:
+    """An engine on a device. Every part of a model asks the same runtime, so they all have the same precision.
 
-    On a CPU "auto" is OpenVINO, in bfloat16 where the CPU computes in it by itself. Elsewhere it is PyTorch.
-
-    Raises:
-        EngineError: The name is unknown, or the engine does not run on the device.
+    Attributes:
+        engine: "torch"; "openvino": the numbers of PyTorch to about 1e-3 in a logit; "openvino-bf16": computed in
+            bfloat16 inside, faster where the CPU has it.
+        device: As torch writes it; OpenVINO runs on "cpu" only.
+        report: Told the name of each graph that is compiled for the first time, or None.
+        max_threads: Threads that a compiled graph takes; None: see `num_threads`.
     """
-    if engine not in ENGINES:
-        raise EngineError(f"no engine is named {engine!r}; use {', '.join(ENGINES)}")
-    on_cpu = device == torch.device("cpu")
-    if engine == "auto":
-        return _fastest_on_cpu() if on_cpu else "torch"
-    if engine != "torch" and not on_cpu:
-        raise EngineError(f"{engine} runs on the CPU, not on {device}: use engine torch or auto, or device cpu")
-    return engine
+
+    engine: Engine = "torch"
+    device: str = "cpu"
+    report: ReportCompile | None = None
+    max_threads: int | None = None
+
+    @classmethod
+    def choose(cls, engine: str = "auto", device: str = "auto", report: ReportCompile | None = None) -> "Runtime":
+        """Resolve "auto": a GPU where there is one, else OpenVINO on the CPU, in bfloat16 where the CPU has it.
+
+        Raises:
+            EngineError: The engine is unknown, the device is not there, or the engine does not run on the device.
+        """
+        if engine not in ENGINES:
+            raise EngineError(f"no engine is named {engine!r}; use {', '.join(ENGINES)}")
+        if device == "auto" and engine.startswith("openvino"):
+            device = "cpu"
+        device = resolve_device(device)
+        if engine == "auto":
+            chosen: Engine = _fastest_on_cpu() if device == "cpu" else "torch"
+            return cls(chosen, device, report)
+        if engine != "torch" and device != "cpu":
+            raise EngineError(f"{engine} runs on the CPU, not on {device}: use engine torch or auto, or device cpu")
+        return cls(engine, device, report)  # type: ignore[arg-type]  # one of ENGINES, and not "auto"
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether graphs are compiled; sizes that are known when a graph is compiled make it faster."""
+        return self.engine != "torch"
+
+    @cached_property
+    def num_threads(self) -> int:
+        """Threads that a compiled graph takes: those that this process may run on, or OMP_NUM_THREADS."""
+        if self.max_threads is not None:
+            return self.max_threads
+        if (given := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(given) > 0:
+            return int(given)
+        if hasattr(os, "sched_getaffinity"):
+            return len(os.sched_getaffinity(0))
+        return os.cpu_count() or 1
+
+    def graph(self, source: GraphSource) -> Graph:
+        """Give the graph of a source, ready to compute.
+
+        Raises:
+            EngineError: The cache of compiled graphs can't be written.
+            WeightsError: The weights that the source reads can't be read.
+        """
+        if self.engine == "torch":
+            from promptseg.runtime.torch_graph import TorchGraph
+
+            return TorchGraph(source.build(), self.device)
+        from promptseg.runtime.openvino_graph import open_graph
+
+        precision: Literal["f32", "bf16"] = "bf16" if self.engine == "openvino-bf16" else "f32"
+        return open_graph(source, precision=precision, num_threads=self.num_threads, report=self.report)
 
 
-def _fastest_on_cpu() -> str:
-    # here and not above: OpenVINO takes a while to import, and PyTorch does without it
-    from promptseg.runtime.graph_cache import cpu_capabilities
-
-    return "openvino-bf16" if "BF16" in cpu_capabilities() else "openvino"
-
-
-def build_segmenter(network: Network, engine: str = "auto") -> Segmenter:
-    """Give what segments with a network's weights.
+def resolve_device(device: str) -> str:
+    """Find the device that is meant.
 
     Args:
-        network: In evaluation mode, on the device it is to run on. Nothing of it is changed here, and its weights are
-            to stay as they are: what computes keeps what examples were embedded as.
-        engine: "torch"; "openvino": the same numbers to 1e-3 in a logit; "openvino-bf16": rounds to eight bits inside,
-            for speed; "auto": OpenVINO on a CPU, in bfloat16 where the CPU has it, else PyTorch. OpenVINO compiles a
-            model at its first use on a machine, for some seconds, and keeps what it compiled in the cache.
+        device: As torch writes it, or "auto": CUDA, else MPS, else the CPU.
 
     Raises:
-        EngineError: The name is unknown, or the engine does not run on the network's device or can't write its cache.
+        EngineError: There is no such device here.
     """
-    engine = resolve_engine(engine, network.device)
-    segmenter = _build(network, engine)
-    segmenter.examples = ExampleCache()
-    return segmenter
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
+    # here and not above: a compiled model on the CPU does without torch, which takes seconds to import
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise EngineError(f"{device!r} is not a device; use auto, cpu, cuda, cuda:1 or mps") from error
+    num_devices = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (found.index or 0) >= num_devices.get(found.type, 0):
+        raise EngineError(f"there is no device {device!r} here; use auto or cpu")
+    return device
 
 
-def _build(network: Network, engine: str) -> TextSegmenter | ConceptSegmenter:
-    if engine == "torch":
-        return copy.copy(network)  # shares the weights; the network itself may be trained on, and keeps no examples
-    precision: Literal["f32", "bf16"] = "bf16" if engine == "openvino-bf16" else "f32"
-    if isinstance(network, ClipSeg):
-        from promptseg.runtime.openvino_clipseg import OpenVinoClipSeg
+def _may_have_gpu() -> bool:
+    """Whether it is worth importing torch to look for a GPU."""
+    try:
+        if version("torch").endswith("+cpu"):
+            return False
+    except PackageNotFoundError:
+        return False
+    if platform.system() == "Linux":
+        return any(Path(name).exists() for name in _GPU_FILES)
+    return True
 
-        return OpenVinoClipSeg(network, precision=precision)
-    from promptseg.runtime.openvino import OpenVinoSegmenter
 
-    return OpenVinoSegmenter(network, precision=precision)
+def _fastest_on_cpu() -> Engine:
+    from promptseg.runtime.openvino_graph import cpu_capabilities
+
+    return "openvino-bf16" if "BF16" in cpu_capabilities() else "openvino"

@@ -1,0 +1,209 @@
+"""Graphs that OpenVINO computes on a CPU, compiled once and kept in the cache.
+
+An entry of the cache is a directory: the exported graph (`graph.xml`, `graph.bin`), and what OpenVINO compiled of it
+for this CPU, a folder for each precision. Its name holds a hash of the weights, of the code that is traced and of the
+versions that convert it, so that an entry never has to be invalidated. Torch is imported only to export.
+"""
+
+import contextlib
+import errno
+import hashlib
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import EngineError
+from promptseg.runtime.graph import OUTPUT_PREFIX, Arrays, GraphSource
+from promptseg.runtime.silent_openvino import openvino
+from promptseg.weights.cache import cache_dir, exclusive, workspace
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["f32", "bf16"]
+PACKAGE = Path(__file__).parents[1]
+# A default model's graphs take about 700 MB, half of it compiled; so several models stay.
+MAX_CACHE_BYTES = 4_000_000_000
+GRAPH_FILE = "graph.xml"
+_NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class OpenVinoGraph:
+    """A compiled graph. One caller at a time computes: a request has memory of its own."""
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self._request = compiled.create_infer_request()
+        self._outputs = [(port.node.friendly_name.removeprefix(OUTPUT_PREFIX), port) for port in compiled.outputs]
+        self._lock = threading.Lock()
+
+    def __call__(self, **inputs: NDArray[Any]) -> Arrays:
+        """Compute the outputs, by name, from the inputs, by name."""
+        arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        with self._lock:
+            # what goes in is read where it is; what comes back is a copy
+            answers = self._request.infer(arrays, share_inputs=True)
+            return {name: answers[port] for name, port in self._outputs}
+
+
+@cache
+def cpu_capabilities() -> frozenset[str]:
+    """Name what this CPU computes by itself, as OpenVINO finds it: "FP32", "BF16", ..."""
+    return frozenset(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+
+def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, report: Any = None) -> OpenVinoGraph:
+    """Compile a graph for this CPU, or take it from the cache.
+
+    An entry that is damaged is made anew, once. Where nobody may write to the cache, as in a container with a read-only
+    file system, the graph is compiled for this process only, and a warning is logged.
+
+    Args:
+        source: Of the graph.
+        precision: What OpenVINO computes in.
+        num_threads: That it may take.
+        report: Told the name of the graph before it is exported, or None.
+
+    Raises:
+        EngineError: The cache can't be written, for example because the disk is full.
+    """
+    entry = cache_dir() / "engines" / f"{source.name}-{_identify(source)}"
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": num_threads,
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    try:
+        return _open(entry, source, settings, report)
+    except OSError as error:
+        if error.errno in _NO_PERMISSION:
+            logger.warning("%s can't be written: %s is compiled for this process only", entry.parent, source.name)
+            return _compile_in_memory(source, settings, report)
+        raise _cache_error(entry, error) from error
+
+
+def _compile_in_memory(source: GraphSource, settings: dict[str, Any], report: Any) -> OpenVinoGraph:
+    # here and not above: only who exports needs torch
+    from promptseg.runtime.export import convert
+
+    if report is not None:
+        report(source.name)
+    return OpenVinoGraph(_core().compile_model(convert(source.build()), "CPU", settings))
+
+
+def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: Any) -> OpenVinoGraph:
+    if (entry / GRAPH_FILE).is_file() and not os.access(entry.parent, os.W_OK):
+        # a cache that was made for many, such as a container's
+        try:
+            return OpenVinoGraph(_compile(entry, settings))
+        except RuntimeError as error:
+            raise EngineError(
+                f"{entry} is damaged and can't be made anew, for {entry.parent} is read-only: "
+                "set PROMPTSEG_CACHE to a directory that can be written"
+            ) from error
+    with exclusive(entry):
+        if not (entry / GRAPH_FILE).is_file():
+            _make(entry, source, report)
+        try:
+            compiled = _compile(entry, settings)
+        except RuntimeError as error:
+            logger.warning("%s is damaged and is made anew: %s", entry, error)
+            _make(entry, source, report)
+            compiled = _compile(entry, settings)
+        os.utime(entry)
+        _forget_oldest(entry)
+    return OpenVinoGraph(compiled)
+
+
+def _compile(entry: Path, settings: dict[str, Any]) -> openvino.CompiledModel:
+    # OpenVINO checks what it compiled earlier against its version and this CPU. Its smaller cache
+    # (CACHE_MODE=OPTIMIZE_SIZE, 2026.4) gave empty maps once it was read. It also takes what was compiled for one
+    # precision for that of another: each has a directory of its own.
+    compiled_dir = entry / str(settings["INFERENCE_PRECISION_HINT"])
+    if compiled_dir.is_dir() or os.access(entry, os.W_OK):
+        settings = {**settings, "CACHE_DIR": str(compiled_dir)}
+    return _core().compile_model(entry / GRAPH_FILE, "CPU", settings)
+
+
+@cache
+def _core() -> openvino.Core:
+    return openvino.Core()
+
+
+def _make(entry: Path, source: GraphSource, report: Any) -> None:
+    """Export a graph to its entry, which appears whole or not at all."""
+    if report is not None:
+        report(source.name)
+    logger.info("compiling %s for this processor", source.name)
+    with workspace(entry) as work:
+        (work / "entry").mkdir()
+        _export(source, work / "entry" / GRAPH_FILE)
+        if entry.exists():
+            shutil.rmtree(entry)
+        (work / "entry").rename(entry)
+
+
+def _export(source: GraphSource, path: Path) -> None:
+    # here and not above: only who exports needs torch
+    from promptseg.runtime.export import convert
+
+    graph = convert(source.build())
+    try:
+        openvino.save_model(graph, path, compress_to_fp16=False)  # half precision would change numbers
+    except RuntimeError as error:
+        # OpenVINO tells of a full disk by a C++ stream's error, without its number.
+        if shutil.disk_usage(path.parent).free < 64_000_000:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
+
+
+def _identify(source: GraphSource) -> str:
+    digest = hashlib.sha256(source.identity.encode())
+    digest.update(_code_and_versions(source.code).encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _code_and_versions(code: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for package in ("openvino", "torch", "transformers"):  # those that convert
+        digest.update(f"{package} {version(package)}\n".encode())
+    for path in _files((*code, "runtime")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _files(code: Iterable[str]) -> Iterator[Path]:
+    for part in code:
+        path = PACKAGE / part
+        yield from [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+def _forget_oldest(current: Path) -> None:
+    """Remove the entries that were used longest ago, until the rest fits; other processes keep what they have read."""
+    total = 0
+    entries = [path for path in current.parent.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    for entry in sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True):
+        with contextlib.suppress(OSError):  # another process may be at it too
+            total += sum(path.stat().st_size for path in entry.rglob("*") if path.is_file())
+        if total > MAX_CACHE_BYTES and entry != current:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _cache_error(entry: Path, error: OSError) -> EngineError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EngineError(
+            f"the disk is full: {entry.parent} has no room for compiled graphs; free about 1 GB, or set "
+            "PROMPTSEG_CACHE to a directory on another disk"
+        )
+    return EngineError(
+        f"{entry.parent} can't be written ({error.strerror or error}): "
+        "set PROMPTSEG_CACHE to a directory that can, or use engine torch"
+    )
