@@ -7,7 +7,7 @@ import pytest
 
 from promptseg.errors import OutputError
 from promptseg.ops.atomic import atomic_file
-from promptseg.ops.components import iterate_components
+from promptseg.ops.masks import iterate_components
 from promptseg.ops.pixels import normalize_pixels
 from promptseg.ops.resize import resize_map, sigmoid
 from promptseg.ops.rle import decode_rle, encode_rle

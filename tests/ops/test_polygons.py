@@ -6,7 +6,7 @@ import shapely
 from formats_world import inside
 from pycocotools import mask as coco_mask
 
-from promptseg.ops.polygons import fill_rings, join_holes, join_parts, ring_area, trace_polygons
+from promptseg.ops.polygons import fill_rings, join_holes, join_parts, ring_area, simplify_polygons, trace_polygons
 
 SIZES_HW = [(1, 1), (1, 7), (7, 1), (5, 6), (21, 17)]
 SHARES = [0.2, 0.5, 0.6, 0.8, 0.95, 1.0]
@@ -48,6 +48,33 @@ def test_only_corners_are_kept_and_the_origin_is_added() -> None:
     (polygon,) = trace_polygons(np.ones((30, 50), dtype=bool), origin_xy=(7, 9))
     assert sorted(polygon.outer.tolist()) == [[7, 9], [7, 39], [57, 9], [57, 39]]
     assert polygon.holes == ()
+
+
+@pytest.mark.parametrize("tolerance", [0.5, 1.0, 3.0])
+def test_simplified_outlines_stay_near_and_are_no_longer(tolerance: float) -> None:
+    rows, columns = np.ogrid[:60, :80]
+    distance = np.hypot(columns - 40, rows - 30)
+    mask = (distance < 25) & (distance > 9)
+    (exact,), (coarse,) = trace_polygons(mask), simplify_polygons(trace_polygons(mask), tolerance)
+    for before, after in ((exact.outer, coarse.outer), (exact.holes[0], coarse.holes[0])):
+        assert {tuple(corner) for corner in after.tolist()} < {tuple(corner) for corner in before.tolist()}
+        assert np.sign(ring_area(before)) == np.sign(ring_area(after))
+        assert shapely.LinearRing(after).hausdorff_distance(shapely.LinearRing(before)) <= tolerance + 1e-9
+        expected = shapely.LinearRing(before).simplify(tolerance, preserve_topology=False)
+        assert len(after) < 1.5 * len(expected.coords)
+
+
+def test_simplifying_drops_small_holes_and_keeps_every_part() -> None:
+    mask = np.zeros((30, 40), dtype=bool)
+    mask[2:20, 2:30] = True
+    mask[10:12, 10:12] = False
+    mask[25, 35] = True
+    large, small = simplify_polygons(trace_polygons(mask), 5.0)
+    assert large.holes == ()
+    assert sorted(large.outer.tolist()) == [[2, 2], [2, 20], [30, 2], [30, 20]]
+    assert ring_area(small.outer) == 1
+    polygons = trace_polygons(mask)
+    assert simplify_polygons(polygons, 0.0) == polygons
 
 
 def test_parts_that_meet_in_a_corner_are_two_polygons() -> None:

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Write files that appear complete or not at all."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +10,9 @@ from promptseg.errors import OutputError
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside `path` to write to; it takes the real name when the block ends well.
+    """Yield a temporary file next to `path` for writing; it is renamed to `path` if the block succeeds.
 
-    The folder is made where it is missing. When the block fails, nothing is left behind.
+    A missing folder is created. If the block fails, the temporary file is removed.
 
     Raises:
         OutputError: The folder or the file can't be written; the message names it.

@@ -1,4 +1,4 @@
-"""Boxes compared with boxes, and rid of those that a better one covers."""
+"""Compare boxes, and suppress boxes that overlap better ones."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,10 +9,10 @@ def pairwise_box_iou(boxes_xyxy: NDArray[np.floating], others_xyxy: NDArray[np.f
 
     Args:
         boxes_xyxy: Shape (N, 4), right and bottom exclusive.
-        others_xyxy: Shape (M, 4), likewise.
+        others_xyxy: Shape (M, 4), right and bottom exclusive.
 
     Returns:
-        Shape (N, M); 0 where both have no area.
+        Shape (N, M); 0 if neither box has an area.
     """
     boxes, others = np.asarray(boxes_xyxy, np.float64), np.asarray(others_xyxy, np.float64)
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
@@ -23,7 +23,7 @@ def pairwise_box_iou(boxes_xyxy: NDArray[np.floating], others_xyxy: NDArray[np.f
 
 
 def box_areas(boxes_xyxy: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Compute the areas of boxes, shape (N, 4), as shape (N,)."""
+    """Compute the areas, shape (N,), of boxes, shape (N, 4)."""
     boxes = np.asarray(boxes_xyxy, np.float64)
     return (boxes[:, 2:] - boxes[:, :2]).clip(min=0).prod(axis=1)
 
@@ -35,11 +35,11 @@ def suppress_boxes(
 
     Args:
         boxes_xyxy: Shape (N, 4), right and bottom exclusive.
-        scores: Shape (N,); of equal ones the earlier is better.
-        iou_threshold: What overlaps by more than this is dropped, in [0, 1].
+        scores: Shape (N,); of boxes with equal scores, the earlier is better.
+        iou_threshold: Boxes with a larger IoU are dropped; in [0, 1].
 
     Returns:
-        Indexes of the kept boxes, the best first.
+        Indexes of the kept boxes, best first.
     """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     boxes = np.asarray(boxes_xyxy, np.float64)

@@ -1,4 +1,4 @@
-"""Masks drawn over their photo, with names."""
+"""Draw masks over their image, with labels."""
 
 import math
 from collections.abc import Sequence
@@ -6,23 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFilter
 
-from promptseg.ops.components import tight_box
+from promptseg.errors import PromptError
+from promptseg.ops.label_fonts import Font, choose_font
+from promptseg.ops.masks import tight_box
 
-# Told apart on photos and by most color-blind eyes when next to each other in this order; then they repeat.
+# Neighbors in this order are easy to distinguish on images, also for most color-blind people; then the colors repeat.
 PALETTE_RGB = (
     (255, 87, 51), (0, 163, 255), (255, 195, 0), (162, 89, 255), (0, 200, 120), (255, 105, 180),
     (0, 206, 209), (180, 120, 40), (140, 200, 30), (230, 30, 80), (70, 90, 255), (120, 130, 150),
 )  # fmt: skip
 
-# A blurred mask is 255 deep inside, 0 far outside, and passes 127 at the edge. So a table from that value to opacity
-# draws a tint with a soft contour just inside the edge, and another one a pale halo just outside.
-_FILL_OPACITY = [0 if v < 128 else max(107, min(255, 5 * (255 - v))) for v in range(256)]
+DEFAULT_ALPHA = 0.42
+
+# A blurred mask is 255 deep inside, 0 far outside, and about 127 at the edge. One table from this value to opacity
+# draws a tint with a soft contour just inside the edge; the table below draws a pale halo just outside.
 _HALO_OPACITY = [min(200, 2 * v) if v < 128 else 0 for v in range(256)]
 
 _BoxXyxy = tuple[int, int, int, int]
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,33 +32,49 @@ class OverlayLayer:
     """One mask to draw.
 
     Attributes:
-        mask: bool, shape (H, W) of the photo.
-        caption: Short text on its label.
-        color_index: Which color of the palette; beyond its end it starts again.
+        mask: bool, shape (H, W) of the image.
+        caption: Short text on its label, in any script (see `label_fonts`); "": no label.
+        color_index: Index into the palette, modulo its length.
+        boxes_xyxy: Boxes to outline in the same color, whole pixels, right and bottom exclusive.
     """
 
     mask: NDArray[np.bool_]
     caption: str
     color_index: int
+    boxes_xyxy: tuple[_BoxXyxy, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<OverlayLayer {self.caption!r} color_index={self.color_index} boxes={len(self.boxes_xyxy)}>"
 
 
-def draw_overlay(image_rgb: NDArray[np.uint8], layers: Sequence[OverlayLayer]) -> Image.Image:
-    """Draw masks over a photo: a tint, a contour, a small label each.
+def draw_overlay(
+    image_rgb: NDArray[np.uint8], layers: Sequence[OverlayLayer], *, alpha: float = DEFAULT_ALPHA
+) -> Image.Image:
+    """Draw masks over an image: a tint, a contour and a small label for each.
 
-    Large masks lie under small ones. A label goes beside its mask where there is room and never hides all of it; on a
-    image smaller than the label there is none.
+    Large masks are drawn first, so that small ones are on top. A label is placed beside its mask if there is room, and
+    never hides all of it; an image smaller than a label gets none.
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
-        layers: What to draw; empty masks are left out.
+        layers: Masks to draw; empty ones are left out.
+        alpha: Opacity of the tint, in [0, 1]; contours stay opaque.
 
     Returns:
         RGB image of the same size.
+
+    Raises:
+        PromptError: `alpha` is not in [0, 1].
     """
+    if not 0.0 <= alpha <= 1.0:
+        raise PromptError(f"alpha must be an opacity in [0, 1], got {alpha}")
     drawn = sorted((layer for layer in layers if layer.mask.any()), key=lambda layer: -int(layer.mask.sum()))
+    fill_opacity = [0 if v < 128 else max(round(255 * alpha), min(255, 5 * (255 - v))) for v in range(256)]
     canvas = Image.fromarray(image_rgb)
     for layer in drawn:
-        _paint(canvas, layer.mask, _color(layer.color_index))
+        _paint(canvas, layer.mask, _color(layer.color_index), fill_opacity)
+    for layer in drawn:
+        _draw_boxes(canvas, layer)
     _write_labels(canvas, drawn)
     return canvas
 
@@ -65,28 +83,41 @@ def _color(index: int) -> tuple[int, int, int]:
     return PALETTE_RGB[index % len(PALETTE_RGB)]
 
 
-def _paint(canvas: Image.Image, mask: NDArray[np.bool_], color: tuple[int, int, int]) -> None:
+def _line_width(height: int, width: int) -> float:
+    return max(1.0, min(height, width) / 320)
+
+
+def _paint(
+    canvas: Image.Image, mask: NDArray[np.bool_], color: tuple[int, int, int], fill_opacity: Sequence[int]
+) -> None:
     """Tint the mask and draw its contour, in place."""
-    line_width = max(1.0, min(mask.shape) / 320)
+    line_width = _line_width(*mask.shape)
     left, top, right, bottom = tight_box(mask)
     margin = math.ceil(line_width) + 1
-    # Only the window around the mask is worked on; the blur repeats the image's own border, which gets no contour so.
+    # only the window around the mask is drawn; the blur repeats the image's border, so the border gets no contour
     left, top = max(left - margin, 0), max(top - margin, 0)
     window = mask[top : bottom + margin, left : right + margin]
     blurred = Image.fromarray(window.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(line_width))
     canvas.paste("white", (left, top), blurred.point(_HALO_OPACITY))
-    canvas.paste(color, (left, top), blurred.point(_FILL_OPACITY))
+    canvas.paste(color, (left, top), blurred.point(fill_opacity))
+
+
+def _draw_boxes(canvas: Image.Image, layer: OverlayLayer) -> None:
+    draw = ImageDraw.Draw(canvas)
+    line_width = round(_line_width(*layer.mask.shape))
+    for left, top, right, bottom in layer.boxes_xyxy:
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=_color(layer.color_index), width=line_width)
 
 
 def _write_labels(canvas: Image.Image, layers: Sequence[OverlayLayer]) -> None:
     draw = ImageDraw.Draw(canvas, "RGBA")
     font_size = min(max(round(min(canvas.size) / 28), 11), 48)
-    font = ImageFont.load_default(font_size)
     pad = max(2, font_size // 3)
     height = font_size + 2 * pad
     taken: list[_BoxXyxy] = []
     for layer in layers:
-        caption = _fit(layer.caption, draw, font, canvas.width - 2 * pad)
+        text, font = choose_font(layer.caption, font_size)
+        caption = _fit(text, draw, font, canvas.width - 2 * pad)
         if not caption or height > canvas.height:
             continue
         width = round(draw.textlength(caption, font=font)) + 2 * pad
@@ -100,7 +131,7 @@ def _write_labels(canvas: Image.Image, layers: Sequence[OverlayLayer]) -> None:
         draw.text((x + pad, y + height / 2), caption, fill=ink, font=font, anchor="lm")
 
 
-def _fit(caption: str, draw: ImageDraw.ImageDraw, font: _Font, max_width: int) -> str:
+def _fit(caption: str, draw: ImageDraw.ImageDraw, font: Font, max_width: int) -> str:
     if draw.textlength(caption, font=font) <= max_width:
         return caption
     for length in range(len(caption) - 1, 0, -1):
@@ -110,7 +141,7 @@ def _fit(caption: str, draw: ImageDraw.ImageDraw, font: _Font, max_width: int) -
 
 
 def _place(mask: NDArray[np.bool_], label_hw: tuple[int, int], taken: Sequence[_BoxXyxy]) -> tuple[int, int]:
-    """Choose the top left corner of a label: clear of other labels first, then hiding least of the mask, then near."""
+    """Choose the top left corner of a label: least overlap with labels, then least hidden mask, then list order."""
     H, W = mask.shape
     height, width = label_hw
     left, top, right, bottom = tight_box(mask)
@@ -131,9 +162,9 @@ def _place(mask: NDArray[np.bool_], label_hw: tuple[int, int], taken: Sequence[_
             for x1, y1, x2, y2 in taken
         )
         hidden = int(mask[y : y + height, x : x + width].sum()) / area
-        # Up to a tenth hidden reads well: prefer the earlier, tidier corner then.
+        # up to a tenth of the mask may be hidden in favor of an earlier, tidier corner
         return overlap, max(hidden, 0.1)
 
-    # Every corner is pushed into the image; min keeps the earliest of equals.
+    # all corners are moved into the image; min returns the first of equal ones
     inside = [(min(max(x, 0), W - width), min(max(y, 0), H - height)) for x, y in corners]
     return min(inside, key=cost)

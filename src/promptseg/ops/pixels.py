@@ -1,7 +1,7 @@
-"""Bytes of an image as the numbers that a network takes.
+"""Normalize the pixels of an image for a network.
 
-By numpy, which works in the caller's thread: those that PyTorch has woken go on spinning for some milliseconds, and
-take the processor from the compiled graph that comes next.
+It uses numpy, which works in the caller's thread. PyTorch's worker threads keep spinning for some milliseconds after
+use, and slow down the compiled graph that runs next.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def normalize_pixels(
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
-        mean: Of each channel, in RGB from 0 to 255.
-        std: Likewise.
-        canvas_hw: Zeros are added at the right and below up to this size; None: none are.
+        mean: Mean of each channel, in RGB from 0 to 255.
+        std: Standard deviation of each channel, in RGB from 0 to 255.
+        canvas_hw: Height and width after padding with zeros at the right and the bottom; None: no padding.
 
     Returns:
-        Shape (1, 3, *canvas_hw).
+        Shape (1, 3, *canvas_hw), float32.
     """
     height, width, _ = image_rgb.shape
     canvas = np.zeros((1, 3, *(canvas_hw or (height, width))), dtype=np.float32)

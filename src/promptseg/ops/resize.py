@@ -1,4 +1,4 @@
-"""Maps of numbers from one size to another, and from logits to probabilities."""
+"""Resize maps, and convert logits to probabilities."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# 16 MB of floats at a time.
+# Maximum pixels per strip: 16 MB of floats.
 STRIP_PIXELS = 4_000_000
 
 
@@ -22,10 +22,10 @@ def resize_map(
     Enlarging equals torch's `interpolate(mode="bilinear", align_corners=False)`; shrinking averages what is merged.
 
     Args:
-        values: shape (h, w).
-        size_hw: The new height and width, pixels.
-        covered_xyxy: What of `values` becomes the new map, in their pixels; None: all.
-        window_xyxy: Work out only this part of the new map; it must come from within `values`. None: all.
+        values: Shape (h, w).
+        size_hw: New height and width, pixels.
+        covered_xyxy: Part of `values` that becomes the new map, in pixels of `values`; None: all.
+        window_xyxy: Compute only this part of the new map; it must lie within `values`. None: all.
 
     Returns:
         Shape `size_hw`, or that of the window.
@@ -34,7 +34,7 @@ def resize_map(
     left, top, right, bottom = covered_xyxy or (0, 0, values.shape[1], values.shape[0])
     x0, y0, x1, y1 = window_xyxy or (0, 0, width, height)
     step_x, step_y = (right - left) / width, (bottom - top) / height
-    # within the values, whatever the rounding
+    # clipped, because rounding may exceed the values
     box = (
         max(left + x0 * step_x, 0.0),
         max(top + y0 * step_y, 0.0),
@@ -53,14 +53,14 @@ def threshold_map(
     covered_xyxy: tuple[float, float, float, float] | None = None,
     window_xyxy: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.bool_]:
-    """Say where `resize_map` would reach a threshold, without ever holding the resized map of a large image.
+    """Compute where a resized map reaches a threshold, in strips, to limit the memory for large images.
 
     Args:
-        values: shape (h, w).
-        size_hw: The new height and width, pixels.
-        threshold: Compared with the resized values.
-        covered_xyxy: As `resize_map`.
-        window_xyxy: As `resize_map`.
+        values: Shape (h, w).
+        size_hw: New height and width, pixels.
+        threshold: Minimum of the resized values.
+        covered_xyxy: As in `resize_map`.
+        window_xyxy: As in `resize_map`.
 
     Returns:
         bool, shape `size_hw`, or that of the window.
@@ -76,14 +76,39 @@ def threshold_map(
     return reached
 
 
+def area_shares(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Compute the share of each cell that a mask covers, like torch's `interpolate(mode="area")`.
+
+    Args:
+        mask: bool, shape (H, W).
+        size_hw: Rows and columns of cells. A cell averages all pixels that it touches.
+
+    Returns:
+        Shape `size_hw`, in [0, 1].
+    """
+    total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.float64)
+    total[1:, 1:] = mask.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
+    (top, bottom), (left, right) = (
+        _cell_bounds(length, cells) for length, cells in zip(mask.shape, size_hw, strict=True)
+    )
+    sums = total[bottom][:, right] - total[top][:, right] - total[bottom][:, left] + total[top][:, left]
+    return (sums / ((bottom - top)[:, None] * (right - left)[None])).astype(np.float32)
+
+
+def _cell_bounds(length: int, num_cells: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Compute the first pixel of each cell along one side, and the pixel after its last."""
+    index = np.arange(num_cells)
+    return index * length // num_cells, -((index + 1) * length // -num_cells)
+
+
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Map logits to probabilities in [0, 1] without overflow."""
+    """Convert logits of any shape to probabilities in [0, 1], without overflow."""
     probability: NDArray[np.float32] = 0.5 * (1.0 + np.tanh(0.5 * logits))
     return probability
 
 
 def logit(probability: float) -> float:
-    """Map a probability in [0, 1] to its logit; infinite at the ends."""
+    """Convert a probability in [0, 1] to its logit; infinite for 0 and 1."""
     if probability in (0.0, 1.0):
         return math.copysign(math.inf, probability - 0.5)
     return math.log(probability / (1.0 - probability))

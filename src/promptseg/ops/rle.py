@@ -1,11 +1,13 @@
-"""COCO run-length encoding, the form in which masks are kept and travel in JSON."""
+"""COCO run-length encoding, the format of masks in memory and in JSON.
+
+pycocotools is imported inside the functions, so that the import of this module needs numpy only.
+"""
 
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 
 class Rle(TypedDict):
@@ -16,32 +18,43 @@ class Rle(TypedDict):
 
 
 def encode_rle(mask: NDArray[np.bool_]) -> Rle:
-    """Encode a mask, bool, shape (H, W)."""
+    """Encode a mask, bool, shape (H, W).
+
+    Example:
+        >>> encode_rle(np.array([[False, True], [False, False]]))
+        {'size': [2, 2], 'counts': '211'}
+    """
+    from pycocotools import mask as coco_mask
+
     encoded = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return Rle(size=[int(side) for side in encoded["size"]], counts=encoded["counts"].decode("ascii"))
 
 
 def decode_rle(rle: Rle) -> NDArray[np.bool_]:
-    """Decode to a mask, bool, shape (H, W).
+    """Decode a code to a mask, bool, shape (H, W).
 
     Raises:
-        ValueError: The code is malformed, or of more or fewer pixels than its size.
+        ValueError: The code is malformed, or holds more or fewer pixels than its size.
     """
-    _check_length(rle)  # pycocotools leaves what a short code does not cover as it finds it in memory
+    from pycocotools import mask as coco_mask
+
+    _check_length(rle)  # pycocotools leaves pixels that a short code does not cover uninitialized
     mask: NDArray[np.uint8] = coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")})
     return mask.astype(np.bool_)
 
 
 def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
-    """Make a mask of what stands under "segmentation" in COCO's JSON.
+    """Convert the value of "segmentation" in COCO's JSON.
 
     Args:
-        segmentation: Polygons, of which the union is meant, or a run-length code, compressed or as numbers.
-        size_hw: Height and width of the image.
+        segmentation: Polygons, whose union is the mask, or a run-length code, compressed or as numbers.
+        size_hw: Height and width of the image, pixels.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The value is neither, or has another size.
     """
+    from pycocotools import mask as coco_mask
+
     try:
         if isinstance(segmentation, dict):
             (height, width), counts = map(int, segmentation["size"]), segmentation["counts"]
@@ -63,45 +76,51 @@ def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
 
 
 def merge_rles(rles: Sequence[Rle]) -> Rle:
-    """Join codes, at least one of them, without decoding them.
+    """Unite one or more masks without decoding them.
 
     Raises:
-        ValueError: They are of several sizes, or one is malformed, or of more or fewer pixels than its size.
+        ValueError: The sizes differ, or a code is malformed, or holds more or fewer pixels than its size.
     """
+    from pycocotools import mask as coco_mask
+
     if len(sizes := {tuple(rle["size"]) for rle in rles}) > 1:
         raise ValueError(f"masks of several sizes, (height, width): {sorted(sizes)}")
     for rle in rles:
-        _check_length(rle)  # pycocotools goes round for ever in a short code
+        _check_length(rle)  # pycocotools loops forever on a short code
     merged = coco_mask.merge([{"size": rle["size"], "counts": rle["counts"].encode("ascii")} for rle in rles])
     return Rle(size=[int(side) for side in merged["size"]], counts=merged["counts"].decode("ascii"))
 
 
 def rle_area(rle: Rle) -> int:
     """Count the pixels of a mask without decoding it."""
+    from pycocotools import mask as coco_mask
+
     return int(coco_mask.area({"size": rle["size"], "counts": rle["counts"].encode("ascii")}))
 
 
 def place_rle(rle: Rle, box_xyxy: tuple[int, int, int, int], size_hw: tuple[int, int]) -> Rle:
-    """Turn the code of a box into that of the whole image, where all outside the box is empty.
+    """Convert the code of a box to the code of the whole image; outside the box the mask is empty.
 
     Args:
-        rle: Of the box, of the size (bottom - top, right - left).
+        rle: Code of the box, of the size (bottom - top, right - left).
         box_xyxy: Whole pixels, right and bottom exclusive, inside the image.
-        size_hw: Height and width of the image.
+        size_hw: Height and width of the image, pixels.
     """
+    from pycocotools import mask as coco_mask
+
     height, width = size_hw
     left, top, right, bottom = box_xyxy
     columns = np.zeros((right - left, height), dtype=np.bool_)
     columns[:, top:bottom] = decode_rle(rle).T
     changes = np.flatnonzero(np.diff(columns.ravel(), prepend=False, append=False)) + left * height
-    # A mask that reaches the last pixel changes at its end, after which there is no run.
+    # a mask that includes the last pixel changes after it, where no run follows
     runs = np.diff(changes[changes < height * width], prepend=0, append=height * width)
     encoded = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
     return Rle(size=[height, width], counts=encoded["counts"].decode("ascii"))
 
 
 def _are_polygons(segmentation: Any) -> bool:
-    """Whether these are lists of x, y, x, y, ...; four numbers are a box to pycocotools, x, y, width, height."""
+    """Test whether these are lists of x, y, x, y, ...; pycocotools reads four numbers as a box x, y, width, height."""
     return (
         isinstance(segmentation, list)
         and len(segmentation) > 0
@@ -117,9 +136,12 @@ def _check_length(rle: Rle) -> None:
 
 
 def _count_pixels(counts: str) -> int:
-    """Sum the runs of a compressed code: five bits a character, the lowest first, 32 says that more follow.
+    """Sum the runs of a compressed code: five bits per character, lowest first; bit 32 is set if more follow.
 
-    From the fourth on, a run is written as its difference from the last but one.
+    From the fourth run on, the code holds the difference from the run before the previous one.
+
+    Raises:
+        ValueError: The code ends early, or has a run that is too long.
     """
     characters = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
     stops = np.flatnonzero(characters & 32 == 0) + 1

@@ -1,4 +1,4 @@
-"""Parts of an image that are looked at one by one: SAM's layers of crops, and tiles.
+"""Divide an image into windows: SAM's layers of crops, and tiles.
 
 A window is (left, top, right, bottom) in whole pixels, right and bottom exclusive.
 """
@@ -19,7 +19,7 @@ MIN_TILE_SIDE = 64
 
 
 def shared_window(window: Window, other: Window) -> Window | None:
-    """Give what two windows have in common, or None."""
+    """Return the intersection of two windows, or None if it is empty."""
     left, top = max(window[0], other[0]), max(window[1], other[1])
     right, bottom = min(window[2], other[2]), min(window[3], other[3])
     return (left, top, right, bottom) if left < right and top < bottom else None
@@ -27,12 +27,12 @@ def shared_window(window: Window, other: Window) -> Window | None:
 
 @dataclass(frozen=True)
 class Tiles:
-    """How a large image is cut.
+    """Layout of the tiles of a large image.
 
     Attributes:
-        side: Of a tile, pixels, at least 64.
-        overlap: Pixels that neighbors share at least; 1 to side // 2. An object that fits in there is whole in one of
-            them.
+        side: Side of a tile, pixels, at least 64.
+        overlap: Minimum overlap of neighbors, pixels, from 1 to side // 2. An object that fits into the overlap is
+            complete in one of the tiles.
 
     Raises:
         PromptError: A number is out of its range.
@@ -43,21 +43,25 @@ class Tiles:
 
     def __post_init__(self) -> None:
         if self.side < MIN_TILE_SIDE:
-            raise PromptError(f"a tile has a side of at least {MIN_TILE_SIDE} pixels, not {self.side}")
+            raise PromptError(f"tiles must have a side of at least {MIN_TILE_SIDE} pixels, got {self.side}")
         if not 1 <= self.overlap <= self.side // 2:
             raise PromptError(
-                f"tiles of {self.side} pixels overlap by 1 to {self.side // 2} pixels, not {self.overlap}"
+                f"tiles of {self.side} pixels must overlap by 1 to {self.side // 2} pixels, got {self.overlap}"
             )
 
     def windows(self, size_hw: tuple[int, int]) -> tuple[Window, ...]:
-        """Lay tiles of one size evenly over an image, row by row; none where it fits in a single tile."""
+        """List tiles of equal size, evenly spread over an image, row by row; empty if the image fits in one tile.
+
+        Args:
+            size_hw: Height and width of the image, pixels.
+        """
         if max(size_hw) <= self.side:
             return ()
         (height, tops), (width, lefts) = (self._starts(length) for length in size_hw)
         return tuple((left, top, left + width, top + height) for top, left in product(tops, lefts))
 
     def _starts(self, length: int) -> tuple[int, list[int]]:
-        """Give the length of the tiles along one side of an image, and where each begins."""
+        """Compute the length of the tiles along one side of an image, and the start of each tile."""
         if length <= self.side:
             return length, [0]
         count = math.ceil((length - self.overlap) / (self.side - self.overlap))
@@ -65,19 +69,19 @@ class Tiles:
 
 
 def crop_layers(size_hw: tuple[int, int], *, num_layers: int, overlap_ratio: float) -> list[tuple[Window, int]]:
-    """Lay layers of ever smaller crops over an image: the whole, then 2 x 2, 4 x 4 and so on.
+    """List layers of increasingly small crops of an image: the whole image, then 2 x 2 crops, 4 x 4 and so on.
 
     Args:
-        size_hw: Height and width of the image.
-        num_layers: Layers beside the whole.
-        overlap_ratio: Share of the image's shorter side by which the crops of the first layer overlap; those of
-            further layers overlap by so much of their own size.
+        size_hw: Height and width of the image, pixels.
+        num_layers: Number of layers besides the whole image.
+        overlap_ratio: Overlap of the crops in the first layer, as a share of the image's shorter side; the overlap
+            halves with each further layer.
 
     Returns:
         Each window and its layer, from 0.
 
     Source:
-        segment_anything/utils/amg.py, generate_crop_boxes @ dca509f (Apache-2.0): the same windows, in its order.
+        segment_anything/utils/amg.py, generate_crop_boxes @ dca509f (Apache-2.0): the same windows in the same order.
     """
     height, width = size_hw
     windows = [((0, 0, width, height), 0)]
@@ -92,7 +96,7 @@ def crop_layers(size_hw: tuple[int, int], *, num_layers: int, overlap_ratio: flo
 
 
 def point_grid(points_per_side: int, size_hw: tuple[int, int]) -> NDArray[np.float64]:
-    """Spread points evenly over an image, each in the middle of its cell, row by row: (x, y), shape (n * n, 2)."""
+    """Spread n x n points evenly over an image, in the middle of their cells, row by row: (x, y), shape (n * n, 2)."""
     steps = (np.arange(points_per_side) + 0.5) / points_per_side
     y, x = np.meshgrid(steps * size_hw[0], steps * size_hw[1], indexing="ij")
     return np.stack([x.ravel(), y.ravel()], axis=1)
