@@ -1,40 +1,32 @@
-"""Names that were never trained on: what they are kinds of, and what a model makes of that."""
+"""Names that a model was not trained on: their nearest trained hypernym, and how the model uses it."""
 
-import doctest
 import gzip
 import runpy
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
-from promptseg.language import hypernyms as kinds
-from promptseg.language.hypernyms import kind_of
+from promptseg.language.hypernyms import load_nouns, nearest_hypernym
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
 from promptseg.models.promptseg.config import PromptSegConfig
-from promptseg.models.promptseg.network import PromptSeg
-from promptseg.models.promptseg.text_segmenter import KIND_SHARE
-from promptseg.models.registry import find_record
+from promptseg.models.promptseg.network import PromptSegNetwork
+from promptseg.models.registry import find_row, segment_with
 from promptseg.prompts import ExemplarPrompt, Query, TextPrompt
-from promptseg.runtime import build_segmenter
+from promptseg.runtime import Runtime
 
-KNOWN = frozenset(
+TRAINED = frozenset(
     {"fruit", "food", "dog", "cat", "person", "bird", "flower", "car", "guitar", "snake", "wall", "couch"}
 )
-SCRIPT = Path(__file__).parents[2] / "scripts" / "make_nouns.py"
-
-
-def test_the_examples_in_the_docstrings_hold() -> None:
-    results = doctest.testmod(kinds)
-    assert results.attempted and not results.failed
+SCRIPT = Path(__file__).parents[2] / "lab" / "make_nouns.py"
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "hypernym"),
     [
         ("apple", "fruit"),
         ("Apples.", "fruit"),
@@ -49,8 +41,8 @@ def test_the_examples_in_the_docstrings_hold() -> None:
         ("python", "snake"),
     ],
 )
-def test_a_name_finds_its_nearest_known_kind(name: str, kind: str) -> None:
-    assert kind_of(name, KNOWN) == kind
+def test_nearest_hypernym(name: str, hypernym: str) -> None:
+    assert nearest_hypernym(name, TRAINED) == hypernym
 
 
 @pytest.mark.parametrize(
@@ -69,21 +61,21 @@ def test_a_name_finds_its_nearest_known_kind(name: str, kind: str) -> None:
         "left",
     ],
 )
-def test_what_is_known_abstract_or_of_no_known_kind_stands_for_itself(name: str) -> None:
-    assert kind_of(name, KNOWN) is None
+def test_no_hypernym_where_the_name_is_trained_abstract_or_of_no_trained_kind(name: str) -> None:
+    assert nearest_hypernym(name, TRAINED) is None
 
 
-def test_a_kind_is_one_of_the_known_names_whatever_is_asked() -> None:
-    words = sorted(kinds._read_nouns().meaning_of)[::97]
-    found = {word: kind_of(word, KNOWN) for word in words}
-    assert {kind for kind in found.values() if kind} <= KNOWN
+def test_a_hypernym_is_one_of_the_trained_names_for_every_word() -> None:
+    words = sorted(load_nouns().meaning_of)[::97]
+    found = {word: nearest_hypernym(word, TRAINED) for word in words}
+    assert {kind for kind in found.values() if kind} <= TRAINED
     assert sum(kind is not None for kind in found.values()) > 100
-    assert all(kind_of(word, {word}) is None for word in words)
-    assert all(kind_of(word, frozenset()) is None for word in words)
+    assert all(nearest_hypernym(word, {word}) is None for word in words)
+    assert all(nearest_hypernym(word, frozenset()) is None for word in words)
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "kind"),
+    ("name", "head", "hypernym"),
     [
         ("phone booth", "booth", "table"),
         ("solar panel", "panel", "sheet"),
@@ -91,20 +83,22 @@ def test_a_kind_is_one_of_the_known_names_whatever_is_asked() -> None:
         ("drum kit", "kit", "container"),
     ],
 )
-def test_a_head_of_other_meanings_says_nothing_of_a_compound(name: str, head: str, kind: str) -> None:
-    assert (kind_of(name, {kind}), kind_of(head, {kind})) == (None, kind)
+def test_the_head_of_a_compound_does_not_count_where_it_mostly_means_something_else(
+    name: str, head: str, hypernym: str
+) -> None:
+    assert (nearest_hypernym(name, {hypernym}), nearest_hypernym(head, {hypernym})) == (None, hypernym)
 
 
-def test_a_head_that_mostly_means_one_sort_of_thing_says_what_a_compound_is() -> None:
-    assert kind_of("the second worker from the right", {"person"}) == "person"  # among others, an ant
-    assert kind_of("red apple", {"fruit"}) == "fruit"  # as well a tree
-    assert kind_of("garden house", {"building"}) == "building"
+def test_the_head_of_a_compound_counts_where_most_of_its_meanings_share_the_hypernym() -> None:
+    assert nearest_hypernym("the second worker from the right", {"person"}) == "person"  # among others, an ant
+    assert nearest_hypernym("red apple", {"fruit"}) == "fruit"  # as well a tree
+    assert nearest_hypernym("garden house", {"building"}) == "building"
 
 
-def test_the_nearest_kind_wins() -> None:
-    assert kind_of("labrador retriever", {"dog", "animal"}) == "dog"
-    assert kind_of("labrador retriever", {"animal"}) == "animal"
-    assert kind_of("labrador retriever", {"retriever", "dog"}) == "retriever"
+def test_the_nearest_of_several_hypernyms_is_found() -> None:
+    assert nearest_hypernym("labrador retriever", {"dog", "animal"}) == "dog"
+    assert nearest_hypernym("labrador retriever", {"animal"}) == "animal"
+    assert nearest_hypernym("labrador retriever", {"retriever", "dog"}) == "retriever"
 
 
 def test_the_table_is_made_from_wordnets_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,12 +135,11 @@ def test_the_table_is_made_from_wordnets_files(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.fixture(scope="module")
-def network() -> PromptSeg:
-    config = find_record("promptseg-test-dense").config
-    assert isinstance(config, PromptSegConfig) and config.dense is not None
+def network() -> PromptSegNetwork:
+    config = find_row("promptseg-test-dense").config
+    assert isinstance(config, PromptSegConfig)
     torch.manual_seed(0)
-    dense = replace(config.dense, exemplar_dim=8, known_names=("dog", "fruit"))
-    return PromptSeg(replace(config, dense=dense)).eval()
+    return PromptSegNetwork(replace(config, trained_names=("dog", "fruit"))).eval()
 
 
 @pytest.fixture(scope="module")
@@ -154,49 +147,62 @@ def image() -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
-def test_an_unknown_name_lies_between_itself_and_its_kind(network: PromptSeg, image: np.ndarray, engine: str) -> None:
-    segmenter = build_segmenter(network, engine)
-    names = ("apple", "dog", "fruit", "thing")
-    embedded = segmenter._read(names).dense  # type: ignore[attr-defined]
-    alone = segmenter.encode_texts(names).dense  # type: ignore[attr-defined]
-    middle = F.normalize((1 - KIND_SHARE) * alone[0] + KIND_SHARE * alone[2], dim=0)
-    torch.testing.assert_close(embedded[0], middle, atol=1e-5, rtol=0)
-    torch.testing.assert_close(embedded[1:], alone[1:], atol=1e-5, rtol=0)
-    features = segmenter.encode_image(image)
-    asked = [Query(name, [TextPrompt(name)]) for name in names]
-    together = segmenter.segment(features, asked, (60, 90))
-    for row, query in enumerate(asked):  # a batch is what its queries are one by one
-        one = segmenter.segment(features, [query], (60, 90))
-        torch.testing.assert_close(together.mask_logits[row], one.mask_logits[0], atol=1e-4, rtol=1e-4)
-
-
-def test_an_unknown_name_in_a_mixture_leans_too(network: PromptSeg, image: np.ndarray) -> None:
-    features = network.encode_image(image)
-    example = ExemplarPrompt(image, np.ones((60, 90), dtype=bool))
-    mixed = network.segment(features, [Query("both", [TextPrompt("apple"), example])], (60, 90))
-    config = network.config
-    assert config.dense is not None
-    plain = PromptSeg(replace(config, dense=replace(config.dense, known_names=()))).eval()
+@pytest.fixture(scope="module")
+def without_list(network: PromptSegNetwork) -> PromptSegNetwork:
+    """The same weights without a list of trained names: no name is mixed with its hypernym."""
+    plain = PromptSegNetwork(replace(network.config, trained_names=())).eval()
     plain.load_state_dict(network.state_dict())
-    unmixed = plain.segment(plain.encode_image(image), [Query("both", [TextPrompt("apple"), example])], (60, 90))
-    assert not torch.allclose(mixed.mask_logits, unmixed.mask_logits)
+    return plain
 
 
-def test_a_checkpoint_keeps_the_known_names(network: PromptSeg, tmp_path: Path) -> None:
+def logits_of(network: PromptSegNetwork, image: np.ndarray, queries: Sequence[Query], runtime: Runtime) -> np.ndarray:
+    segmenter = segment_with(network, runtime)
+    return segmenter.segment(segmenter.encode_image(image), queries).mask_logits
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_an_untrained_name_is_segmented_more_like_its_hypernym(
+    network: PromptSegNetwork, without_list: PromptSegNetwork, image: np.ndarray, engine: str
+) -> None:
+    names = ("apple", "dog", "fruit", "thing")  # "dog" and "fruit" are trained; "thing" has no trained hypernym
+    asked = [Query(name, (TextPrompt(name),)) for name in names]
+    mixed, alone = (logits_of(one, image, asked, Runtime(engine)) for one in (network, without_list))
+    np.testing.assert_allclose(mixed[1:], alone[1:], atol=1e-4, rtol=1e-4)
+    distance = np.linalg.norm(mixed[0] - alone[2]) / np.linalg.norm(alone[0] - alone[2])
+    assert 0.1 < distance < 0.75
+
+
+def test_queries_together_are_what_they_are_one_by_one(network: PromptSegNetwork, image: np.ndarray) -> None:
+    segmenter = segment_with(network)
+    encoded = segmenter.encode_image(image)
+    asked = [Query(name, (TextPrompt(name),)) for name in ("apple", "dog", "fruit", "thing")]
+    together = segmenter.segment(encoded, asked)
+    for row, query in enumerate(asked):
+        one = segmenter.segment(encoded, [query])
+        np.testing.assert_allclose(together.mask_logits[row], one.mask_logits[0], atol=1e-4, rtol=1e-4)
+
+
+def test_an_untrained_name_in_a_mixture_is_mixed_with_its_hypernym_too(
+    network: PromptSegNetwork, without_list: PromptSegNetwork, image: np.ndarray
+) -> None:
+    example = ExemplarPrompt(image, np.ones((60, 90), dtype=bool))
+    query = Query("both", (TextPrompt("apple"), example))
+    mixed, alone = (logits_of(one, image, [query], Runtime("torch")) for one in (network, without_list))
+    assert not np.allclose(mixed, alone)
+
+
+def test_a_checkpoint_keeps_the_trained_names(network: PromptSegNetwork, tmp_path: Path) -> None:
     save_pretrained(network, tmp_path / "saved")
     loaded = load_pretrained(tmp_path / "saved")
-    assert isinstance(loaded, PromptSeg) and loaded.config == network.config
+    assert isinstance(loaded, PromptSegNetwork) and loaded.config == network.config
 
 
 @pytest.mark.parametrize("spelling", ["Grass.", '"grass"', " GRASS !", "grass\n", "“grass”"])
 def test_punctuation_and_capitals_around_a_phrase_mean_nothing(
-    network: PromptSeg, image: np.ndarray, spelling: str
+    network: PromptSegNetwork, image: np.ndarray, spelling: str
 ) -> None:
-    features = network.encode_image(image)
-    plain, spelled = (
-        network.segment_texts(features, ["grass"], (60, 90)),
-        network.segment_texts(features, [spelling], (60, 90)),
-    )
-    torch.testing.assert_close(spelled.mask_logits, plain.mask_logits)
-    torch.testing.assert_close(spelled.presence, plain.presence)
+    segmenter = segment_with(network)
+    encoded = segmenter.encode_image(image)
+    plain, spelled = (segmenter.segment(encoded, [Query(text, (TextPrompt(text),))]) for text in ("grass", spelling))
+    np.testing.assert_allclose(spelled.mask_logits, plain.mask_logits)
+    np.testing.assert_allclose(spelled.presence, plain.presence)

@@ -1,11 +1,11 @@
-"""Kinds of things: what to look for when a name was never trained on, by tables and not by the sound of words.
+"""Find the nearest trained hypernym of a name that a model was not trained on, by tables.
 
-A sentence encoder puts "apple" beside "ipod". WordNet says that it is a fruit, and fruit was trained.
+A sentence encoder embeds "apple" near "ipod". WordNet says that it is a fruit, and the model was trained on "fruit".
 
 Source:
     WordNet 3.1 (Princeton University; Fellbaum 1998), nouns that an image can show, as scripts/make_nouns.py writes
-    them: a line for each meaning, its words and, after a tab, the lines of the meanings above it. A word is read as the
-    meaning where it has a "*".
+    them: one line a meaning (synset), its words and, after a tab, the line numbers of its hypernyms. A word is read as
+    the meaning where it is marked with "*".
 """
 
 import gzip
@@ -19,50 +19,52 @@ from importlib import resources
 from promptseg.language.phrases import broader, canonical, normalize_phrase, singular, without_article
 
 TABLE = "nouns.txt.gz"
-# What follows describes the thing, or its surroundings.
+# The words from here on describe the object or its surroundings.
 _REST = re.compile(
     r" (of|in|on|at|with|without|near|by|from|for|to|behind|under|above|beside|that|which|who|is|and|or)\b.*"
 )
 
 
-def kind_of(name: str, known: Collection[str]) -> str | None:
-    """Find the nearest known kind of what a name or phrase means, where nothing in it is known already.
+def nearest_hypernym(name: str, trained_names: Collection[str]) -> str | None:
+    """Find the nearest trained hypernym of a name.
 
     Args:
-        name: In any spelling; of a phrase its head counts: "a ripe apple on the table" is an apple.
-        known: Names in the spelling of `normalize_phrase`.
+        name: In any spelling. Of a phrase its head counts: "a ripe apple on the table" is an apple.
+        trained_names: As `normalize_phrase` spells them.
 
     Returns:
-        One of `known`; None where the thing is known under this or another name, or no kind of it is.
+        One of `trained_names`. None where the model was trained on the name, on its head or on a synonym, and where no
+        hypernym was trained.
 
     Example:
-        >>> kind_of("apples", {"fruit", "food"}), kind_of("an apple on a table", {"apple", "fruit"})
+        >>> nearest_hypernym("apples", {"fruit", "food"}), nearest_hypernym("an apple on a table", {"apple", "fruit"})
         ('fruit', None)
     """
     words = _REST.sub("", without_article(normalize_phrase(name))).split(" ")
     for start in range(len(words)):
         tail = " ".join(words[start:])
         forms = dict.fromkeys((tail, singular(tail), canonical(tail)))
-        if any(form in known for form in forms):
+        if any(form in trained_names for form in forms):
             return None
         for form in forms:
-            for kind in _kinds(form, is_head=start > 0):
-                if kind in known:
-                    return kind
+            for hypernym in _iterate_hypernyms(form, is_head=start > 0):
+                if hypernym in trained_names:
+                    return hypernym
     return None
 
 
-def _kinds(name: str, *, is_head: bool) -> Iterator[str]:
-    """Give every name for a kind that something is, near ones first; the table written by hand goes before WordNet.
+def _iterate_hypernyms(name: str, *, is_head: bool) -> Iterator[str]:
+    """Yield the names of all hypernyms, near ones first: those of the taxonomy, then those of WordNet.
 
     Args:
-        name: A word, or several that WordNet has as one name.
-        is_head: It is only the end of what was asked, where it may mean another thing than alone: the booth of a "phone
-            booth" is no table. So WordNet's kinds count where at least half of all its meanings are of that kind.
+        name: A word, or several that are one entry of WordNet.
+        is_head: The name is only the end of what was asked, where it may mean something else than alone: the booth of a
+            "phone booth" is no table. So a hypernym of WordNet counts only where at least half of the head's meanings
+            have it.
     """
     above = broader(name)
-    yield from sorted(above, key=lambda kind: (-len(broader(kind)), kind))  # the deeper in the table, the nearer
-    nouns = _read_nouns()
+    yield from sorted(above, key=lambda one: (-len(broader(one)), one))  # the deeper in the taxonomy, the nearer
+    nouns = load_nouns()
     if name not in nouns.meaning_of:
         return
     meant = nouns.meaning_of[name]
@@ -74,14 +76,14 @@ def _kinds(name: str, *, is_head: bool) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class _Nouns:
+class Nouns:
     """WordNet's meanings, numbered.
 
     Attributes:
         meaning_of: The meaning that a word is read as.
-        meanings_of: All meanings that a word has.
-        words: Words for each meaning.
-        parents: The meanings that each is a kind of.
+        meanings_of: All meanings of a word.
+        words: The words of each meaning.
+        parents: The direct hypernyms of each meaning.
     """
 
     meaning_of: dict[str, int]
@@ -90,7 +92,7 @@ class _Nouns:
     parents: tuple[tuple[int, ...], ...]
 
     def above(self, meaning: int) -> list[int]:
-        """List every meaning that one is a kind of, near ones first."""
+        """List all hypernyms of a meaning, near ones first."""
         level = [meaning]
         seen = dict.fromkeys(level)
         while level:
@@ -100,7 +102,8 @@ class _Nouns:
 
 
 @cache
-def _read_nouns() -> _Nouns:
+def load_nouns() -> Nouns:
+    """Load the table, about 42,000 meanings; once a process."""
     packed = resources.files("promptseg.language").joinpath(TABLE).read_bytes()
     meaning_of, words, parents = {}, [], []
     meanings_of: dict[str, list[int]] = {}
@@ -112,4 +115,4 @@ def _read_nouns() -> _Nouns:
         for word in words[-1]:
             meanings_of.setdefault(word, []).append(row)
         parents.append(tuple(int(parent) for parent in above.split(",") if parent))
-    return _Nouns(meaning_of, meanings_of, tuple(words), tuple(parents))
+    return Nouns(meaning_of, meanings_of, tuple(words), tuple(parents))

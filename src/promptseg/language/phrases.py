@@ -1,6 +1,7 @@
-"""Names and phrases as text: one spelling, other wordings, and which may mean the same."""
+"""Names and phrases as text: their spelling, their synonyms, and which of them may name the same object."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache, lru_cache
 
@@ -9,6 +10,12 @@ from promptseg.language.taxonomy import INTERCHANGEABLE, NARROWER, PARTS, UNRELA
 
 _EDGES = re.compile(r"^[\s.,;:!?\"“”„«»]+|[\s.,;:!?\"“”„«»]+$")
 _ARTICLE = re.compile(r"^(?:(?:a|an|the|some|all|every|any|my|your|this|that|these|those) )+")
+# Hyphens, minus and short dashes; apostrophes, primes and accents that stand for one; double quotes.
+_ASCII = (
+    dict.fromkeys((0x2010, 0x2011, 0x2012, 0x2013, 0x2043, 0x2212), "-")
+    | dict.fromkeys((0x2018, 0x2019, 0x201A, 0x201B, 0x02BC, 0x2032, 0x00B4, 0x02B9), "'")
+    | dict.fromkeys((0x201C, 0x201D, 0x201E, 0x201F, 0x2033), '"')
+)
 _WORD = re.compile(r"[\w'-]+")
 _IRREGULAR = {
     "buses": "bus",
@@ -43,11 +50,24 @@ PLURAL_TEMPLATES = ("{}", "the {}", "all {}", "all the {}", "a photo of {}", "se
 def normalize_phrase(phrase: str) -> str:
     """Bring a name or phrase to one spelling: lower case, single spaces, no underscores, no punctuation at its ends.
 
+    Unicode's ways to write the same are one: full-width letters, ligatures, combining accents, all kinds of hyphens and
+    apostrophes, invisible characters. Hyphens stay; see `reading.PhraseReader` for those.
+
     Example:
-        >>> normalize_phrase(" Traffic_Light. ")
-        'traffic light'
+        >>> normalize_phrase(" Traffic_Light. "), normalize_phrase("the cat\N{RIGHT SINGLE QUOTATION MARK}s ear")
+        ('traffic light', "the cat's ear")
     """
+    if not phrase.isascii():
+        phrase = _unify(phrase)
     return _EDGES.sub("", " ".join(phrase.replace("_", " ").lower().split()))
+
+
+def _unify(text: str) -> str:
+    """Write a text in Unicode's compatibility form, without invisible characters, with ASCII hyphens and quotes."""
+    shown = (character for character in text if unicodedata.category(character) != "Cf")
+    text = unicodedata.normalize("NFKC", "".join(shown)).translate(_ASCII)
+    # Lower case may be decomposed, as that of a dotted capital I is.
+    return unicodedata.normalize("NFKC", text.lower())
 
 
 def singular(name: str) -> str:
@@ -82,9 +102,9 @@ def plural(name: str) -> str:
     return " ".join((*first, last))
 
 
-@cache
+@lru_cache(maxsize=2**16)  # users may ask for any phrase
 def canonical(name: str) -> str:
-    """The one name of all that say the same thing, in the singular.
+    """Map a name to the one of its synonyms that stands for all of them, in the singular.
 
     Example:
         >>> canonical("mobile phones"), canonical("Sofa"), canonical("moniter tv")
@@ -99,7 +119,7 @@ def canonical(name: str) -> str:
 
 
 def synonyms(name: str) -> tuple[str, ...]:
-    """Other names for exactly the same thing; empty where the table has none.
+    """List the other names for exactly the same; empty where the table has none.
 
     Example:
         >>> synonyms("sofa")
@@ -110,7 +130,7 @@ def synonyms(name: str) -> tuple[str, ...]:
 
 
 def wordings(name: str, *, num_instances: int = 1) -> tuple[str, ...]:
-    """A name, its synonyms, and the plurals of both where there are several of it; the name itself comes first."""
+    """List a name first, then its synonyms, and the plurals of all where there are several objects."""
     names = (normalize_phrase(name), *synonyms(name))
     plurals = tuple(plural(singular(one)) for one in names) if num_instances > 1 else ()
     return tuple(dict.fromkeys(names + plurals))
@@ -151,7 +171,7 @@ def fill(template: str, name: str) -> str:
 
 @cache
 def may_name_same(a: str, b: str) -> bool:
-    """Whether something called `a` may just as well be called `b`: the same, a kind of it, or a matter of taste.
+    """Whether an object called `a` may as well be called `b`: a synonym, a hyponym, or a matter of taste.
 
     Example:
         >>> may_name_same("cab", "vehicle"), may_name_same("pizza", "food"), may_name_same("cat", "dog")
@@ -177,9 +197,9 @@ def related(a: str, b: str) -> bool:
     return may_name_same(a, b) or _is_part(first, second) or _is_part(second, first)
 
 
-@cache
+@lru_cache(maxsize=2**16)
 def broader(name: str) -> frozenset[str]:
-    """Every name that is broader than this one.
+    """List all hypernyms of a name in the taxonomy.
 
     Example:
         >>> sorted(broader("taxi"))

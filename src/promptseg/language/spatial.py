@@ -1,4 +1,4 @@
-"""Where a thing is among its like, as phrases say it: "leftmost", "the second from the right", "in the background"."""
+"""Spatial constraints in phrases: "leftmost", "the second from the right", "in the background"."""
 
 import re
 from collections.abc import Callable
@@ -9,12 +9,12 @@ Side = Literal["left", "right", "top", "bottom", "middle", "large", "small", "fr
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the thing is among its like, or how large: the nearer to that side, the better.
+class SpatialConstraint:
+    """Where the object is among the objects of its name, or how large.
 
     Attributes:
-        side: "front" is towards the camera, "back" away from it.
-        rank: Counted from that side, from 1; None: the phrase does not count.
+        side: The object that is nearest to this side is meant. "front" is towards the camera, "back" away from it.
+        rank: The object is the first, second, ... counted from that side; None: the phrase does not count.
     """
 
     side: Side
@@ -36,7 +36,7 @@ SIDES: dict[str, Side] = {
     **dict.fromkeys(("closest", "nearest", "frontmost", "foremost"), "front"),
     **dict.fromkeys(("farthest", "furthest", "rearmost"), "back"),
 }
-# These are also parts of names: a side only before a whole thing, not before one of its parts or a garment.
+# These are also parts of names: a side only before a whole object, not before one of its parts or a garment.
 _WEAK_SIDES = frozenset(("left", "right", "top", "upper", "bottom", "lower", "middle", "center", "centre", "central"))
 _PARTS = frozenset(
     "arm bumper cheek door ear eye eyebrow fender finger foot front glass glove hand headlight hat image knee lane "
@@ -52,7 +52,7 @@ _COUNTED = re.compile(
 _RANKED = re.compile(rf"\b({'|'.join(ORDINALS)}) (?:most )?({'|'.join(set(SIDES) - _WEAK_SIDES)})\b")
 _END = r"(?= *(?:$|,))"
 _OF_IMAGE = rf"(?: of (?:the |this )?{IMAGE})"
-_PLACES: tuple[tuple[re.Pattern[str], tuple[Side, ...]], ...] = (
+_PATTERNS: tuple[tuple[re.Pattern[str], tuple[Side, ...]], ...] = (
     (re.compile(r"\b(?:closest|nearest|next|close) to the (?:camera|viewer|photographer)\b"), ("front",)),
     (re.compile(r"\b(?:farthest|furthest)(?: away)?(?: from the (?:camera|viewer|photographer))?$"), ("back",)),
     (re.compile(rf"\b(?:in|on|at) the (?:foreground|(?:very )?front(?! of))(?:{_OF_IMAGE})?\b"), ("front",)),
@@ -75,42 +75,47 @@ _PLACES: tuple[tuple[re.Pattern[str], tuple[Side, ...]], ...] = (
 )  # fmt: skip
 
 
-def take_places(text: str, *, is_clause: Callable[[str, int], bool]) -> tuple[str, tuple[Place, ...]]:
-    """Take the patterns of place out of a phrase.
+def take_constraints(
+    text: str, *, starts_clause: Callable[[str, int], bool]
+) -> tuple[str, tuple[SpatialConstraint, ...]]:
+    """Remove the spatial constraints from a phrase.
 
     Args:
-        text: One spelling, without a leading article.
-        is_clause: Whether a clause starts at a word, given its index: counting starts before any.
+        text: Normalized, without a leading article.
+        starts_clause: Whether a clause starts at a word, given its index. An ordinal counts only before the first
+            clause.
 
     Returns:
-        What is left, and the places.
+        The rest of the phrase, and the constraints.
     """
-    places = []
+    constraints = []
     counted = _COUNTED.search(text)
-    if counted and not any(map(is_clause, text[: counted.start()].split(), range(99))):
-        places.append(Place(SIDES.get(counted[3], "front" if counted[3] == "front" else "back"), ORDINALS[counted[1]]))
+    if counted and not any(map(starts_clause, text[: counted.start()].split(), range(99))):
+        constraints.append(
+            SpatialConstraint(SIDES.get(counted[3], "front" if counted[3] == "front" else "back"), ORDINALS[counted[1]])
+        )
         text = text[: counted.start()] + counted[2].strip() + text[counted.end() :]
     if ranked := _RANKED.search(text):
-        places.append(Place(SIDES[ranked[2]], ORDINALS[ranked[1]]))
+        constraints.append(SpatialConstraint(SIDES[ranked[2]], ORDINALS[ranked[1]]))
         text = text[: ranked.start()] + text[ranked.end() :]
-    for pattern, sides in _PLACES:
+    for pattern, sides in _PATTERNS:
         if found := pattern.search(text):
-            places.extend(Place(side) for side in sides)
+            constraints.extend(SpatialConstraint(side) for side in sides)
             text = text[: found.start()] + text[found.end() :]
-    return " ".join(text.split()), tuple(places)
+    return " ".join(text.split()), tuple(constraints)
 
 
-def read_name(words: list[str]) -> tuple[str, tuple[Place, ...]]:
-    """Part a noun phrase into the name and the places among its adjectives."""
+def read_name(words: list[str]) -> tuple[str, tuple[SpatialConstraint, ...]]:
+    """Split a noun phrase into the name and the constraints among its adjectives."""
     head = words[-1] if words else ""
     kept: list[str] = []
-    places = []
+    constraints = []
     for word in words[:-1]:
         is_side = word in SIDES and not (word in _WEAK_SIDES and head in _PARTS)
         if is_side and "of" not in kept:
-            places.append(Place(SIDES[word]))
+            constraints.append(SpatialConstraint(SIDES[word]))
         elif word != "most" and (word not in ORDINALS or kept):  # "the second car behind the bus": from where?
             kept.append(word)
     if head in SIDES and head not in _WEAK_SIDES:  # "the leftmost", "the smallest"
-        return "one", (*places, Place(SIDES[head]))
-    return " ".join([*kept, head]).strip(), tuple(places)
+        return "one", (*constraints, SpatialConstraint(SIDES[head]))
+    return " ".join([*kept, head]).strip(), tuple(constraints)

@@ -1,0 +1,19 @@
+"""The examples in the docstrings of promptseg.language."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import promptseg.language
+
+MODULES = [f"promptseg.language.{module.name}" for module in pkgutil.iter_modules(promptseg.language.__path__)]
+WITH_EXAMPLES = {"hypernyms", "lists", "matching", "phrases", "reading", "referring_parser"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_hold(name: str) -> None:
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.failed == 0
+    assert bool(results.attempted) == (name.rpartition(".")[2] in WITH_EXAMPLES)
