@@ -15,20 +15,20 @@ from small_maskers import untrained_mobile_sam
 from transformers.models.sam import image_processing_pil_sam as published
 
 from promptseg.errors import PromptError
-from promptseg.images import read_image
+from promptseg.images import bundled_image, read_image
 from promptseg.ops.boxes import pairwise_box_iou, suppress_boxes
-from promptseg.ops.regions import drop_small_islands, fill_small_holes
+from promptseg.ops.masks import drop_small_islands, fill_small_holes
 from promptseg.ops.resize import resize_map, threshold_map
 from promptseg.ops.rle import encode_rle, rle_area
 from promptseg.ops.windows import Tiles, crop_layers, point_grid
-from promptseg.photos import find_photo
 from promptseg.results import Instance
+from promptseg.runtime import Runtime
 from promptseg.sam.automatic import AutomaticMask, AutomaticSettings, clean_instance, generate_masks
-from promptseg.sam.base import Frame, MaskerOutput
+from promptseg.sam.base import Frame, SamOutput
 from promptseg.sam.candidates import draw, judge, stability_scores
-from promptseg.sam.load import load_masker
-from promptseg.sam.mobile_sam import MobileSam
-from promptseg.sam.overlap import mask_in, mask_iou, suppress_instances
+from promptseg.sam.load import load_sam
+from promptseg.sam.overlap import instance_iou, mask_in, suppress_instances
+from promptseg.sam.sam import Sam
 from promptseg.sam.seams import Piece, join_pieces
 
 SIDE = 128
@@ -38,7 +38,7 @@ EASY = AutomaticSettings(
 
 
 @pytest.fixture(scope="module")
-def untrained() -> MobileSam:
+def untrained() -> Sam:
     return untrained_mobile_sam(SIDE)
 
 
@@ -111,7 +111,7 @@ class TestPieces:
         masks = np.stack([instance.mask for instance in instances])
         scores = [instance.score for instance in instances]
         iou = (masks[:, None] & masks[None]).sum((2, 3)) / (masks[:, None] | masks[None]).sum((2, 3))
-        np.testing.assert_allclose([[mask_iou(a, b) for b in instances] for a in instances], iou)
+        np.testing.assert_allclose([[instance_iou(a, b) for b in instances] for a in instances], iou)
         for threshold in (0.1, 0.6, 1.0):
             kept: list[int] = []
             for index in np.argsort(-np.array(scores), kind="stable"):
@@ -211,19 +211,18 @@ def literal_islands(mask: NDArray[np.bool_], min_area: int, *, keep_largest: boo
 
 class TestJudging:
     @pytest.mark.parametrize("size_hw", [(90, 100), (100, 60), (128, 128), (40, 33)])
-    def test_judged_in_a_window_as_on_the_whole_view(self, untrained: MobileSam, size_hw: tuple[int, int]) -> None:
+    def test_judged_in_a_window_as_on_the_whole_view(self, untrained: Sam, size_hw: tuple[int, int]) -> None:
         """What SAM does: resize every map to the view, threshold, measure."""
         points = point_grid(4, size_hw)
         embedding = untrained.encode(noise(*size_hw))
-        labels = torch.ones(len(points), 1)
-        output = untrained.segment(
-            embedding, points_xy=torch.from_numpy(points[:, None]), point_labels=labels, choice="levels"
-        )
-        # An untrained masker's logits are all of one sign.
+        labels = np.ones((len(points), 1))
+        output = untrained.segment(embedding, points_xy=points[:, None], point_labels=labels, choice="levels")
+        # An untrained SAM's logits are all of one sign.
         smooth = F.interpolate(torch.randn(16, 3, 5, 5, generator=torch.Generator().manual_seed(0)), (32, 32)) * 3
-        output = replace(output, mask_logits=smooth[..., : output.mask_logits.shape[2], : output.mask_logits.shape[3]])
-        full = output.image_logits()
-        candidates = list(judge(output, points, min_score=-1e9, min_stability=0.0, offset=1.0))
+        rows, columns = output.mask_logits.shape[2:]
+        output = replace(output, mask_logits=smooth[..., :rows, :columns].numpy())
+        full = torch.from_numpy(output.image_logits())
+        candidates = list(judge(output, points, min_quality=-1e9, min_stability=0.0, offset=1.0))
         stability = published._compute_stability_score(full.flatten(0, 1), 0.0, 1.0)
         boxes = published._batched_mask_to_box(full.flatten(0, 1) > 0) + torch.tensor([0, 0, 1, 1])
         assert len(candidates) == 48
@@ -235,17 +234,17 @@ class TestJudging:
             assert instance is not None
             assert ((logits > 0) != instance.mask).mean() < 0.004
 
-    def test_thresholds_hold_back(self, untrained: MobileSam) -> None:
+    def test_thresholds_hold_back(self, untrained: Sam) -> None:
         frame = Frame((64, 64), (64, 64), (1.0, 1.0))
-        logits = torch.full((1, 3, 16, 16), -8.0)
+        logits = np.full((1, 3, 16, 16), -8.0, np.float32)
         logits[0, 0, 4:9, 4:9] = 8.0  # sharp
         logits[0, 1, 4:9, 4:9] = 0.5  # soft
-        output = MaskerOutput(logits, torch.tensor([[0.9, 0.8, 0.9]]), frame)
+        output = SamOutput(logits, np.array([[0.9, 0.8, 0.9]], np.float32), frame)
         points = np.array([[20.0, 20.0]])
 
-        def kept(min_score: float, min_stability: float) -> list[float]:
-            found = judge(output, points, min_score=min_score, min_stability=min_stability, offset=1.0)
-            return [round(candidate.score, 2) for candidate in found]
+        def kept(min_quality: float, min_stability: float) -> list[float]:
+            found = judge(output, points, min_quality=min_quality, min_stability=min_stability, offset=1.0)
+            return [round(candidate.mask_quality, 2) for candidate in found]
 
         assert kept(0.0, 0.0) == [0.9, 0.8]  # the empty one never
         assert kept(0.0, 0.5) == [0.9]
@@ -253,14 +252,14 @@ class TestJudging:
         assert kept(0.95, 0.0) == []
 
     def test_a_large_view_is_judged_small_and_drawn_large(self) -> None:
-        """The masker saw 64 of 640 pixels."""
+        """640 pixels were encoded as 64."""
         frame = Frame((640, 480), (64, 64), (0.1, 0.1))
-        y, x = torch.meshgrid(torch.arange(16.0), torch.arange(16.0), indexing="ij")
-        logits = (4.0 - ((x - 6) ** 2 + (y - 7) ** 2).sqrt())[None, None]
+        y, x = np.mgrid[:16, :16].astype(np.float32)
+        logits = (4 - np.hypot(x - 6, y - 7))[None, None]
         (candidate,) = judge(
-            MaskerOutput(logits, torch.ones(1, 1), frame),
+            SamOutput(logits, np.ones((1, 1), np.float32), frame),
             np.array([[250.0, 300.0]]),
-            min_score=0.5,
+            min_quality=0.5,
             min_stability=0.0,
             offset=1.0,
         )
@@ -281,7 +280,8 @@ class TestGenerateMasks:
         assert_all_found(found, shapes)
         for mask in found:
             assert mask.view_xyxy == (0, 0, 96, 64)
-            assert mask.instance.score == pytest.approx(0.95)
+            assert mask.instance.mask_quality == pytest.approx(0.95)
+            assert mask.instance.score == 1.0
             assert mask.stability_score > 0.7
             x, y = mask.point_xy
             assert mask.instance.mask[int(y), int(x)]
@@ -302,6 +302,14 @@ class TestGenerateMasks:
         found = generate_masks(ColorMasker(), image, replace(EASY, crop_n_layers=1))
         assert sorted(int(mask.instance.mask.sum()) for mask in found) == [7000, 128 * 256 - 7000]
 
+    def test_progress_is_reported_for_every_view(self) -> None:
+        image, _ = shapes_image()
+        reports: list[tuple[int, int]] = []
+        settings = replace(EASY, crop_n_layers=1, crop_n_points_downscale_factor=2)
+        generate_masks(ColorMasker(), image, settings, report=lambda done, of_all: reports.append((done, of_all)))
+        # 8x8 points in batches of 16, then 4x4 in each of four crops
+        assert reports == [(done, 8) for done in range(1, 9)]
+
     def test_settings_hold_back(self) -> None:
         image, shapes = shapes_image()
         assert generate_masks(ColorMasker(), image, replace(EASY, pred_iou_thresh=0.96)) == ()
@@ -319,18 +327,18 @@ class TestGenerateMasks:
         assert 40 * 50 in [mask.instance.mask.sum() for mask in cleaned]
 
     @pytest.mark.parametrize("size_hw", [(1, 1), (1, 90), (90, 1)])
-    def test_thin_images_go_through(self, untrained: MobileSam, size_hw: tuple[int, int]) -> None:
+    def test_thin_images_go_through(self, untrained: Sam, size_hw: tuple[int, int]) -> None:
         for mask in generate_masks(untrained, noise(*size_hw), replace(EASY, points_per_side=2, pred_iou_thresh=0.0)):
             assert mask.instance.size_hw == size_hw
 
-    def test_the_batch_makes_no_difference(self, untrained: MobileSam) -> None:
+    def test_the_batch_makes_no_difference(self, untrained: Sam) -> None:
         one, other = (
             generate_masks(untrained, noise(90, 100), replace(EASY, points_per_side=4, points_per_batch=size))
             for size in (3, 64)
         )
         assert [mask.point_xy for mask in one] == [mask.point_xy for mask in other]
         for a, b in zip(one, other, strict=True):
-            assert a.instance.score == pytest.approx(b.instance.score, abs=1e-5)
+            assert a.instance.mask_quality == pytest.approx(b.instance.mask_quality, abs=1e-5)
 
     @pytest.mark.parametrize(
         ("field", "value", "message"),
@@ -406,7 +414,7 @@ class TestTiles:
 
     @pytest.mark.parametrize(("side", "overlap"), [(32, 8), (64, 0), (64, 33)])
     def test_bad_tiles_are_named(self, side: int, overlap: int) -> None:
-        with pytest.raises(PromptError, match=r"a tile has a side of at least 64|overlap by 1 to 32 pixels"):
+        with pytest.raises(PromptError, match=r"tiles must have a side of at least 64|must overlap by 1 to 32 pixels"):
             Tiles(side=side, overlap=overlap)
 
 
@@ -428,11 +436,11 @@ def assert_all_found(found: Sequence[AutomaticMask], shapes: Sequence[tuple[int,
 
 @pytest.mark.weights
 def test_mobile_sam_finds_the_cup() -> None:
-    masker = load_masker("mobile-sam", input_side=512)
+    sam = load_sam("mobile-sam", runtime=Runtime("torch"), input_side=512)
     settings = AutomaticSettings(points_per_side=8, stability_score_thresh=0.9)
-    found = generate_masks(masker, read_image(find_photo("coffee")), settings)
+    found = generate_masks(sam, read_image(bundled_image("coffee")), settings)
     assert 3 <= len(found) <= 40
     y, x = np.mgrid[:400, :600] + 0.5
     coffee = ((2 * x - 575) / 167) ** 2 + ((2 * y - 287) / 99) ** 2 < 1
     surface = Instance.from_mask(coffee, 1.0)
-    assert max(mask_iou(mask.instance, surface) for mask in found) > 0.85
+    assert max(instance_iou(mask.instance, surface) for mask in found) > 0.85

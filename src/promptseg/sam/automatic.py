@@ -3,27 +3,30 @@
 Source:
     Kirillov et al. 2023, "Segment Anything", arXiv:2304.02643, appendix B; facebookresearch/segment-anything,
     segment_anything/automatic_mask_generator.py @ 006dbe5 (Apache-2.0): steps, settings and defaults.
-    Differs: any masker; logits are resized once, not twice; where a view is larger than what the masker sees of it, its
-    masks are judged at that size and drawn at the view's own; a box ends after its last pixel, not on it; masks are
-    compared by their pixels too, not by their boxes only; tiles, whose masks are put together across the seams.
+    Differs: any SAM; logits are resized once, not twice; where a view is larger than the canvas that is encoded, its
+    masks are judged at the canvas's size and drawn at the view's; a box ends after its last pixel, not on it; masks are
+    compared by their pixels too, not by their boxes only; tiles, whose masks are joined across the seams.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from promptseg.errors import PromptError
 from promptseg.ops.boxes import box_areas, suppress_boxes
-from promptseg.ops.regions import drop_small_islands, fill_small_holes
+from promptseg.ops.masks import drop_small_islands, fill_small_holes
 from promptseg.ops.windows import Tiles, Window, crop_layers, point_grid
 from promptseg.results import Instance
-from promptseg.sam.base import Masker
+from promptseg.sam.base import PromptableSegmenter
 from promptseg.sam.candidates import Candidate, draw, judge
-from promptseg.sam.overlap import place_mask, suppress_instances
+from promptseg.sam.overlap import place_mask, rank_instance, suppress_instances
 from promptseg.sam.seams import Piece, is_cut, join_pieces
+
+ReportBatches = Callable[[int, int], None]
+"""Told how many batches of points are done, and how many there are in all."""
 
 # A box that comes so near to the edge of a crop, in pixels, is that of a cut object.
 NEAR_EDGE = 20
@@ -35,8 +38,8 @@ class AutomaticSettings:
 
     Attributes:
         points_per_side: Points along each side of the image; their square is the number of prompts.
-        points_per_batch: Prompts that the masker is given at once.
-        pred_iou_thresh: The masker's own score must be above this.
+        points_per_batch: Prompts of one call of SAM.
+        pred_iou_thresh: SAM's estimate of the mask's IoU must be above this.
         stability_score_thresh: IoU of the mask cut a little higher and a little lower must reach this.
         stability_score_offset: How much higher and lower, in logits.
         box_nms_thresh: Of two masks of one view whose boxes overlap by more than this IoU the better scored one stays.
@@ -88,12 +91,12 @@ DEFAULT_SETTINGS = AutomaticSettings()
 
 @dataclass(frozen=True, eq=False)
 class AutomaticMask:
-    """One mask that was found without being asked for.
+    """One mask of an image, found without a prompt.
 
     Attributes:
-        instance: Box and mask; its score is the masker's own, which estimates the mask's IoU.
+        instance: Box, mask and mask quality; its score is 1, for the mask shows something.
         stability_score: IoU of the mask cut a little higher and a little lower, in [0, 1].
-        point_xy: The point that brought it, pixels of the image.
+        point_xy: The point that it was drawn for, pixels of the image.
         view_xyxy: The part of the image in which it was found, pixels.
     """
 
@@ -104,98 +107,119 @@ class AutomaticMask:
 
 
 def generate_masks(
-    masker: Masker,
+    sam: PromptableSegmenter,
     image_rgb: NDArray[np.uint8],
     settings: AutomaticSettings = DEFAULT_SETTINGS,
     *,
     tiles: Tiles | None = None,
+    report: ReportBatches | None = None,
 ) -> tuple[AutomaticMask, ...]:
     """Find every mask of an image.
 
     Args:
-        masker: Any masker.
+        sam: Draws the masks.
         image_rgb: uint8, shape (H, W, 3).
         settings: What is tried and what is kept.
-        tiles: Search tiles beside the whole image, and put together what their seams cut. None: search the layers of
-            crops that the settings say, and drop what the edge of a crop cuts.
+        tiles: Search tiles beside the whole image, and join the masks that their seams cut. None: search the layers of
+            crops in the settings, and drop masks that the edge of a crop cuts.
+        report: Called with (batches of points done, batches of points in all) after each batch, or None.
 
     Returns:
-        The masks, the best scored first.
+        The masks, those of the best quality first.
     """
     height, width, _ = image_rgb.shape
     size_hw = (height, width)
-    if tiles is not None:
-        found = [*_search(masker, image_rgb, (0, 0, width, height), settings, layer=0)]
-        found += _search_tiles(masker, image_rgb, tiles.windows(size_hw), settings)
-        return _finish(found, settings)
-    found = []
-    layers = crop_layers(size_hw, num_layers=settings.crop_n_layers, overlap_ratio=settings.crop_overlap_ratio)
-    for view, layer in layers:
-        found += [
-            mask
-            for mask in _search(masker, image_rgb, view, settings, layer=layer)
-            if not any(is_cut(mask.instance.box_xyxy, view, size_hw, tolerance=NEAR_EDGE))
-        ]
-    return _finish(found, settings)
+    if tiles is None:
+        views = crop_layers(size_hw, num_layers=settings.crop_n_layers, overlap_ratio=settings.crop_overlap_ratio)
+    else:
+        views = [((0, 0, width, height), 0), *((window, 1) for window in tiles.windows(size_hw))]
+    search = _Search(sam, image_rgb, settings)
+    num_batches = sum(search.num_batches(layer) for _, layer in views)
+    done = 0
+    found: list[list[AutomaticMask]] = []
+    for view, layer in views:
+        candidates: list[Candidate] = []
+        for batch in search.candidates(view, layer):
+            candidates += batch
+            done += 1
+            if report is not None:
+                report(done, num_batches)
+        found.append(search.draw(candidates, view))
+    if tiles is None:
+        return _finish([mask for masks in found for mask in masks if not _is_cut_by_crop(mask, size_hw)], settings)
+    return _finish([*found[0], *_join_tiles([mask for masks in found[1:] for mask in masks])], settings)
 
 
-def _search_tiles(
-    masker: Masker, image_rgb: NDArray[np.uint8], windows: Sequence[Window], settings: AutomaticSettings
-) -> list[AutomaticMask]:
-    found = [mask for window in windows for mask in _search(masker, image_rgb, window, settings, layer=1)]
+def _is_cut_by_crop(mask: AutomaticMask, size_hw: tuple[int, int]) -> bool:
+    return any(is_cut(mask.instance.box_xyxy, mask.view_xyxy, size_hw, tolerance=NEAR_EDGE))
+
+
+def _join_tiles(found: Sequence[AutomaticMask]) -> list[AutomaticMask]:
     joined = join_pieces([Piece(mask.instance, mask.view_xyxy) for mask in found])
     return [replace(found[each.best], instance=each.instance, view_xyxy=each.view_xyxy) for each in joined]
 
 
-def _search(
-    masker: Masker, image_rgb: NDArray[np.uint8], view: Window, settings: AutomaticSettings, *, layer: int
-) -> Iterator[AutomaticMask]:
-    """Find the masks of one view, the best scored first."""
-    left, top, right, bottom = view
-    view_hw = (bottom - top, right - left)
-    candidates = _candidates(masker, np.ascontiguousarray(image_rgb[top:bottom, left:right]), settings, layer=layer)
-    kept = suppress_boxes(
-        np.array([each.box_in_view(view_hw) for each in candidates]).reshape(-1, 4),
-        np.array([each.score for each in candidates]),
-        iou_threshold=settings.box_nms_thresh,
-    )
-    for candidate in (candidates[index] for index in kept):
-        instance = draw(candidate, view, (image_rgb.shape[0], image_rgb.shape[1]))
-        if instance is not None:
-            x, y = candidate.point_xy
-            yield AutomaticMask(instance, candidate.stability_score, (left + x, top + y), view)
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """The search for masks in views of one image; fields as the arguments of `generate_masks`."""
 
+    sam: PromptableSegmenter
+    image_rgb: NDArray[np.uint8]
+    settings: AutomaticSettings
 
-def _candidates(
-    masker: Masker, view_rgb: NDArray[np.uint8], settings: AutomaticSettings, *, layer: int
-) -> list[Candidate]:
-    embedding = masker.encode(view_rgb)
-    points_per_side = max(1, settings.points_per_side // settings.crop_n_points_downscale_factor**layer)
-    points_xy = point_grid(points_per_side, (view_rgb.shape[0], view_rgb.shape[1]))
-    found: list[Candidate] = []
-    for start in range(0, len(points_xy), settings.points_per_batch):
-        batch = points_xy[start : start + settings.points_per_batch]
-        output = masker.segment(
-            embedding,
-            points_xy=torch.from_numpy(batch[:, None]).float(),
-            point_labels=torch.ones(len(batch), 1),
-            choice="levels",
+    def points_per_side(self, layer: int) -> int:
+        """Give the points along each side of a view of a layer."""
+        return max(1, self.settings.points_per_side // self.settings.crop_n_points_downscale_factor**layer)
+
+    def num_batches(self, layer: int) -> int:
+        """Count the batches of points of a view of a layer."""
+        return math.ceil(self.points_per_side(layer) ** 2 / self.settings.points_per_batch)
+
+    def candidates(self, view: Window, layer: int) -> Iterator[list[Candidate]]:
+        """Yield the good masks of a view, a list for each batch of points."""
+        left, top, right, bottom = view
+        embedding = self.sam.encode(np.ascontiguousarray(self.image_rgb[top:bottom, left:right]))
+        points_xy = point_grid(self.points_per_side(layer), (bottom - top, right - left))
+        for start in range(0, len(points_xy), self.settings.points_per_batch):
+            batch = points_xy[start : start + self.settings.points_per_batch]
+            output = self.sam.segment(
+                embedding,
+                points_xy=batch[:, None],
+                point_labels=np.ones((len(batch), 1), dtype=np.int64),
+                choice="levels",
+            )
+            yield [
+                *judge(
+                    output,
+                    batch,
+                    min_quality=self.settings.pred_iou_thresh,
+                    min_stability=self.settings.stability_score_thresh,
+                    offset=self.settings.stability_score_offset,
+                )
+            ]
+
+    def draw(self, candidates: Sequence[Candidate], view: Window) -> list[AutomaticMask]:
+        """Draw the masks of a view that no better one covers, those of the best quality first."""
+        left, top, right, bottom = view
+        kept = suppress_boxes(
+            np.array([each.box_in_view((bottom - top, right - left)) for each in candidates]).reshape(-1, 4),
+            np.array([each.mask_quality for each in candidates]),
+            iou_threshold=self.settings.box_nms_thresh,
         )
-        found += judge(
-            output,
-            batch,
-            min_score=settings.pred_iou_thresh,
-            min_stability=settings.stability_score_thresh,
-            offset=settings.stability_score_offset,
-        )
-    return found
+        masks = []
+        for candidate in (candidates[index] for index in kept):
+            instance = draw(candidate, view, (self.image_rgb.shape[0], self.image_rgb.shape[1]))
+            if instance is not None:
+                x, y = candidate.point_xy
+                masks.append(AutomaticMask(instance, candidate.stability_score, (left + x, top + y), view))
+        return masks
 
 
 def _finish(found: Sequence[AutomaticMask], settings: AutomaticSettings) -> tuple[AutomaticMask, ...]:
     """Drop what several views found, clean the rest."""
     view_areas = box_areas(np.array([mask.view_xyxy for mask in found]).reshape(-1, 4))
     found = _without_overlaps(found, 1 / view_areas, iou_threshold=settings.crop_nms_thresh)
-    scores = [mask.instance.score for mask in found]
+    scores = [mask.instance.mask_quality or 0.0 for mask in found]
     kept = suppress_instances([mask.instance for mask in found], scores, iou_threshold=settings.mask_nms_thresh)
     found = [found[index] for index in kept]
     if settings.min_mask_region_area > 0:
@@ -207,7 +231,7 @@ def _finish(found: Sequence[AutomaticMask], settings: AutomaticSettings) -> tupl
         unchanged = np.array([float(a.instance is b.instance) for a, b in zip(cleaned, found, strict=True)])
         threshold = max(settings.box_nms_thresh, settings.crop_nms_thresh)
         found = _without_overlaps(cleaned, unchanged, iou_threshold=threshold)
-    return tuple(sorted(found, key=lambda mask: -mask.instance.score))
+    return tuple(sorted(found, key=lambda mask: rank_instance(mask.instance), reverse=True))
 
 
 def _without_overlaps(
@@ -218,7 +242,7 @@ def _without_overlaps(
 
 
 def clean_instance(instance: Instance, *, min_area: int) -> Instance:
-    """Fill holes and drop islands of fewer than `min_area` pixels; the instance itself where it has none."""
+    """Fill holes and drop islands of fewer than `min_area` pixels; gives the same object where it has none."""
     left, top, right, bottom = instance.box_xyxy
     height, width = instance.size_hw
     # What surrounds the object is one with all that lies outside its box, and no hole.
@@ -230,6 +254,6 @@ def clean_instance(instance: Instance, *, min_area: int) -> Instance:
     if (cleaned == mask).all():
         return instance
     window = (left - margins[1][0], top - margins[0][0], right + margins[1][1], bottom + margins[0][1])
-    placed = place_mask(cleaned, window, instance.size_hw, score=instance.score)
+    placed = place_mask(cleaned, window, instance.size_hw, score=instance.score, mask_quality=instance.mask_quality)
     assert placed is not None  # the largest island stays
     return placed

@@ -1,28 +1,30 @@
-"""What a promptable masker is: points, boxes and coarse masks in, masks of one object each out."""
+"""The contract of a promptable segmenter: points, boxes and coarse masks in, the mask of one object each out."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy import sparse
-from torch import Tensor
 
-from promptseg.errors import OutsideImageError, PromptError
+from promptseg.errors import DataError
+from promptseg.segmenter import Arrays
 
-# A logit that says "surely not here"; the maskers' own logits rarely go below.
+# Certainly outside: the logits of SAM's decoders rarely go lower.
 OUTSIDE_LOGIT = -10.0
 
 MaskChoice = Literal["single", "levels"]
-MASK_CHOICES: tuple[MaskChoice, ...] = ("single", "levels")
+
+# Begins the names of the arrays of a SamEmbedding, so that they differ from those of other parts of an encoded image.
+PREFIX = "sam."
+_FRAME = f"{PREFIX}frame"
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where an image lies in the canvas that a masker sees: scaled, its top left corner at the canvas's.
+    """Where an image lies in the canvas that is encoded: scaled, its top left corner at the canvas's.
 
     Attributes:
         original_hw: Size of the image, pixels.
@@ -36,21 +38,21 @@ class Frame:
 
     @property
     def map_hw(self) -> tuple[int, int]:
-        """The image's size in a masker's maps, which have a quarter of the canvas's sides."""
+        """The image's size in mask maps, whose sides are a quarter of the canvas's."""
         height, width = self.original_hw
         scale_x, scale_y = self.scale_xy
         return max(1, round(height * scale_y / 4)), max(1, round(width * scale_x / 4))
 
-    def points_to_canvas(self, points_xy: Tensor) -> Tensor:
+    def points_to_canvas(self, points_xy: NDArray[np.floating]) -> NDArray[np.float32]:
         """Bring points (..., 2) from image pixels to canvas pixels."""
-        return points_xy * torch.tensor(self.scale_xy, dtype=points_xy.dtype)
+        return np.asarray(points_xy, np.float32) * np.array(self.scale_xy, np.float32)
 
-    def maps_to_image(self, maps: Tensor, size_hw: tuple[int, int] | None = None) -> Tensor:
+    def maps_to_image(self, maps: NDArray[np.float32], size_hw: tuple[int, int] | None = None) -> NDArray[np.float32]:
         """Bring maps (..., h, w) that cover the canvas to ones that cover the image, bilinearly.
 
         Args:
             maps: Any float maps.
-            size_hw: Resolution to give them; None is the image's own.
+            size_hw: Resolution of the result; None is the image's own.
         """
         size_hw = size_hw or self.original_hw
         step_y, step_x = (
@@ -59,7 +61,7 @@ class Frame:
         )
         return _resample(maps, size_hw, (step_y, step_x))
 
-    def maps_to_canvas(self, maps: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    def maps_to_canvas(self, maps: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
         """Bring logits (..., h', w') that cover the image, at any resolution, to (..., h, w) over the canvas.
 
         Args:
@@ -76,70 +78,113 @@ class Frame:
         return placed
 
 
-@dataclass(frozen=True)
-class MaskerEmbedding:
+@dataclass(frozen=True, eq=False)
+class SamEmbedding:
     """An encoded image.
 
     Attributes:
-        features: Maps of the masker's own, the coarsest first, each (1, C, h, w).
+        features: Maps of the model's own, the coarsest first, each (1, C, h, w), float32, or float16 to save memory.
         frame: How the image lies in the canvas that was encoded.
     """
 
-    features: tuple[Tensor, ...]
+    features: tuple[NDArray[np.floating], ...]
     frame: Frame
 
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the image, pixels."""
+        return self.frame.original_hw
 
-@dataclass(frozen=True)
-class MaskerOutput:
+    def in_half_precision(self) -> "SamEmbedding":
+        """Give the same with features in float16."""
+        return SamEmbedding(tuple(each.astype(np.float16) for each in self.features), self.frame)
+
+    def to_arrays(self) -> Arrays:
+        """Give the parts as named arrays, each with first dimension 1; all names begin with `PREFIX`."""
+        frame = self.frame
+        numbers = np.array([[*frame.original_hw, *frame.canvas_hw, *frame.scale_xy]], dtype=np.float64)
+        return {**{f"{PREFIX}{index}": each for index, each in enumerate(self.features)}, _FRAME: numbers}
+
+    @staticmethod
+    def is_among(arrays: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether an embedding's arrays are among others."""
+        return _FRAME in arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "SamEmbedding":
+        """Make the embedding again that gave its arrays by `to_arrays`; other arrays may be among them.
+
+        Raises:
+            DataError: An array is missing.
+        """
+        own = {name.removeprefix(PREFIX): each for name, each in arrays.items() if name.startswith(PREFIX)}
+        num_features = len(own) - 1
+        missing = {"frame", *(str(index) for index in range(max(num_features, 1)))} - own.keys()
+        if missing:
+            names = ", ".join(sorted(PREFIX + name for name in missing))
+            raise DataError(f"not the encoded image of a SAM: {names} is missing; encode the image again")
+        height, width, canvas_height, canvas_width, scale_x, scale_y = own["frame"][0].tolist()
+        frame = Frame((int(height), int(width)), (int(canvas_height), int(canvas_width)), (scale_x, scale_y))
+        return cls(tuple(own[str(index)] for index in range(num_features)), frame)
+
+
+@dataclass(frozen=True, eq=False)
+class SamOutput:
     """Masks of N prompts, K candidates each.
 
     Attributes:
-        mask_logits: (N, K, h, w) over the canvas of `frame`; above 0 means object.
-        scores: (N, K), the masker's own estimate of each mask's IoU, about 0 to 1.
+        mask_logits: (N, K, h, w), float32, over the canvas of `frame`; above 0 means object.
+        scores: (N, K), float32, the model's estimate of each mask's IoU, about 0 to 1.
         frame: How the image lies in the canvas.
     """
 
-    mask_logits: Tensor
-    scores: Tensor
+    mask_logits: NDArray[np.float32]
+    scores: NDArray[np.float32]
     frame: Frame
 
-    def image_logits(self) -> Tensor:
-        """Mask logits (N, K, H, W) at the image's own size."""
+    def image_logits(self) -> NDArray[np.float32]:
+        """Give the mask logits (N, K, H, W) at the image's own size."""
         return self.frame.maps_to_image(self.mask_logits)
 
-    def best(self) -> "MaskerOutput":
+    def best(self) -> "SamOutput":
         """Keep the best scored candidate of each prompt (K = 1)."""
-        index = self.scores.argmax(dim=1)
-        prompts = torch.arange(len(index))
-        return MaskerOutput(self.mask_logits[prompts, index, None], self.scores[prompts, index, None], self.frame)
+        index = self.scores.argmax(axis=1)
+        prompts = np.arange(len(index))
+        return SamOutput(self.mask_logits[prompts, index, None], self.scores[prompts, index, None], self.frame)
 
 
-class Masker(Protocol):
-    """A model that masks what points, a box or a coarse mask point at."""
+class PromptableSegmenter(Protocol):
+    """A model that masks the object of points, a box or a coarse mask. Threads may share it."""
 
-    def encode(self, image_rgb: NDArray[np.uint8]) -> MaskerEmbedding:
+    def frame(self, size_hw: tuple[int, int]) -> Frame:
+        """Say where an image of a size, pixels, lies in the canvas that is encoded."""
+        ...
+
+    def encode(self, image_rgb: NDArray[np.uint8]) -> SamEmbedding:
         """Encode an image once, for any number of prompts.
 
         Args:
             image_rgb: (H, W, 3) uint8.
         """
+        ...
 
     def segment(
         self,
-        embedding: MaskerEmbedding,
+        embedding: SamEmbedding,
         *,
-        points_xy: Tensor | None = None,
-        point_labels: Tensor | None = None,
-        boxes_xyxy: Tensor | None = None,
-        mask_logits: Tensor | None = None,
+        points_xy: NDArray[np.floating] | None = None,
+        point_labels: NDArray[Any] | None = None,
+        boxes_xyxy: NDArray[np.floating] | None = None,
+        mask_logits: NDArray[np.floating] | None = None,
         choice: MaskChoice = "single",
-    ) -> MaskerOutput:
-        """Mask what N prompts point at; at least points or boxes are given.
+    ) -> SamOutput:
+        """Mask the objects of N prompts; at least points or boxes are given.
 
         Args:
-            embedding: What `encode` returned.
+            embedding: Returned by `encode`.
             points_xy: (N, P, 2), image pixels.
-            point_labels: (N, P): 1 on the object, 0 beside it, -1 fills up prompts with fewer points.
+            point_labels: (N, P): 1 on the object, 0 beside it, -1 fills up prompts with fewer points and counts for
+                nothing.
             boxes_xyxy: (N, 4), image pixels.
             mask_logits: Coarse masks (N, h, w) over the canvas, h and w a quarter of its sides; `Frame.maps_to_canvas`
                 makes them.
@@ -149,85 +194,40 @@ class Masker(Protocol):
         Raises:
             PromptError: Nothing to segment, NaN, a box without area or outside the image, a point outside.
         """
+        ...
 
 
-def check_prompts(
-    original_hw: tuple[int, int], points_xy: Tensor | None, point_labels: Tensor | None, boxes_xyxy: Tensor | None
-) -> int:
-    """Count the prompts, and refuse those that mean nothing.
-
-    Returns:
-        N, the number of prompts.
-
-    Raises:
-        PromptError: As `Masker.segment` says; the message names the first bad prompt.
-    """
-    if (points_xy is None) != (point_labels is None):
-        raise PromptError("points_xy and point_labels come together")
-    if points_xy is None and boxes_xyxy is None:
-        raise PromptError("a masker needs points or a box")
-    if points_xy is not None and point_labels is not None:
-        _check_points(original_hw, points_xy, point_labels)
-    if boxes_xyxy is not None:
-        _check_boxes(original_hw, boxes_xyxy)
-    if points_xy is not None and boxes_xyxy is not None and len(points_xy) != len(boxes_xyxy):
-        raise PromptError(f"{len(points_xy)} sets of points but {len(boxes_xyxy)} boxes")
-    given = boxes_xyxy if points_xy is None else points_xy
-    assert given is not None
-    return len(given)
+def _resample(
+    maps: NDArray[np.float32], size_hw: tuple[int, int], steps_yx: tuple[float, float]
+) -> NDArray[np.float32]:
+    # in this thread: a product of matrices would leave threads spinning, which slow a compiled decoder down
+    rows_first = _resample_rows(maps, size_hw[0], steps_yx[0])
+    resampled = _resample_rows(np.ascontiguousarray(rows_first.swapaxes(-1, -2)), size_hw[1], steps_yx[1])
+    return np.ascontiguousarray(resampled.swapaxes(-1, -2))
 
 
-def _check_points(original_hw: tuple[int, int], points_xy: Tensor, point_labels: Tensor) -> None:
-    if points_xy.ndim != 3 or points_xy.shape[2] != 2 or point_labels.shape != points_xy.shape[:2]:
-        raise PromptError(
-            f"points_xy must be (N, P, 2) with point_labels (N, P), got {tuple(points_xy.shape)}, "
-            f"{tuple(point_labels.shape)}"
-        )
-    if not bool(torch.isin(point_labels, torch.tensor([-1, 0, 1])).all()):
-        raise PromptError("a point label is 1 (on the object), 0 (beside it) or -1 (no point)")
-    height, width = original_hw
-    # Written so that NaN counts as outside.
-    inside = (points_xy >= 0).all(2) & (points_xy[..., 0] <= width) & (points_xy[..., 1] <= height)
-    outside = ~inside & (point_labels >= 0)
-    if bool(outside.any()):
-        prompt, point = outside.nonzero()[0].tolist()
-        x, y = points_xy[prompt, point].tolist()
-        raise OutsideImageError(
-            f"point ({x:g}, {y:g}) of prompt {prompt} is outside the image, {width}x{height} pixels"
-        )
-
-
-def _check_boxes(original_hw: tuple[int, int], boxes_xyxy: Tensor) -> None:
-    if boxes_xyxy.ndim != 2 or boxes_xyxy.shape[1] != 4:
-        raise PromptError(f"boxes_xyxy must be (N, 4), got {tuple(boxes_xyxy.shape)}")
-    height, width = original_hw
-    for index, (x0, y0, x1, y1) in enumerate(boxes_xyxy.tolist()):
-        named = f"box ({x0:g}, {y0:g}, {x1:g}, {y1:g}) of prompt {index}"
-        if not np.isfinite([x0, y0, x1, y1]).all():
-            raise PromptError(f"{named} is not finite")
-        if x1 <= x0 or y1 <= y0:
-            raise PromptError(f"{named} has no area")
-        if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
-            raise OutsideImageError(f"{named} is outside the image, {width}x{height} pixels")
-
-
-def _resample(maps: Tensor, size_hw: tuple[int, int], steps_yx: tuple[float, float]) -> Tensor:
-    # Sparse, in this thread: a dense product leaves threads spinning, which slow a compiled decoder down.
-    rows, columns = (_sampling_matrix(size_hw[axis], maps.shape[-2 + axis], steps_yx[axis]) for axis in range(2))
-    resampled = np.empty((*maps.shape[:-2], *size_hw), dtype=np.float32)
-    for index in np.ndindex(maps.shape[:-2]):
-        resampled[index] = (columns @ (rows @ maps[index].numpy()).T).T
-    return torch.from_numpy(resampled)
+def _resample_rows(maps: NDArray[np.float32], num_out: int, step: float) -> NDArray[np.float32]:
+    """Resample maps (..., h, w) to (..., num_out, w)."""
+    indexes, weights = _sampling(num_out, maps.shape[-2], step)
+    resampled = np.zeros((*maps.shape[:-2], num_out, maps.shape[-1]), dtype=np.float32)
+    for index, weight in zip(indexes.T, weights.T, strict=True):
+        resampled += maps[..., index, :] * weight[:, None]
+    return resampled
 
 
 @lru_cache(maxsize=64)
-def _sampling_matrix(num_out: int, num_in: int, step: float) -> sparse.csr_array:
-    """Bilinear sampling as a matrix (num_out, num_in): output pixel i looks at (i + 0.5) * step, edges repeated.
+def _sampling(num_out: int, num_in: int, step: float) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Give the K input pixels of each output pixel, and their weights: two arrays (num_out, K).
 
-    Where an output pixel covers several input pixels (step > 1) the sampling widens, so that nothing is skipped.
+    Output pixel i looks at (i + 0.5) * step; edges are repeated. Where an output pixel covers several input pixels
+    (step > 1) the sampling widens, so that nothing is skipped.
     """
     reach = max(step, 1.0)
-    cells = np.arange(num_in) + 0.5
     centers = ((np.arange(num_out) + 0.5) * step).clip(0.5, num_in - 0.5)
-    weights = (1 - np.abs(centers[:, None] - cells) / reach).clip(min=0)
-    return sparse.csr_array((weights / weights.sum(1, keepdims=True)).astype(np.float32))
+    first = np.ceil(centers - reach - 0.5).astype(np.int64)
+    indexes = first[:, None] + np.arange(math.ceil(2 * reach) + 1)
+    weights = (1 - np.abs(centers[:, None] - indexes - 0.5) / reach).clip(min=0)
+    weights[(indexes < 0) | (indexes >= num_in)] = 0
+    weights /= weights.sum(axis=1, keepdims=True)
+    used = weights.any(axis=0)
+    return indexes.clip(0, num_in - 1)[:, used], weights[:, used].astype(np.float32)

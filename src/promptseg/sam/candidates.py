@@ -1,4 +1,4 @@
-"""What a masker answered for the points of one view: which masks are good, and drawing those."""
+"""The masks that SAM gives for the points of one view: which of them are good, and drawing those."""
 
 import math
 from collections.abc import Iterator
@@ -7,33 +7,33 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.ops.components import tight_box
+from promptseg.ops.masks import tight_box
 from promptseg.ops.resize import resize_map, threshold_map
 from promptseg.ops.windows import Window
 from promptseg.results import Instance
-from promptseg.sam.base import Frame, MaskerOutput
+from promptseg.sam.base import Frame, SamOutput
 from promptseg.sam.overlap import place_mask
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A mask as the masker gave it, judged but not yet drawn at the size of the image.
+    """A mask as SAM gave it, judged but not yet drawn at the size of the image.
 
     Attributes:
         logits: The part of its map where something is, float32, shape (h, w).
         covered_xyxy: Where its view lies, in cells of that part; most of it outside.
-        judged_hw: Size of the view at which it was judged: its own, or what the masker saw of it where that is less.
+        judged_hw: Size of the view at which it was judged: its own, or that in SAM's canvas where it is less.
         box_xyxy: Of the mask, in pixels of that size, right and bottom exclusive.
-        score: The masker's own estimate of the mask's IoU.
+        mask_quality: SAM's estimate of the mask's IoU.
         stability_score: IoU of the mask cut a little higher and a little lower, in [0, 1].
-        point_xy: The point that brought it, pixels of the view.
+        point_xy: The point that it was drawn for, pixels of the view.
     """
 
     logits: NDArray[np.float32]
     covered_xyxy: tuple[float, float, float, float]
     judged_hw: tuple[int, int]
     box_xyxy: Window
-    score: float
+    mask_quality: float
     stability_score: float
     point_xy: tuple[float, float]
 
@@ -45,24 +45,23 @@ class Candidate:
 
 
 def judge(
-    output: MaskerOutput, points_xy: NDArray[np.float64], *, min_score: float, min_stability: float, offset: float
+    output: SamOutput, points_xy: NDArray[np.float64], *, min_quality: float, min_stability: float, offset: float
 ) -> Iterator[Candidate]:
-    """Give the good ones of what a masker answered.
+    """Give the good ones of the masks of some points.
 
     Args:
         output: For N points, K masks each.
         points_xy: The points, pixels of the view, shape (N, 2).
-        min_score: The masker's own score must be above this.
+        min_quality: SAM's estimate of the mask's IoU must be above this.
         min_stability: The stability must reach this.
         offset: How much higher and lower a mask is cut for the stability, in logits.
     """
     frame = output.frame
-    scores = output.scores.float().cpu().numpy()
     judged_hw = _judged_size(frame)
     height, width = (int(side) for side in output.mask_logits.shape[-2:])
     covered_xyxy = _covered(frame, (height, width))
-    for index, level in np.argwhere(scores > min_score).tolist():
-        logits = output.mask_logits[index, level].float().cpu().numpy()
+    for index, level in np.argwhere(output.scores > min_quality).tolist():
+        logits = output.mask_logits[index, level]
         part = _part_above(logits, -offset, covered_xyxy, judged_hw)
         if part is None:
             continue
@@ -73,7 +72,8 @@ def judge(
         if stability >= min_stability and x1 > 0:
             box_xyxy = (window[0] + x0, window[1] + y0, window[0] + x1, window[1] + y1)
             point_xy = (float(points_xy[index, 0]), float(points_xy[index, 1]))
-            yield Candidate(cropped, covered, judged_hw, box_xyxy, float(scores[index, level]), stability, point_xy)
+            quality = float(output.scores[index, level])
+            yield Candidate(cropped, covered, judged_hw, box_xyxy, quality, stability, point_xy)
 
 
 def stability_scores(logits: NDArray[np.float32], *, offset: float) -> NDArray[np.float64]:
@@ -99,7 +99,7 @@ def draw(candidate: Candidate, view_xyxy: Window, size_hw: tuple[int, int]) -> I
         size_hw: Height and width of the image.
 
     Returns:
-        With the masker's score; None where so fine a drawing has no pixel.
+        Its score is 1, for its mask shows something; None where so fine a drawing has no pixel.
     """
     left, top, right, bottom = view_xyxy
     view_hw = (bottom - top, right - left)
@@ -116,7 +116,8 @@ def draw(candidate: Candidate, view_xyxy: Window, size_hw: tuple[int, int]) -> I
         )
     mask = threshold_map(candidate.logits, view_hw, 0.0, covered_xyxy=candidate.covered_xyxy, window_xyxy=window)
     in_image = (left + window[0], top + window[1], left + window[2], top + window[3])
-    return place_mask(mask, in_image, size_hw, score=min(candidate.score, 1.0))
+    quality = min(max(candidate.mask_quality, 0.0), 1.0)
+    return place_mask(mask, in_image, size_hw, score=1.0, mask_quality=quality)
 
 
 def _judged_size(frame: Frame) -> tuple[int, int]:
@@ -126,7 +127,7 @@ def _judged_size(frame: Frame) -> tuple[int, int]:
 
 
 def _covered(frame: Frame, map_hw: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Say where the view lies in a map over the canvas, in its cells."""
+    """Give the part of a map over the canvas that the view covers, in cells."""
     height, width = frame.original_hw
     scale_x, scale_y = frame.scale_xy
     return 0.0, 0.0, width * scale_x * map_hw[1] / frame.canvas_hw[1], height * scale_y * map_hw[0] / frame.canvas_hw[0]

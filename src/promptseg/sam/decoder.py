@@ -1,46 +1,26 @@
-"""SAM's prompt encoder and mask decoder: transformers' modules, with the key map from the published names.
+"""SAM's prompt encoder and mask decoder: transformers' modules, as steps that an engine computes.
 
 Source:
     Kirillov et al. 2023, "Segment Anything", arXiv:2304.02643; facebookresearch/segment-anything (Apache-2.0).
-    MobileSAM uses the same two parts with the same weights as SAM ViT-H, so its checkpoint loads through this map.
+    MobileSAM uses the same two parts with the same weights as SAM ViT-H; its published names are translated.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import SamConfig, SamMaskDecoderConfig, SamPromptEncoderConfig, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
 
-_RENAMED = {
-    "output_upscaling.0": "upscale_conv1",
-    "output_upscaling.1": "upscale_layer_norm",
-    "output_upscaling.3": "upscale_conv2",
-    "mask_downscaling.0": "mask_embed.conv1",
-    "mask_downscaling.1": "mask_embed.layer_norm1",
-    "mask_downscaling.3": "mask_embed.conv2",
-    "mask_downscaling.4": "mask_embed.layer_norm2",
-    "mask_downscaling.6": "mask_embed.conv3",
-    "point_embeddings": "point_embed",
-    "pe_layer.positional_encoding_gaussian_matrix": "shared_embedding.positional_embedding",
-    "norm_final_attn": "layer_norm_final_attn",
-}
-_MLP_LAYERS = {".layers.0.": ".proj_in.", ".layers.1.": ".layers.0.", ".layers.2.": ".proj_out."}
-
-
-def transformers_key(published_key: str) -> str:
-    """Translate a key of segment-anything's prompt encoder or mask decoder to transformers' name."""
-    key = re.sub(r"\.norm(\d)\.", r".layer_norm\1.", published_key)
-    for published, renamed in _RENAMED.items():
-        key = key.replace(published, renamed)
-    if "hypernetworks" in key or "iou_prediction_head" in key:
-        key = re.sub(r"\.layers\.[012]\.", lambda found: _MLP_LAYERS[found.group()], key)
-    return key
+from promptseg.runtime import Step
+from promptseg.sam.graphs import SamPart, feature_names
+from promptseg.sam.prompt_encoder import STRIDE, PromptEncoder
+from promptseg.weights.convert.sam_names import sam_decoder_name
 
 
 class SamDecoder(nn.Module):
-    """Prompt encoder and mask decoder.
+    """Prompt encoder and mask decoder, as one module that loads the published weights.
 
     Args:
         input_side: Longer side of what is encoded, pixels, a multiple of 16; positions are relative to it.
@@ -58,41 +38,91 @@ class SamDecoder(nn.Module):
             )
         )
         self.mask_decoder = SamMaskDecoder(decoder_config)
-        self.input_side = input_side
 
     def load_published(self, state: Mapping[str, Tensor]) -> None:
         """Load the published keys `prompt_encoder.*` and `mask_decoder.*`; all must be there, and no others."""
-        self.load_state_dict({transformers_key(key): tensor for key, tensor in state.items()}, strict=True)
+        self.load_state_dict({sam_decoder_name(key): tensor for key, tensor in state.items()}, strict=True)
 
-    def image_position(self, grid_hw: tuple[int, int]) -> Tensor:
-        """Position encoding of an embedding's cells, (1, 256, h, w)."""
-        y, x = torch.meshgrid(
-            *((torch.arange(length) + 0.5) * 16 / self.input_side for length in grid_hw), indexing="ij"
-        )
-        encoded: Tensor = self.prompt_encoder.shared_embedding(torch.stack([x, y], dim=-1)[None])
-        return encoded.permute(0, 3, 1, 2)
 
-    def forward(
-        self, embedding: Tensor, position: Tensor, sparse: Tensor, dense: Tensor, *, levels: bool
-    ) -> tuple[Tensor, Tensor]:
+class MaskDecode(nn.Module):
+    """A mask decoder whose choice of output is fixed, as a graph compiler needs it.
+
+    Args:
+        mask_decoder: transformers' SamMaskDecoder.
+        levels: Three nested candidates instead of the single mask.
+    """
+
+    def __init__(self, mask_decoder: nn.Module, *, levels: bool) -> None:
+        super().__init__()
+        self.mask_decoder = mask_decoder
+        self.levels = levels
+
+    def forward(self, embedding: Tensor, position: Tensor, tokens: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
         """Decode N prompts on one image.
 
         Args:
-            embedding: (1, 256, h, w).
-            position: (1, 256, h, w), see `image_position`.
-            sparse: (N, T, 256).
-            dense: What `prompting.embed_coarse` gave.
-            levels: Three nested candidates instead of the single mask.
+            embedding: (1, C, h, w).
+            position: Position encoding of the embedding's cells, (1, C, h, w).
+            tokens: (N, T, C).
+            dense: What is added to every cell, (N or 1, C, h, w).
 
         Returns:
             Mask logits (N, K, 4h, 4w) and scores (N, K); K is 3 with levels, else 1.
         """
-        num_prompts = sparse.shape[0]
+        num_prompts = tokens.shape[0]
         masks, scores = self.mask_decoder(
             image_embeddings=(embedding + dense).expand(num_prompts, -1, -1, -1),
             image_positional_embeddings=position.expand(num_prompts, -1, -1, -1),
-            sparse_prompt_embeddings=sparse[:, None],
+            sparse_prompt_embeddings=tokens[:, None],
             dense_prompt_embeddings=torch.zeros(()),
-            multimask_output=levels,
+            multimask_output=self.levels,
         )
         return masks[:, 0], scores[:, 0]
+
+
+def read_prompt_encoder(module: Any, input_side: int) -> PromptEncoder:
+    """Take the arrays out of transformers' SamPromptEncoder.
+
+    Args:
+        module: On the CPU, in float32.
+        input_side: Longer side of what is encoded, pixels.
+    """
+    return PromptEncoder(
+        frequencies=module.shared_embedding.positional_embedding.detach().numpy(),
+        point_types=torch.cat([embedding.weight for embedding in module.point_embed]).detach().numpy(),
+        no_point=module.not_a_point_embed.weight[0].detach().numpy(),
+        no_mask=module.no_mask_embed.weight[0].detach().numpy(),
+        input_side=input_side,
+    )
+
+
+def encode_step(encoder: nn.Module, canvas_hw: tuple[int, int], *, num_features: int = 1) -> Step:
+    """Make the step from pixels to features."""
+    return Step(encoder, {"pixels": torch.zeros(1, 3, *canvas_hw)}, {}, feature_names(num_features))
+
+
+def prompt_step(
+    part: SamPart, module: nn.Module, canvas_hw: tuple[int, int], feature_shapes: Sequence[tuple[int, int]]
+) -> Step:
+    """Make the step that embeds a coarse mask, or the one that decodes prompts.
+
+    Args:
+        part: Any but "encode".
+        module: Computes it.
+        canvas_hw: Height and width of the canvas, pixels.
+        feature_shapes: Channels and stride of each map of an encoded image, the coarsest first.
+    """
+    height, width = canvas_hw
+    if part == "coarse":
+        return Step(module, {"masks": torch.zeros(1, 1, height // 4, width // 4)}, {}, ("dense",))
+    maps = [torch.zeros(1, channels, height // stride, width // stride) for channels, stride in feature_shapes]
+    num_channels, grid_hw = feature_shapes[0][0], (height // STRIDE, width // STRIDE)
+    example = {
+        **dict(zip(feature_names(len(maps)), maps, strict=True)),
+        "position": torch.zeros(1, num_channels, *grid_hw),
+        "tokens": torch.zeros(1, 3, num_channels),
+        "dense": torch.zeros(1, num_channels, *grid_hw),
+    }
+    # The number of tokens stays free, not only for clicks: where it was compiled in, OpenVINO 2026.4 computed wrong
+    # masks in bfloat16.
+    return Step(module, example, {"tokens": (1,)}, ("masks", "scores"))

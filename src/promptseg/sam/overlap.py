@@ -1,12 +1,13 @@
-"""How masks that are kept as the codes of their boxes overlap."""
+"""How masks that are kept as run-length codes of their boxes overlap."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.ops.boxes import box_areas
-from promptseg.ops.components import tight_box
+from promptseg.ops.masks import tight_box
 from promptseg.ops.rle import encode_rle, rle_area
 from promptseg.ops.windows import Window, shared_window
 from promptseg.results import Instance
@@ -29,16 +30,21 @@ def shift_instance(instance: Instance, window: Window, size_hw: tuple[int, int])
     """Bring an instance of a window of an image into the image, whose height and width are given."""
     left, top = window[:2]
     x0, y0, x1, y1 = instance.box_xyxy
-    return Instance((left + x0, top + y0, left + x1, top + y1), instance.score, instance.rle, size_hw)
+    return replace(instance, box_xyxy=(left + x0, top + y0, left + x1, top + y1), size_hw=size_hw)
 
 
-def mask_iou(instance: Instance, other: Instance) -> float:
+def instance_iou(instance: Instance, other: Instance) -> float:
     """Compute the intersection over union of two masks of one image; 0 where both are empty."""
     shared = shared_window(instance.box_xyxy, other.box_xyxy)
     if shared is None:
         return 0.0
     num_shared = int((mask_in(instance, shared) & mask_in(other, shared)).sum())
     return num_shared / max(rle_area(instance.rle) + rle_area(other.rle) - num_shared, 1)
+
+
+def rank_instance(instance: Instance) -> tuple[float, float]:
+    """Give the key by which instances are ranked, the best highest: score, then mask quality."""
+    return instance.score, instance.mask_quality or 0.0
 
 
 def suppress_instances(
@@ -65,16 +71,23 @@ def suppress_instances(
         )
         most_shared = np.minimum(box_areas(corners), np.minimum(areas[rivals], areas[index]))
         possible = most_shared > iou_threshold * (areas[rivals] + areas[index] - most_shared)
-        if not any(mask_iou(instances[index], instances[rival]) > iou_threshold for rival in rivals[possible]):
+        if not any(instance_iou(instances[index], instances[rival]) > iou_threshold for rival in rivals[possible]):
             kept.append(index)
     return np.array(kept, dtype=np.int64)
 
 
-def place_mask(mask: NDArray[np.bool_], window: Window, size_hw: tuple[int, int], *, score: float) -> Instance | None:
+def place_mask(
+    mask: NDArray[np.bool_],
+    window: Window,
+    size_hw: tuple[int, int],
+    *,
+    score: float,
+    mask_quality: float | None = None,
+) -> Instance | None:
     """Make an instance of a mask that was drawn in a window of an image; None where it is empty."""
     x0, y0, x1, y1 = tight_box(mask)
     if x1 == 0:
         return None
     left, top = window[:2]
     box_xyxy = (left + x0, top + y0, left + x1, top + y1)
-    return Instance(box_xyxy, score, encode_rle(mask[y0:y1, x0:x1]), size_hw)
+    return Instance(box_xyxy, score, encode_rle(mask[y0:y1, x0:x1]), size_hw, mask_quality)

@@ -1,99 +1,76 @@
-"""Sharpen coarse masks: every connected object of one prompts a masker with its box, points and itself.
+"""Sharpen coarse masks: every connected object of one prompts SAM with its box, points and itself.
 
 Source:
     Prompts of box, points and mask together as in Kirillov et al. 2023, "Segment Anything", arXiv:2304.02643.
     What is kept and what is not is ours.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from promptseg.ops.components import iterate_components
-from promptseg.ops.inner_points import inner_points
-from promptseg.sam.base import OUTSIDE_LOGIT, Frame, Masker, MaskerEmbedding
-from promptseg.sam.prompt_batching import ObjectPrompt, mask_objects
+from promptseg.ops.masks import inner_points, iterate_components, mask_iou
+from promptseg.sam.base import OUTSIDE_LOGIT, Frame, PromptableSegmenter, SamEmbedding
+from promptseg.sam.prompt_batching import ObjectMasks, ObjectPrompt, mask_objects
+from promptseg.sam.refine_settings import RefineSettings
 
-# What a refined object left behind of its coarse self becomes: as surely outside as a masker says it, or else the edge
-# between the two would move outwards.
+# Logit of the cells that the coarse object covered and the refined one does not: as low as SAM's own outside an object,
+# or else interpolation would move the edge between the two outwards.
 CLEARED_LOGIT = -6.0
-
-
-@dataclass(frozen=True)
-class RefineSettings:
-    """What the masker is told, and when it is believed.
-
-    Attributes:
-        min_score: The masker's own score below which the coarse object stays.
-        min_agreement: IoU of refined and coarse object below which the coarse one stays: the masker then masked
-            something else, or only a part.
-        min_share: Objects smaller than this share of the largest stay as they are.
-        coverage: The largest of the others are refined until they make up this share of their area; the rest stay too,
-            for they cost as much time and hardly count.
-        max_objects: Only so many of the largest objects of a map are refined.
-        num_points: Points given with the box.
-        with_mask: Whether the coarse mask is given too.
-    """
-
-    min_score: float = 0.6
-    min_agreement: float = 0.5
-    min_share: float = 0.05
-    coverage: float = 0.9
-    max_objects: int = 8
-    num_points: int = 3
-    with_mask: bool = True
 
 
 DEFAULT_SETTINGS = RefineSettings()
 
 
-@dataclass(frozen=True)
-class _Object:
-    """A connected object of a coarse map, in the cells of the map."""
+@dataclass(frozen=True, eq=False)
+class CoarseObject:
+    """A connected object of a coarse map, in the cells of the map.
 
-    map_index: int
+    Attributes:
+        mask: bool, shape (h, w).
+        box_xyxy: Around it, right and bottom exclusive.
+        points_xy: Points inside it, shape (P, 2).
+    """
+
     mask: NDArray[np.bool_]
     box_xyxy: tuple[int, int, int, int]
     points_xy: NDArray[np.float64]
 
 
 def refine(
-    masker: Masker, embedding: MaskerEmbedding, coarse: Tensor, settings: RefineSettings = DEFAULT_SETTINGS
-) -> Tensor:
-    """Sharpen the masks of N queries on one image, all objects in one call of the masker.
+    sam: PromptableSegmenter,
+    embedding: SamEmbedding,
+    coarse: NDArray[np.float32],
+    settings: RefineSettings = DEFAULT_SETTINGS,
+) -> NDArray[np.float32]:
+    """Sharpen the masks of N queries on one image, all objects in one call of SAM.
 
     Args:
-        masker: Any masker.
+        sam: Draws the masks.
         embedding: Of this image.
         coarse: Logits over the whole image, shape (N, h, w) with (h, w) = `Frame.map_hw`; above 0 means object.
-        settings: What the masker is told, and when it is believed.
+        settings: Which prompts SAM gets, and when its mask is taken.
 
     Returns:
-        Logits of the same shape: refined objects, and the coarse map wherever the masker is not believed.
+        Logits of the same shape: refined objects, and the coarse map wherever SAM's mask is not taken.
     """
-    objects = [found for index, one in enumerate(coarse.numpy()) for found in _find_objects(index, one, settings)]
-    prompts = [_prompt(found, coarse[found.map_index], embedding.frame, settings) for found in objects]
-    refined = mask_objects(masker, embedding, prompts, choice="single")
-    believed = [
-        (found, masks.mask_logits[0])
-        for found, masks in zip(objects, refined, strict=True)
-        if masks.scores[0] >= settings.min_score
-        and _iou(masks.mask_logits[0].numpy() > 0, found.mask) >= settings.min_agreement
+    objects = [list(find_objects(one, settings)) for one in coarse]
+    prompts = [
+        prompt_for(found, one, embedding.frame, settings)
+        for one, own in zip(coarse, objects, strict=True)
+        for found in own
     ]
-    merged = coarse.clone()
-    for found, _ in believed:
-        merged[found.map_index][torch.from_numpy(found.mask)] = CLEARED_LOGIT
-    for found, sharp in believed:
-        one = merged[found.map_index]
-        torch.maximum(one, sharp, out=one)
-    return merged
+    masks = iter(mask_objects(sam, embedding, prompts, choice="single"))
+    merged = [
+        merge_refined(one, own, [next(masks) for _ in own], settings) for one, own in zip(coarse, objects, strict=True)
+    ]
+    return np.stack(merged) if merged else coarse.copy()
 
 
-def _find_objects(map_index: int, logits: NDArray[np.float32], settings: RefineSettings) -> Iterator[_Object]:
+def find_objects(logits: NDArray[np.float32], settings: RefineSettings) -> Iterator[CoarseObject]:
+    """Yield the objects of a coarse map, shape (h, w), that SAM is to redraw, the largest first."""
     components = [
         (int(inside.sum()), window, inside)
         for window, inside in iterate_components(logits > 0, min_share=settings.min_share)
@@ -108,22 +85,48 @@ def _find_objects(map_index: int, logits: NDArray[np.float32], settings: RefineS
         mask = np.zeros(logits.shape, dtype=bool)
         mask[rows, columns] = inside
         points = inner_points(inside, settings.num_points) + np.array((columns.start, rows.start))
-        yield _Object(map_index, mask, (columns.start, rows.start, columns.stop, rows.stop), points)
+        yield CoarseObject(mask, (columns.start, rows.start, columns.stop, rows.stop), points)
 
 
-def _prompt(found: _Object, coarse: Tensor, frame: Frame, settings: RefineSettings) -> ObjectPrompt:
-    """Ask for one object of a coarse map, shape (h, w)."""
+def prompt_for(
+    found: CoarseObject, coarse: NDArray[np.float32], frame: Frame, settings: RefineSettings
+) -> ObjectPrompt:
+    """Make the prompt for one object of a coarse map, shape (h, w)."""
     to_image = np.array(frame.original_hw[::-1]) / frame.map_hw[::-1]
     left, top, right, bottom = (np.array(found.box_xyxy) * np.tile(to_image, 2)).tolist()
     # Other objects of the same map are not this one.
-    others = (coarse > 0) & ~torch.from_numpy(found.mask)
+    others = (coarse > 0) & ~found.mask
     return ObjectPrompt(
         found.points_xy * to_image,
         np.ones(len(found.points_xy), dtype=np.bool_),
         (left, top, right, bottom),
-        coarse.masked_fill(others, OUTSIDE_LOGIT) if settings.with_mask else None,
+        np.where(others, np.float32(OUTSIDE_LOGIT), coarse) if settings.with_mask else None,
     )
 
 
-def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    return float((a & b).sum() / max(int((a | b).sum()), 1))
+def merge_refined(
+    coarse: NDArray[np.float32],
+    objects: Sequence[CoarseObject],
+    masks: Sequence[ObjectMasks],
+    settings: RefineSettings,
+) -> NDArray[np.float32]:
+    """Replace objects of a coarse map by SAM's masks where these are taken.
+
+    Args:
+        coarse: Logits, shape (h, w).
+        objects: Of the map.
+        masks: SAM's, one for each object.
+        settings: When a mask is taken.
+    """
+    taken = [
+        (found, one.mask_logits[0])
+        for found, one in zip(objects, masks, strict=True)
+        if one.scores[0] >= settings.min_score
+        and mask_iou(one.mask_logits[0] > 0, found.mask) >= settings.min_agreement
+    ]
+    merged = coarse.copy()
+    for found, _ in taken:
+        merged[found.mask] = CLEARED_LOGIT
+    for _, sharp in taken:
+        np.maximum(merged, sharp, out=merged)
+    return merged

@@ -1,4 +1,4 @@
-"""Objects of overlapping tiles put together: one that a seam cuts is one object, not two halves."""
+"""Objects of overlapping tiles joined: one that a seam cuts is one object, not two halves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.ops.boxes import pairwise_box_iou
+from promptseg.ops.masks import mask_iou
 from promptseg.ops.windows import Window, shared_window
 from promptseg.results import Instance
-from promptseg.sam.overlap import mask_in, place_mask
+from promptseg.sam.overlap import mask_in, place_mask, rank_instance
 
 # Where two tiles overlap, two pieces of one object look alike: IoU there. At 0.5 a cup with its saucer in one tile went
 # on as the saucer alone in the next, and ended at the seam.
@@ -37,7 +38,7 @@ class Joined:
     """An object put together.
 
     Attributes:
-        instance: In the image; its score is that of its best piece.
+        instance: In the image; its scores are those of its best piece.
         best: Index of that piece.
         view_xyxy: The part of the image that its tiles cover.
     """
@@ -48,7 +49,7 @@ class Joined:
 
 
 def is_cut(box_xyxy: Window, view_xyxy: Window, size_hw: tuple[int, int], *, tolerance: float) -> tuple[bool, ...]:
-    """Say on which sides (left, top, right, bottom) a box comes near to an edge of its view, but not of the image.
+    """Find the sides (left, top, right, bottom) on which a box comes near to an edge of its view, but not of the image.
 
     Args:
         box_xyxy: Pixels of the image.
@@ -93,12 +94,12 @@ def join_pieces(pieces: Sequence[Piece]) -> list[Joined]:
     for group in dict.fromkeys(group_of):
         members = [index for index, its_group in enumerate(group_of) if its_group == group]
         whole = [index for index in members if not any(cuts[index])]
-        best = max(whole or members, key=lambda index: pieces[index].instance.score)
+        best = max(whole or members, key=lambda index: rank_instance(pieces[index].instance))
         if whole:
             joined.append(Joined(pieces[best].instance, best, pieces[best].tile_xyxy))
         elif _goes_on([pieces[index] for index in members], [cuts[index] for index in members]):
             own = [pieces[index] for index in members]
-            stitched = _stitch(own, score=pieces[best].instance.score)
+            stitched = _stitch(own, pieces[best].instance)
             if stitched is not None:
                 joined.append(Joined(stitched, best, _hull([piece.tile_xyxy for piece in own])))
     return joined
@@ -121,7 +122,8 @@ def _same_objects(pieces: Sequence[Piece], cuts: Sequence[tuple[bool, ...]]) -> 
         for row, column in np.argwhere(box_agreement >= MIN_AGREEMENT / 2).tolist():
             first, second = ours[row], theirs[column]
             if any(cuts[first]) or any(cuts[second]):
-                alike.append((_agreement(pieces[first], pieces[second], seen_by_both), first, second))
+                masks = (mask_in(pieces[index].instance, seen_by_both) for index in (first, second))
+                alike.append((mask_iou(*masks), first, second))
         taken: set[int] = set()
         for agreement, first, second in sorted(alike, reverse=True):
             if agreement >= MIN_AGREEMENT and not taken & {first, second}:
@@ -136,11 +138,6 @@ def _boxes_in(pieces: Sequence[Piece], indexes: Sequence[int], window: Window) -
     return np.stack([boxes[:, i].clip(window[i % 2], window[i % 2 + 2]) for i in range(4)], axis=1)
 
 
-def _agreement(piece: Piece, other: Piece, window: Window) -> float:
-    mask, other_mask = mask_in(piece.instance, window), mask_in(other.instance, window)
-    return float((mask & other_mask).sum() / max(int((mask | other_mask).sum()), 1))
-
-
 def _goes_on(pieces: Sequence[Piece], cuts: Sequence[tuple[bool, ...]]) -> bool:
     """Whether behind every cut of a piece another piece's tile goes on."""
     # Outwards is less for left and top, more for right and bottom.
@@ -149,8 +146,8 @@ def _goes_on(pieces: Sequence[Piece], cuts: Sequence[tuple[bool, ...]]) -> bool:
     return not bool((np.array(cuts) & (outwards == furthest)).any())
 
 
-def _stitch(pieces: Sequence[Piece], *, score: float) -> Instance | None:
-    """Make one mask of pieces: of the tiles that hold one, the tile that sees most around a pixel decides it."""
+def _stitch(pieces: Sequence[Piece], best: Instance) -> Instance | None:
+    """Make one mask of pieces, scored as the best; the tile that reaches furthest around a pixel decides it."""
     size_hw = pieces[0].instance.size_hw
     hull = _hull([piece.instance.box_xyxy for piece in pieces])
     stitched = np.zeros((hull[3] - hull[1], hull[2] - hull[0]), dtype=np.bool_)
@@ -164,11 +161,11 @@ def _stitch(pieces: Sequence[Piece], *, score: float) -> Instance | None:
         deeper = depth > deepest[place]
         stitched[place] = np.where(deeper, mask_in(piece.instance, shown), stitched[place])
         deepest[place] = np.maximum(depth, deepest[place])
-    return place_mask(stitched, hull, size_hw, score=score)
+    return place_mask(stitched, hull, size_hw, score=best.score, mask_quality=best.mask_quality)
 
 
 def _depth(tile_xyxy: Window, shown: Window, axis: int, length: int) -> NDArray[np.int32]:
-    """Say how far inside a tile the pixels of a window of it are along one axis; an edge of the image is no edge."""
+    """Measure how far the pixels of a window are inside a tile along one axis; an edge of the image does not count."""
     start, stop = tile_xyxy[axis], tile_xyxy[axis + 2]
     pixels = np.arange(shown[axis], shown[axis + 2], dtype=np.int32)
     before = np.full_like(pixels, length) if start == 0 else pixels - start + 1
