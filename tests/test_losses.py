@@ -6,7 +6,6 @@ import torch
 from sklearn.metrics import jaccard_score, log_loss
 from torch.nn import functional
 from transformers.loss.loss_for_object_detection import dice_loss as transformers_dice
-from transformers.loss.loss_for_object_detection import sigmoid_focal_loss as transformers_focal
 
 from promptseg import losses
 
@@ -51,18 +50,6 @@ def test_dice_ignores_invalid_pixels(masks):
     )
 
 
-def test_focal_matches_transformers(masks):
-    mask_logits, target, _ = masks
-    expected = transformers_focal(mask_logits.flatten(1), target.float().flatten(1), num_boxes=4, alpha=0.25, gamma=2)
-    torch.testing.assert_close(losses.focal_loss(mask_logits, target).mean(), expected)
-
-
-def test_focal_with_gamma_zero_is_half_the_cross_entropy(masks):
-    mask_logits, target, valid = masks
-    focal = losses.focal_loss(mask_logits, target, valid=valid, alpha=0.5, gamma=0.0)
-    torch.testing.assert_close(focal, losses.mask_bce(mask_logits, target, valid=valid) / 2)
-
-
 def test_mask_iou_matches_scikit_learn(masks):
     mask_logits, target, valid = masks
     expected = [jaccard_score(target[i][valid[i]].numpy(), (mask_logits[i] > 0.5)[valid[i]].numpy()) for i in range(4)]
@@ -90,22 +77,7 @@ def test_presence_loss_balances_the_two_answers():
     assert losses.presence_loss(logit[:1], present[:1]).item() == pytest.approx(positive)
 
 
-def test_vocabulary_loss_is_cross_entropy_over_the_competing_names():
-    generator = torch.Generator().manual_seed(1)
-    logits = torch.randn(2, 5, 3, 4, generator=generator)
-    label = torch.randint(0, 3, (2, 3, 4), generator=generator)
-    label[0, 0, :2] = losses.IGNORE
-    competing = torch.tensor([[True] * 5, [True, True, True, False, False]])
-    expected = []
-    for b in range(2):
-        names = competing[b].nonzero().flatten()
-        pixels = label[b] != losses.IGNORE
-        probability = logits[b, names].permute(1, 2, 0)[pixels].softmax(-1)
-        expected.append(-probability[torch.arange(len(probability)), label[b][pixels]].log().mean().item())
-    assert losses.vocabulary_loss(logits, label, competing=competing).tolist() == pytest.approx(expected, rel=1e-5)
-
-
-@pytest.mark.parametrize("loss", [losses.mask_bce, losses.focal_loss, losses.dice_loss])
+@pytest.mark.parametrize("loss", [losses.mask_bce, losses.dice_loss])
 def test_mask_without_a_valid_pixel_costs_nothing_and_has_no_gradient(loss):
     mask_logits = torch.randn(1, 4, 4, requires_grad=True)
     value = loss(mask_logits, torch.ones(1, 4, 4), valid=torch.zeros(1, 4, 4, dtype=torch.bool)).sum()
@@ -113,12 +85,7 @@ def test_mask_without_a_valid_pixel_costs_nothing_and_has_no_gradient(loss):
     assert value.item() == 0.0 and mask_logits.grad.abs().max() == 0.0
 
 
-def test_vocabulary_loss_of_an_unlabeled_image_is_zero():
-    label = torch.full((1, 2, 2), losses.IGNORE)
-    assert losses.vocabulary_loss(torch.randn(1, 3, 2, 2), label).tolist() == [0.0]
-
-
-@pytest.mark.parametrize("loss", [losses.mask_bce, losses.focal_loss, losses.dice_loss])
+@pytest.mark.parametrize("loss", [losses.mask_bce, losses.dice_loss])
 def test_losses_compute_in_float32_for_half_precision_logits(loss, masks):
     mask_logits, target, _ = masks
     value = loss(mask_logits.to(torch.bfloat16), target)

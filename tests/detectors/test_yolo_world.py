@@ -18,11 +18,11 @@ from promptseg.detectors.yolo_world import YoloWorld, load_yolo_world, read_layo
 from promptseg.detectors.yolo_world_net import GuidedStage, Layout, YoloWorldNet
 from promptseg.encoders.clip_text import ClipText
 from promptseg.encoders.yolox import Conv
-from promptseg.errors import CheckpointError, WeightsError
+from promptseg.errors import CheckpointError, DataError, WeightsError
 from promptseg.weights.convert.name_tables import clean_name, convert_name_tables
 from promptseg.weights.convert.yolo_world import NAME_VECTORS, convert_yolo_world, read_yolo_world
 
-CPU = torch.device("cpu")
+CPU = "cpu"
 TINY = Layout((8, 16, 64, 64, 64), 1)
 NAMES = ["cat", "traffic light", "dog"]
 
@@ -198,13 +198,21 @@ class TestReading:
 
 class TestDetecting:
     def test_boxes_lie_in_the_image_and_have_one_phrase_each(self, detector: YoloWorld) -> None:
-        features = detector.encode_image(image())
-        assert features["detector.stride8"].shape == (1, 64, 12, 16)
-        found = detector.detect(features, ["dog", "Traffic_Light"], (40, 60), Thresholds(0.0))
+        encoded = detector.encode_image(image())
+        assert encoded.maps[0].shape == (1, 64, 12, 16)
+        found = detector.detect(encoded, ["dog", "Traffic_Light"], Thresholds(0.0))
         assert 0 < len(found.scores) and set(found.phrase_index.tolist()) <= {0, 1} and found.peaks.shape == (2,)
-        assert (found.boxes_xyxy <= torch.tensor([60.0, 40, 60, 40])).all()
+        assert (found.boxes_xyxy <= [60.0, 40, 60, 40]).all()
         assert found.scores.max() == pytest.approx(found.peaks.max().item())
-        assert len(detector.detect(features, ["cat"], (40, 60), Thresholds(1.0)).scores) == 0
+        assert len(detector.detect(encoded, ["cat"], Thresholds(1.0)).scores) == 0
+
+    def test_arrays_make_the_image_again(self, detector: YoloWorld) -> None:
+        encoded = detector.encode_image(image())
+        again = detector.restore_image(encoded.to_arrays(), image())
+        expected, found = (detector.detect(each, NAMES, Thresholds(0.0)) for each in (encoded, again))
+        np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
+        with pytest.raises(DataError, match=r"detector\.stride8 is missing"):
+            detector.restore_image({}, image())
 
     def test_a_box_is_where_its_cell_says(self) -> None:
         """Bins that all say 3 steps: the cell at (2, 1) of stride 16 has a box of 96 pixels round its center."""
@@ -222,9 +230,9 @@ class TestDetecting:
     ) -> None:
         convert_yolo_world({"tiny.pt": checkpoint[0]}, tmp_path)
         loaded = load_yolo_world(tmp_path, CPU)
-        features = detector.encode_image(image())
-        expected, found = (one.detect(features, NAMES, (40, 60), Thresholds(0.0)) for one in (detector, loaded))
-        torch.testing.assert_close(found.boxes_xyxy, expected.boxes_xyxy)
+        encoded = detector.encode_image(image())
+        expected, found = (one.detect(encoded, NAMES, Thresholds(0.0)) for one in (detector, loaded))
+        np.testing.assert_allclose(found.boxes_xyxy, expected.boxes_xyxy, rtol=1e-5)
 
     def test_the_license_is_said(self, checkpoint: tuple[Path, nn.Module], caplog: pytest.LogCaptureFixture) -> None:
         load_yolo_world(checkpoint[0], CPU)
@@ -239,11 +247,11 @@ class TestPhrases:
         torch.testing.assert_close(phrases.embed(["Street Sign"]).norm(dim=1), torch.ones(1))
 
     def test_an_unknown_phrase_says_what_to_pull(self, detector: YoloWorld) -> None:
-        features = detector.encode_image(image())
+        encoded = detector.encode_image(image())
         with pytest.raises(
             WeightsError, match=r"no vector for 'a red mug': .* only 3 names are known; .* weights pull"
         ):
-            detector.detect(features, ["cat", "a red mug"], (40, 60))
+            detector.detect(encoded, ["cat", "a red mug"])
 
     def test_the_tower_reads_what_no_table_knows(self) -> None:
         class Letters(ClipText):

@@ -16,8 +16,7 @@ from promptseg.encoders.pixels import to_pixels
 from promptseg.encoders.tiny import TinyConv
 from promptseg.encoders.towers import build_image_tower, load_tower
 from promptseg.errors import OfflineError, UnknownModelError, WeightsError
-from promptseg.images import read_image
-from promptseg.photos import find_photo
+from promptseg.images import bundled_image, read_image
 
 # variant: parameters with the classifier, tensors in the published file, channels at strides 2 to 32 and of the head
 LAYOUTS = {
@@ -183,7 +182,7 @@ def test_a_dinov2_with_registers_is_none(tmp_path: Path) -> None:
 def test_dinov2_small_loads_from_the_package_index_and_sees_shapes() -> None:
     tower = build_image_tower("dinov2-small-saliency", (11,)).eval()
     load_tower(tower, "dinov2-small-saliency")
-    image_rgb = read_image(find_photo("chelsea"))
+    image_rgb = read_image(bundled_image("chelsea"))
     with torch.inference_mode():
         (x,) = tower(to_pixels(image_rgb, (112, 168), tower))
     assert x.shape == (1, 384, 8, 12)
@@ -198,7 +197,7 @@ def test_dinov2_small_loads_from_the_package_index_and_sees_shapes() -> None:
 
 @pytest.mark.parametrize("layers", [(), (3, 1), (4,), (-1,), ("head",)])
 def test_dinov2_refuses_other_layers(layers: tuple[int | str, ...]) -> None:
-    with pytest.raises(ValueError, match="layers must be rising numbers from 0 to 3"):
+    with pytest.raises(ValueError, match="layers must be ascending numbers from 0 to 3"):
         Dinov2("test", layers)
 
 
@@ -212,7 +211,7 @@ def test_pixels_of_another_shape_are_refused(shape: tuple[int, ...], message: st
 
 
 def test_unknown_tower_names_the_near_ones() -> None:
-    with pytest.raises(UnknownModelError, match="no image tower is named 'dinov2-bas'; near ones: dinov2-base"):
+    with pytest.raises(UnknownModelError, match="no image tower is named 'dinov2-bas'; similar names: dinov2-base"):
         build_image_tower("dinov2-bas", (3,))
 
 

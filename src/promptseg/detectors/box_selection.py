@@ -1,4 +1,4 @@
-"""What a tower detected, as boxes of the things that a name means."""
+"""Detections of class names as boxes of the objects that some of the names mean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,18 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.ops.boxes import suppress_boxes
-from promptseg.segmenter import Features
 
 Cell = TypeVar("Cell", np.float32, np.bool_)
 
-DETECTIONS = "detections"  # among an image's features
-# Boxes of one name that overlap more are of one thing.
+# Boxes of one name that overlap more are of one object.
 MAX_BOX_IOU = 0.6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Boxes:
-    """Detected things, the surest first.
+    """Detected objects, the best scored first.
 
     Attributes:
         boxes_xyxy: In shares of the image's sides, inside it, shape (M, 4).
@@ -32,19 +30,17 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.scores)
 
-
-def read_detections(features: Features) -> NDArray[np.float32] | None:
-    """Read what a tower detected in one image, shape (K, 4 + V), see `ImageTower.detect`; None: nothing is kept."""
-    if DETECTIONS not in features:
-        return None
-    return features[DETECTIONS][0].float().cpu().numpy()
+    def first(self, number: int) -> "Boxes":
+        """Keep the surest ones."""
+        return Boxes(self.boxes_xyxy[:number], self.scores[:number])
 
 
 def select_boxes(detections: NDArray[np.float32], name_index: Sequence[int], *, min_score: float) -> Boxes:
-    """Choose the detected things of some names; of boxes that show the same thing the surest stays.
+    """Choose the detected objects of some names; of boxes that show the same object the best scored stays.
 
     Args:
-        detections: Of one image, shape (K, 4 + V); see `encoders.base.ImageTower.detect`.
+        detections: Of one image, shape (K, 4 + V): boxes in shares of the image's sides, and the score of each of the V
+            names.
         name_index: Which of the V names.
         min_score: In [0, 1].
     """
@@ -57,15 +53,20 @@ def select_boxes(detections: NDArray[np.float32], name_index: Sequence[int], *, 
     return Boxes(boxes[kept], best[kept])
 
 
-def cells_inside(seen: NDArray[Cell], box_xyxy: NDArray[np.float64]) -> NDArray[Cell]:
-    """Cut out of a map over the image, shape (h, w), the cells that a box in shares of its sides touches: a view."""
-    height, width = seen.shape
+def cells_inside(cells: NDArray[Cell], box_xyxy: NDArray[np.float64]) -> NDArray[Cell]:
+    """Cut the cells that a box touches out of a map over the image, shape (h, w): a view.
+
+    Args:
+        cells: The map.
+        box_xyxy: In shares of the image's sides, shape (4,).
+    """
+    height, width = cells.shape
     left, top = int(box_xyxy[0] * width), int(box_xyxy[1] * height)
     right, bottom = int(np.ceil(box_xyxy[2] * width)), int(np.ceil(box_xyxy[3] * height))
-    return seen[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
+    return cells[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
 
 
-def peak_inside(seen: NDArray[np.float32], box_xyxy: NDArray[np.float64], *, share: float) -> float:
+def peak_inside(cells: NDArray[np.float32], box_xyxy: NDArray[np.float64], *, share: float) -> float:
     """Average the highest cells of a map inside a box, this share of them; arguments as `cells_inside`."""
-    cells = np.sort(cells_inside(seen, box_xyxy).ravel())[::-1]
-    return float(cells[: max(1, int(cells.size * share))].mean())
+    inside = np.sort(cells_inside(cells, box_xyxy).ravel())[::-1]
+    return float(inside[: max(1, int(inside.size * share))].mean())

@@ -2,15 +2,15 @@
 
 Several phrases share one pass: "[CLS] red mug . the dog on the left . [SEP]". The network scores every box against
 every token. Where others join the tokens above a threshold to a label of their own making ("red", "mug dog"), here the
-tokens are known to belong to a phrase from the start, and every box goes to one phrase as a whole.
+phrase of each token is known from the start, and every box goes to one phrase as a whole.
 
 Source:
     Liu et al. 2023, arXiv:2303.05499; IDEA-Research/GroundingDINO (Apache-2.0). Box and text threshold as in
     lang-segment-anything; the mean over a phrase's tokens decides between phrases, as in its COCO evaluation.
-    Differs: a label is a phrase as it was asked; the marks between phrases have no say.
+    Differs: a label is a phrase as it was given; the marks between phrases do not count.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,37 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import BertTokenizer, GroundingDinoForObjectDetection
 
-from promptseg.detectors.base import Detections, Thresholds, collect, corners
-from promptseg.detectors.pixels import normalize, resize_rgb
-from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
+from promptseg.detectors.base import Detections, Thresholds, collect, corners, take_array
+from promptseg.detectors.pixels import normalize_unit, resize_rgb
+from promptseg.encoders.tower_facts import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.errors import CheckpointError, PromptError
-from promptseg.segmenter import Features
+from promptseg.ops.resize import sigmoid
+from promptseg.segmenter import Arrays
 
 THRESHOLDS = Thresholds(box=0.3, text=0.25)  # the published demo's
 SHORT_SIDE, LONG_SIDE = 800, 1333
 PIXELS = "detector.pixels"
 # Signs that end a phrase for the network; inside one they would cut it in two.
 ENDS = (".", "?")
+
+
+@dataclass(frozen=True, eq=False)
+class ResizedImage:
+    """An image at the network's size; no more, for the network reads image and words together.
+
+    Attributes:
+        size_hw: Of the image, pixels.
+        pixels: Resized, uint8, shape (h, w, 3).
+    """
+
+    size_hw: tuple[int, int]
+    pixels: NDArray[np.uint8]
+
+    def to_arrays(self) -> Arrays:
+        """Give the parts as named arrays."""
+        return {PIXELS: self.pixels[None]}
 
 
 @dataclass(frozen=True)
@@ -69,26 +86,23 @@ class GroundingDino:
         self.short_side = short_side
         self.long_side = long_side
 
-    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
-        """Resize an image, uint8 (H, W, 3); no more, for the network reads image and words together."""
-        height, width, _ = image_rgb.shape
-        resized = resize_rgb(image_rgb, fit_size((height, width), self.short_side, self.long_side))
-        return {PIXELS: torch.from_numpy(resized.copy())[None]}
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> ResizedImage:
+        """Resize an image, uint8 (H, W, 3)."""
+        size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+        return ResizedImage(size_hw, resize_rgb(image_rgb, fit_size(size_hw, self.short_side, self.long_side)))
+
+    def restore_image(self, arrays: Mapping[str, NDArray[Any]], image_rgb: NDArray[np.uint8]) -> ResizedImage:
+        """Make the record again; arguments and errors as `detectors.base.Detector.restore_image`."""
+        return ResizedImage((image_rgb.shape[0], image_rgb.shape[1]), take_array(arrays, PIXELS)[0])
 
     @torch.inference_mode()
-    def detect(
-        self,
-        features: Features,
-        phrases: Sequence[str],
-        size_hw: tuple[int, int],
-        thresholds: Thresholds | None = None,
-    ) -> Detections:
-        """Look for phrases in an encoded image; arguments and errors as `detectors.base.Detector.detect`."""
+    def detect(self, image: ResizedImage, phrases: Sequence[str], thresholds: Thresholds | None = None) -> Detections:
+        """Detect phrases in an encoded image; arguments and errors as `detectors.base.Detector.detect`."""
         thresholds = thresholds or THRESHOLDS
-        pixels = normalize(features[PIXELS][0].cpu().numpy(), IMAGENET_MEAN, IMAGENET_STD).to(self.model.device)
-        height, width = size_hw
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
-        peaks: list[Tensor] = []
+        pixels = torch.from_numpy(normalize_unit(image.pixels, IMAGENET_MEAN, IMAGENET_STD)).to(self.model.device)
+        height, width = image.size_hw
+        found: list[tuple[NDArray[Any], ...]] = []
+        peaks: list[NDArray[np.float32]] = []
         num_before = 0
         for caption in self._captions(phrases):
             token_ids = torch.tensor([caption.token_ids], device=self.model.device)
@@ -98,13 +112,13 @@ class GroundingDino:
                 token_type_ids=torch.zeros_like(token_ids),
                 attention_mask=torch.ones_like(token_ids),
             )
-            chosen = assign_phrases(output.logits[0].float().cpu(), caption.spans, thresholds)
-            boxes = corners(output.pred_boxes[0].float().cpu()) * torch.tensor([width, height, width, height])
+            chosen = assign_phrases(output.logits[0].float().cpu().numpy(), caption.spans, thresholds)
+            boxes = corners(output.pred_boxes[0].float().cpu().numpy()) * np.array([width, height, width, height])
             found.append((boxes[chosen.box_index], chosen.scores, chosen.phrase_index + num_before))
             peaks.append(chosen.peaks)
             num_before += len(caption.spans)
-        boxes_xyxy, scores, phrase_index = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return collect(boxes_xyxy, scores, phrase_index, torch.cat(peaks), size_hw)
+        boxes_xyxy, scores, phrase_index = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return collect(boxes_xyxy, scores, phrase_index, np.concatenate(peaks), image.size_hw)
 
     def _captions(self, phrases: Sequence[str]) -> Iterator[Caption]:
         """Pack phrases into as few passes as the network's text length allows."""
@@ -127,7 +141,7 @@ class GroundingDino:
         yield Caption((*token_ids, end), tuple(spans))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Assignment:
     """Which boxes of Q go to which of N phrases.
 
@@ -138,13 +152,15 @@ class Assignment:
         peaks: Best score of each phrase over all boxes, shape (N,).
     """
 
-    box_index: Tensor
-    scores: Tensor
-    phrase_index: Tensor
-    peaks: Tensor
+    box_index: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    phrase_index: NDArray[np.int64]
+    peaks: NDArray[np.float32]
 
 
-def assign_phrases(token_logits: Tensor, spans: Sequence[tuple[int, int]], thresholds: Thresholds) -> Assignment:
+def assign_phrases(
+    token_logits: NDArray[np.float32], spans: Sequence[tuple[int, int]], thresholds: Thresholds
+) -> Assignment:
     """Give every box that is sure enough to exactly one phrase.
 
     A box's score for a phrase is that of the phrase's best token. It is kept where that is above the box threshold,
@@ -157,14 +173,13 @@ def assign_phrases(token_logits: Tensor, spans: Sequence[tuple[int, int]], thres
         spans: First token of each phrase, and the one after its last.
         thresholds: For boxes and words.
     """
-    tokens = token_logits.sigmoid()
-    best = torch.stack([tokens[:, first:last].amax(1) for first, last in spans], dim=1)
-    mean = torch.stack([tokens[:, first:last].mean(1) for first, last in spans], dim=1)
+    tokens = sigmoid(token_logits)
+    best = np.stack([tokens[:, first:last].max(axis=1) for first, last in spans], axis=1)
+    mean = np.stack([tokens[:, first:last].mean(axis=1) for first, last in spans], axis=1)
     passes = best > max(thresholds.box, thresholds.text)
-    phrase_index = mean.masked_fill(~passes, -1.0).argmax(1)
-    box_index = passes.any(1).nonzero()[:, 0]
-    phrase_index = phrase_index[box_index]
-    return Assignment(box_index, best[box_index, phrase_index], phrase_index, best.amax(0))
+    box_index = np.flatnonzero(passes.any(axis=1))
+    phrase_index = np.where(passes, mean, -1.0).argmax(axis=1)[box_index]
+    return Assignment(box_index, best[box_index, phrase_index], phrase_index, best.max(axis=0))
 
 
 def fit_size(size_hw: tuple[int, int], short_side: int = SHORT_SIDE, long_side: int = LONG_SIDE) -> tuple[int, int]:
@@ -174,7 +189,7 @@ def fit_size(size_hw: tuple[int, int], short_side: int = SHORT_SIDE, long_side: 
     return height, width
 
 
-def load_grounding_dino(directory: Path, device: torch.device) -> GroundingDino:
+def load_grounding_dino(directory: Path, device: str) -> GroundingDino:
     """Load a directory of transformers' GroundingDinoForObjectDetection, with BERT's vocab.txt or tokenizer.json.
 
     Raises:

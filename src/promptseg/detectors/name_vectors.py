@@ -1,4 +1,4 @@
-"""Phrases as vectors of CLIP ViT-B/32: out of tables where a phrase is a known name, else from its text tower."""
+"""Phrases as vectors of CLIP ViT-B/32: from tables where a phrase is a known name, else from its text encoder."""
 
 import json
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ class PhraseVectors:
     """Looks phrases up.
 
     Args:
-        tables: Asked in order.
+        tables: Tried in order.
         tower: CLIP ViT-B/32's text tower with its weights, for what no table knows; None: such phrases are refused.
     """
 

@@ -1,10 +1,8 @@
 """Images at the size and in the numbers that a detector was trained with."""
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 
 def resize_rgb(image_rgb: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -13,10 +11,10 @@ def resize_rgb(image_rgb: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArra
     return np.asarray(Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR))
 
 
-def normalize(
+def normalize_unit(
     image_rgb: NDArray[np.uint8], mean: tuple[float, float, float], std: tuple[float, float, float]
-) -> Tensor:
-    """Bring an image, uint8 (H, W, 3), to (1, 3, H, W) with each channel's mean and deviation taken out."""
+) -> NDArray[np.float32]:
+    """Bring an image, uint8 (H, W, 3), to (1, 3, H, W): in [0, 1], less the mean, divided by the standard deviation."""
     unit = image_rgb.astype(np.float32) / 255
-    centerd = (unit - np.array(mean, dtype=np.float32)) / np.array(std, dtype=np.float32)
-    return torch.from_numpy(centerd).permute(2, 0, 1)[None].contiguous()
+    centered = (unit - np.array(mean, dtype=np.float32)) / np.array(std, dtype=np.float32)
+    return np.ascontiguousarray(centered.transpose(2, 0, 1)[None])

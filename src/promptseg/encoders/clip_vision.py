@@ -1,4 +1,4 @@
-"""CLIP's image tower: a vision transformer whose class token lives in the space of CLIP's texts.
+"""CLIP's image tower: a vision transformer whose class token is projected to the space of CLIP's text embeddings.
 
 Paper: Radford et al. 2021, arXiv:2103.00020. The network is transformers' CLIPVisionModelWithProjection.
 """
@@ -10,13 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from promptseg.encoders.base import AttentionMask, Layer, TokenTower, check_blocks, check_pixels
+from promptseg.encoders.base import AttentionMask, TokenTower, check_blocks, check_pixels
 from promptseg.encoders.published import load_published
+from promptseg.encoders.tower_facts import CLIP_MEAN, CLIP_STD, Layer
 from promptseg.errors import WeightsError
 
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-# size: (width, blocks, heads, patch, pixels that the position table was trained at, channels of the embedding)
+# size: (width, blocks, heads, patch, input side of the trained position table in pixels, dimension of the embedding)
 SIZES = {
     "base-patch16": (768, 12, 12, 16, 224, 512),
     "base-patch32": (768, 12, 12, 32, 224, 512),
@@ -25,16 +24,16 @@ SIZES = {
 
 
 class ClipVision(TokenTower):
-    """Token states after chosen blocks, without the last norm, and the embedding of an image.
+    """Compute token states after chosen blocks, without the last norm, and the embedding of an image.
 
-    Position codes are interpolated to whatever size comes in. Built with random weights.
+    Position codes are interpolated to the size of the input. Weights are random until `load_weights`.
 
     Args:
         size: "base-patch16", "base-patch32", or "test".
-        layers: Blocks whose output is taken, rising; 0 is the first block, 11 the last of twelve.
+        layers: Blocks whose output is returned, ascending; 0 is the first block, 11 the last of twelve.
 
     Raises:
-        ValueError: an unknown size or block.
+        ValueError: The size is unknown, or a layer is not a block.
     """
 
     mean = CLIP_MEAN
@@ -42,7 +41,7 @@ class ClipVision(TokenTower):
 
     def __init__(self, size: str = "base-patch16", layers: Sequence[Layer] = (3, 6, 9)) -> None:
         super().__init__()
-        # here and not above: transformers takes seconds to import
+        # imported here because the import of transformers takes seconds
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
         if size not in SIZES:
@@ -68,7 +67,7 @@ class ClipVision(TokenTower):
     def encode_tokens(self, pixels: Tensor) -> tuple[Tensor, ...]:
         states = self._embed_patches(pixels)
         taken = []
-        # blocks above the last that is asked for would be for nothing
+        # blocks above the last chosen one are not needed
         for index, block in enumerate(self.model.vision_model.encoder.layers[: self.layers[-1] + 1]):
             states = block(states, None)
             if index in self.layers:
@@ -112,11 +111,11 @@ class ClipVision(TokenTower):
 
 
 def _masked_attention(attention: Any, states: Tensor, attention_mask: AttentionMask) -> Tensor:
-    """Attend as a block does, with attention logits multiplied by a mask.
+    """Compute the attention of a block with logits multiplied by a mask; states: shape (B, T, C), and result.
 
     Source:
         `forward_multihead_attention` of github.com/timojl/clipseg @ 77c4e2d, models/clipseg.py (MIT): a masked patch
-        keeps the logit 0, so its weight becomes small and not nothing.
+        has the logit 0, so its weight becomes small but not zero.
     """
     query, key, value = (
         projection(states).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)

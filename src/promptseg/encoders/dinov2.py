@@ -1,4 +1,4 @@
-"""DINOv2: a plain vision transformer without labels, patch 14.
+"""DINOv2: a plain vision transformer trained without labels, patch 14.
 
 Paper: Oquab et al. 2023, arXiv:2304.07193. The network is transformers' Dinov2Model.
 """
@@ -8,33 +8,34 @@ from pathlib import Path
 
 from torch import Tensor
 
-from promptseg.encoders.base import ImageTower, Layer, check_blocks, check_pixels
+from promptseg.encoders.base import ImageTower, check_blocks, check_pixels
 from promptseg.encoders.published import load_published
+from promptseg.encoders.tower_facts import Layer
 from promptseg.errors import WeightsError
 
-# size: (width, blocks, heads, pixels that the position table was trained at)
+# size: (width, blocks, heads, input side of the trained position table in pixels)
 SIZES = {"small": (384, 12, 6, 518), "base": (768, 12, 12, 518), "large": (1024, 24, 16, 518), "test": (32, 4, 2, 56)}
 PATCH = 14
 
 
 class Dinov2(ImageTower):
-    """Patch states after chosen blocks, as they come: without the final norm.
+    """Compute patch states after chosen blocks, without the final norm.
 
-    Position codes are interpolated to whatever size comes in. Built with random weights.
+    Position codes are interpolated to the size of the input. Weights are random until `load_weights`.
 
     Args:
         size: "small", "base", "large", or "test".
-        layers: Blocks whose output is taken, rising; 0 is the first block, 11 the last of twelve.
+        layers: Blocks whose output is returned, ascending; 0 is the first block, 11 the last of twelve.
 
     Raises:
-        ValueError: an unknown size or block.
+        ValueError: The size is unknown, or a layer is not a block.
     """
 
     multiple = PATCH
 
     def __init__(self, size: str = "base", layers: Sequence[Layer] = (3, 6, 9, 11)) -> None:
         super().__init__()
-        # here and not above: transformers takes seconds to import
+        # imported here because the import of transformers takes seconds
         from transformers import Dinov2Config, Dinov2Model
 
         if size not in SIZES:

@@ -1,7 +1,7 @@
 """EfficientNet-Lite: a convolutional image tower with strides 2 to 32.
 
 Paper: Tan and Le 2019, arXiv:1905.11946; Lite variant: tensorflow/tpu, models/official/efficientnet/lite (Apache-2.0).
-Parameter names follow the PyPI package efficientnet_lite_pytorch 0.1.0, so that its weight files load without a map.
+Parameter names follow the PyPI package efficientnet_lite_pytorch 0.1.0, so that its weight files load without renaming.
 Lite differs from EfficientNet: no squeeze-and-excite, ReLU6, and stem, first and last stage and head are not scaled.
 """
 
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from promptseg.encoders.base import ImageTower, Layer, check_pixels
+from promptseg.encoders.base import ImageTower, check_pixels
+from promptseg.encoders.tower_facts import LITE_MEAN, LITE_STD, Layer
 from promptseg.errors import WeightsError
 from promptseg.layers.pointwise import depthwise, pointwise
 
@@ -37,9 +38,9 @@ HEAD_PREFIXES = ("_conv_head.", "_bn1.")
 
 
 class SameConv2d(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding for sizes that the stride divides.
+    """Convolution with TensorFlow's SAME padding, for input sizes divisible by the stride.
 
-    With stride 2 the odd pixel of padding goes right and below; symmetric padding would shift the grid.
+    With stride 2, the odd pixel of padding is on the right and at the bottom; symmetric padding would shift the grid.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int, groups: int = 1) -> None:
@@ -52,8 +53,8 @@ class SameConv2d(nn.Conv2d):
 
 
 def _convolve(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """Convolve and normalize in one go: frozen batch statistics are a factor and a shift on the kernel."""
-    assert norm.running_mean is not None and norm.running_var is not None  # the norms here keep statistics
+    """Convolve and normalize in one step: frozen batch statistics become a factor on the kernel and a bias."""
+    assert norm.running_mean is not None and norm.running_var is not None  # all norms here have statistics
     factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     weight = conv.weight * factor[:, None, None, None]
     bias = norm.bias - norm.running_mean * factor
@@ -73,7 +74,7 @@ def _batch_norm(num_features: int) -> nn.BatchNorm2d:
 
 
 class InvertedResidual(nn.Module):
-    """Expand by a 1x1 convolution, filter each channel, project back; a shortcut where shapes agree."""
+    """Expand with a 1x1 convolution, filter each channel, project back; add the input if the shapes agree."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel_size: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -96,24 +97,24 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite(ImageTower):
-    """EfficientNet-Lite0, 1 or 2 that yields the last map of each chosen stride.
+    """EfficientNet-Lite0, 1 or 2 that returns the last map of each chosen stride.
 
-    Batch norm keeps its pretrained statistics in training mode too: batches of a few images would spoil them.
+    Batch norm keeps its pretrained statistics in training mode too, because small batches give poor statistics.
 
     Args:
         variant: "lite0", "lite1" or "lite2".
-        layers: Strides out of 2, 4, 8, 16, 32, rising, and optionally "head" at the end: the 1280-channel map
+        layers: Strides out of 2, 4, 8, 16, 32, ascending, and optionally "head" at the end: the 1280-channel map
             (stride 32) that the ImageNet classifier reads.
-        classifier: Keep the 1000-name ImageNet classifier, for `classify`.
+        classifier: Also build the ImageNet classifier of 1000 names, for `classify`.
 
     Raises:
-        ValueError: an unknown variant or layer, or layers out of order.
+        ValueError: The variant or a layer is unknown, or the layers are out of order.
     """
 
     multiple = 32
-    # (x - 127) / 128 of RGB in [0, 255], as it was trained
-    mean = (127 / 255,) * 3
-    std = (128 / 255,) * 3
+    # (x - 127) / 128 of RGB in [0, 255], as in its training
+    mean = LITE_MEAN
+    std = LITE_STD
 
     def __init__(
         self, variant: str = "lite2", layers: Sequence[Layer] = (4, 8, 16, 32), *, classifier: bool = False
@@ -132,7 +133,7 @@ class EfficientNetLite(ImageTower):
         stride, channels = 2, STEM_CHANNELS
         last_block: dict[int, tuple[int, int]] = {}  # stride -> (index of its last block, channels there)
         for stage, (repeats, kernel_size, stage_stride, expansion, out_channels) in enumerate(STAGES):
-            # the first and the last stage keep their single block; TensorFlow's Lite builder says fix_head_stem
+            # the first and the last stage keep their single block (fix_head_stem in TensorFlow's Lite builder)
             num_blocks = repeats if stage in (0, len(STAGES) - 1) else math.ceil(depth * repeats)
             out_channels = _round_channels(out_channels * width)
             stride *= stage_stride
@@ -171,7 +172,11 @@ class EfficientNetLite(ImageTower):
         return tuple(maps)
 
     def classify(self, pixels: Tensor) -> Tensor:
-        """Give ImageNet logits, shape (B, 1000), of normalized pixels, shape (B, 3, H, W)."""
+        """Compute ImageNet logits, shape (B, 1000), of normalized pixels, shape (B, 3, H, W).
+
+        Raises:
+            ValueError: The tower has no classifier, or the pixels have a wrong shape.
+        """
         if self._fc is None:
             raise ValueError("build the tower with classifier=True to classify")
         check_pixels(pixels, self.multiple)
@@ -186,6 +191,7 @@ class EfficientNetLite(ImageTower):
         return F.relu6(_convolve(x, self._conv_head, self._bn1))
 
     def train(self, mode: bool = True) -> "EfficientNetLite":
+        """Set the training mode; batch norms stay in evaluation mode."""
         super().train(mode)
         for module in self.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -208,6 +214,6 @@ class EfficientNetLite(ImageTower):
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:
-    """Round to a multiple of `divisor`, never down by more than a tenth."""
+    """Round to a multiple of `divisor`, and never down by more than a tenth."""
     rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * channels else rounded

@@ -1,4 +1,4 @@
-"""Two image towers that look at the same image."""
+"""Two image towers that encode the same image."""
 
 import math
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from promptseg.encoders.base import ImageTower
 
 
 class PairedTower(ImageTower):
-    """The maps of two towers, side by side: where strides agree, the first tower's map comes first.
+    """Return the maps of two towers, ordered by stride; for equal strides, the first tower's map comes first.
 
-    The last map of the first tower stays last: it is what a neck takes its overview from.
+    The last map of the first tower stays last, because the neck computes its overview from it.
 
     Args:
-        first: Its normalization of pixels is that of the pair.
-        second: Must expect the same normalization.
+        first: The first tower.
+        second: The second tower, with the same normalization of pixels.
 
     Raises:
-        ValueError: the towers normalize differently.
+        ValueError: The towers normalize pixels differently.
     """
 
     def __init__(self, first: ImageTower, second: ImageTower) -> None:
@@ -31,7 +31,7 @@ class PairedTower(ImageTower):
         self.detected_names = first.detected_names or second.detected_names
         self.multiple = math.lcm(first.multiple, second.multiple)
         strides = (*first.strides[:-1], *second.strides)
-        # a stable order: of maps with one stride, the first tower's come first
+        # the sort is stable: for equal strides, the first tower's maps come first
         self.order = sorted(range(len(strides)), key=lambda index: strides[index])
         channels = (*first.channels[:-1], *second.channels)
         self.strides = (*(strides[index] for index in self.order), first.strides[-1])
@@ -41,7 +41,7 @@ class PairedTower(ImageTower):
         return self.detect(pixels)[0]
 
     def detect(self, pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Encode by both, and give what was detected: by the first, where both detect."""
+        """Encode with both towers; detections are those of the first tower that detects."""
         (*maps, last), detections = self.first.detect(pixels)
         others, others_detections = self.second.detect(pixels)
         maps.extend(others)

@@ -1,31 +1,38 @@
-"""From an image to what an image tower takes."""
+"""Resize and normalize images for an image tower."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
-from promptseg.ops.components import tight_box
+from promptseg.ops.masks import tight_box
 from promptseg.ops.pixels import normalize_pixels
 
 
 class Normalizes(Protocol):
-    """Whatever says how its pixels are normalized, as every image tower does."""
+    """Has the statistics for the normalization of pixels, as every image tower does."""
 
     @property
-    def mean(self) -> tuple[float, float, float]: ...
+    def mean(self) -> tuple[float, float, float]:
+        """Mean per channel that is subtracted from RGB in [0, 1]."""
+        ...
 
     @property
-    def std(self) -> tuple[float, float, float]: ...
+    def std(self) -> tuple[float, float, float]:
+        """Deviation per channel that the difference is divided by."""
+        ...
 
 
 @dataclass(frozen=True)
 class PixelStatistics:
-    """Per channel of RGB in [0, 1]: what is subtracted, and what is divided by afterwards."""
+    """Statistics for the normalization of pixels.
+
+    Attributes:
+        mean: Mean per channel that is subtracted from RGB in [0, 1].
+        std: Deviation per channel that the difference is divided by.
+    """
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -36,14 +43,14 @@ def fit_size(
 ) -> tuple[int, int]:
     """Choose the size that an image is resized to.
 
-    Nothing is ever padded, so a map of the resized image is a map of the whole image and of nothing else.
+    There is no padding, so a map of the resized image covers exactly the whole image.
 
     Args:
-        size_hw: Size of the image, pixels.
-        image_size: Wanted longest side, pixels; rounded to a multiple.
-        multiple: Both sides become multiples of this, and at least this.
-        resize: "square": both sides are image_size. "aspect": the shorter side follows, rounded, which changes the
-            ratio of the sides a little.
+        size_hw: Height and width of the image, pixels.
+        image_size: Longest side after resizing, pixels; rounded to a multiple.
+        multiple: Both sides are multiples of this, and at least this.
+        resize: "square": both sides are image_size. "aspect": the shorter side is scaled and rounded, which changes the
+            aspect ratio a little.
 
     Returns:
         Height and width, pixels.
@@ -56,34 +63,34 @@ def fit_size(
     return height, width
 
 
-def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], statistics: Normalizes) -> Tensor:
+def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], statistics: Normalizes) -> NDArray[np.float32]:
     """Resize an image and normalize it.
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
         size_hw: Height and width to resize to, pixels.
-        statistics: Its mean and std are applied; a tower has its own.
+        statistics: Mean and deviation for the normalization, such as a tower.
 
     Returns:
-        Shape (1, 3, *size_hw), float32, on the CPU.
+        Shape (1, 3, *size_hw), float32.
     """
     height, width = size_hw
     resized = Image.fromarray(image_rgb).resize((width, height), Image.Resampling.BILINEAR)
     mean, std = ([255 * value for value in values] for values in (statistics.mean, statistics.std))
-    return torch.from_numpy(normalize_pixels(np.asarray(resized), mean, std))
+    return normalize_pixels(np.asarray(resized), mean, std)
 
 
 def context_window(mask: NDArray[np.bool_], *, context: float, min_share: float) -> tuple[slice, slice]:
-    """Choose the part of an image to look at for the sake of a region in it.
+    """Choose a window of an image around a region.
 
     Args:
-        mask: The region, bool, shape (H, W), at least one pixel set.
-        context: How far the window goes beyond the region's box on each side, as a share of the box's own extent.
-        min_share: Least extent of the window, as a share of the image's longer side: what is enlarged too much looks
-            like nothing.
+        mask: The region, bool, shape (H, W), with at least one pixel set.
+        context: Margin of the window around the region's box on each side, as a share of the box's extent.
+        min_share: Minimum side of the window, as a share of the image's longer side, because objects that are enlarged
+            too much are not recognizable.
 
     Returns:
-        Rows and columns; cut off where the image ends.
+        Rows and columns, clipped to the image.
     """
     left, top, right, bottom = tight_box(mask)
     least = min_share * max(mask.shape)

@@ -1,4 +1,4 @@
-"""Towers for tests only: they need no weights, run in milliseconds, and know nothing about the world."""
+"""Towers for tests: they need no weights and run in milliseconds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,18 +7,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptseg.encoders.base import ImageTower, Layer, TextFeatures, TextTower, check_pixels
+from promptseg.encoders.base import ImageTower, TextFeatures, TextTower, check_pixels
+from promptseg.encoders.tokenizers import BytesTokenizer
+from promptseg.encoders.tower_facts import TEXT_TOWER_FACTS, Layer
 from promptseg.errors import WeightsError
 
 NUM_CHARACTERS = 257  # the bytes of UTF-8, and padding
-PADDING = 256
 
 
 class TinyConv(ImageTower):
     """Five strided convolutions, strides 2 to 32.
 
     Args:
-        layers: Strides out of 2, 4, 8, 16, 32, rising.
+        layers: Strides out of 2, 4, 8, 16, 32, ascending.
+
+    Raises:
+        ValueError: A layer is unknown, or the layers are out of order.
     """
 
     multiple = 32
@@ -27,7 +31,7 @@ class TinyConv(ImageTower):
         super().__init__()
         strides = (2, 4, 8, 16, 32)
         if not layers or [x for x in strides if x in layers] != list(layers):
-            raise ValueError(f"layers must be out of {strides}, rising, got {tuple(layers)}")
+            raise ValueError(f"layers must be out of {strides}, ascending, got {tuple(layers)}")
         self.strides = tuple(x for x in strides if x in layers)
         self.channels = tuple(8 * (strides.index(stride) + 1) for stride in self.strides)
         self.convs = nn.ModuleList(nn.Conv2d(8 * i if i else 3, 8 * (i + 1), 3, 2, 1) for i in range(5))
@@ -50,24 +54,17 @@ class TinyConv(ImageTower):
 
 
 class TinyText(TextTower):
-    """Each byte of a text has a random vector; so has each position."""
+    """Text tower with a random vector for each byte of a text and for each position."""
 
     dim = 24
     token_dim = 24
-    max_tokens = 48
+    max_tokens = TEXT_TOWER_FACTS["bytes-test"].max_tokens
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(BytesTokenizer(self.max_tokens))
         self.characters = nn.Embedding(NUM_CHARACTERS, self.dim)
         self.positions = nn.Embedding(self.max_tokens, self.dim)
         self.mix = nn.Linear(self.dim, self.dim)
-
-    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        encoded = [list(text.encode())[: self.max_tokens] or [PADDING] for text in texts]
-        longest = max(len(ids) for ids in encoded)
-        token_ids = torch.tensor([ids + [PADDING] * (longest - len(ids)) for ids in encoded])
-        lengths = torch.tensor([len(ids) for ids in encoded])
-        return token_ids, torch.arange(longest) < lengths[:, None]
 
     def forward(self, token_ids: Tensor, token_mask: Tensor) -> TextFeatures:
         positions = self.positions.weight[: token_ids.shape[1]]

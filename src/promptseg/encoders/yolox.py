@@ -1,4 +1,4 @@
-"""YOLOX-Nano as an image tower: what a detector of 80 COCO names sees, painted onto maps.
+"""YOLOX-Nano as an image tower: features and detections of 80 COCO names, painted onto maps.
 
 Paper: Ge et al. 2021, arXiv:2107.08430; layout: Megvii-BaseDetection/YOLOX 0.3.0, yolox/models (Apache-2.0), batch
 norms folded into the convolutions. Differs: no non-maximum suppression; detections are painted instead (see `paint`).
@@ -14,21 +14,22 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from promptseg.encoders.base import ImageTower, Layer, check_pixels
+from promptseg.encoders.base import ImageTower, check_pixels
+from promptseg.encoders.tower_facts import LITE_MEAN, LITE_STD, Layer
 from promptseg.errors import WeightsError
 from promptseg.language.class_names import COCO_THINGS
 from promptseg.layers.pointwise import depthwise, pointwise
 
 NUM_NAMES = len(COCO_THINGS)
-WIDTH = 64  # of the head
+WIDTH = 64  # channels of the heads
 STRIDES = (8, 16, 32)
-NUM_PAINTED = 60  # detections that are painted; images seldom have more things
-NUM_DETECTED = 150  # detections that are given out; several tell of the same thing
+NUM_PAINTED = 60  # number of painted detections; images seldom have more objects
+NUM_DETECTED = 150  # number of returned detections, with several per object
 SHARPNESS = 8
 
 
 class Conv(nn.Conv2d):
-    """Convolution with bias, then SiLU; kernels of 3 keep the size or halve it."""
+    """Convolution with bias, then SiLU; the padding keeps the size at stride 1 and halves it at stride 2."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int = 1, stride: int = 1, groups: int = 1
@@ -49,7 +50,7 @@ def separable(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequen
 
 
 class Bottleneck(nn.Module):
-    """1x1, then a separable convolution, with a shortcut in the backbone."""
+    """A 1x1 and a separable convolution, with an optional shortcut, which the backbone uses."""
 
     def __init__(self, channels: int, *, has_shortcut: bool) -> None:
         super().__init__()
@@ -79,7 +80,7 @@ class CrossStage(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Maxima over windows of 5, 9 and 13 cells, beside the cells themselves."""
+    """Concatenate the cells with their maxima over windows of 5, 9 and 13 cells."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -92,8 +93,8 @@ class PyramidPooling(nn.Module):
         return joined
 
 
-class Head(nn.Module):
-    """Name, box and objectness of each cell of one stride."""
+class DetectionHead(nn.Module):
+    """Predict name scores, box and objectness of each cell of one stride."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -105,7 +106,7 @@ class Head(nn.Module):
         self.objectness = nn.Conv2d(WIDTH, 1, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Give name features (B, WIDTH, h, w), scores (B, 80, h, w) in [0, 1], and raw boxes (B, 4, h, w)."""
+        """Compute name features (B, 64, h, w), scores (B, 80, h, w) in [0, 1], and raw boxes (B, 4, h, w)."""
         x = self.stem(x)
         named, boxed = self.name_features(x), self.box_features(x)
         scores = torch.sigmoid(self.names(named)) * torch.sigmoid(self.objectness(boxed))
@@ -113,26 +114,26 @@ class Head(nn.Module):
 
 
 class YoloxNano(ImageTower):
-    """YOLOX-Nano that yields name features and scores for strides 8, 16 and 32, and painted detections for stride 8.
+    """YOLOX-Nano that returns name features and scores for strides 8, 16 and 32, and painted detections for stride 8.
 
     Args:
-        layers: Strides out of 8, 16, 32, rising.
+        layers: Strides out of 8, 16, 32, ascending.
 
     Raises:
-        ValueError: another layer, or layers out of order.
+        ValueError: A layer is unknown, or the layers are out of order.
     """
 
     multiple = 32
-    # Any will do, for they are undone; these are EfficientNet-Lite's, beside which it stands.
-    mean = (127 / 255,) * 3
-    std = (128 / 255,) * 3
+    # The normalization is undone, so any values fit; these equal EfficientNet-Lite's, which it is paired with.
+    mean = LITE_MEAN
+    std = LITE_STD
     detected_names = COCO_THINGS
 
     def __init__(self, layers: Sequence[Layer] = STRIDES) -> None:
         super().__init__()
         if not layers or [stride for stride in STRIDES if stride in layers] != list(layers):
             raise ValueError(f"layers must be out of {STRIDES}, each once and in that order, got {tuple(layers)}")
-        # In the order in which the network runs: weight files are a list in that order.
+        # modules are in execution order, because weight files list the tensors in that order
         self.stem = Conv(12, 16, 3)
         self.stage2 = nn.Sequential(separable(16, 32, 2), CrossStage(32, 32, num_blocks=1, has_shortcut=True))
         self.stage3 = nn.Sequential(separable(32, 64, 2), CrossStage(64, 64, num_blocks=3, has_shortcut=True))
@@ -148,7 +149,7 @@ class YoloxNano(ImageTower):
         self.join4 = CrossStage(128, 128, num_blocks=1, has_shortcut=False)
         self.up5 = separable(128, 128, 2)
         self.join5 = CrossStage(256, 256, num_blocks=1, has_shortcut=False)
-        self.heads = nn.ModuleList(Head(channels) for channels in (64, 128, 256))
+        self.heads = nn.ModuleList(DetectionHead(channels) for channels in (64, 128, 256))
         self.layers = tuple(layers)
         self.strides = tuple(stride for stride in STRIDES if stride in layers)
         self.channels = tuple(WIDTH + NUM_NAMES * (2 if stride == STRIDES[0] else 1) for stride in self.strides)
@@ -157,19 +158,20 @@ class YoloxNano(ImageTower):
         return self.detect(pixels)[0]
 
     def detect(self, pixels: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Encode as `forward`, and return the boxes of `ImageTower.detect`, K = 150 or fewer, V = 80."""
         check_pixels(pixels, self.multiple)
-        named, scores, boxes = zip(*self._look(pixels), strict=True)
-        # roots, for most scores are near zero
+        named, scores, boxes = zip(*self._run_heads(pixels), strict=True)
+        # square roots, because most scores are near zero
         maps = [torch.cat([features, values.sqrt()], dim=1) for features, values in zip(named, scores, strict=True)]
         maps[0] = torch.cat([maps[0], paint(scores, boxes, NUM_PAINTED)], dim=1)
-        corners, sure = surest(scores, boxes, NUM_DETECTED)
-        # Divided by the sides as the graph sees them: a tensor made of them would keep those of the traced image.
+        corners, best_scores = surest(scores, boxes, NUM_DETECTED)
+        # divide by shape values, because a new tensor of them would fix the size of the traced image in the graph
         shares = torch.stack([corners[..., corner] / pixels.shape[3 - corner % 2] for corner in range(4)], dim=2)
         taken = tuple(one for stride, one in zip(STRIDES, maps, strict=True) if stride in self.layers)
-        return taken, torch.cat([shares, sure], dim=2)
+        return taken, torch.cat([shares, best_scores], dim=2)
 
-    def _look(self, pixels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Run the network, from fine to coarse."""
+    def _run_heads(self, pixels: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Run the network and yield the output of each head, from fine to coarse."""
         mean, std = pixels.new_tensor(self.mean)[:, None, None], pixels.new_tensor(self.std)[:, None, None]
         x = ((pixels * std + mean) * 255.0).flip(1)  # trained on BGR, 0 to 255
         corners = [x[:, :, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
@@ -196,19 +198,19 @@ class YoloxNano(ImageTower):
                         raise WeightsError(f"{path} is not YOLOX-Nano: convolution {index} has no fitting {name}")
                     parameter.copy_(value)
         if state:
-            raise WeightsError(f"{path} does not hold YOLOX-Nano: {len(state)} tensors too many")
+            raise WeightsError(f"{path} does not hold YOLOX-Nano: it has {len(state)} tensors too many")
 
     def lora_targets(self, layers: Sequence[int]) -> list[str]:
         raise ValueError("YOLOX-Nano takes no adapters: it is small enough to be trained (train_towers='image')")
 
 
 def surest(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_kept: int) -> tuple[Tensor, Tensor]:
-    """Choose the detections with the highest score of any name, the surest first.
+    """Choose the detections with the highest score of any name, best first.
 
     Args:
-        scores: As `paint`.
-        boxes: As `paint`.
-        num_kept: Detections to choose, K; all where there are fewer.
+        scores: As in `paint`.
+        boxes: As in `paint`.
+        num_kept: Number of detections to choose, K; all if there are fewer.
 
     Returns:
         Corners x0 y0 x1 y1 in pixels, shape (B, K, 4), and scores, shape (B, K, 80).
@@ -220,15 +222,16 @@ def surest(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_kept: int) -> 
 
 
 def paint(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_painted: int) -> Tensor:
-    """Fill the boxes of the surest detections with their scores, per name, on the finest map.
+    """Fill the boxes of the best detections with their scores, per name, on the finest map.
 
-    Many cells report the same object, so what they say is not summed up: painted is nearly the highest score over a
-    cell, as the `SHARPNESS`-norm of the scores. That is one matrix product.
+    Many cells detect the same object, so scores are not summed: a cell gets the `SHARPNESS`-norm of the scores of all
+    boxes over it, which is close to their maximum and needs only one matrix product.
 
     Args:
-        scores: For each stride of `STRIDES`, shape (B, 80, h, w), in [0, 1].
-        boxes: For each stride, raw (B, 4, h, w): offset of the center from the cell, log of width and height, in cells.
-        num_painted: Detections to paint.
+        scores: Scores for each stride of `STRIDES`, shape (B, 80, h, w), in [0, 1].
+        boxes: Raw boxes for each stride, shape (B, 4, h, w): offset of the center from the cell, log of width and
+            height, in cells.
+        num_painted: Number of detections to paint.
 
     Returns:
         Shape (B, 80, h, w) of the finest stride, in [0, 1].
@@ -245,7 +248,7 @@ def paint(scores: Sequence[Tensor], boxes: Sequence[Tensor], num_painted: int) -
 
 
 def _decode(raw: Tensor, stride: int) -> Tensor:
-    """Turn raw boxes, (B, 4, h, w), into corners x0 y0 x1 y1 in pixels, (B, h * w, 4)."""
+    """Convert raw boxes, shape (B, 4, h, w), to corners x0 y0 x1 y1 in pixels, shape (B, h * w, 4)."""
     height, width = raw.shape[-2:]
     raw = raw.float()
     columns = torch.arange(width, device=raw.device)

@@ -1,1 +1,1 @@
-"""Blocks that models are put together from; they know tensors, not configurations."""
+"""Building blocks of models; they depend on tensors and plain arguments, not on configs."""

@@ -1,7 +1,7 @@
-"""ConvNeXt blocks: wide context for each cell at little cost.
+"""ConvNeXt blocks: wide context for each cell at low cost.
 
-Paper: Liu et al. 2022, arXiv:2201.03545. 1x1 convolutions are linear layers on channels-last maps, which is the same
-sum and several times as fast on a CPU.
+Paper: Liu et al. 2022, arXiv:2201.03545. 1x1 convolutions are linear layers on channels-last maps, which compute the
+same result several times as fast on a CPU.
 """
 
 import torch
@@ -13,12 +13,12 @@ from promptseg.layers.pointwise import depthwise
 
 
 class ContextBlock(nn.Module):
-    """Look around each cell (7x7 depthwise), then think about it (inverted bottleneck), with a shortcut.
+    """A ConvNeXt block: 7x7 depthwise convolution, then an inverted bottleneck, with a shortcut.
 
     Args:
-        dim: Channels in and out.
-        expansion: Inner width of the bottleneck, times `dim`.
-        layer_scale: Start of the learned factor on what the block adds.
+        dim: Channels of input and output.
+        expansion: Inner width of the bottleneck as a multiple of `dim`.
+        layer_scale: Initial value of the learned factor on the block's residual.
     """
 
     def __init__(self, dim: int, *, expansion: int = 3, layer_scale: float = 0.1) -> None:
@@ -38,7 +38,12 @@ class ContextBlock(nn.Module):
 
 
 class ContextStage(nn.Sequential):
-    """Layer norm, then context blocks."""
+    """Layer norm, then ConvNeXt blocks.
+
+    Args:
+        dim: Channels of input and output.
+        num_blocks: Number of blocks.
+    """
 
     def __init__(self, dim: int, *, num_blocks: int) -> None:
         super().__init__(ChannelNorm(dim), *(ContextBlock(dim) for _ in range(num_blocks)))

@@ -1,4 +1,4 @@
-"""An example, a region of another image, as a vector that takes a text's place.
+"""Embed an exemplar, a region of another image, as a vector that replaces that of a text.
 
 Shapes: E embedding, h w cells.
 """
@@ -11,14 +11,14 @@ from promptseg.layers.mlp import Mlp
 
 
 class ExemplarHead(nn.Module):
-    """Read what a region of an image shows, in the common space of pixels and texts.
+    """Embed a region of an image in the joint space of pixels and texts.
 
-    It starts from the mean of the region's cells; what it learns is the way from what things look like to where a text
-    that names them would lie, given what surrounds them. Texts and examples can then be mixed, for both are vectors
-    that the same cells are compared with.
+    It starts from the mean of the region's cells and learns a shift towards the vector of a text that names the object,
+    given the region and its surroundings. Texts and exemplars can then be mixed, because both are vectors that are
+    compared with the same cells.
 
     Args:
-        embedding_dim: Width of the common space.
+        embedding_dim: Dimension of the joint space.
         hidden_dim: Inner width.
     """
 
@@ -29,17 +29,17 @@ class ExemplarHead(nn.Module):
         nn.init.zeros_(self.shift.proj_out.bias)
 
     def forward(self, cells: Tensor, coverage: Tensor) -> Tensor:
-        """Embed an example.
+        """Embed an exemplar.
 
         Args:
-            cells: Unit vectors of the example's image, shape (E, h, w).
-            coverage: Share of each cell that is meant, shape (h, w), not zero everywhere.
+            cells: Unit vectors of the exemplar's image, shape (E, h, w).
+            coverage: Share of each cell that the exemplar covers, shape (h, w), not zero everywhere.
 
         Returns:
             Shape (E,); not a unit vector.
         """
         inside = (cells * coverage).sum(dim=(1, 2)) / coverage.sum()
-        # where everything is meant, nothing surrounds it
+        # an exemplar that covers its whole image has no surroundings
         around = (cells * (1.0 - coverage)).sum(dim=(1, 2)) / (1.0 - coverage).sum().clamp_min(1.0)
         direction = F.normalize(inside, dim=0)
         facts = torch.stack([inside.norm(), coverage.mean().sqrt()])

@@ -1,7 +1,7 @@
-"""SAM's mask decoder with one mask token and a presence token: prompt tokens and an image in, one mask a query out.
+"""SAM's mask decoder with one mask token and a presence token: it decodes one mask per query from prompt tokens.
 
 Paper: Kirillov et al. 2023, arXiv:2304.02643; parameter names as SamMaskDecoder of transformers 5.23 (Apache-2.0).
-Differs: one mask instead of four, a presence token beside it, finer maps of the image may join the upsampler.
+Differs: one mask instead of four, an additional presence token, and optional finer maps in the upsampler.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from promptseg.layers.two_way import TwoWayTransformer
 from promptseg.layers.upsampler import ProgressiveUpsampler, project_dynamically
 
 SAM_DECODER = "mask_decoder."
-# transformers stores the same frequencies under two names; either will do
+# transformers stores the same frequencies under two names; one of them is enough
 SAM_POSITIONS = (
     "prompt_encoder.shared_embedding.positional_embedding",
     "shared_image_embedding.positional_embedding",
@@ -25,7 +25,7 @@ SAM_POSITIONS = (
 
 @dataclass(frozen=True)
 class DecodedQueries:
-    """What the decoder says about N queries.
+    """Output of the decoder for N queries.
 
     Attributes:
         mask_logits: Shape (N, 4h, 4w).
@@ -45,9 +45,9 @@ class MaskDecoder(nn.Module):
         dim: Width of tokens and image cells.
         num_heads: Attention heads.
         mlp_dim: Inner width of the transformer's feed-forward parts.
-        depth: Two-way blocks, one at least.
-        skip_dim: Channels of the finer map that joins the upsampler; None: there is none.
-        skip_scale: Size of the finer map over the size of the image, 2 or 4.
+        depth: Number of two-way blocks, at least 1.
+        skip_dim: Channels of the finer map that is added in the upsampler; None: no finer map.
+        skip_scale: Ratio of the finer map's size to that of the image map, 2 or 4.
     """
 
     def __init__(
@@ -70,10 +70,10 @@ class MaskDecoder(nn.Module):
         """Decode one mask for each query.
 
         Args:
-            cells: The image of each query, shape (N, D, h, w).
+            cells: Image map of each query, shape (N, D, h, w).
             prompt: Prompt tokens, shape (N, T, D).
-            prompt_mask: True where a prompt token is real, shape (N, T), bool. None: everywhere.
-            skip: What the upsampler's `project_skip` gave for the image of each query; None: nothing joins.
+            prompt_mask: True for real prompt tokens, bool, shape (N, T). None: all are real.
+            skip: Result of the upsampler's `project_skip` for the image of each query; None: no finer map.
         """
         num_queries, _, height, width = cells.shape
         outputs = torch.cat([self.iou_token.weight, self.mask_token.weight, self.presence_token.weight])
@@ -92,21 +92,21 @@ class MaskDecoder(nn.Module):
 
 
 def load_sam_decoder(decoder: MaskDecoder, state: Mapping[str, Tensor]) -> list[str]:
-    """Start a decoder from SAM's, as far as both have the same parts.
+    """Initialize a decoder with SAM's weights, for the parts that both have.
 
-    SAM has two blocks. They become the first two here; further blocks start as copies of SAM's second, because the
-    final attention and the upsampler were trained on its output. Of SAM's four masks the first (one a prompt) is taken.
-    What SAM lacks (presence token and head, the finer map's projection) stays as it is.
+    SAM has two blocks, which initialize the first two here; further blocks become copies of SAM's second, because the
+    final attention and the upsampler were trained on its output. Of SAM's four masks, the first (one mask per prompt)
+    is used. Parts that SAM lacks (presence token and head, projection of the finer map) do not change.
 
     Args:
-        decoder: Has SAM's width and heads; changed in place.
+        decoder: A decoder with SAM's width and heads; changed in place.
         state: SAM's weights under the names of transformers' SamModel.
 
     Returns:
-        Names of the decoder's parameters and buffers that were set, sorted.
+        Sorted names of the parameters and buffers that were set.
 
     Raises:
-        ValueError: a weight is missing or has another shape than the decoder's.
+        ValueError: A weight is missing or has another shape than in the decoder.
     """
     own = decoder.state_dict()
     new: dict[str, Tensor] = {}
@@ -122,7 +122,11 @@ def load_sam_decoder(decoder: MaskDecoder, state: Mapping[str, Tensor]) -> list[
 
 
 def _sam_source(name: str, state: Mapping[str, Tensor]) -> Tensor | None:
-    """Find SAM's tensor for one of the decoder's names; None where SAM has no such part."""
+    """Find SAM's tensor for one of the decoder's names; None if SAM has no such part.
+
+    Raises:
+        ValueError: The weight is missing.
+    """
     if name.startswith(("presence_", "upsampler.skip.")):
         return None
     if name == "positions.positional_embedding":
@@ -143,6 +147,6 @@ def _sam_source(name: str, state: Mapping[str, Tensor]) -> Tensor | None:
         }.get(part, name)
     if key not in state:
         raise ValueError(f"SAM's weights lack {key}")
-    # mask tokens and IoU outputs come in fours: one for the single mask, three for the parts of an ambiguous prompt
+    # there are four mask tokens and IoU outputs: one for the single mask, three for the parts of an ambiguous prompt
     is_first_of_four = part == "mask_token" or name.startswith("iou_head.proj_out.")
     return state[key][:1] if is_first_of_four else state[key]

@@ -1,4 +1,4 @@
-"""The small multi-layer perceptron that tokens are read with."""
+"""Small multi-layer perceptron."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ class Mlp(nn.Module):
         in_features: Width of the input.
         hidden_features: Width between the layers.
         out_features: Width of the output.
-        num_layers: Linear layers, two at least.
+        num_layers: Number of linear layers, at least 2.
 
     Source:
         SamFeedForward of transformers 5.23 (Apache-2.0); the same parameter names, so SAM's heads load into it.

@@ -1,4 +1,4 @@
-"""Necks: from the maps of an image tower to one map that decoders work on, and perhaps a finer one.
+"""Necks: fuse the maps of an image tower to one map for the decoder, and optionally a finer one.
 
 Papers: Lin et al. 2017, arXiv:1612.03144 (feature pyramids); Liu et al. 2022, arXiv:2201.03545 (blocks of the pyramid).
 The neck for transformers has group norm and GELU, as in promptseg's first description.
@@ -15,6 +15,7 @@ from promptseg.layers.convnext import ContextStage
 from promptseg.layers.pointwise import Pointwise
 
 NUM_GROUPS = 32
+FUSED_STRIDE = 16  # of a pyramid's fused map
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class NeckMaps:
 
     Attributes:
         fused: Shape (B, dim, h, w).
-        fine: Shape (B, fine_dim, hf, wf); None where the neck makes none.
+        fine: Shape (B, fine_dim, hf, wf), or None if the neck computes no finer map.
     """
 
     fused: Tensor
@@ -31,7 +32,7 @@ class NeckMaps:
 
 
 def conv_block(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequential:
-    """Build convolution, group norm, GELU; height and width stay."""
+    """Build a block of convolution, group norm and GELU that keeps height and width."""
     return nn.Sequential(
         nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2),
         nn.GroupNorm(min(NUM_GROUPS, out_channels // 4), out_channels),
@@ -40,9 +41,9 @@ def conv_block(in_channels: int, out_channels: int, kernel_size: int) -> nn.Sequ
 
 
 class SingleStrideNeck(nn.Module):
-    """Fuse layers of a plain vision transformer, which all have one stride.
+    """Fuse layers of a plain vision transformer, which all have the same stride.
 
-    Each layer passes a 1x1 and a 3x3 block; their sum passes one more 3x3 block.
+    Each layer passes through a 1x1 and a 3x3 block; their sum passes through another 3x3 block.
 
     Args:
         in_channels: Channels of each layer.
@@ -63,22 +64,22 @@ class SingleStrideNeck(nn.Module):
 
 
 class PyramidNeck(nn.Module):
-    """Walk a convolutional tower's maps from coarse to fine, with ConvNeXt blocks at each stride.
+    """Fuse a convolutional tower's maps from coarse to fine, with ConvNeXt blocks at each stride.
 
-    The walk starts with the mean of the coarsest map in every cell: what sort of image this is. It has width `dim`
-    down to the fused stride, and the narrower `fine_dim` below it, where cells are many.
+    It starts with the mean of the coarsest map in every cell, an overview of the image. The width is `dim` down to the
+    fused stride, and the smaller `fine_dim` below it, where there are more cells.
 
     Args:
         in_channels: Channels of each map.
-        strides: Strides of each map, never decreasing; each is twice the one before, or equal to it.
+        strides: Stride of each map, non-decreasing; each equals the previous one or its double.
         dim: Channels of the fused map.
         fused_stride: Stride of the fused map, one of `strides`.
         fine_dim: Channels of the fine map.
         fine_stride: Stride of the fine map, one of `strides` and below fused_stride; None: no fine map.
-        num_blocks: Blocks at each stride but the coarsest, which has one.
+        num_blocks: Blocks at each stride except the coarsest, which has one.
 
     Raises:
-        ValueError: the strides don't fit together.
+        ValueError: `fused_stride` or `fine_stride` is not among the strides, or they are in the wrong order.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class PyramidNeck(nn.Module):
             raise ValueError(f"fine_stride must be one of {tuple(strides)} below {fused_stride}, got {fine_stride}")
         finest = fused_stride if fine_stride is None else fine_stride
         self.fused_stride = fused_stride
-        # maps finer than asked for are not read
+        # maps finer than the finest output are not used
         self.first_map = min(i for i, stride in enumerate(strides) if stride >= finest)
         self.strides = tuple(strides[self.first_map :])
         widths = [dim if stride >= fused_stride else fine_dim for stride in self.strides]
@@ -107,7 +108,7 @@ class PyramidNeck(nn.Module):
             Pointwise(channels, width) for channels, width in zip(in_channels[self.first_map :], widths, strict=True)
         )
         self.overview = nn.Linear(in_channels[-1], dim)
-        # maps of one stride share a stage: that of the first of them
+        # maps with the same stride share one stage
         self.stages = nn.ModuleDict(
             {
                 str(stride): ContextStage(width, num_blocks=1 if stride == self.strides[-1] else num_blocks)
@@ -132,5 +133,29 @@ class PyramidNeck(nn.Module):
             if self.strides[i] == self.fused_stride:
                 fused = x
                 x = self.narrow(fused) if self.narrow is not None else x
-        assert fused is not None  # __init__ made sure that the fused stride is among the maps
+        assert fused is not None  # __init__ checks that a map has the fused stride
         return NeckMaps(fused=fused, fine=x if self.narrow is not None else None)
+
+
+def build_neck(
+    channels: Sequence[int], strides: Sequence[int], *, dim: int, fine_dim: int, fine_stride: int | None
+) -> "SingleStrideNeck | PyramidNeck":
+    """Build the neck for a tower's maps: a pyramid if their strides differ.
+
+    Args:
+        channels: Channels of each map.
+        strides: Stride of each map.
+        dim: Channels of the fused map.
+        fine_dim: Channels of the finer map.
+        fine_stride: Stride of the finer map, or None.
+
+    Raises:
+        ValueError: There is a `fine_stride`, but all maps have the same stride.
+    """
+    if len(set(strides)) == 1:
+        if fine_stride is not None:
+            raise ValueError(f"the tower's maps have one stride, {strides[0]}: set fine_stride=None")
+        return SingleStrideNeck(channels, dim=dim)
+    return PyramidNeck(
+        channels, strides, dim=dim, fused_stride=FUSED_STRIDE, fine_dim=fine_dim, fine_stride=fine_stride
+    )

@@ -1,11 +1,11 @@
-"""Layer norm of the channels of a map."""
+"""Layer norm over the channels of a map."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each cell of a map, shape (N, C, h, w); SAM calls it LayerNorm2d."""
+    """Layer norm over the channels of each cell of a map, shape (N, C, h, w); LayerNorm2d in SAM's code."""
 
     def __init__(self, num_channels: int) -> None:
         super().__init__(num_channels, eps=1e-6)

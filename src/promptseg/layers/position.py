@@ -1,4 +1,4 @@
-"""Where a cell lies in the image, as a vector."""
+"""Encode the position of a cell in the image as a vector."""
 
 import math
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class FourierPositions(nn.Module):
-    """Random Fourier features of cell centers, the codes that SAM's decoder was trained with.
+    """Random Fourier features of cell centers, as in SAM's decoder.
 
-    The frequencies are a buffer: drawn once, stored with the weights, never trained.
+    The frequencies are a buffer: they are drawn once, stored with the weights and never trained.
 
     Args:
-        dim: Width of a code, even.
+        dim: Dimension of a code, even.
 
     Source:
         Tancik et al. 2020, arXiv:2006.10739; SamPositionalEmbedding of transformers 5.23 (Apache-2.0).
@@ -25,7 +25,7 @@ class FourierPositions(nn.Module):
         self.register_buffer("positional_embedding", torch.randn(2, dim // 2))
 
     def forward(self, size_hw: tuple[int, int]) -> Tensor:
-        """Give codes of a grid of cells, shape (1, h * w, dim), row by row."""
+        """Compute the codes of a grid of cells, shape (1, h * w, dim), row by row."""
         height, width = size_hw
         frequencies = self.positional_embedding
         y = (torch.arange(height, device=frequencies.device, dtype=frequencies.dtype) + 0.5) / height

@@ -1,4 +1,4 @@
-"""SAM's two-way transformer: prompt tokens and image cells read each other.
+"""SAM's two-way transformer: prompt tokens attend to image cells and vice versa.
 
 Paper: Kirillov et al. 2023, arXiv:2304.02643; parameter names of SamTwoWayTransformer in transformers 5.23, Apache-2.0.
 Differs: texts may be padded, so every attention over tokens takes a mask; attention uses PyTorch's fused kernel.
@@ -13,12 +13,15 @@ BLOCK_NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Multi-head attention whose inner width may be narrower than the tokens.
+    """Multi-head attention whose inner width may be smaller than that of the tokens.
 
     Args:
         dim: Width of the tokens.
-        num_heads: Heads; divides dim // downsample_rate.
-        downsample_rate: dim over the inner width.
+        num_heads: Number of heads; divides dim // downsample_rate.
+        downsample_rate: Ratio of dim to the inner width.
+
+    Raises:
+        ValueError: `num_heads` does not divide the inner width.
     """
 
     def __init__(self, dim: int, num_heads: int, *, downsample_rate: int = 1) -> None:
@@ -33,13 +36,13 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(inner_dim, dim)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_mask: Tensor | None = None) -> Tensor:
-        """Let each query read the values.
+        """Compute the attention of each query.
 
         Args:
             query: Shape (N, Tq, D).
             key: Shape (N, Tk, D).
             value: Shape (N, Tk, D).
-            key_mask: True where a key may be read, shape (N, Tk), bool. None: everywhere.
+            key_mask: True for keys that may be attended to, bool, shape (N, Tk). None: all keys.
 
         Returns:
             Shape (N, Tq, D).
@@ -65,13 +68,13 @@ class TokenMlp(nn.Module):
 
 
 class TwoWayBlock(nn.Module):
-    """Self-attention of tokens, tokens read the image, feed-forward, the image reads the tokens; norms come after.
+    """Self-attention of tokens, attention of tokens to cells, feed-forward, attention of cells to tokens; norms follow.
 
     Args:
         dim: Width of tokens and image cells.
         num_heads: Attention heads.
         mlp_dim: Inner width of the feed-forward part.
-        is_first: The tokens of the first block are their own position codes, which are then not added again.
+        is_first: In the first block, the tokens equal their position codes, which are then not added again.
     """
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, *, is_first: bool) -> None:
@@ -105,13 +108,13 @@ class TwoWayBlock(nn.Module):
 
 
 class TwoWayTransformer(nn.Module):
-    """Blocks, then a last look of the tokens at the image.
+    """Two-way blocks, then a final attention of the tokens to the cells.
 
     Args:
         dim: Width of tokens and image cells.
         num_heads: Attention heads.
         mlp_dim: Inner width of the feed-forward parts.
-        depth: Blocks, one at least.
+        depth: Number of blocks, at least 1.
     """
 
     def __init__(self, dim: int, num_heads: int, mlp_dim: int, depth: int) -> None:
@@ -123,16 +126,16 @@ class TwoWayTransformer(nn.Module):
     def forward(
         self, tokens: Tensor, cells: Tensor, cell_codes: Tensor, token_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Let tokens and image cells read each other.
+        """Update tokens and image cells.
 
         Args:
-            tokens: Prompt and output tokens, shape (N, T, D). They are their own position codes.
-            cells: Image, shape (N, S, D).
-            cell_codes: Positions of the cells, shape (1 or N, S, D).
-            token_mask: True where a token is real, shape (N, T), bool. None: everywhere.
+            tokens: Prompt and output tokens, shape (N, T, D). They are also their own position codes.
+            cells: Image cells, shape (N, S, D).
+            cell_codes: Position codes of the cells, shape (1 or N, S, D).
+            token_mask: True for real tokens, bool, shape (N, T). None: all are real.
 
         Returns:
-            Tokens, shape (N, T, D), and cells, shape (N, S, D). Tokens that the mask hides hold no meaning.
+            Tokens, shape (N, T, D), and cells, shape (N, S, D). Masked tokens are meaningless.
         """
         token_codes = tokens
         for block in self.layers:

@@ -1,6 +1,6 @@
-"""From decoded image cells to a mask: progressive upsampling, then a dot product with a predicted vector.
+"""Compute a mask from decoded image cells: progressive upsampling, then a dot product with a predicted vector.
 
-Paper: Kirillov et al. 2023, arXiv:2304.02643 (mask decoder); the finer maps join in as in SAM 2, arXiv:2408.00714.
+Paper: Kirillov et al. 2023, arXiv:2304.02643 (mask decoder); finer maps are added as in SAM 2, arXiv:2408.00714.
 """
 
 import torch
@@ -11,15 +11,16 @@ from promptseg.layers.norm import ChannelNorm
 
 
 class ProgressiveUpsampler(nn.Module):
-    """Two transposed convolutions, each doubling height and width; a finer map may join after one of them.
+    """Two transposed convolutions, which each double height and width; a finer map may be added after one of them.
 
     Args:
         dim: Channels of the input.
-        skip_dim: Channels of the finer map; None: there is none.
-        skip_scale: Size of the finer map over the size of the input: 2 joins after the first step, 4 after the second.
+        skip_dim: Channels of the finer map; None: no finer map.
+        skip_scale: Ratio of the finer map's size to that of the input: 2 is added after the first step, 4 after the
+            second.
 
     Raises:
-        ValueError: skip_scale is neither 2 nor 4.
+        ValueError: `skip_scale` is neither 2 nor 4.
     """
 
     def __init__(self, dim: int, *, skip_dim: int | None = None, skip_scale: int = 4) -> None:
@@ -34,15 +35,15 @@ class ProgressiveUpsampler(nn.Module):
         self.skip = nn.Conv2d(skip_dim, dim // (4 if skip_scale == 2 else 8), 1) if skip_dim is not None else None
 
     def project_skip(self, fine: Tensor | None) -> Tensor | None:
-        """Bring finer maps, shape (B, skip_dim, hf, wf), to the width they join with: once an image."""
+        """Project finer maps, shape (B, skip_dim, hf, wf), to the channels of the map that they are added to."""
         return None if self.skip is None or fine is None else self.skip(fine)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """Upsample.
+        """Upsample decoded cells four times.
 
         Args:
             x: Decoded cells, shape (N, dim, h, w).
-            skip: What `project_skip` gave, one for each of the N; None: nothing joins.
+            skip: Results of `project_skip`, one for each of the N; None: no finer map.
 
         Returns:
             Shape (N, dim // 8, 4h, 4w).
@@ -57,7 +58,7 @@ class ProgressiveUpsampler(nn.Module):
 
 
 def project_dynamically(vectors: Tensor, maps: Tensor) -> Tensor:
-    """Take the dot product of each query's vector with every cell of its map.
+    """Compute the dot product of each query's vector with every cell of its map.
 
     Args:
         vectors: Shape (N, C).
