@@ -7,12 +7,15 @@ import pytest
 from color_world import COLORS, ColorMasker, ColorSegmenter, image
 
 import promptseg
-from promptseg import AutomaticSettings, ImageLimits, Predictor, Tiles, draw_everything, segment_everything
+from promptseg import Predictor
 from promptseg.errors import ImageError, PromptError
-from promptseg.everything import _union_map
-from promptseg.images import read_image
-from promptseg.photos import find_photo
+from promptseg.everything import _union_map, draw_everything, segment_everything
+from promptseg.images import ImageLimits, bundled_image, read_image
+from promptseg.ops.windows import Tiles
 from promptseg.results import Segmentation
+from promptseg.runtime import Runtime
+from promptseg.sam.automatic import AutomaticSettings
+from promptseg.sam.load import load_sam
 
 SETTINGS = AutomaticSettings(points_per_side=8, pred_iou_thresh=0.9, stability_score_thresh=0.0)
 SHAPES = [((20, 20, 80, 60), "red"), ((100, 20, 180, 100), "red"), ((20, 120, 180, 150), "blue")]
@@ -38,7 +41,8 @@ def test_without_names_all_are_unnamed() -> None:
     (result,) = found
     assert boxes(found) == {"unnamed": sorted([(0, 0, 200, 160), *(box for box, _ in SHAPES)])}
     assert result.is_present and result.mask.all()
-    assert all(instance.score == pytest.approx(0.95) for instance in result.instances)
+    assert all(instance.mask_quality == pytest.approx(0.95) for instance in result.instances)
+    assert all(instance.score == 1.0 for instance in result.instances)
     assert found.model == "everything"
 
 
@@ -53,7 +57,8 @@ def test_names_go_to_what_they_fit(predictor: Predictor) -> None:
     red, green, blue, _ = found
     assert red.is_present and blue.is_present and not green.is_present
     assert (red.mask == (IMAGE[..., 0] == 255)).all()
-    assert all(0.5 < instance.score < 0.95 for instance in red.instances)
+    assert all(0.5 < instance.score <= red.presence for instance in red.instances)
+    assert all(instance.mask_quality == pytest.approx(0.95) for instance in red.instances)
     assert found.model == "everything + promptseg-test-dense"
 
 
@@ -120,12 +125,19 @@ def test_results_are_described_and_drawn(predictor: Predictor) -> None:
     assert np.abs(inside[0] - inside[1]).sum() > 30  # two of one name have two colors
 
 
+def test_progress_is_reported() -> None:
+    reports: list[tuple[int, int]] = []
+    settings = replace(SETTINGS, points_per_batch=16)
+    segment_everything(ColorMasker(), IMAGE, settings=settings, report=lambda *counts: reports.append(counts))
+    assert reports == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
 def test_bad_requests_say_why(predictor: Predictor) -> None:
-    with pytest.raises(PromptError, match=r"names need a predictor that finds them: promptseg.load\(\) gives one"):
+    with pytest.raises(PromptError, match="names need a predictor that takes phrases"):
         segment_everything(ColorMasker(), IMAGE, names=["red"])
     with pytest.raises(PromptError, match="the phrase is empty"):
         segment_everything(ColorMasker(), IMAGE, names=[""], predictor=predictor)
-    with pytest.raises(PromptError, match=r"a masker is not its name: promptseg.load_masker\('mobile-sam'\) gives it"):
+    with pytest.raises(PromptError, match="'mobile-sam' is only a name: give the model"):
         segment_everything("mobile-sam", IMAGE)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="the limit is 100"):
         segment_everything(ColorMasker(), IMAGE, limits=ImageLimits(max_pixels=100))
@@ -133,10 +145,9 @@ def test_bad_requests_say_why(predictor: Predictor) -> None:
 
 @pytest.mark.weights
 def test_the_cat_is_named() -> None:
-    masker = promptseg.load_masker("mobile-sam", input_side=512)
     found = segment_everything(
-        masker,
-        read_image(find_photo("chelsea")),
+        load_sam("mobile-sam", runtime=Runtime("torch"), input_side=512),
+        read_image(bundled_image("chelsea")),
         names=["cat", "airplane"],
         predictor=promptseg.load(device="cpu", engine="torch"),
         settings=AutomaticSettings(points_per_side=8, stability_score_thresh=0.9),

@@ -93,7 +93,7 @@ def test_a_run_that_was_broken_off_goes_on(predictor: Predictor, folder: Path, t
     assert (again.num_images, again.num_done_before) == (5, 5)
 
 
-def test_a_image_that_was_damaged_or_replaced_since_is_not_shown(
+def test_an_image_that_was_damaged_or_replaced_since_is_not_shown(
     predictor: Predictor, folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -141,9 +141,9 @@ def test_names_are_read_one_a_line(tmp_path: Path) -> None:
     path.write_bytes("\ufeffcat\r\n\n  the left ear \n猫".encode())
     assert read_names(path) == ("cat", "the left ear", "猫")
     for content, said in (
-        (b"", r"names\.txt: no name; write one a line"),
+        (b"", r"names\.txt: no name; write one per line"),
         (b"\n \n", "no name"),
-        (b"cat\ndog\ncat\n", r"names\.txt, line 3: 'cat' stands in line 1 already"),
+        (b"cat\ndog\ncat\n", r"names\.txt, line 3: 'cat' is in line 1 already"),
         (b"\xff\xfe\x00", "can't be read as UTF-8 text"),
     ):
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""LangSAM: N phrases, N answers with their objects; and the drop-in, whose shapes never change."""
+"""The drop-in for lang-segment-anything, whose shapes never change; and LangSAM as a model among others."""
 
 import json
 from collections.abc import Callable
@@ -7,110 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from painted_world import Painted
 from PIL import Image
 
 import promptseg
-from promptseg.detectors.base import Thresholds
-from promptseg.errors import CheckpointError, PromptError, UnknownModelError, UnsupportedPromptError
+from promptseg.errors import CheckpointError, PromptError, UnknownModelError
+from promptseg.images import bundled_image
 from promptseg.langsam import LangSAM, split_phrases
-from promptseg.models.grounded_sam.build import load_langsam
-from promptseg.models.grounded_sam.config import LangSam, LangSamConfig
-from promptseg.models.grounded_sam.segmenter import GroundedSegmenter
-from promptseg.models.grounded_sam.segmenter_detector import SegmenterDetector
-from promptseg.photos import find_photo
-from promptseg.prompts import PointPrompt, Query, TextPrompt
-from promptseg.sam.sam import build_tiny_sam
+from promptseg.models.grounded_sam.config import GroundedSamConfig
 
-SIZE_HW = (100, 400)
-TINY = LangSamConfig(detector="promptseg-test-vit", masker="sam-test")
-
-
-def image(height: int = 100, width: int = 400) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def ask(*phrases: str) -> list[Query]:
-    return [Query(phrase, (TextPrompt(phrase),)) for phrase in phrases]
-
-
-@pytest.fixture(scope="module")
-def grounded() -> GroundedSegmenter:
-    return GroundedSegmenter(SegmenterDetector(Painted()), build_tiny_sam(), Thresholds(0.1))
-
-
-class TestGroundedSegmenter:
-    def test_every_query_has_its_answer_and_its_objects(self, grounded: GroundedSegmenter) -> None:
-        features = grounded.encode_image(image())
-        prediction = grounded.segment(features, ask("nothing", "squares", "square"), SIZE_HW)
-        assert prediction.mask_logits.shape == (3, 4, 16)
-        torch.testing.assert_close(prediction.presence, torch.tensor([0.1, 0.9, 0.8]))
-        assert prediction.instances is not None
-        assert [len(objects) for objects in prediction.instances] == [0, 2, 1]
-        scores = [one.score for one in prediction.instances[1]]
-        assert scores == sorted(scores, reverse=True) and all(one.size_hw == SIZE_HW for one in prediction.instances[1])
-        assert (prediction.mask_logits[0] < 0).all() and prediction.iou[0] == 0
-
-    def test_masks_are_what_the_masker_draws_in_the_boxes(self, grounded: GroundedSegmenter) -> None:
-        features = grounded.encode_image(image())
-        grounding = grounded.ground(features, ["squares"], SIZE_HW)
-        output = grounded.masker.segment(
-            grounded.masker.encode(image()), boxes_xyxy=torch.tensor([[240.0, 60, 360, 90], [40, 10, 120, 40]])
-        )
-        expected = (output.image_logits()[:, 0] > 0).numpy()
-        assert np.array_equal(np.stack(list(grounding.masks())), expected)
-        instances = grounded.segment(features, ask("squares"), SIZE_HW).instances
-        assert instances is not None
-        assert np.array_equal(instances[0][0].mask, expected[0])
-
-    def test_a_phrase_asked_twice_is_answered_twice(self, grounded: GroundedSegmenter) -> None:
-        features = grounded.encode_image(image())
-        prediction = grounded.segment(features, ask("squares", "square", "squares"), SIZE_HW)
-        assert prediction.instances is not None
-        assert prediction.instances[0] == prediction.instances[2]
-        assert torch.equal(prediction.mask_logits[0], prediction.mask_logits[2])
-
-    def test_nothing_found_has_the_same_shapes(self, grounded: GroundedSegmenter) -> None:
-        features = grounded.encode_image(image())
-        prediction = grounded.segment(features, ask("nothing"), SIZE_HW)
-        assert prediction.mask_logits.shape == (1, 4, 16) and prediction.instances == ((),)
-        empty = grounded.segment(features, [], SIZE_HW)
-        assert len(empty.mask_logits) == len(empty.presence) == len(empty.iou) == 0
-
-    def test_thresholds_are_the_users_or_the_detectors(self, grounded: GroundedSegmenter) -> None:
-        assert grounded.presence_threshold == 0.1
-        assert GroundedSegmenter(grounded.detector, grounded.masker).presence_threshold == Painted.presence_threshold
-
-    def test_other_prompts_are_refused(self, grounded: GroundedSegmenter) -> None:
-        features = grounded.encode_image(image())
-        with pytest.raises(UnsupportedPromptError, match="'it' is point"):
-            grounded.segment(features, [Query("it", (PointPrompt([(1, 1)]),))], SIZE_HW)
-
-
-class TestConfig:
-    def test_there_and_back(self) -> None:
-        config = replace(TINY, box_threshold=0.4)
-        assert LangSamConfig.from_dict(config.to_dict()) == config
-        with pytest.raises(CheckpointError, match="not a config of this version"):
-            LangSamConfig.from_dict({"detectors": "x"})
-        with pytest.raises(CheckpointError, match=r"box_threshold is a score in \[0, 1\], not 2"):
-            LangSamConfig.from_dict({"box_threshold": 2})
-        with pytest.raises(PromptError, match=r"box_threshold is a score in \[0, 1\], not 2"):
-            LangSamConfig(box_threshold=2)
-
-    def test_the_model_is_its_config_and_a_place(self) -> None:
-        model = LangSam(TINY, torch.device("cpu"))
-        assert model.state_dict() == {} and model.trained_names() == set()
-        assert model.to(torch.device("meta")).device == torch.device("meta") and model.device == torch.device("cpu")
-
-    def test_parts_that_do_not_exist_are_named(self) -> None:
-        for config, message in (
-            (replace(TINY, detector="dino9"), "no detector 'dino9'"),
-            (replace(TINY, masker="sam9"), "no masker 'sam9'"),
-        ):
-            with pytest.raises(UnknownModelError, match=message):
-                load_langsam(config, device=torch.device("cpu"), engine="torch")
+TINY = GroundedSamConfig(detector="promptseg-test-vit", masker="sam-test", masker_side=64)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +25,7 @@ def model() -> LangSAM:
 
 @pytest.fixture(scope="module")
 def photo() -> Image.Image:
-    return Image.open(find_photo("chelsea")).resize((90, 60))
+    return Image.open(bundled_image("chelsea")).resize((90, 60))
 
 
 class TestDropIn:
@@ -173,7 +78,7 @@ class TestPredictor:
         return promptseg.load("langsam-test", engine="torch", device="cpu")
 
     def test_it_is_a_model_like_others(self, predictor: promptseg.Predictor, tmp_path: Path) -> None:
-        embedding = predictor.encode(find_photo("chelsea"))
+        embedding = predictor.encode(bundled_image("chelsea"))
         found = predictor.segment(embedding, ["cat", "grass", "cat"])
         assert [result.label for result in found] == ["cat", "grass", "cat"] and found.model == "langsam-test"
         for result in found:
@@ -189,7 +94,7 @@ class TestPredictor:
     def test_parts_of_ones_own(self) -> None:
         predictor = promptseg.load(replace(TINY, box_threshold=0.7), engine="torch", device="cpu")
         assert (predictor.name, predictor.presence_threshold) == ("langsam", 0.7)
-        assert predictor.engine == "torch + sam-test"
+        assert predictor.engine == "torch"
 
     def test_there_is_nothing_to_save(self, predictor: promptseg.Predictor, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="langsam-test has nothing of its own to save"):
@@ -197,7 +102,7 @@ class TestPredictor:
 
 
 class TestCommandLine:
-    REQUEST = ("predict", find_photo("chelsea"), "-t", "cat", "--engine", "torch")
+    REQUEST = ("predict", bundled_image("chelsea"), "-t", "cat", "--engine", "torch")
 
     def test_a_detector_and_a_masker(self, promptseg: Callable[..., tuple[int, str, str]]) -> None:
         parts = ("--detector", "promptseg-test-vit", "--masker", "sam-test")
@@ -216,10 +121,11 @@ class TestCommandLine:
         ("car, wheel", ("car", "wheel")),
         ("a. b.", ("a", "b")),
         ("wheel.", ("wheel",)),
+        ("U.S. flag, 3.5mm jack. cup", ("U.S. flag", "3.5mm jack", "cup")),
         (" red car ,, dog on the left. red car", ("red car", "dog on the left")),
     ],
 )
-def test_phrases_are_parted(text: str, phrases: tuple[str, ...]) -> None:
+def test_phrases_are_split(text: str, phrases: tuple[str, ...]) -> None:
     assert split_phrases(text) == phrases
 
 
@@ -238,14 +144,14 @@ def test_there_is_a_most() -> None:
 class TestPublished:
     def test_a_cup_is_found_with_permissive_weights(self) -> None:
         model = LangSAM(engine="torch", device="cpu")
-        (found,) = model.predict([Image.open(find_photo("coffee"))], ["cup, zebra"])
+        (found,) = model.predict([Image.open(bundled_image("coffee"))], ["cup, zebra"])
         assert set(found["labels"]) == {"cup"}
         left, _, right, _ = found["boxes"][0]
         assert (found["masks"][0][120:250, 230:340]).mean() > 0.9 and left < 230 and right > 340
 
     def test_yolo_world_sees_the_cat(self) -> None:
         model = LangSAM(detector="yolo-world-v2-s", engine="torch", device="cpu")
-        (found,) = model.predict([Image.open(find_photo("chelsea"))], ["cat. kitten. umbrella."])
+        (found,) = model.predict([Image.open(bundled_image("chelsea"))], ["cat. kitten. umbrella."])
         assert found["labels"] == ["cat"]
         assert found["scores"][0] > 0.8
         assert found["boxes"][0] == pytest.approx([0, 0, 405, 300], abs=4)

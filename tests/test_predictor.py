@@ -1,7 +1,8 @@
 """The public flow in Python: load, encode, segment, save; on the tiny model, which is random but real."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ from safetensors.torch import load_file, save_file
 
 import promptseg
 from promptseg import BoxPrompt, Embedding, Query, TextPrompt
-from promptseg.photos import find_photo
+from promptseg.errors import CheckpointError, EngineError, UnknownModelError, UnsupportedPromptError
+from promptseg.images import ImageLimits, bundled_image
 from promptseg.predictor import Predictor
 from promptseg.results import Segmentation
 
@@ -26,7 +28,7 @@ def model() -> Predictor:
 
 @pytest.fixture(scope="module")
 def embedding(model: Predictor) -> Embedding:
-    return model.encode(find_photo("chelsea"))
+    return model.encode(bundled_image("chelsea"))
 
 
 def assert_same(first: Segmentation, second: Segmentation) -> None:
@@ -63,7 +65,7 @@ def test_one_query_does_not_change_another(model: Predictor, embedding: Embeddin
 
 
 def test_every_kind_of_image_gives_the_same_result(model: Predictor, embedding: Embedding) -> None:
-    path = find_photo("chelsea")
+    path = bundled_image("chelsea")
     for image in (str(path), path.read_bytes(), Image.open(path), np.asarray(Image.open(path))):
         assert_same(model.segment(image, PHRASES), model.segment(embedding, PHRASES))
 
@@ -91,63 +93,15 @@ def test_absent_below_the_threshold(model: Predictor, embedding: Embedding) -> N
             model.segment(embedding, "cat", threshold=threshold)
 
 
-def test_embedding_survives_a_file(model: Predictor, embedding: Embedding, tmp_path: Path) -> None:
-    path = embedding.save(tmp_path / "deep" / "chelsea.safetensors")
-    loaded = Embedding.load(path)
-    assert (loaded.model, loaded.fingerprint, loaded.size_hw) == ("promptseg-test", model.fingerprint, (300, 451))
-    np.testing.assert_array_equal(loaded.image_rgb, embedding.image_rgb)
-    assert_same(model.segment(loaded, PHRASES), model.segment(embedding, PHRASES))
-    assert [path.name for path in path.parent.iterdir()] == ["chelsea.safetensors"]
-
-
-def test_embedding_is_frozen(embedding: Embedding) -> None:
-    with pytest.raises(FrozenInstanceError):
-        embedding.model = "other"  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        embedding.features["new"] = torch.zeros(1)  # type: ignore[index]
-    with pytest.raises(ValueError, match="read-only"):
-        embedding.image_rgb[0, 0] = 0
-
-
-def test_embedding_of_another_model_is_refused(model: Predictor, embedding: Embedding) -> None:
-    with pytest.raises(promptseg.CheckpointError, match=r"made by other \(checkpoint .*encode the image again"):
-        model.segment(replace(embedding, model="other"), "cat")
-    with pytest.raises(promptseg.CheckpointError, match="checkpoint 0123"):
-        model.segment(replace(embedding, fingerprint="0123"), "cat")
-
-
-def test_embedding_load_says_what_is_wrong(tmp_path: Path, embedding: Embedding) -> None:
-    with pytest.raises(promptseg.DataError, match=r"gone\.safetensors: not an embedding"):
-        Embedding.load(tmp_path / "gone.safetensors")
-    path = embedding.save(tmp_path / "cut.safetensors")
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(promptseg.DataError, match=r"cut\.safetensors: not an embedding"):
-        Embedding.load(path)
-    with pytest.raises(promptseg.OutputError, match="can't be written"):
-        embedding.save(path / "below-a-file.safetensors")
-
-
-def test_embedding_load_refuses_a_file_that_lacks_something(tmp_path: Path, embedding: Embedding) -> None:
-    said = {"format": "promptseg-embedding-1", "model": embedding.model, "fingerprint": embedding.fingerprint}
-    image = torch.from_numpy(embedding.image_rgb.copy())
-    path = tmp_path / "partial.safetensors"
-    for tensors, metadata in (
-        ({"x": image}, said),
-        ({"image_rgb": image[0]}, said),
-        ({"image_rgb": image.float()}, said),
-        ({"image_rgb": image}, {"format": said["format"]}),
-    ):
-        save_file(tensors, path, metadata=metadata)
-        with pytest.raises(promptseg.DataError, match=r"partial\.safetensors: an embedding without its image or"):
-            Embedding.load(path)
-
-
 def test_prompts_that_the_model_does_not_take(model: Predictor, embedding: Embedding) -> None:
-    assert model.prompt_kinds == {"text"}
-    with pytest.raises(promptseg.UnsupportedPromptError, match=r"promptseg-test takes text prompts, no box prompts"):
+    assert model.prompt_kinds == {"text", "exemplar"}
+    with pytest.raises(UnsupportedPromptError, match=r"promptseg-test takes exemplar and text prompts, no box prompts"):
         model.segment(embedding, BoxPrompt((0, 0, 9, 9)))
-    with pytest.raises(promptseg.UnsupportedPromptError, match=r"one phrase a query, .pets. is text \+ text"):
-        model.segment(embedding, Query("pets", (TextPrompt("cat"), TextPrompt("dog"))))
+    with pytest.raises(UnsupportedPromptError, match=r"promptseg-test has no candidates for text"):
+        model.propose(embedding, "cat")
+    s1 = promptseg.load("promptseg-s1-test", engine="torch")
+    with pytest.raises(UnsupportedPromptError, match=r"one phrase per query, but query 'pets' has text \+ text"):
+        s1.segment(bundled_image("chelsea"), Query("pets", (TextPrompt("cat"), TextPrompt("dog"))))
     with pytest.raises(promptseg.PromptError, match="at least one phrase"):
         model.segment(embedding, [])
 
@@ -156,63 +110,110 @@ def test_saved_model_loads_as_the_same(model: Predictor, embedding: Embedding, t
     directory = tmp_path / "promptseg-test"
     model.save_pretrained(directory)
     assert sorted(path.name for path in directory.iterdir()) == ["config.json", "model.safetensors"]
-    loaded = promptseg.load(directory, engine="openvino")
-    assert loaded.fingerprint == model.fingerprint
-    assert loaded.presence_threshold == model.model.presence_threshold
-    assert_same(loaded.segment(embedding, PHRASES), model.segment(embedding, PHRASES))
+    loaded, again = (promptseg.load(directory, engine="openvino") for _ in range(2))
+    assert loaded.fingerprint == again.fingerprint
+    assert loaded.presence_threshold == loaded.config.presence_threshold
+    assert_same(loaded.segment(embedding.image_rgb, PHRASES), model.segment(embedding, PHRASES))
     with pytest.raises(promptseg.OutputError):
         model.save_pretrained(directory / "config.json")
 
 
-def test_fingerprint_tells_checkpoints_apart(model: Predictor) -> None:
-    other = promptseg.load("promptseg-test")
-    assert other.fingerprint == model.fingerprint
-    with torch.no_grad():
-        changed = promptseg.load("promptseg-test")
-        changed.model.text_projection.bias += 1e-3
-    assert changed.fingerprint != model.fingerprint
+def save_changed(model: Predictor, directory: Path, value: float) -> Path:
+    """Save a checkpoint whose weights differ in one number."""
+    model.save_pretrained(directory)
+    state = load_file(directory / "model.safetensors")
+    state["dense.mask_shift"] = torch.tensor(value)
+    save_file(state, directory / "model.safetensors")
+    return directory
+
+
+def test_fingerprint_tells_checkpoints_apart(model: Predictor, tmp_path: Path) -> None:
+    assert promptseg.load("promptseg-test").fingerprint == model.fingerprint
+    one, other = (promptseg.load(save_changed(model, tmp_path / str(value), value)) for value in (0.0, 1e-3))
+    assert one.fingerprint != other.fingerprint
+    assert one.tiled(64).fingerprint not in (one.fingerprint, one.tiled(128).fingerprint)
 
 
 def test_a_data_set_holds_the_answers_of_one_checkpoint(model: Predictor, tmp_path: Path) -> None:
-    photo = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
-    found = model.segment(photo, "cat")
+    image_rgb = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    found = model.segment(image_rgb, "cat")
     assert found.origin == model.origin and model.fingerprint in found.origin
-    assert model.segment(photo, "cat", threshold=0.25).origin == replace(model, presence_threshold=0.25).origin
-    other = promptseg.load("promptseg-test", engine="torch")
-    with torch.no_grad():
-        other.model.text_projection.bias += 1e-3
-    promptseg.write({"a.jpg": found}, tmp_path, format="npz")
-    promptseg.write({"b.jpg": model.segment(photo, "cat")}, tmp_path, format="npz")
-    for images in ({"c.jpg": other.segment(photo, "cat")}, {"a.jpg": found, "c.jpg": other.segment(photo, "cat")}):
+    assert model.segment(image_rgb, "cat", threshold=0.25).origin == replace(model, presence_threshold=0.25).origin
+    other = promptseg.load(save_changed(model, tmp_path / "promptseg-test", 1e-3), engine="torch")
+    data_set = tmp_path / "set"
+    promptseg.write({"a.jpg": found}, data_set, format="npz")
+    promptseg.write({"b.jpg": model.segment(image_rgb, "cat")}, data_set, format="npz")
+    foreign = other.segment(image_rgb, "cat")
+    for images in ({"c.jpg": foreign}, {"a.jpg": found, "c.jpg": foreign}):
         with pytest.raises(promptseg.OutputError, match=r"another origin|found by promptseg-test"):
-            promptseg.write(images, tmp_path, format="npz")
+            promptseg.write(images, data_set, format="npz")
 
 
 def test_damaged_numbers_are_an_error_not_a_mask() -> None:
     damaged = promptseg.load("promptseg-test", engine="torch")
+    assert damaged.loaded is not None and damaged.loaded.source is not None
     with torch.no_grad():
-        damaged.model.text_projection.bias.fill_(float("nan"))
-    with pytest.raises(promptseg.CheckpointError, match="not finite"):
-        damaged.segment(find_photo("coffee"), "cat")
+        damaged.loaded.source.network.get().dense.bias.fill_(float("nan"))
+    with pytest.raises(CheckpointError, match="not finite"):
+        damaged.segment(bundled_image("coffee"), "cat")
+
+
+def test_a_pickled_predictor_is_loaded_again(model: Predictor, embedding: Embedding) -> None:
+    again = pickle.loads(pickle.dumps(model))
+    assert (again.name, again.fingerprint, again.presence_threshold) == (model.name, model.fingerprint, 0.0)
+    assert_same(again.segment(embedding, PHRASES), model.segment(embedding, PHRASES))
+    tiled = model.tiled(128, overlap=20, limits=ImageLimits(max_pixels=500_000))
+    copied = pickle.loads(pickle.dumps(tiled))
+    assert (copied.tiles, copied.limits, copied.fingerprint) == (tiled.tiles, tiled.limits, tiled.fingerprint)
+
+
+def test_a_pickle_notices_that_its_checkpoint_changed(model: Predictor, tmp_path: Path) -> None:
+    pickled = pickle.dumps(promptseg.load(save_changed(model, tmp_path / "model", 0.0), engine="torch"))
+    save_changed(model, tmp_path / "model", 1e-3)
+    with pytest.raises(CheckpointError, match="is not the checkpoint that was pickled: load it again"):
+        pickle.loads(pickled)
+
+
+def test_a_predictor_of_a_segmenter_alone_has_nothing_to_pickle_or_to_save(model: Predictor, tmp_path: Path) -> None:
+    made = Predictor("made", model.segmenter, 0.5, "torch", "0123")
+    with pytest.raises(TypeError, match=r"only a predictor that `promptseg\.load` made can be pickled"):
+        pickle.dumps(made)
+    with pytest.raises(CheckpointError, match="made has nothing of its own to save"):
+        made.save_pretrained(tmp_path / "directory")
+    with pytest.raises(CheckpointError, match="made was made of a segmenter: it has no config"):
+        _ = made.config
+    published = promptseg.load("sam-test", engine="torch")
+    with pytest.raises(CheckpointError, match="sam-test has nothing of its own to save"):
+        published.save_pretrained(tmp_path / "directory")
+    assert not (tmp_path / "directory").exists()
+
+
+def test_options_that_a_model_does_not_have_are_refused() -> None:
+    with pytest.raises(promptseg.PromptError, match=r"promptseg-test has no option 'depth'; it has refiner, settings"):
+        promptseg.load("promptseg-test", engine="torch", depth=3)
+    with pytest.raises(promptseg.PromptError, match=r"clipseg-test has no option 'refiner'; it has none"):
+        promptseg.load("clipseg-test", engine="torch", refiner=None)
+    with pytest.raises(promptseg.PromptError, match=r"promptseg-test: refiner must be one of"):
+        promptseg.load("promptseg-test", engine="torch", refiner="sam9")
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_engines_read_each_others_embeddings(model: Predictor, embedding: Embedding, engine: str) -> None:
     other = promptseg.load("promptseg-test", engine=engine, threshold=0.0)
     expected = model.segment(embedding, PHRASES)
-    for result in (other.segment(embedding, PHRASES), model.segment(other.encode(find_photo("chelsea")), PHRASES)):
+    for result in (other.segment(embedding, PHRASES), model.segment(other.encode(bundled_image("chelsea")), PHRASES)):
         for one, same in zip(result, expected, strict=True):
             np.testing.assert_allclose(one.mask_logits, same.mask_logits, atol=1e-3)
 
 
 def test_load_refuses_unknown_names_and_devices(tmp_path: Path) -> None:
-    with pytest.raises(promptseg.UnknownModelError, match="near ones: promptseg"):
+    with pytest.raises(UnknownModelError, match="similar names: promptseg"):
         promptseg.load("promptsegg")
-    with pytest.raises(promptseg.CheckpointError, match="is not a checkpoint"):
+    with pytest.raises(CheckpointError, match="is not a checkpoint"):
         promptseg.load(tmp_path)
-    with pytest.raises(promptseg.EngineError, match="there is no device 'cuda:64' here"):
+    with pytest.raises(EngineError, match="there is no device 'cuda:64' here"):
         promptseg.load("promptseg-test", device="cuda:64")
-    with pytest.raises(promptseg.EngineError, match="no engine is named 'steam'; use auto, torch"):
+    with pytest.raises(EngineError, match="no engine is named 'steam'; use auto, torch"):
         promptseg.load("promptseg-test", engine="steam")
     with pytest.raises(promptseg.PromptError, match="probability"):
         promptseg.load("promptseg-test", threshold=2.0)
@@ -225,19 +226,19 @@ def test_load_refuses_damaged_and_foreign_checkpoints(model: Predictor, tmp_path
 
     nan = saved("nan") / "model.safetensors"
     state = load_file(nan)
-    state["text_projection.bias"][0] = float("nan")
+    state["dense.bias"].fill_(float("nan"))
     save_file(state, nan)
-    with pytest.raises(promptseg.CheckpointError, match=r"text_projection\.bias holds values that are not finite"):
+    with pytest.raises(CheckpointError, match=r"dense\.bias holds values that are not finite"):
         promptseg.load(nan.parent)
 
     foreign = saved("foreign") / "config.json"
     foreign.write_text(foreign.read_text().replace('"architecture": "promptseg"', '"architecture": "other"'))
-    with pytest.raises(promptseg.CheckpointError, match="a checkpoint of another model: 'other'"):
+    with pytest.raises(CheckpointError, match="a checkpoint of another model: 'other'"):
         promptseg.load(foreign.parent)
 
     cut = saved("cut") / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:2000])
-    with pytest.raises(promptseg.CheckpointError, match=r"can't read .*model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"can't read .*model\.safetensors"):
         promptseg.load(cut.parent)
 
 
@@ -248,3 +249,14 @@ def test_saved_files_have_the_usual_permissions(model: Predictor, embedding: Emb
     embedding.save(tmp_path / "embedding.safetensors")
     for path in (tmp_path / "model" / "model.safetensors", tmp_path / "embedding.safetensors"):
         assert path.stat().st_mode == usual
+
+
+@pytest.mark.parametrize("name", [5, "", []])
+def test_what_names_no_model_is_refused(name: object) -> None:
+    with pytest.raises(UnknownModelError, match="a model is a name, the path of a checkpoint or a config"):
+        promptseg.load(name)  # type: ignore[arg-type]
+
+
+def test_the_background_is_what_no_other_query_has(model: Predictor, embedding: Embedding) -> None:
+    grass, rest, cat = model.segment(embedding, ["grass", "background", "cat"])
+    np.testing.assert_array_equal(rest.mask, ~(grass.mask | cat.mask))

@@ -1,11 +1,15 @@
 """Prompts check themselves; each message says what is wrong and what would be right."""
 
 import dataclasses
+import io
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from promptseg.errors import PromptError
+from promptseg.errors import ImageError, PromptError
 from promptseg.prompts import (
     BoxPrompt,
     ExemplarPrompt,
@@ -46,6 +50,12 @@ def test_text_prompt_takes(text: str) -> None:
     assert TextPrompt(f"  {text} ").text == text
 
 
+def test_what_is_invisible_around_a_phrase_is_removed() -> None:
+    assert TextPrompt("\ufeffcat\u200b\u00a0").text == "cat"
+    with pytest.raises(PromptError, match="the phrase is blank"):
+        TextPrompt("\u200b\ufeff")
+
+
 def test_to_queries_keeps_order_and_duplicates() -> None:
     box = BoxPrompt((0, 0, 4, 4))
     both = Query("my cat", (TextPrompt("cat"), box))
@@ -72,6 +82,17 @@ def test_to_queries_refuses_none_too_many_and_strangers() -> None:
         to_queries(5)  # type: ignore[arg-type]
 
 
+def test_a_list_in_one_text_is_refused_with_the_way_out() -> None:
+    with pytest.raises(
+        PromptError, match=r"lists 2 names.*\['a cat', 'a remote control'\].*--text 'a cat' --text 'a re"
+    ):
+        to_queries("a cat. a remote control.")
+    with pytest.raises(PromptError, match=r"lists 2 names"):
+        to_queries(["person", "cup,table"])
+    (query,) = to_queries(TextPrompt("cup, table"))
+    assert query.label == "cup, table"
+
+
 def test_query_refuses_no_prompt_and_strangers() -> None:
     with pytest.raises(PromptError, match="'cat' has no prompt"):
         Query("cat", ())
@@ -96,6 +117,10 @@ def test_point_prompt_takes_arrays_and_fills_in_flags() -> None:
         (((1, 2),), (True, False), "1 points but 2 flags"),
         (((1, 2),), True, r"a flag for each point, such as \(True, False\); not True"),
         ("ab", None, "made of numbers"),
+        (3, 4, r"such as \[\(120, 80\)\], not an array of shape \(\)"),
+        (np.zeros((1001, 2)), None, r"1,001 points in one prompt; the limit is 1,000"),
+        (((0.5, 0.5),), None, r"in pixels; \[\[0\.5, 0\.5\]\] looks like shares of the image size: multiply x by"),
+        (((0, 0), (0.25, 1)), None, "looks like shares"),
     ],
 )
 def test_point_prompt_refuses(points: object, flags: object, message: str) -> None:
@@ -103,9 +128,22 @@ def test_point_prompt_refuses(points: object, flags: object, message: str) -> No
         PointPrompt(points, flags)  # type: ignore[arg-type]
 
 
+def test_coordinates_at_the_corner_are_pixels() -> None:
+    assert PointPrompt([(0, 0), (1, 1)]).points_xy == ((0.0, 0.0), (1.0, 1.0))  # type: ignore[arg-type]
+    assert PointPrompt([(0.5, 0.5), (1.5, 0.5)]).points_xy[1] == (1.5, 0.5)  # type: ignore[arg-type]
+    assert BoxPrompt((0, 0, 1, 1)).box_xyxy == (0.0, 0.0, 1.0, 1.0)
+    assert BoxPrompt((0.5, 0.5, 7, 1)).box_xyxy == (0.5, 0.5, 7.0, 1.0)
+
+
+def test_a_box_is_one_argument() -> None:
+    with pytest.raises(PromptError, match=r"a box is one argument: BoxPrompt\(\(1, 2, 3, 4\)\)"):
+        BoxPrompt(1, 2, 3, 4)  # type: ignore[call-arg, arg-type]
+
+
 @pytest.mark.parametrize(
     ("box", "message"),
     [
+        ((0.1, 0.2, 0.5, 0.6), "looks like shares of the image size"),
         ((4, 0, 4, 4), "left < right"),
         ((0, 4, 4, 0), "top < bottom"),
         ((0, 0, 4), "left, top, right, bottom"),
@@ -172,6 +210,52 @@ def test_query_refuses_to_be_only_negative() -> None:
     with pytest.raises(PromptError, match="says only what is not meant"):
         Query("no dog", (TextPrompt("dog", -1), ExemplarPrompt(IMAGE_RGB, weight=-1)))
     assert len(Query("this, not a dog", (BoxPrompt((0, 0, 4, 4)), TextPrompt("dog", -1))).prompts) == 2
+
+
+def test_exemplars_are_read_from_files(tmp_path: Path) -> None:
+    mask = np.zeros((6, 8), dtype=bool)
+    mask[1:4, 2:8] = True
+    Image.fromarray(IMAGE_RGB + np.uint8(9)).save(tmp_path / "image.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    exemplar = ExemplarPrompt.from_file(tmp_path / "image.png", tmp_path / "mask.png", weight=-0.5)
+    assert (exemplar.image_rgb == 9).all() and exemplar.weight == -0.5
+    np.testing.assert_array_equal(exemplar.foreground, mask)
+    boxed = ExemplarPrompt.from_file(io.BytesIO((tmp_path / "image.png").read_bytes()), box_xyxy=(2, 1, 8, 4))
+    np.testing.assert_array_equal(boxed.foreground, mask)
+    with pytest.raises(ImageError, match=r"gone\.png: no such file"):
+        ExemplarPrompt.from_file(tmp_path / "image.png", tmp_path / "gone.png")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shown"),
+    [
+        (TextPrompt("cat"), "TextPrompt(text='cat', weight=1.0)"),
+        (BoxPrompt((0, 0, 4, 4)), "BoxPrompt(box_xyxy=(0.0, 0.0, 4.0, 4.0))"),
+        (PointPrompt(((1, 2),)), "PointPrompt(points_xy=((1.0, 2.0),), on_object=(True,))"),
+        (MaskPrompt(np.eye(3, dtype=bool)), "<MaskPrompt size_hw=(3, 3) area=3 px, drawn>"),
+        (
+            MaskPrompt(np.eye(3, dtype=bool), np.ones((2, 2), np.float32)),
+            "<MaskPrompt size_hw=(3, 3) area=3 px, from a result>",
+        ),
+        (ExemplarPrompt(IMAGE_RGB, weight=-0.5), "<ExemplarPrompt size_hw=(6, 8) foreground=48 px weight=-0.5>"),
+        (
+            Query("a", (MaskPrompt(np.eye(2, dtype=bool)),)),
+            "Query(label='a', prompts=(<MaskPrompt size_hw=(2, 2) area=2 px, drawn>,))",
+        ),
+    ],
+)
+def test_prompts_show_themselves_in_a_line_and_can_be_pickled(prompt: Query, shown: str) -> None:
+    assert repr(prompt) == shown
+    assert repr(pickle.loads(pickle.dumps(prompt))) == shown
+
+
+def test_arrays_stay_read_only_when_they_are_pickled() -> None:
+    for prompt in (MaskPrompt(np.eye(3, dtype=bool), np.ones((2, 2), np.float32)), ExemplarPrompt(IMAGE_RGB)):
+        again = pickle.loads(pickle.dumps(prompt))
+        arrays = [value for value in vars(again).values() if isinstance(value, np.ndarray)]
+        assert arrays and not any(array.flags.writeable for array in arrays)
+        for name, value in vars(prompt).items():
+            np.testing.assert_array_equal(getattr(again, name), value)
 
 
 def test_prompts_do_not_change_after_they_are_made() -> None:

@@ -1,108 +1,94 @@
-"""Prompt-guided image segmentation: point at something with words and get its mask.
+"""Prompt-guided image segmentation: give a phrase, a click, a box or an example, and get masks.
 
     import promptseg
 
     model = promptseg.load()
     result = model.segment("photo.jpg", ["the cat's ear", "grass"])
-    result[0].mask, result[0].presence, result[0].instances
+    result["grass"].mask, result["grass"].presence, result["grass"].instances
 
-Names are imported when they are first used: `import promptseg` alone brings in nothing heavy.
+Names are imported on first use: `import promptseg` alone imports nothing heavy. Errors are in `promptseg.errors`.
 """
 
 import importlib
+import operator
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from promptseg import errors as errors
     from promptseg.embedding import Embedding
-    from promptseg.errors import (
-        CheckpointError,
-        DataError,
-        EngineError,
-        ImageError,
-        MissingExtraError,
-        OfflineError,
-        OutputError,
-        OutsideImageError,
-        PromptError,
-        PromptsegError,
-        RecipeError,
-        TrainingError,
-        UnknownModelError,
-        UnsupportedPromptError,
-        WeightsError,
-    )
-    from promptseg.everything import draw_everything, segment_everything
-    from promptseg.exemplar_files import read_exemplar
-    from promptseg.formats.dataset import write
+    from promptseg.errors import ImageError, OutputError, PromptError, PromptsegError, WeightsError
+    from promptseg.formats.dataset import read, write
     from promptseg.images import ImageLimits, read_image, read_mask
+    from promptseg.labeling import autolabel
     from promptseg.langsam import LangSAM
-    from promptseg.models.grounded_sam.config import LangSamConfig
-    from promptseg.ops.windows import Tiles
-    from promptseg.predictor import Predictor, load
+    from promptseg.predictor import Predictor, list_models, load, segment
     from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt
     from promptseg.results import Instance, QueryResult, Segmentation
-    from promptseg.sam.automatic import AutomaticMask, AutomaticSettings, generate_masks
-    from promptseg.sam.load import load_masker
 
 __all__ = [
-    "AutomaticMask",
-    "AutomaticSettings",
     "BoxPrompt",
-    "CheckpointError",
-    "DataError",
     "Embedding",
-    "EngineError",
     "ExemplarPrompt",
     "ImageError",
     "ImageLimits",
     "Instance",
     "LangSAM",
-    "LangSamConfig",
     "MaskPrompt",
-    "MissingExtraError",
-    "OfflineError",
     "OutputError",
-    "OutsideImageError",
     "PointPrompt",
     "Predictor",
     "PromptError",
     "PromptsegError",
     "Query",
     "QueryResult",
-    "RecipeError",
     "Segmentation",
     "TextPrompt",
-    "Tiles",
-    "TrainingError",
-    "UnknownModelError",
-    "UnsupportedPromptError",
     "WeightsError",
-    "draw_everything",
-    "generate_masks",
+    "autolabel",
+    "list_models",
     "load",
-    "load_masker",
-    "read_exemplar",
+    "read",
     "read_image",
     "read_mask",
-    "segment_everything",
+    "segment",
     "write",
 ]
 
 _HOMES = {
     "embedding": ("Embedding",),
-    "errors": tuple(name for name in __all__ if name.endswith("Error")),
-    "everything": ("draw_everything", "segment_everything"),
-    "exemplar_files": ("read_exemplar",),
-    "formats.dataset": ("write",),
+    "errors": ("ImageError", "OutputError", "PromptError", "PromptsegError", "WeightsError"),
+    "formats.dataset": ("read", "write"),
     "images": ("ImageLimits", "read_image", "read_mask"),
+    "labeling": ("autolabel",),
     "langsam": ("LangSAM",),
-    "sam.automatic": ("AutomaticMask", "AutomaticSettings", "generate_masks"),
-    "sam.load": ("load_masker",),
-    "models.grounded_sam.config": ("LangSamConfig",),
-    "ops.windows": ("Tiles",),
-    "predictor": ("Predictor", "load"),
+    "predictor": ("Predictor", "list_models", "load", "segment"),
     "prompts": ("BoxPrompt", "ExemplarPrompt", "MaskPrompt", "PointPrompt", "Query", "TextPrompt"),
     "results": ("Instance", "QueryResult", "Segmentation"),
+}
+
+# Public names of version 0.1 -> module:attribute to use instead. They will be removed in 0.3.
+_OLD_NAMES = {
+    "AutomaticMask": "sam.automatic:AutomaticMask",
+    "AutomaticSettings": "sam.automatic:AutomaticSettings",
+    "CheckpointError": "errors:CheckpointError",
+    "DataError": "errors:DataError",
+    "EngineError": "errors:EngineError",
+    "LangSamConfig": "models.grounded_sam.config:GroundedSamConfig",
+    "MissingExtraError": "errors:MissingExtraError",
+    "OfflineError": "errors:OfflineError",
+    "OutsideImageError": "errors:OutsideImageError",
+    "OutsidePictureError": "errors:OutsideImageError",
+    "RecipeError": "errors:RecipeError",
+    "Tiles": "ops.windows:Tiles",
+    "TrainingError": "errors:TrainingError",
+    "UnknownModelError": "errors:UnknownModelError",
+    "UnsupportedPromptError": "errors:UnsupportedPromptError",
+    "draw_everything": "everything:draw_everything",
+    "generate_masks": "sam.automatic:generate_masks",
+    "load_masker": "_deprecated:load_masker",
+    "read_exemplar": "prompts:ExemplarPrompt.from_file",
+    "segment_everything": "everything:segment_everything",
 }
 
 
@@ -110,10 +96,22 @@ def __getattr__(name: str) -> Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"promptseg.{home}"), name)
+    if name == "errors":
+        return importlib.import_module("promptseg.errors")
     if name == "__version__":
         return importlib.import_module("importlib.metadata").version("promptseg")
+    if name in _OLD_NAMES:
+        return _find_old(name)
     raise AttributeError(f"module 'promptseg' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "__version__", "errors"]
+
+
+def _find_old(name: str) -> Any:
+    module, _, attribute = _OLD_NAMES[name].partition(":")
+    warnings.warn(
+        f"promptseg.{name} is deprecated; use promptseg.{module}.{attribute}", DeprecationWarning, stacklevel=3
+    )
+    return operator.attrgetter(attribute)(importlib.import_module(f"promptseg.{module}"))

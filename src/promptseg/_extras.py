@@ -1,4 +1,4 @@
-"""Optional dependencies are imported where they are used; the error is the command that installs them."""
+"""Import optional dependencies on use; the error message contains the command that installs them."""
 
 import importlib
 from types import ModuleType

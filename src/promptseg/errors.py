@@ -1,17 +1,18 @@
-"""Every error that promptseg raises on purpose; catch `PromptsegError` to catch them all.
+"""All errors that promptseg raises on purpose; catch `PromptsegError` to catch them all.
 
 PromptsegError
-├── PromptError                a prompt is malformed or out of range
-│   ├── OutsideImageError    a prompt does not lie in this image, or is of another size
-│   └── UnsupportedPromptError the model does not take this kind of prompt
-├── ImageError                 the image can't be read, or is outside the limits
-├── UnknownModelError          no such model; the message names the near ones
+├── PromptError                a prompt is malformed, or a number is out of range
+│   ├── OutsideImageError      a prompt lies outside this image, or has another size
+│   ├── UnsupportedPromptError the model does not take this kind of prompt
+│   └── UnknownLabelError      a result has no query with this label; also a KeyError
+├── ImageError                 the image can't be read, or exceeds the limits
+├── UnknownModelError          there is no such model; the message names similar ones
 ├── WeightsError               a weight file is missing, damaged or can't be fetched
-│   └── OfflineError           it would have to be fetched, and the caller said not to
-├── CheckpointError            a checkpoint does not fit the model it is loaded into
+│   └── OfflineError           a weight file is not cached, and the caller forbade fetching it
+├── CheckpointError            a checkpoint does not fit the model that it is loaded into
 ├── DataError                  an annotation or data directory is malformed
-├── OutputError                a result can't be written where it was asked to go
-├── RecipeError                a training recipe can't be loaded, or asks for what does not exist
+├── OutputError                a result can't be written to the requested place
+├── RecipeError                a training recipe can't be loaded, or names something that does not exist
 ├── TrainingError              training can't go on; the message names step and samples
 ├── EngineError                the inference engine is unknown or can't run this model here
 └── MissingExtraError          an optional dependency is not installed; the message is the pip command
@@ -23,7 +24,7 @@ class PromptsegError(Exception):
 
 
 class PromptError(PromptsegError):
-    """A prompt is malformed or out of range."""
+    """A prompt is malformed, or a number is out of range."""
 
 
 class UnsupportedPromptError(PromptError):
@@ -31,15 +32,22 @@ class UnsupportedPromptError(PromptError):
 
 
 class OutsideImageError(PromptError):
-    """A prompt does not lie in this image, or is of another size; it may fit others."""
+    """A prompt lies outside this image, or has another size; it may fit other images."""
+
+
+class UnknownLabelError(PromptError, KeyError):
+    """A result has no query with this label; the message lists the labels."""
+
+    # KeyError would show its message in quotes
+    __str__ = Exception.__str__
 
 
 class ImageError(PromptsegError):
-    """The image can't be read, or is outside the limits."""
+    """The image can't be read, or exceeds the limits."""
 
 
 class UnknownModelError(PromptsegError):
-    """No model of that name; the message names the near ones."""
+    """There is no model of that name; the message names similar ones."""
 
 
 class WeightsError(PromptsegError):
@@ -47,11 +55,11 @@ class WeightsError(PromptsegError):
 
 
 class OfflineError(WeightsError):
-    """A weight file would have to be fetched, and the caller said not to."""
+    """A weight file is not cached, and the caller forbade fetching it."""
 
 
 class CheckpointError(PromptsegError):
-    """A checkpoint does not fit the model it is loaded into."""
+    """A checkpoint does not fit the model that it is loaded into."""
 
 
 class DataError(PromptsegError):
@@ -59,11 +67,11 @@ class DataError(PromptsegError):
 
 
 class OutputError(PromptsegError):
-    """A result can't be written where it was asked to go."""
+    """A result can't be written to the requested place."""
 
 
 class RecipeError(PromptsegError):
-    """A training recipe can't be loaded, or asks for what does not exist."""
+    """A training recipe can't be loaded, or names something that does not exist."""
 
 
 class TrainingError(PromptsegError):
@@ -75,4 +83,4 @@ class EngineError(PromptsegError):
 
 
 class MissingExtraError(PromptsegError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed; the message is the pip command."""

@@ -1,11 +1,12 @@
-"""Everything in an image: every mask that a masker finds, each named from a list of names where one fits.
+"""Everything in an image: every mask that SAM finds, each named from a list of names where one fits.
 
 Names by mask pooling as in Wang et al. 2024, "Open-Vocabulary Segmentation with Unpaired Mask-Text Supervision",
-arXiv:2402.08960; here the probabilities that a text model gives the pixels are pooled, and its presence decides first.
+arXiv:2402.08960; here a text model's pixel probabilities are pooled, and only names that it calls present are tried.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,79 +18,106 @@ from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.ops.resize import sigmoid
 from promptseg.ops.rle import rle_area
 from promptseg.ops.windows import Tiles
-from promptseg.predictor import Predictor
 from promptseg.results import Instance, QueryResult, Segmentation
-from promptseg.sam.automatic import AutomaticSettings, generate_masks
-from promptseg.sam.base import OUTSIDE_LOGIT, Masker
+from promptseg.sam.automatic import AutomaticSettings, ReportBatches, generate_masks
+from promptseg.sam.base import OUTSIDE_LOGIT, PromptableSegmenter
 from promptseg.sam.overlap import mask_in
 
 UNNAMED = "unnamed"
-# SAM's own stability threshold, 0.95, was chosen for its largest encoder; the logits of small maskers are softer.
+# SAM's own stability threshold, 0.95, was chosen for its largest encoder; the logits of small ones are softer.
 SETTINGS = AutomaticSettings(stability_score_thresh=0.9)
 # A name fits where its mean probability over the mask is at least this.
 MIN_FIT = 0.5
-# A mask that lies in another one of its name by this share, and is smaller than that share of it, is a part of it. What
-# is larger may be one of a group.
+# A mask is a part of another one of its name where this share of it lies inside, and it is smaller than that share of
+# the other. A larger one may be one of a group.
 MIN_INSIDE_SHARE = 0.9
 MAX_PART_SHARE = 0.2
-# Pixels of a mask that are asked for their names, at most.
+# Pixels of a mask whose probabilities are pooled, at most.
 NUM_SAMPLES = 4096
 # Longer side of the map that a result of unnamed masks keeps.
 MAP_SIDE = 256
 
 
+class TextPredictor(Protocol):
+    """A predictor that takes phrases, as `promptseg.Predictor` does."""
+
+    @property
+    def origin(self) -> str:
+        """Its checkpoint and threshold."""
+        ...
+
+    def tiled(self, side: int = 1024, *, overlap: int | None = None) -> "TextPredictor":
+        """Give one for large images."""
+        ...
+
+    def with_limits(self, limits: ImageLimits) -> "TextPredictor":
+        """Give one that refuses images beyond other limits."""
+        ...
+
+    def segment(self, image: Any, queries: Any) -> Segmentation:
+        """Segment an image by phrases."""
+        ...
+
+
 def segment_everything(
-    masker: Masker,
+    sam: PromptableSegmenter,
     image: ImageSource,
     *,
     names: Iterable[str] = (),
-    predictor: Predictor | None = None,
+    predictor: TextPredictor | None = None,
     settings: AutomaticSettings = SETTINGS,
     tiles: Tiles | None = None,
     limits: ImageLimits = DEFAULT_LIMITS,
+    report: ReportBatches | None = None,
 ) -> Segmentation:
     """Find every mask of an image, and name those that one of the names fits.
 
     Args:
-        masker: Finds the masks; `promptseg.load_masker` gives one.
+        sam: Finds the masks; `sam.load.load_sam` gives one.
         image: An image of any kind that `read_image` takes.
-        names: Phrases, or one; none: nothing is named.
-        predictor: Says where in the image each name is; needed for names.
+        names: Phrases, or one; none: no mask is named.
+        predictor: Segments the image by the names; needed for names.
         settings: How masks are searched and which are kept.
-        tiles: For a large image: search tiles too, by masker and predictor, and put together what their seams cut.
-        limits: What is refused as too large.
+        tiles: For a large image: search tiles too, by SAM and predictor, and join the masks that their seams cut.
+        limits: Larger images are refused.
+        report: Called with (batches of points done, batches of points in all) after each batch, or None.
 
     Returns:
         One result for each name, in order, and a last one, "unnamed", for all other masks; small parts of a named mask
-        are unnamed too, unless another name fits them better. `instances` are the masks.
-        The score of one is the masker's own, which estimates its IoU, times how well the name fits where it has one.
+        are unnamed too, unless another name fits them better. `instances` are the masks. The score of a named one is
+        the name's mean probability over it times the name's presence, that of an unnamed one is 1; `mask_quality` is
+        SAM's estimate of the mask's IoU.
 
     Raises:
         ImageError: The image can't be read, or is too large.
-        PromptError: A name is malformed, there is no predictor for names, or the masker is only named.
+        PromptError: A name is malformed, there is no predictor for names, or `sam` is only a name.
     """
-    if isinstance(masker, str):
-        raise PromptError(f"a masker is not its name: promptseg.load_masker({masker!r}) gives it")
+    if isinstance(sam, str):
+        raise PromptError(f"{sam!r} is only a name: give the model, load_sam({sam!r}, ...) of promptseg.sam.load")
     names = (names,) if isinstance(names, str) else tuple(names)
     if names and predictor is None:
-        raise PromptError("names need a predictor that finds them: promptseg.load() gives one")
+        raise PromptError(
+            "names need a predictor that takes phrases: promptseg.load().segment_everything(image, names)"
+        )
     image_rgb = read_image(image, limits=limits)
     answers: Segmentation | None = None
     if names and predictor is not None:
         if tiles is not None:
             predictor = predictor.tiled(tiles.side, overlap=tiles.overlap)
-        answers = replace(predictor, limits=limits).segment(image_rgb, names)
-    masks = [mask.instance for mask in generate_masks(masker, image_rgb, settings, tiles=tiles)]
-    fits = [_best_name(instance, answers) for instance in masks]
-    parts = _find_parts(masks, [index for index, _ in fits])
+        answers = predictor.with_limits(limits).segment(image_rgb, names)
+    masks = [mask.instance for mask in generate_masks(sam, image_rgb, settings, tiles=tiles, report=report)]
+    names_of = [_best_name(instance, answers) for instance in masks]
+    parts = _find_parts(masks, [index for index, _ in names_of])
     named: list[list[Instance]] = [[] for _ in names]
     unnamed = []
-    for position, (instance, (index, fit)) in enumerate(zip(masks, fits, strict=True)):
+    for position, (instance, (index, score)) in enumerate(zip(masks, names_of, strict=True)):
         if index is None or position in parts:
             unnamed.append(instance)
         else:
-            named[index].append(replace(instance, score=instance.score * fit))
-    results = [replace(answer, found=tuple(found)) for answer, found in zip(answers or (), named, strict=True)]
+            named[index].append(replace(instance, score=score))
+    results = [
+        replace(answer, model_instances=tuple(found)) for answer, found in zip(answers or (), named, strict=True)
+    ]
     presence_threshold = answers.presence_threshold if answers else 0.5
     mask_threshold = answers.mask_threshold if answers else 0.5
     results.append(
@@ -100,7 +128,7 @@ def segment_everything(
             size_hw=(image_rgb.shape[0], image_rgb.shape[1]),
             presence_threshold=presence_threshold,
             mask_threshold=mask_threshold,
-            found=tuple(unnamed),
+            model_instances=tuple(unnamed),
         )
     )
     model = "everything" if answers is None else f"everything + {answers.model}"
@@ -109,18 +137,18 @@ def segment_everything(
 
 
 def describe_origin(
-    masker: str, predictor: Predictor | None, settings: AutomaticSettings = SETTINGS, tiles: Tiles | None = None
+    sam: str, predictor: TextPredictor | None, settings: AutomaticSettings = SETTINGS, tiles: Tiles | None = None
 ) -> str:
-    """Say who answers, for a data set that is to hold the answers of one: see `Predictor.origin`.
+    """Describe the models, for a data set that holds the results of one only: see `Predictor.origin`.
 
     Args:
-        masker: Its name or directory.
-        predictor: Who names masks; None: nobody does.
+        sam: Its name or directory.
+        predictor: Names masks; None: they stay unnamed.
         settings: As `segment_everything` takes them.
         tiles: Likewise.
     """
     named = "unnamed" if predictor is None else f"named by {predictor.origin}"
-    return f"everything by {masker}, {settings}, {tiles or 'no tiles'}, {named}"
+    return f"everything by {sam}, {settings}, {tiles or 'no tiles'}, {named}"
 
 
 def draw_everything(found: Segmentation) -> Image.Image:
@@ -136,7 +164,7 @@ def draw_everything(found: Segmentation) -> Image.Image:
 
 
 def _best_name(instance: Instance, answers: Sequence[QueryResult] | None) -> tuple[int | None, float]:
-    """Give the index of the name that fits a mask best and how well, its mean probability there; None: none fits."""
+    """Give the name with the highest mean probability over a mask, and that times presence; None: none fits."""
     present = [index for index, answer in enumerate(answers or ()) if answer.is_present]
     if not answers or not present:
         return None, 0.0
@@ -145,11 +173,13 @@ def _best_name(instance: Instance, answers: Sequence[QueryResult] | None) -> tup
     left, top = instance.box_xyxy[:2]
     fits = [_mean_probability(answers[index], y[::step] + top, x[::step] + left) for index in present]
     best = int(np.argmax(fits))
-    return (present[best], fits[best]) if fits[best] >= MIN_FIT else (None, 0.0)
+    if fits[best] < MIN_FIT:
+        return None, 0.0
+    return present[best], fits[best] * answers[present[best]].presence
 
 
 def _find_parts(masks: Sequence[Instance], name_indexes: Sequence[int | None]) -> set[int]:
-    """Say which masks are only parts of another one of their name, such as the eyes of a cat: small, and inside it."""
+    """Find masks that are only parts of another one of their name, such as the eyes of a cat: small, and inside it."""
     areas = [rle_area(instance.rle) for instance in masks]
     return {
         part

@@ -1,21 +1,24 @@
-"""Label a folder of images: names in, a data set in the format of another tool out.
+"""Label a folder of images with a list of names, and write a data set in the format of another tool.
 
-A run that was broken off goes on where it was, and an image that fails is named and passed over; the next run tries it
-again.
+An interrupted run continues where it stopped. An image that fails is reported and skipped; the next run tries it again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promptseg.errors import ImageError, PromptError
 from promptseg.formats.base import check_classes, write_png, write_text
 from promptseg.formats.dataset import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.formats.table import find_format
-from promptseg.images import list_images, read_image
-from promptseg.predictor import Predictor
+from promptseg.images import expand_home, list_images, read_image
 from promptseg.prompts import to_queries
+from promptseg.skipped_files import SkippedFile
+
+if TYPE_CHECKING:
+    from promptseg.predictor import Predictor
 
 FAILURES = "failures.txt"
 PREVIEW = "preview.png"
@@ -25,12 +28,12 @@ _NUM_PREVIEWED = 24
 
 @dataclass(frozen=True)
 class Labeled:
-    """What a run of `autolabel` left.
+    """The outcome of `autolabel`.
 
     Attributes:
-        num_images: In the data set now.
-        num_done_before: Of these, from earlier runs.
-        failures: Why an image of the folder could not be labeled, by its name.
+        num_images: Number of images in the data set now.
+        num_done_before: Number of these that earlier runs labeled.
+        failures: Error message for each image of the folder that could not be labeled, by file name.
         preview: The file that shows labeled images; None: there is none yet.
     """
 
@@ -41,10 +44,10 @@ class Labeled:
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """Read a list of names, one a line; empty lines are passed over.
+    """Read a list of names, one per line; empty lines are skipped.
 
     Raises:
-        PromptError: The file can't be read, holds no name, or holds one twice; the message names file and line.
+        PromptError: The file can't be read, has no name, or has a name twice; the message names file and line.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
@@ -54,58 +57,70 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     for number, line in enumerate(lines, start=1):
         name = line.strip()
         if name in first_lines:
-            raise PromptError(f"{path}, line {number}: {name!r} stands in line {first_lines[name]} already")
+            raise PromptError(f"{path}, line {number}: {name!r} is in line {first_lines[name]} already")
         if name:
             first_lines[name] = number
     if not first_lines:
-        raise PromptError(f"{path}: no name; write one a line, such as 'cat'")
+        raise PromptError(f"{path}: no name; write one per line, such as 'cat'")
     return tuple(first_lines)
 
 
-def list_folder(folder: str | Path) -> list[Path]:
-    """List the images right in a folder, sorted by name.
+def list_folder(folder: str | Path, *, skipped: list[SkippedFile] | None = None) -> list[Path]:
+    """List the images directly in a folder, sorted by name; `skipped` receives whatever else it holds.
 
     Raises:
         ImageError: There is no such folder, or no image in it.
     """
-    if not Path(folder).is_dir():
+    if not expand_home(folder).is_dir():
         raise ImageError(f"{folder}: no such folder; autolabel takes a folder of images")
-    return list_images([folder])
+    return list_images([folder], skipped=skipped)
 
 
 def autolabel(
-    predictor: Predictor,
+    predictor: "Predictor",
     folder: str | Path,
     names: Sequence[str],
     directory: str | Path,
     *,
     format: str,
+    tolerance: float | None = None,
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Labeled:
-    """Find things by their names in every image of a folder, and write a data set.
+    """Segment every image of a folder by a list of names, and write a data set.
 
     Args:
-        predictor: Who looks.
-        folder: Images right in it are taken.
-        names: What to look for, and the class map.
-        directory: New, empty, or what an earlier run of the same request left, which is gone on with. Besides the data
-            set, `preview.png` shows up to 24 images of it, and `failures.txt` names the images that failed.
+        predictor: The loaded model; `promptseg.load` returns it.
+        folder: A folder; the images directly in it are labeled.
+        names: The phrases to segment, which are also the class map; `labeling.read_names` reads them from a file.
+        directory: New, empty, or the output of an earlier run with the same arguments, which is continued. Besides the
+            data set, `preview.png` shows up to 24 images of it, and `failures.txt` lists the images that failed.
         format: As `promptseg.write` takes it.
-        watch: Given the images that are left to do, passes them on one by one; to show how far it is.
+        tolerance: Of polygons, as `promptseg.write` takes it.
+        watch: Receives the images that are left to do, and yields them one by one; for a progress bar.
+
+    Returns:
+        The numbers of images, and the failures.
 
     Raises:
         ImageError: There is no such folder, or no image in it.
         PromptError: A name is malformed.
-        OutputError: There is no such format, a name comes twice, the directory holds something else, or a file can't be
+        OutputError: There is no such format, a name comes twice, the directory holds other files, or a file can't be
             written.
     """
     paths = list_folder(folder)
     queries = to_queries(names)
     find_format(format)
     classes = check_classes([query.label for query in queries])
-    directory = Path(directory)
+    directory = expand_home(directory)
     failures: dict[str, str] = {}
-    with DatasetWriter(directory, format=format, classes=classes, origin=predictor.origin) as writer:
+    with DatasetWriter(
+        directory,
+        format=format,
+        classes=classes,
+        origin=predictor.origin,
+        sources=[path.name for path in paths],
+        tolerance=tolerance,
+    ) as writer:
         num_before = len(writer)
         for path in watch([path for path in paths if path.name not in writer]):
             try:
@@ -128,7 +143,7 @@ def _write_failures(directory: Path, failures: dict[str, str]) -> None:
 
 
 def _write_preview(directory: Path, writer: DatasetWriter, paths: dict[str, Path]) -> None:
-    """Show images from all over the data set, those that are in their folder as they were."""
+    """Draw images from the whole data set, spread evenly; images that changed since are left out."""
     step = max(1, -(-len(writer) // _NUM_PREVIEWED))
     tiles = []
     for index, (source, annotation) in enumerate(writer.annotations()):
@@ -136,7 +151,7 @@ def _write_preview(directory: Path, writer: DatasetWriter, paths: dict[str, Path
             continue
         try:
             image_rgb = read_image(paths[source])
-        except ImageError:  # it was labeled by an earlier run, and has been damaged since
+        except ImageError:  # an earlier run labeled it, and it was damaged since
             continue
         if image_rgb.shape[:2] == annotation.size_hw:
             tiles.append((annotation.file_name, draw_tile(image_rgb, annotation, writer.classes)))

@@ -3,7 +3,7 @@
 Source:
     The interface of luca-medeiros/lang-segment-anything (Apache-2.0) at 918043e for lists of images, and of its
     SAM 1 versions, at 38663b5, for one image; the code is ours.
-    Differs: masks are bool, everything keeps its shape for 0, 1 and N objects, and a label is a phrase as it was asked.
+    Differs: masks are bool, everything keeps its shape for 0, 1 and N objects, and a label is a phrase as it was given.
 """
 
 import re
@@ -17,12 +17,13 @@ from PIL import Image
 from promptseg.detectors.base import Thresholds
 from promptseg.errors import PromptError, UnknownModelError
 from promptseg.images import read_image
-from promptseg.models.grounded_sam.build import load_langsam
-from promptseg.models.grounded_sam.config import LangSamConfig
-from promptseg.predictor import resolve_device
+from promptseg.language.lists import split_names
+from promptseg.models.grounded_sam.config import GroundedSamConfig
+from promptseg.models.grounded_sam.segmenter import GroundedSegmenter
+from promptseg.predictor import load
 from promptseg.prompts import MAX_QUERIES, TextPrompt
 
-# Its names for what this package has under its own.
+# Its names of models that this package has under other names.
 SAM_TYPES = {"vit_b": "sam-vit-base", "sam2_hiera_tiny": "sam2-hiera-tiny"}
 # Sizes that only a directory gives.
 _NEEDS_DIRECTORY = re.compile(r"vit_[lh]|sam2(\.1)?_hiera_\w+")
@@ -36,7 +37,7 @@ class Found(TypedDict):
         scores: Of the boxes, float32, shape (N,).
         labels: The phrase each belongs to, N.
         masks: bool, shape (N, H, W).
-        mask_scores: The masker's estimate of each mask's IoU, float32, shape (N,).
+        mask_scores: SAM's estimate of each mask's IoU, float32, shape (N,).
     """
 
     boxes: NDArray[np.float32]
@@ -51,22 +52,23 @@ FoundInOne = tuple[NDArray[np.bool_], NDArray[np.float32], list[str], NDArray[np
 
 
 class LangSAM:
-    """Boxes and masks of everything that a text names.
+    """Boxes and masks of all objects that a text names.
 
     Args:
-        sam_type: A masker of this package ("mobile-sam", "sam2-hiera-tiny", "sam-vit-base"), or lang-segment-anything's
+        sam_type: A SAM of this package ("mobile-sam", "sam2-hiera-tiny", "sam-vit-base"), or lang-segment-anything's
             name for one.
         ckpt_path: A directory with transformers' SamModel or Sam2Model, instead of the published weights.
         device: "cpu", "cuda", ...; "auto" takes a GPU where there is one.
-        detector: "promptseg" works offline; "grounding-dino-base" is lang-segment-anything's. See `LangSamConfig`.
+        detector: "promptseg" works offline; "grounding-dino-base" is lang-segment-anything's. See
+            `GroundedSamConfig`.
         engine: See `promptseg.load`.
         offline: Fetch nothing.
 
     Raises:
-        UnknownModelError: There is no such masker or detector.
+        UnknownModelError: There is no such SAM or detector.
         CheckpointError: A directory holds none.
         WeightsError: Weights can't be fetched, or `offline` forbids it.
-        EngineError: The device or the engine is not to be had here.
+        EngineError: The device or the engine is not available here.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class LangSAM:
                 f"ckpt_path, or take one of mobile-sam, {', '.join(SAM_TYPES.values())}"
             )
         self.sam_type = sam_type
-        config = LangSamConfig(detector=detector, masker=ckpt_path or SAM_TYPES.get(sam_type, sam_type))
-        self.segmenter = load_langsam(config, device=resolve_device(device), engine=engine, offline=offline)
+        config = GroundedSamConfig(detector=detector, masker=ckpt_path or SAM_TYPES.get(sam_type, sam_type))
+        segmenter = load(config, device=device, engine=engine, offline=offline).segmenter
+        assert isinstance(segmenter, GroundedSegmenter)  # of that config
+        self.segmenter = segmenter
 
     @overload
     def predict(
@@ -107,11 +111,11 @@ class LangSAM:
         box_threshold: float = 0.3,
         text_threshold: float = 0.25,
     ) -> FoundInOne | list[Found]:
-        """Find what texts name.
+        """Find the objects that texts name.
 
         Args:
             images_pil: Images, or one.
-            texts_prompt: A text for each image. Commas and full stops part its phrases: "car, wheel", "car. wheel.".
+            texts_prompt: A text for each image. Commas and full stops separate phrases: "car, wheel", "car. wheel.".
             box_threshold: A box counts from this score on, in [0, 1].
             text_threshold: A word counts as seen from this score on; only GroundingDINO scores words.
 
@@ -120,7 +124,7 @@ class LangSAM:
 
         Raises:
             ImageError: An image can't be read.
-            PromptError: A text names nothing, there are not as many texts as images, or a threshold is no score.
+            PromptError: A text names nothing, there are not as many texts as images, or a threshold is not in [0, 1].
         """
         thresholds = Thresholds(box_threshold, text_threshold)
         if isinstance(images_pil, Image.Image) != isinstance(texts_prompt, str):
@@ -136,30 +140,28 @@ class LangSAM:
     def _find(self, image: Image.Image, phrases: tuple[str, ...], thresholds: Thresholds) -> Found:
         image_rgb = read_image(image)
         height, width, _ = image_rgb.shape
-        features = self.segmenter.encode_image(image_rgb)
-        grounding = self.segmenter.ground(features, phrases, (height, width), thresholds)
+        grounding = self.segmenter.ground(self.segmenter.encode_image(image_rgb), phrases, thresholds)
         detections = grounding.detections
         num_found = len(detections.scores)
         masks = np.zeros((num_found, height, width), dtype=np.bool_)
         for index, mask in enumerate(grounding.masks()):
             masks[index] = mask
         return Found(
-            boxes=detections.boxes_xyxy.numpy(),
-            scores=detections.scores.numpy(),
+            boxes=detections.boxes_xyxy,
+            scores=detections.scores,
             labels=[phrases[index] for index in detections.phrase_index.tolist()],
             masks=masks,
-            mask_scores=grounding.output.scores[:, 0].numpy(),
+            mask_scores=grounding.mask_scores,
         )
 
 
 def split_phrases(text: str) -> tuple[str, ...]:
-    """Part a text at commas and full stops; a phrase that comes twice counts once.
+    """Split a text at commas and full stops outside of names and numbers; a phrase that comes twice counts once.
 
     Raises:
-        PromptError: Nothing is named, more than 1,000 things are, or a phrase is none.
+        PromptError: The text has no phrase, more than 1,000, or a malformed one.
     """
-    parts = [part.strip() for part in re.split(r"[,.]", text)]
-    phrases = tuple(dict.fromkeys(TextPrompt(part).text for part in parts if part))
+    phrases = tuple(dict.fromkeys(TextPrompt(part).text for part in split_names(text)))
     if not phrases:
         raise PromptError(f"the text {text!r} names nothing: write phrases between commas or full stops")
     if len(phrases) > MAX_QUERIES:

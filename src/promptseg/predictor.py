@@ -1,172 +1,188 @@
-"""The one flow: encode an image once, then segment it by as many requests as come."""
+"""The one flow: encode an image once, then segment it by any number of requests."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
-from promptseg.embedding import Embedding
-from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
-from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, read_image
-from promptseg.models.build import Network
-from promptseg.models.checkpoint import save_pretrained
-from promptseg.models.grounded_sam.build import load_langsam
-from promptseg.models.grounded_sam.config import LangSam, LangSamConfig
-from promptseg.models.interactive.config import MaskerConfig, MaskerModel
-from promptseg.models.interactive.segmenter import load_promptable
-from promptseg.models.promptseg.pipeline import RefinedSegmenter, load_refiner
-from promptseg.models.registry import MODELS, load_model
-from promptseg.models.tiled import TiledSegmenter
+from promptseg.embedding import Embedding, SavedImage
+from promptseg.errors import CheckpointError, PromptError, UnknownModelError, UnsupportedPromptError
+from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
+from promptseg.models.registry import DEFAULT_MODEL, LoadedModel, LoadOptions, list_models, load_model
+from promptseg.models.table import MODELS, ModelConfig
+from promptseg.ops.deferred import Deferred
 from promptseg.ops.windows import Tiles
 from promptseg.prompts import Query, QueryLike, to_queries
 from promptseg.results import QueryResult, Segmentation, name_origin
-from promptseg.runtime import build_segmenter, resolve_engine
-from promptseg.sam.geometric_prompts import POINTING_KINDS
-from promptseg.segmenter import Prediction, Proposer, Segmenter
+from promptseg.results.background import add_background, find_objects
+from promptseg.runtime import Runtime
+from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter
 from promptseg.weights import ReportProgress
 
-DEFAULT_MODEL = "promptseg"
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from promptseg.sam.automatic import AutomaticSettings, ReportBatches
+    from promptseg.sam.base import PromptableSegmenter
+
+__all__ = ["Predictor", "list_models", "load", "segment"]
+
+GEOMETRIC_KINDS = frozenset({"point", "box", "mask"})
 
 
 def load(
-    name_or_dir: str | Path | LangSamConfig | None = None,
+    model: str | Path | ModelConfig | None = None,
     *,
     device: str = "auto",
     engine: str = "auto",
     offline: bool = False,
     threshold: float | None = None,
     progress: ReportProgress | None = None,
+    report_compile: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> "Predictor":
     """Load a model that is ready to segment; what it needs is fetched the first time.
 
     Args:
-        name_or_dir: A name that `promptseg models` lists, or a directory that `save_pretrained` wrote, or
-            transformers from a CLIPSeg, or a file of the original CLIPSeg's decoder, or the parts of a LangSAM;
-            None: the default.
+        model: A name that `list_models` gives; a directory that `save_pretrained` wrote, or transformers from a
+            CLIPSeg; a file of the original CLIPSeg's decoder; None: the default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
-        engine: What computes: "torch", "openvino" or "openvino-bf16", see `engines.build_segmenter`; "auto" takes
-            OpenVINO on a CPU, in bfloat16 where the CPU has it, else PyTorch. With either of OpenVINO's, a model's
-            refiner rounds to bfloat16.
+        engine: "torch", "openvino" or "openvino-bf16"; "auto" takes OpenVINO on a CPU, in bfloat16 where the CPU has
+            it, else PyTorch. All parts of a model compute in the same precision. OpenVINO compiles a model at its
+            first use on a machine, for about a minute, and keeps it in the cache.
         offline: Fetch nothing.
-        threshold: Presence below which a thing counts as absent, in [0, 1]; None: the model's own, stated one.
+        threshold: Presence below which an object counts as absent, in [0, 1]; None: the model's own.
         progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
+        report_compile: Told the name of each graph before it is compiled.
+        options: Of the model, such as detector="owlv2-base" and box_threshold=0.2 of "langsam".
 
     Raises:
-        UnknownModelError: There is neither a model nor a directory of that name.
+        UnknownModelError: There is neither a model nor a checkpoint of that name.
         CheckpointError: The directory holds no checkpoint, or one that does not fit.
         WeightsError: Pretrained weights can't be fetched, or `offline` forbids it.
-        EngineError: The device or the engine is not to be had here.
-        PromptError: The threshold is no probability.
+        EngineError: The device or the engine is not available here.
+        PromptError: The threshold is no probability, or the model has no such option.
     """
-    if isinstance(name_or_dir, LangSamConfig):
-        return _load_langsam(name_or_dir.architecture, name_or_dir, device, engine, offline, threshold, progress)
-    record = MODELS.get(str(name_or_dir))
-    if record is not None and isinstance(record.config, LangSamConfig):
-        return _load_langsam(record.name, record.config, device, engine, offline, threshold, progress)
-    if record is not None and isinstance(record.config, MaskerConfig):
-        if device not in ("auto", "cpu"):
-            raise EngineError(f"{record.name} runs on the CPU, not on {device}: use device cpu")
-        engine = resolve_engine(engine, torch.device("cpu"))
-        promptable = load_promptable(record.config, engine=engine, offline=offline, progress=progress)
-        presence_threshold = _checked_threshold(threshold, promptable.presence_threshold)
-        return Predictor(record.name, MaskerModel(record.config), promptable, presence_threshold, engine)
-    model = load_model(name_or_dir or DEFAULT_MODEL, offline=offline, progress=progress)
-    name = DEFAULT_MODEL if name_or_dir is None else Path(name_or_dir).name
-    presence_threshold = _checked_threshold(threshold, model.presence_threshold)
-    placed = model.to(resolve_device(device))
-    engine = resolve_engine(engine, placed.device)
-    segmenter: Segmenter = build_segmenter(placed, engine)
-    if model.config.refiner is not None:
-        compiled = engine != "torch"
-        refiner = load_refiner(model.config.refiner, compiled=compiled, offline=offline, progress=progress)
-        segmenter = RefinedSegmenter(segmenter, refiner, model.image_tower.detected_names)
-        engine = f"{engine} + {model.config.refiner}"
-    return Predictor(name, placed, segmenter, presence_threshold, engine)
+    _check_probability(threshold)
+    if model is None:
+        model = DEFAULT_MODEL
+    elif not (isinstance(model, str | Path) and str(model)) and not hasattr(model, "architecture"):
+        raise UnknownModelError(f"a model is a name, the path of a checkpoint or a config, not {model!r}")
+    runtime = Runtime.choose(engine, device, report_compile)
+    loaded = load_model(model, LoadOptions(runtime, offline, progress), options)
+    presence_threshold = loaded.segmenter.presence_threshold if threshold is None else threshold
+    return Predictor(
+        name=loaded.name,
+        segmenter=loaded.segmenter,
+        presence_threshold=presence_threshold,
+        engine=runtime.engine,
+        device=runtime.device,
+        fingerprint=loaded.identity,
+        loaded=loaded,
+        recipe=Recipe(model, device, engine, offline, threshold, options),
+        automatic_sam=Deferred(lambda: _automatic_sam(loaded.segmenter, runtime, offline, progress)),
+    )
 
 
-def _load_langsam(
-    name: str,
-    config: LangSamConfig,
-    device: str,
-    engine: str,
-    offline: bool,
-    threshold: float | None,
-    progress: ReportProgress | None,
-) -> "Predictor":
-    model = LangSam(config, resolve_device(device))
-    segmenter = load_langsam(config, device=model.device, engine=engine, offline=offline, progress=progress)
-    presence_threshold = _checked_threshold(threshold, segmenter.presence_threshold)
-    resolved = resolve_engine(engine, model.device)
-    return Predictor(name, model, segmenter, presence_threshold, f"{resolved} + {config.masker}")
-
-
-def resolve_device(device: str) -> torch.device:
-    """Find the device that is meant.
+def segment(
+    image: ImageSource,
+    queries: QueryLike | Iterable[QueryLike],
+    *,
+    model: str | Path | None = None,
+    threshold: float | None = None,
+    **load_options: Any,
+) -> Segmentation:
+    """Segment one image by one request, in one line. For more than one image, `load` once: loading takes most time.
 
     Args:
-        device: As torch writes it, or "auto": CUDA, else MPS, else the CPU.
+        image: A file's path, its bytes, a Pillow image, or a uint8 RGB array of shape (H, W, 3).
+        queries: Phrases, prompts and queries.
+        model: As `load`.
+        threshold: Presence below which an object counts as absent, in [0, 1]; None: the model's own.
+        load_options: Further arguments of `load`.
 
     Raises:
-        EngineError: There is no such device here.
+        PromptsegError: As `load` and `Predictor.segment`.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        found = torch.device(device)
-    except RuntimeError as error:
-        raise EngineError(f"{device!r} is no device; use auto, cpu, cuda, cuda:1 or mps") from error
-    num_devices = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if (found.index or 0) >= num_devices.get(found.type, 0):
-        raise EngineError(f"there is no device {device!r} here; use auto or cpu")
-    return found
+    find_objects(to_queries(queries))
+    read_image(image)  # what is wrong with the request is said before anything is loaded
+    return load(model, threshold=threshold, **load_options).segment(image, queries)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Recipe:
+    """How a predictor was loaded: what a pickle holds of it. Fields are the arguments of `load`."""
+
+    model: str | Path | ModelConfig
+    device: str
+    engine: str
+    offline: bool
+    threshold: float | None
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Predictor:
-    """A loaded model. It never changes, so threads may share it.
+    """A loaded model; `load` makes it. It never changes, so threads may share it. A pickle loads it again.
 
     Attributes:
         name: Its name, or that of the directory it is from.
-        model: The network, as trained.
-        segmenter: What computes: the network itself, or an engine that runs it.
-        presence_threshold: Presence below which a thing counts as absent.
-        engine: What "auto" came to, and the refiner where there is one: "torch", "openvino + mobile-sam", ...
-        limits: Images beyond them are refused.
+        segmenter: Computes.
+        presence_threshold: Presence below which an object counts as absent.
+        engine: The engine that "auto" came to.
+        fingerprint: Identifies this checkpoint: a hash of the config and of everything that was trained.
+        device: Where the network runs.
+        loaded: The model, with its network where it has one.
+        recipe: How it was loaded.
+        limits: Larger images are refused.
         tiles: How images are cut; None: they are not.
+        automatic_sam: Finds every mask of an image; loaded when it is first needed.
     """
 
     name: str
-    model: Network | MaskerModel | LangSam
-    segmenter: Segmenter
+    segmenter: Segmenter[Any]
     presence_threshold: float
     engine: str
+    fingerprint: str
+    device: str = "cpu"
+    loaded: LoadedModel | None = None
+    recipe: Recipe | None = None
     limits: ImageLimits = DEFAULT_LIMITS
     tiles: Tiles | None = None
+    automatic_sam: "Deferred[PromptableSegmenter]" = field(default_factory=lambda: Deferred(_load_mobile_sam))
+
+    def __repr__(self) -> str:
+        tiles = "" if self.tiles is None else f", tiles of {self.tiles.side} px"
+        return f"<Predictor {self.name} {self.fingerprint}, {self.engine}{tiles}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.recipe is None:
+            raise TypeError("only a predictor that `promptseg.load` made can be pickled")
+        return _reload, (self.recipe, self.fingerprint, self.limits, self.tiles)
 
     @property
     def prompt_kinds(self) -> frozenset[str]:
         """Kinds of prompt that the model takes, such as "text"."""
         return self.segmenter.prompt_kinds
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Tells this checkpoint from others: a hash of the config and of every trained weight."""
-        digest = hashlib.sha256(json.dumps(self.model.config.to_dict(), sort_keys=True).encode())
-        state = self.model.state_dict()
-        for name in sorted(self.model.trained_names()):
-            digest.update(name.encode())
-            digest.update(state[name].detach().cpu().contiguous().numpy().tobytes())
-        if self.tiles is not None:  # another embedding, which only the same tiles can read
-            digest.update(repr(self.tiles).encode())
-        return digest.hexdigest()[:16]
+    @property
+    def config(self) -> ModelConfig:
+        """Architecture and thresholds of the model.
+
+        Raises:
+            CheckpointError: The predictor was not loaded, but made of a segmenter.
+        """
+        if self.loaded is None:
+            raise CheckpointError(f"{self.name} was made of a segmenter: it has no config")
+        return self.loaded.config
 
     @property
     def origin(self) -> str:
-        """Say who answers, for a data set that is to hold the answers of one: the checkpoint and its threshold."""
+        """Name the checkpoint and its threshold, for a data set that is to hold the answers of one."""
         return name_origin(self.name, self.fingerprint, self.presence_threshold)
 
     def tiled(
@@ -174,21 +190,79 @@ class Predictor:
     ) -> "Predictor":
         """Give a predictor for large images that shares this one's network.
 
-        It looks at the whole image and at overlapping tiles, see `TiledSegmenter`; so it finds what is too small in
-        the whole, in the time that so many images take. What fits in one tile gets the same answer as without.
+        It segments the whole image and overlapping tiles, see `TiledSegmenter`; so it finds what is too small in the
+        whole, in the time that so many images take. What fits in one tile gets the same answer as without.
 
         Args:
             side: Of a tile, pixels, at least 64.
             overlap: Pixels that neighbors share at least; None: a quarter of the side.
-            limits: Images beyond them are refused.
+            limits: Larger images are refused.
 
         Raises:
             PromptError: A number is out of its range, or this predictor has tiles already.
         """
+        # here and not above: few images are large
+        from promptseg.models.tiled import TiledSegmenter
+
         if self.tiles is not None:
-            raise PromptError(f"{self.name} looks at images in tiles already: use it as it is")
+            raise PromptError(f"{self.name} has tiles already: use it as it is")
         tiles = Tiles(side, side // 4 if overlap is None else overlap)
-        return replace(self, segmenter=TiledSegmenter(self.segmenter, tiles), limits=limits, tiles=tiles)
+        # another embedding, which only the same tiles can read
+        fingerprint = hashlib.sha256(f"{self.fingerprint} {tiles!r}".encode()).hexdigest()[:16]
+        segmenter = TiledSegmenter(self.segmenter, tiles)
+        return replace(self, segmenter=segmenter, fingerprint=fingerprint, limits=limits, tiles=tiles)
+
+    def with_limits(self, limits: ImageLimits) -> "Predictor":
+        """Give the same predictor with other limits for images."""
+        return replace(self, limits=limits)
+
+    def segment_everything(
+        self,
+        image: ImageSource,
+        names: Iterable[str] = (),
+        *,
+        sam: "PromptableSegmenter | None" = None,
+        settings: "AutomaticSettings | None" = None,
+        tiles: Tiles | None = None,
+        report: "ReportBatches | None" = None,
+    ) -> Segmentation:
+        """Find every mask of an image, without a prompt, and name those that one of the names fits.
+
+        Args:
+            image: An image of any kind that `encode` takes.
+            names: Phrases, or one; none: no mask is named.
+            sam: Finds the masks; None: MobileSAM at 1024 pixels on this predictor's engine, or this predictor's own
+                SAM where it is one, such as "sam2-hiera-tiny".
+            settings: How masks are searched and which are kept; None: those of docs/everything.md.
+            tiles: For a large image: search tiles too.
+            report: Called with (batches of points done, batches in all) after each batch, or None.
+
+        Returns:
+            One result for each name, and a last one, "unnamed", for all other masks; see
+            `everything.segment_everything`.
+
+        Raises:
+            ImageError: The image can't be read, or is too large.
+            PromptError: A name is malformed.
+            UnsupportedPromptError: There are names, and the model takes no phrases.
+            WeightsError: MobileSAM's weights can't be fetched.
+        """
+        # here and not above: the automatic search is needed here only
+        from promptseg.everything import SETTINGS, segment_everything
+
+        names = (names,) if isinstance(names, str) else tuple(names)
+        for query in to_queries(names) if names else ():
+            self._check_kinds(query)
+        return segment_everything(
+            sam or self.automatic_sam.get(),
+            image,
+            names=names,
+            predictor=self if names else None,
+            settings=settings or SETTINGS,
+            tiles=tiles,
+            limits=self.limits if tiles is None else LARGEST_LIMITS,
+            report=report,
+        )
 
     def encode(self, image: ImageSource) -> Embedding:
         """Encode an image, once for all requests.
@@ -200,7 +274,8 @@ class Predictor:
             ImageError: The image can't be read; the message names it.
         """
         image_rgb = read_image(image, limits=self.limits)
-        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb))
+        source = find_path(image)
+        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
 
     def segment(
         self,
@@ -208,39 +283,47 @@ class Predictor:
         queries: QueryLike | Iterable[QueryLike],
         *,
         threshold: float | None = None,
+        mask_threshold: float | None = None,
     ) -> Segmentation:
-        """Find things in an image.
+        """Segment an image.
 
         Args:
             image: What `encode` returned, or an image of any kind that it takes.
-            queries: Phrases, prompts and queries, 1 to 1,000.
-            threshold: Presence below which a thing counts as absent, in [0, 1]; None: the predictor's own.
+            queries: Phrases, prompts and queries, 1 to 1,000. "background", "everything else" and the like mean all
+                pixels that no object of the other queries has.
+            threshold: Presence below which an object counts as absent, in [0, 1]; None: the predictor's own.
+            mask_threshold: A pixel belongs to a mask from this probability on; None: the model's own. Instances that
+                the model separates keep the masks that it gave them.
 
         Returns:
             One result for each query, in order, whatever is found.
 
         Raises:
             ImageError: The image can't be read.
-            PromptError: The request is malformed, or the threshold no probability.
+            PromptError: The request is malformed or of the background alone, or a threshold is no probability.
             UnsupportedPromptError: The model does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
         requested = to_queries(queries)
         for query in requested:
             self._check_kinds(query)
-        presence_threshold = _checked_threshold(threshold, self.presence_threshold)
+        objects = find_objects(requested)
+        _check_probability(threshold)
+        _check_probability(mask_threshold, name="mask_threshold")
+        presence_threshold = self.presence_threshold if threshold is None else threshold
+        mask_edge = self.segmenter.mask_threshold if mask_threshold is None else mask_threshold
         embedding = image if isinstance(image, Embedding) else self.encode(image)
-        embedding.check_made_by(self.name, self.fingerprint)
-        prediction = self.segmenter.segment(dict(embedding.features), requested, embedding.size_hw)
-        labels = [query.label for query in requested]
-        results = self._to_results(prediction, labels, embedding, presence_threshold)
+        prediction = self.segmenter.segment(self._open(embedding), objects)
+        labels = [query.label for query in objects]
+        results = self._to_results(prediction, labels, embedding, presence_threshold, mask_edge)
         return Segmentation(
             image_rgb=embedding.image_rgb,
-            results=results,
+            results=add_background(requested, results, presence_threshold=presence_threshold, mask_threshold=mask_edge),
             model=self.name,
             presence_threshold=presence_threshold,
-            mask_threshold=self.segmenter.mask_threshold,
+            mask_threshold=mask_edge,
             fingerprint=self.fingerprint,
+            source=embedding.source,
         )
 
     def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
@@ -251,8 +334,8 @@ class Predictor:
             query: Points, a box and masks of one object; `QueryResult.as_prompt` gives the one that was chosen back.
 
         Returns:
-            Three candidates, such as a part, the whole and a group, best first; `instances[0].score` says how good the
-            model thinks each is.
+            Three candidates, such as a part, the whole and a group, best first; `instances[0].mask_quality` is the
+            model's estimate of each.
 
         Raises:
             ImageError: The image can't be read.
@@ -263,39 +346,15 @@ class Predictor:
         (asked,) = to_queries([query])
         self._check_kinds(asked)
         kinds = {prompt.kind for prompt in asked.prompts}
-        if not (kinds <= POINTING_KINDS and isinstance(self.segmenter, Proposer)):
+        if not (kinds <= GEOMETRIC_KINDS and isinstance(self.segmenter, Proposer)):
             raise UnsupportedPromptError(
                 f"{self.name} has no candidates for {' and '.join(sorted(kinds))} (query {asked.label!r}): "
                 "they are for points, boxes and masks alone, of a model that takes these"
             )
         embedding = image if isinstance(image, Embedding) else self.encode(image)
-        embedding.check_made_by(self.name, self.fingerprint)
-        prediction = self.segmenter.propose(dict(embedding.features), asked, embedding.size_hw)
-        return self._to_results(prediction, [asked.label] * len(prediction.iou), embedding, self.presence_threshold)
-
-    def _to_results(
-        self, prediction: Prediction, labels: Sequence[str], embedding: Embedding, presence_threshold: float
-    ) -> tuple[QueryResult, ...]:
-        if not (torch.isfinite(prediction.mask_logits).all() and torch.isfinite(prediction.presence).all()):
-            raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
-        return tuple(
-            QueryResult(
-                label=label,
-                presence=presence,
-                mask_logits=mask_logits,
-                size_hw=embedding.size_hw,
-                presence_threshold=presence_threshold,
-                mask_threshold=self.segmenter.mask_threshold,
-                found=found,
-            )
-            for label, presence, mask_logits, found in zip(
-                labels,
-                prediction.presence.tolist(),
-                prediction.mask_logits.float().cpu().numpy(),
-                prediction.instances or (None,) * len(labels),
-                strict=True,
-            )
-        )
+        prediction = self.segmenter.propose(self._open(embedding), asked)
+        labels = [asked.label] * len(prediction.presence)
+        return self._to_results(prediction, labels, embedding, self.presence_threshold, self.segmenter.mask_threshold)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json and model.safetensors, which `load(directory)` reads.
@@ -306,9 +365,49 @@ class Predictor:
             CheckpointError: Nothing of the model was trained.
             OutputError: The directory can't be written.
         """
-        if isinstance(self.model, MaskerModel | LangSam):
+        if self.loaded is None or self.loaded.source is None:
             raise CheckpointError(f"{self.name} has nothing of its own to save: others have published its parts")
-        save_pretrained(self.model, Path(directory))
+        # here and not above: only who saves needs torch
+        from promptseg.models.checkpoint import save_pretrained
+
+        save_pretrained(self.loaded.source.network.get(), Path(directory))
+
+    def _open(self, embedding: Embedding) -> EncodedImage:
+        """Give the model's own record of an embedding."""
+        embedding.check_made_by(self.name, self.fingerprint)
+        if isinstance(embedding.encoded, SavedImage):
+            restored: EncodedImage = self.segmenter.restore_image(embedding.encoded.arrays, embedding.image_rgb)
+            return restored
+        return embedding.encoded
+
+    def _to_results(
+        self,
+        prediction: Prediction,
+        labels: Sequence[str],
+        embedding: Embedding,
+        presence_threshold: float,
+        mask_threshold: float,
+    ) -> tuple[QueryResult, ...]:
+        if not (np.isfinite(prediction.mask_logits).all() and np.isfinite(prediction.presence).all()):
+            raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
+        return tuple(
+            QueryResult(
+                label,
+                presence,
+                np.asarray(mask_logits, dtype=np.float32),
+                embedding.size_hw,
+                presence_threshold,
+                mask_threshold,
+                instances,
+            )
+            for label, presence, mask_logits, instances in zip(
+                labels,
+                prediction.presence.tolist(),
+                prediction.mask_logits,
+                prediction.instances or (None,) * len(labels),
+                strict=True,
+            )
+        )
 
     def _check_kinds(self, query: Query) -> None:
         for prompt in query.prompts:
@@ -320,9 +419,47 @@ class Predictor:
                 )
 
 
-def _checked_threshold(threshold: float | None, default: float) -> float:
-    if threshold is None:
-        return default
-    if not 0.0 <= threshold <= 1.0:
-        raise PromptError(f"the threshold is a probability in [0, 1], not {threshold}")
-    return threshold
+def _automatic_sam(
+    segmenter: Segmenter[Any], runtime: Runtime, offline: bool, progress: ReportProgress | None
+) -> "PromptableSegmenter":
+    """Give a model's own SAM where it is one, else MobileSAM at its full size."""
+    from promptseg.models.interactive.segmenter import InteractiveSegmenter
+
+    if isinstance(segmenter, InteractiveSegmenter):
+        return segmenter.sam
+    from promptseg.sam.load import load_sam
+
+    return load_sam("mobile-sam", runtime=runtime, offline=offline, progress=progress)
+
+
+def _load_mobile_sam() -> "PromptableSegmenter":
+    from promptseg.sam.load import load_sam
+
+    return load_sam("mobile-sam", runtime=Runtime.choose())
+
+
+def _reload(recipe: Recipe, fingerprint: str, limits: ImageLimits, tiles: Tiles | None) -> Predictor:
+    """Load a pickled predictor again.
+
+    Raises:
+        CheckpointError: The checkpoint is another one now.
+    """
+    predictor = load(
+        recipe.model,
+        device=recipe.device,
+        engine=recipe.engine,
+        offline=recipe.offline,
+        threshold=recipe.threshold,
+        **recipe.options,
+    )
+    predictor = replace(predictor, limits=limits)
+    if tiles is not None:
+        predictor = predictor.tiled(tiles.side, overlap=tiles.overlap, limits=limits)
+    if predictor.fingerprint != fingerprint:
+        raise CheckpointError(f"{recipe.model} is not the checkpoint that was pickled: load it again")
+    return predictor
+
+
+def _check_probability(value: float | None, *, name: str = "the threshold") -> None:
+    if value is not None and not (isinstance(value, int | float) and 0.0 <= value <= 1.0):
+        raise PromptError(f"{name} is a probability in [0, 1], not {value!r}")

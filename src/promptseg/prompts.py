@@ -1,42 +1,53 @@
-"""What a person can point with, and the request that is made of it.
+"""Prompts, and the queries that a request consists of.
 
-A prompt is one hint (a phrase, an example, points, a box, a mask); a query is a label and the prompts that together say
-what it means; a request is a list of queries and is answered in its order. Every class is frozen and checks itself, so
-whatever comes after can trust what it gets. Coordinates are pixels of the photo, origin top left, x to the right.
+A prompt is one hint: a phrase, an example, points, a box or a mask. A query is a label and the prompts that together
+define one target; a request is a list of queries, and its results keep their order. Every class is frozen and checks
+its values, so that other modules need not check them again. Coordinates are pixels of the image, origin top left, x to
+the right, y down.
 
-Phrases and examples are concepts: several of them in a query mean their mixture, each with a weight, and one of a
-negative weight is what is not meant.
+Phrases and examples are concepts: several of them in a query mean their weighted mixture, and a negative weight
+excludes a concept.
 """
 
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil, floor, isfinite
-from typing import Any, ClassVar, TypeAlias
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from promptseg._prompt_checks import (
+    checked_box,
+    checked_mask,
+    checked_phrase,
+    checked_weight,
+    finite_array,
+    frozen_copy,
+    refuse_list,
+    refuse_shares,
+)
 from promptseg.errors import PromptError
 
-MAX_PHRASE_CHARACTERS = 512
-MAX_QUERIES = 1000
+if TYPE_CHECKING:
+    from promptseg.images import ImageSource
+    from promptseg.stored_values import MaskValue
 
-# Control characters and lone surrogates: no phrase needs them, and they break terminals, JSON and tokenizers.
-_FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
+MAX_QUERIES = 1000
+MAX_POINTS = 1000
 
 
 @dataclass(frozen=True)
 class TextPrompt:
-    """A phrase, such as "the cat's ear"; space around it is dropped.
+    """A phrase, such as "the cat's ear"; white space around it is removed.
 
     Attributes:
         text: 1 to 512 characters with at least one letter or digit.
-        weight: How much it counts beside the other concepts of its query (`mixture_weights`); negative: not this.
+        weight: Weight among the concepts of its query (`mixture_weights`); negative: not this.
 
     Raises:
-        PromptError: The phrase is empty, too long, or holds no word or a control character; the weight is 0 or not a
-            finite number.
+        PromptError: The phrase is empty or too long, has no letter or digit, or contains a control character; or the
+            weight is 0 or not a finite number.
     """
 
     kind: ClassVar[str] = "text"
@@ -44,23 +55,24 @@ class TextPrompt:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "text", _checked_phrase(self.text))
-        object.__setattr__(self, "weight", _checked_weight(self.weight))
+        object.__setattr__(self, "text", checked_phrase(self.text))
+        object.__setattr__(self, "weight", checked_weight(self.weight))
 
 
 @dataclass(frozen=True, eq=False)
 class ExemplarPrompt:
-    """An example in another image: find more of this.
+    """An example in another image: find more of this. `from_file` reads one from files.
 
     Attributes:
-        image_rgb: The other image, uint8, shape (H, W, 3); `promptseg.read_exemplar` makes the prompt from files.
-        mask: Which part of it is meant, bool, shape (H, W); None: see `box_xyxy`.
-        box_xyxy: The same as a box in its pixels; None with no mask either: all of it.
-        weight: How much it counts beside the other concepts of its query (`mixture_weights`); negative: not this.
+        image_rgb: The other image, uint8, shape (H, W, 3).
+        mask: The part of it that is meant, bool, shape (H, W); None: see `box_xyxy`.
+        box_xyxy: The same as a box, pixels of the other image; what lies outside it is cut off. None, and no mask: the
+            whole image.
+        weight: Weight among the concepts of its query (`mixture_weights`); negative: not this.
 
     Raises:
-        PromptError: A shape or dtype is wrong, both a mask and a box are given, the mask is empty, the box lies outside
-            the image, or the weight is 0 or not a finite number.
+        PromptError: A shape or dtype is wrong, a mask and a box are given, the mask is empty, the box lies wholly
+            outside the image, or the weight is 0 or not a finite number.
     """
 
     kind: ClassVar[str] = "exemplar"
@@ -79,26 +91,62 @@ class ExemplarPrompt:
         if self.mask is not None and self.box_xyxy is not None:
             raise PromptError("an exemplar takes a mask or a box, not both")
         size_hw = image_rgb.shape[:2]
-        object.__setattr__(self, "image_rgb", _frozen_copy(image_rgb))
+        object.__setattr__(self, "image_rgb", frozen_copy(image_rgb))
         if self.mask is not None:
-            mask = _checked_mask(self.mask, what="the exemplar's mask")
+            mask = checked_mask(self.mask, what="the exemplar's mask")
             if mask.shape != size_hw:
                 raise PromptError(
                     f"the exemplar's mask is {mask.shape}, its image {size_hw} (H, W): one mask pixel for each of its"
                 )
             object.__setattr__(self, "mask", mask)
         if self.box_xyxy is not None:
-            box = left, top, right, bottom = _checked_box(self.box_xyxy)
+            box = left, top, right, bottom = checked_box(self.box_xyxy)
             if right <= 0 or bottom <= 0 or left >= size_hw[1] or top >= size_hw[0]:
                 raise PromptError(
                     f"the exemplar's box {box} lies outside its image of {size_hw[1]} x {size_hw[0]} pixels (W x H)"
                 )
             object.__setattr__(self, "box_xyxy", box)
-        object.__setattr__(self, "weight", _checked_weight(self.weight))
+        object.__setattr__(self, "weight", checked_weight(self.weight))
+
+    @classmethod
+    def from_file(
+        cls,
+        image: "ImageSource",
+        mask: "ImageSource | NDArray[np.bool_] | None" = None,
+        box_xyxy: tuple[float, float, float, float] | None = None,
+        weight: float = 1.0,
+        mask_value: "MaskValue | None" = None,
+    ) -> Self:
+        """Read an example from an image file and, optionally, a mask file.
+
+        Args:
+            image: The image, as `promptseg.read_image` takes it.
+            mask: The part of it that is meant, as `promptseg.read_mask` takes it; None, and no box: the whole image.
+            box_xyxy: The same as (left, top, right, bottom), pixels.
+            weight: Weight among the concepts of its query; negative: not this.
+            mask_value: What is inside a mask of several classes, as `promptseg.read_mask` takes it.
+
+        Raises:
+            ImageError: A file is missing, damaged or no image, or the values of the mask allow several readings.
+            PromptError: The mask is empty or has another size than the image, the box lies wholly outside the image, or
+                both are given.
+        """
+        from promptseg.images import read_image, read_mask
+
+        read = None if mask is None else read_mask(mask, mask_value=mask_value)
+        return cls(read_image(image), read, box_xyxy, weight)
+
+    def __repr__(self) -> str:
+        (height, width), area = self.image_rgb.shape[:2], int(self.foreground.sum())
+        return f"<ExemplarPrompt size_hw=({height}, {width}) foreground={area} px weight={self.weight:g}>"
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        # Unpickling builds the prompt anew, because pickle would not keep the arrays read-only.
+        return type(self), (self.image_rgb, self.mask, self.box_xyxy, self.weight)
 
     @property
     def foreground(self) -> NDArray[np.bool_]:
-        """Which pixels are meant, however it was said: shape (H, W), at least one set; a box gives all it touches."""
+        """The pixels that are meant, bool, shape (H, W), at least one set; a box includes every pixel it touches."""
         if self.mask is not None:
             return self.mask
         if self.box_xyxy is None:
@@ -114,11 +162,12 @@ class PointPrompt:
     """Points on the object, or off it.
 
     Attributes:
-        points_xy: One or more (x, y), pixels.
-        on_object: For each point, whether it lies on the object, or shows what is not meant; None: all on it.
+        points_xy: 1 to 1,000 points (x, y), pixels.
+        on_object: For each point, True if it lies on the object, False if it lies beside it; None: all lie on it.
 
     Raises:
-        PromptError: No point, a coordinate that is not a finite number, or a count that differs.
+        PromptError: There is no point or there are too many, a coordinate is not a finite number, the numbers of points
+            and flags differ, or the coordinates look like shares of the image size.
     """
 
     kind: ClassVar[str] = "point"
@@ -126,9 +175,17 @@ class PointPrompt:
     on_object: tuple[bool, ...] | None = None
 
     def __post_init__(self) -> None:
-        points = _finite_array(self.points_xy, what="points_xy")
+        points = finite_array(self.points_xy, what="points_xy")
         if points.ndim != 2 or points.shape[0] == 0 or points.shape[1] != 2:
-            raise PromptError(f"points_xy is one or more (x, y) pairs, not an array of shape {points.shape}")
+            raise PromptError(
+                f"points_xy is one or more (x, y) pairs, such as [(120, 80)], not an array of shape {points.shape}"
+            )
+        if len(points) > MAX_POINTS:
+            raise PromptError(
+                f"{len(points):,} points in one prompt; the limit is {MAX_POINTS:,}: a MaskPrompt takes an area or a "
+                "scribble"
+            )
+        refuse_shares(points, what="points_xy")
         on_object = (True,) * len(points) if self.on_object is None else self.on_object
         if not isinstance(on_object, Iterable):
             raise PromptError(f"on_object has a flag for each point, such as (True, False); not {on_object!r}")
@@ -147,14 +204,20 @@ class BoxPrompt:
         box_xyxy: (left, top, right, bottom), pixels, left < right and top < bottom.
 
     Raises:
-        PromptError: Not four finite numbers in that order.
+        PromptError: These are not four finite numbers in that order, or they look like shares of the image size.
     """
 
     kind: ClassVar[str] = "box"
     box_xyxy: tuple[float, float, float, float]
 
+    def __new__(cls, *args: object, **kwargs: object) -> Self:
+        """Refuse a box given as four arguments, which Python would refuse without a hint."""
+        if len(args) == 4:
+            raise PromptError(f"a box is one argument: BoxPrompt(({', '.join(map(repr, args))}))")
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
-        object.__setattr__(self, "box_xyxy", _checked_box(self.box_xyxy))
+        object.__setattr__(self, "box_xyxy", checked_box(self.box_xyxy))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,12 +225,13 @@ class MaskPrompt:
     """A rough mask of the object, or a scribble on it.
 
     Attributes:
-        mask: bool, shape (H, W) of the photo, at least one pixel set.
-        logits: The map that the mask was cut from, where it is an earlier answer (`QueryResult.as_prompt`): shape
-            (h, w) over the whole photo at any resolution, above 0 where the object is; None: the mask was drawn.
+        mask: bool, shape (H, W) of the image, at least one pixel set.
+        logits: The map that the mask was cut from, if it is an earlier result (`QueryResult.as_prompt`): float32, shape
+            (h, w) over the whole image at any resolution, positive on the object; None: the mask was drawn.
 
     Raises:
-        PromptError: Not a two-dimensional bool array, or nothing is set; or logits that are not finite, or no map.
+        PromptError: The mask is not a two-dimensional bool array, or is empty; or the logits are not finite, or not
+            two-dimensional.
     """
 
     kind: ClassVar[str] = "mask"
@@ -175,7 +239,7 @@ class MaskPrompt:
     logits: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mask", _checked_mask(self.mask))
+        object.__setattr__(self, "mask", checked_mask(self.mask))
         if self.logits is not None:
             logits = np.asarray(self.logits)
             if logits.dtype.kind != "f" or logits.ndim != 2 or not logits.size or not np.isfinite(logits).all():
@@ -183,7 +247,16 @@ class MaskPrompt:
                     f"a mask's logits are finite floats of shape (h, w), not {logits.dtype} {logits.shape}"
                     + (" with numbers that are not finite" if logits.dtype.kind == "f" else "")
                 )
-            object.__setattr__(self, "logits", _frozen_copy(logits.astype(np.float32)))
+            object.__setattr__(self, "logits", frozen_copy(logits.astype(np.float32)))
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape
+        origin = "drawn" if self.logits is None else "from a result"
+        return f"<MaskPrompt size_hw=({height}, {width}) area={int(self.mask.sum())} px, {origin}>"
+
+    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+        # See ExemplarPrompt.
+        return type(self), (self.mask, self.logits)
 
 
 Concept: TypeAlias = TextPrompt | ExemplarPrompt
@@ -194,15 +267,15 @@ _PROMPT_CLASSES = (TextPrompt, ExemplarPrompt, PointPrompt, BoxPrompt, MaskPromp
 
 @dataclass(frozen=True)
 class Query:
-    """One thing to find: a label, and the prompts that together say what it is.
+    """One target: a label, and the prompts that together define it.
 
     Attributes:
-        label: The name the result carries; free text, checked like a phrase.
+        label: The label of the result; free text, checked like a phrase.
         prompts: One or more.
 
     Raises:
-        PromptError: The label is not a valid phrase, or there is no prompt, or one is of an unknown class, or they say
-            only what is not meant.
+        PromptError: The label is not a valid phrase, there is no prompt, one is of an unknown class, or all weights are
+            negative.
     """
 
     label: str
@@ -220,7 +293,7 @@ class Query:
                 )
         if all(isinstance(prompt, Concept) and prompt.weight < 0 for prompt in prompts):
             raise PromptError(f"the query {self.label!r} says only what is not meant; add a prompt of positive weight")
-        object.__setattr__(self, "label", _checked_phrase(self.label))
+        object.__setattr__(self, "label", checked_phrase(self.label))
         object.__setattr__(self, "prompts", prompts)
 
 
@@ -228,7 +301,7 @@ QueryLike: TypeAlias = str | Prompt | Query
 
 
 def to_queries(items: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
-    """Bring everything that a request may hold to one form; order and duplicates are kept.
+    """Convert everything that a request may hold to queries; order and duplicates are kept.
 
     Args:
         items: Phrases, prompts and queries, mixed; a single one is a request of one.
@@ -237,9 +310,14 @@ def to_queries(items: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
         One query for each item; a phrase is its own label, any other bare prompt is labeled by its kind.
 
     Raises:
-        PromptError: No item, more than 1,000, or one that is malformed.
+        PromptError: There is no item, there are more than 1,000, or one is malformed; or a phrase lists several names
+            ("cup, table"), which only a `TextPrompt` takes as one.
+
+    Example:
+        >>> [query.label for query in to_queries(["cat", BoxPrompt((0, 0, 9, 9))])]
+        ['cat', 'box']
     """
-    # A lone phrase is a sequence too: without this, "cat" would ask for "c", "a" and "t".
+    # A string is iterable too: without this test, "cat" would become "c", "a" and "t".
     listed = list(items) if isinstance(items, Iterable) and not isinstance(items, str) else [items]
     if not listed:
         raise PromptError("nothing was asked for: give at least one phrase")
@@ -249,17 +327,21 @@ def to_queries(items: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
 
 
 def mixture_weights(concepts: Sequence[Concept]) -> tuple[float, ...]:
-    """Give each concept of a query its share of the mixture.
+    """Compute the share of each concept in the mixture of a query.
 
     Args:
         concepts: Phrases and examples, at least one of positive weight, as in every `Query` of concepts alone.
 
     Returns:
-        A share for each, in order: those of positive weight add up to 1, negative weights stay as they are. So (1, 1,
-        -0.5) becomes (0.5, 0.5, -0.5), and a lone concept has the share 1 whatever its weight.
+        A share for each, in order: positive weights are scaled to the sum 1, negative weights stay as they are. A
+        single concept has the share 1 whatever its weight.
 
     Raises:
         PromptError: No concept has a positive weight.
+
+    Example:
+        >>> mixture_weights([TextPrompt("cat"), TextPrompt("lynx"), TextPrompt("dog", -0.5)])
+        (0.5, 0.5, -0.5)
     """
     total = sum(concept.weight for concept in concepts if concept.weight > 0)
     if total <= 0:
@@ -271,74 +353,10 @@ def _to_query(item: object) -> Query:
     if isinstance(item, Query):
         return item
     if isinstance(item, str):
+        refuse_list(checked_phrase(item))
         item = TextPrompt(item)
     if isinstance(item, TextPrompt):
         return Query(item.text, (item,))
     if isinstance(item, _PROMPT_CLASSES):
         return Query(item.kind, (item,))
     raise PromptError(f"a query is a phrase, a prompt or a Query, not {type(item).__name__}")
-
-
-def _checked_phrase(text: object) -> str:
-    if not isinstance(text, str):
-        raise PromptError(f"a phrase is text, not {type(text).__name__}")
-    phrase = text.strip()
-    shown = repr(phrase if len(phrase) <= 40 else phrase[:39] + "…")
-    if not phrase:
-        raise PromptError(f"the phrase is {'blank' if text else 'empty'}: name something to find")
-    if len(phrase) > MAX_PHRASE_CHARACTERS:
-        raise PromptError(
-            f"the phrase {shown} has {len(phrase):,} characters; the limit is {MAX_PHRASE_CHARACTERS}: "
-            "ask for one thing in a phrase"
-        )
-    for character in phrase:
-        if unicodedata.category(character) in _FORBIDDEN_CATEGORIES:
-            raise PromptError(f"the phrase {shown} holds the control character U+{ord(character):04X}")
-    if not any(character.isalnum() for character in phrase):
-        raise PromptError(f"the phrase {shown} has no letter or digit: say it in words")
-    return phrase
-
-
-def _finite_array(values: ArrayLike, *, what: str) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise PromptError(f"{what} is made of numbers, not {values!r}") from error
-    if not np.isfinite(array).all():
-        raise PromptError(f"{what} holds a number that is not finite: {values!r}")
-    return array
-
-
-def _checked_box(box_xyxy: Sequence[float]) -> tuple[float, float, float, float]:
-    box = _finite_array(box_xyxy, what="box_xyxy")
-    if box.shape != (4,):
-        raise PromptError(f"box_xyxy is (left, top, right, bottom), not an array of shape {box.shape}")
-    left, top, right, bottom = box.tolist()
-    if left >= right or top >= bottom:
-        raise PromptError(
-            f"box_xyxy is (left, top, right, bottom) with left < right and top < bottom, not {box.tolist()}"
-        )
-    return left, top, right, bottom
-
-
-def _checked_mask(mask: NDArray[np.bool_], *, what: str = "the mask") -> NDArray[np.bool_]:
-    mask = np.asarray(mask)
-    if mask.dtype != np.bool_ or mask.ndim != 2:
-        raise PromptError(f"{what} is a bool array of shape (H, W), not {mask.dtype} {mask.shape}")
-    if not mask.any():
-        raise PromptError(f"{what} is empty: not one pixel is set")
-    return _frozen_copy(mask)
-
-
-def _checked_weight(weight: object) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, int | float | np.number) or not isfinite(weight):
-        raise PromptError(f"a weight is a finite number, not {weight!r}")
-    if weight == 0:
-        raise PromptError("a weight of 0 says nothing; leave the prompt out, or give what is not meant a negative one")
-    return float(weight)
-
-
-def _frozen_copy(array: NDArray[Any]) -> NDArray[Any]:
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy

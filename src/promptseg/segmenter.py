@@ -1,115 +1,131 @@
-"""What every segmentation model can do, whatever is inside it."""
+"""Interface of all segmentation models. It uses NumPy arrays, never tensors.
 
-from collections.abc import Sequence
+Shapes: N queries, H W pixels of the image, h w cells of a map over the image.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from promptseg.errors import UnsupportedPromptError
-from promptseg.prompts import Query, TextPrompt
+from promptseg.prompts import Concept, ExemplarPrompt, Query, TextPrompt
 from promptseg.results import Instance
 
-Features = dict[str, Tensor]
-"""An image after `encode_image`: named tensors, first dimension 1. Their meaning is the model's own business."""
+Arrays = dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
+@runtime_checkable
+class EncodedImage(Protocol):
+    """Result of `Segmenter.encode_image`. Each model has a separate frozen record with typed parts."""
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the image, pixels."""
+        ...
+
+    def to_arrays(self) -> Arrays:
+        """Return the parts as named arrays, from which `Segmenter.restore_image` rebuilds the record."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a model says about N queries on one image.
+    """The answer of a model to N queries on one image.
 
     Attributes:
-        mask_logits: Shape (N, h, w), float, covering exactly the image at low resolution. 0 is probability 0.5.
-        presence: Calibrated probability that what the query means is there, shape (N,), in [0, 1].
-        iou: Predicted IoU of each mask, shape (N,), in [0, 1].
-        instances: The objects of each query, best first, where the model tells them apart; None, for a query or for
-            all: it does not, and the connected parts of a mask count as objects.
+        mask_logits: Shape (N, h, w), float32, over exactly the image at low resolution. 0 is probability 0.5.
+        presence: Calibrated probability that the object of the query is in the image, shape (N,), float32, in [0, 1].
+        mask_quality: Predicted IoU of each mask, shape (N,), float32, in [0, 1].
+        instances: Instances of each query, best first, if the model separates them. None for a query, or for all: the
+            connected regions of the mask are the instances.
     """
 
-    mask_logits: Tensor
-    presence: Tensor
-    iou: Tensor
+    mask_logits: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    mask_quality: NDArray[np.float32]
     instances: tuple[tuple[Instance, ...] | None, ...] | None = None
 
+    @classmethod
+    def empty(cls) -> "Prediction":
+        """Return the prediction for zero queries."""
+        none = np.zeros(0, dtype=np.float32)
+        return cls(np.zeros((0, 1, 1), dtype=np.float32), none, none, ())
 
-class Segmenter(Protocol):
-    """Encode an image once, then segment it by as many queries as come.
 
-    Attributes:
-        prompt_kinds: Kinds of prompt that the model takes: "text", ...
-        mask_threshold: A pixel belongs to a mask from this probability on.
-        presence_threshold: A query counts as found from this presence on.
-    """
+Encoded = TypeVar("Encoded")
 
-    @property
-    def prompt_kinds(self) -> frozenset[str]: ...
 
-    @property
-    def mask_threshold(self) -> float: ...
+class Segmenter(Protocol[Encoded]):
+    """Encode an image once, then segment it by any number of queries. Threads may share it."""
 
     @property
-    def presence_threshold(self) -> float: ...
+    def prompt_kinds(self) -> frozenset[str]:
+        """Kinds of prompt that the model takes: "text", ..."""
+        ...
 
-    def encode_image(self, image_rgb: np.ndarray) -> Features:
+    @property
+    def mask_threshold(self) -> float:
+        """Minimum probability of a mask's pixels."""
+        ...
+
+    @property
+    def presence_threshold(self) -> float:
+        """Minimum presence of a query that counts as found."""
+        ...
+
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Encoded:
         """Encode an image, uint8, shape (H, W, 3)."""
         ...
 
-    def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
-        """Segment an encoded image of the given original size; N queries give N answers, in order.
+    def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool) -> Encoded:
+        """Encode a view of a larger image, without parts that are valid for a whole image only.
+
+        Args:
+            image_rgb: uint8, shape (H, W, 3).
+            compact: Store floats in half precision, to save memory for many views.
+        """
+        ...
+
+    def restore_image(self, arrays: Mapping[str, NDArray[Any]], image_rgb: NDArray[np.uint8]) -> Encoded:
+        """Rebuild the record from the result of `EncodedImage.to_arrays`.
+
+        Args:
+            arrays: The named arrays.
+            image_rgb: The same image, uint8, shape (H, W, 3).
 
         Raises:
-            PromptError: A prompt means nothing on this image.
-            UnsupportedPromptError: A kind of prompt, or a combination, that the model does not take.
+            DataError: An array is missing.
+        """
+        ...
+
+    def segment(self, image: Encoded, queries: Sequence[Query]) -> Prediction:
+        """Segment an encoded image by N queries; the prediction has N entries in the same order.
+
+        Raises:
+            PromptError: A prompt is invalid for this image.
+            UnsupportedPromptError: The model does not take a kind of prompt, or a combination.
         """
         ...
 
 
 @runtime_checkable
 class Proposer(Protocol):
-    """A segmenter that has several candidates for what is pointed at."""
+    """A segmenter that can return several candidate masks for a query."""
 
-    def propose(self, features: Features, query: Query, size_hw: tuple[int, int]) -> Prediction:
-        """Give candidates for the one object that a query of points, boxes and masks points at, best first.
+    def propose(self, image: Any, query: Query) -> Prediction:
+        """Return candidate masks for the one object of a query of points, boxes and masks, best first.
 
         Raises:
-            PromptError: The query points at several objects, at none, or outside the image.
+            PromptError: The query has several objects or none, or a prompt is outside the image.
         """
         ...
 
 
-class Config(Protocol):
-    """What a model is made of, as plain data."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Give the config as what JSON can hold."""
-        ...
-
-
-class Model(Protocol):
-    """A network, or several, with what was trained of it.
-
-    Attributes:
-        config: What it is made of.
-        device: Where it lies.
-    """
-
-    @property
-    def config(self) -> Config: ...
-
-    @property
-    def device(self) -> torch.device: ...
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def trained_names(self) -> set[str]:
-        """Names in `state_dict` of what was trained; all else comes from published weights."""
-        ...
-
-
 def read_text(query: Query) -> str | None:
-    """Give the phrase of a query that is one phrase and nothing else."""
+    """Return the phrase of a query that is exactly one phrase, else None."""
     match query.prompts:
         case (TextPrompt(text=text),):
             return text
@@ -118,10 +134,10 @@ def read_text(query: Query) -> str | None:
 
 
 def single_texts(queries: Sequence[Query]) -> list[str]:
-    """Give the phrase of each query, for models that take one phrase and nothing else.
+    """Return the phrase of each query, for models that take exactly one phrase per query.
 
     Raises:
-        UnsupportedPromptError: A query is made of something else.
+        UnsupportedPromptError: A query is not exactly one phrase.
     """
     texts = []
     for query in queries:
@@ -129,7 +145,22 @@ def single_texts(queries: Sequence[Query]) -> list[str]:
         if text is None:
             kinds = " + ".join(prompt.kind for prompt in query.prompts)
             raise UnsupportedPromptError(
-                f"the model takes one phrase a query, {query.label!r} is {kinds}: ask one by one"
+                f"the model takes exactly one phrase per query, but query {query.label!r} has {kinds}: split the query"
             )
         texts.append(text)
     return texts
+
+
+def read_concepts(query: Query) -> tuple[Concept, ...]:
+    """Return the phrases and exemplars of a query, for models that take nothing else.
+
+    Raises:
+        UnsupportedPromptError: The query holds another kind of prompt.
+    """
+    concepts = tuple(prompt for prompt in query.prompts if isinstance(prompt, TextPrompt | ExemplarPrompt))
+    if len(concepts) < len(query.prompts):
+        kinds = " + ".join(prompt.kind for prompt in query.prompts)
+        raise UnsupportedPromptError(
+            f"the model takes only text and exemplar prompts, but query {query.label!r} has {kinds}: remove the others"
+        )
+    return concepts

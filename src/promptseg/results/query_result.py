@@ -1,0 +1,157 @@
+"""The result of one query: presence, mask and instances.
+
+A result keeps the model's small logit map, and its masks as run-length codes. Full-size arrays are computed each time
+they are read, so that a thousand phrases on a large image fit in memory.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from promptseg.images import ImageSource
+from promptseg.ops.masks import iterate_components
+from promptseg.ops.polygons import Polygon
+from promptseg.ops.resize import logit, resize_map, sigmoid, threshold_map
+from promptseg.ops.rle import Rle, decode_rle, encode_rle
+from promptseg.prompts import MaskPrompt
+from promptseg.results.instance import Instance, encode_mask_png, read_only
+
+# A connected part smaller than this share of the largest one of its query is noise of the mask, not an object.
+MIN_INSTANCE_SHARE = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class QueryResult:
+    """The result of one query.
+
+    Attributes:
+        label: The label of the query.
+        presence: Calibrated probability that the object is in the image.
+        mask_logits: The model's map over the whole image at its own resolution, float32, shape (h, w).
+        size_hw: Height and width of the image, pixels.
+        presence_threshold: With a lower presence the object counts as absent.
+        mask_threshold: Probability from which a pixel belongs to the object; in [0, 1].
+        model_instances: The instances that the model found; `mask` is their union. None: the model finds none itself,
+            and the instances are the connected parts of the mask.
+        stored_mask: The mask of a loaded result (`Segmentation.load`), of the size (H, W); None: `mask` is computed.
+    """
+
+    label: str
+    presence: float
+    mask_logits: NDArray[np.float32]
+    size_hw: tuple[int, int]
+    presence_threshold: float
+    mask_threshold: float
+    model_instances: tuple[Instance, ...] | None = None
+    stored_mask: Rle | None = field(default=None, kw_only=True)
+
+    def __repr__(self) -> str:
+        return f"<QueryResult {self.label!r} presence={self.presence:.2f} instances={len(self.instances)}>"
+
+    def _repr_png_(self) -> bytes:
+        return encode_mask_png(self.mask)
+
+    @property
+    def found(self) -> tuple[Instance, ...] | None:
+        """The old name of `model_instances`."""
+        warnings.warn("QueryResult.found is now model_instances", DeprecationWarning, stacklevel=2)
+        return self.model_instances
+
+    @property
+    def is_present(self) -> bool:
+        """Whether presence reaches the threshold; if not, `mask` is empty."""
+        return self.presence >= self.presence_threshold
+
+    @property
+    def probability(self) -> NDArray[np.float32]:
+        """Probability that each pixel belongs to the object, given that it is in the image: float32, shape (H, W).
+
+        It is computed for absent objects too. A loaded result has an approximation: the saved mask at a low resolution.
+        """
+        return read_only(sigmoid(resize_map(self.mask_logits, self.size_hw)))
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """The pixels of the object: bool, shape (H, W); empty when it is absent."""
+        return self._whole.mask
+
+    @property
+    def area(self) -> int:
+        """Number of pixels of `mask`."""
+        return self._whole.area
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """The instances, best score first; none when the object is absent.
+
+        They are the model's own (`model_instances`, without empty ones). If the model finds none itself, they are the
+        connected parts of `mask`, with the presence times the mean probability of their pixels as score; parts smaller
+        than 2 % of the largest one are left out.
+        """
+        if not self.is_present:
+            return ()
+        if self.model_instances is None:
+            instances: Iterator[Instance] = self._parts()
+        else:
+            instances = (each for each in self.model_instances if each.rle["size"][0])
+        return tuple(sorted(instances, key=lambda instance: -instance.score))
+
+    def polygons(self, *, tolerance: float = 0.0) -> tuple[Polygon, ...]:
+        """Convert `mask` to polygons, one for each part; see `Instance.polygons`."""
+        return self._whole.polygons(tolerance=tolerance)
+
+    def cut_out(self, image: ImageSource) -> Image.Image:
+        """Cut everything in `mask` out of its image, as RGBA; see `Instance.cut_out`."""
+        return self._whole.cut_out(image)
+
+    def to_rle(self) -> Rle:
+        """Encode `mask`, of the size (H, W)."""
+        return self._whole.to_rle()
+
+    def as_prompt(self) -> MaskPrompt:
+        """Convert the result to a prompt, to correct it: send it again together with the next clicks.
+
+        Raises:
+            PromptError: The mask is empty: there is nothing to correct.
+        """
+        # Shifted, so that 0 is the edge of the mask. A threshold of 0 or 1 has an infinite logit: the map has no edge.
+        edge = logit(self.mask_threshold)
+        return MaskPrompt(self.mask, self.mask_logits - np.float32(edge) if np.isfinite(edge) else None)
+
+    @cached_property
+    def _whole(self) -> Instance:
+        # A code, not the array: the masks of a long request on a large image would not fit in memory.
+        mask = np.zeros(self.size_hw, dtype=np.bool_)
+        if self.stored_mask is not None:
+            mask = decode_rle(self.stored_mask) if self.is_present else mask
+        elif self.model_instances is not None:
+            for instance in self.instances:
+                left, top, right, bottom = instance.box_xyxy
+                mask[top:bottom, left:right] |= instance.box_mask
+        elif self.is_present:
+            # Compared as logits: on a large image the sigmoid costs more than everything else.
+            mask = threshold_map(self.mask_logits, self.size_hw, logit(self.mask_threshold))
+        return Instance.from_mask(mask, self.presence)
+
+    def _parts(self) -> Iterator[Instance]:
+        for (rows, columns), box_mask in iterate_components(self.mask, min_share=MIN_INSTANCE_SHARE):
+            box_xyxy = (columns.start, rows.start, columns.stop, rows.stop)
+            logits = resize_map(self.mask_logits, self.size_hw, window_xyxy=box_xyxy)
+            score = float(sigmoid(logits[box_mask]).mean()) * self.presence
+            yield Instance(box_xyxy, score, encode_rle(box_mask), self.size_hw)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe the result in JSON's own types; see `Segmentation.to_json`."""
+        return {
+            "label": self.label,
+            "presence": round(self.presence, 6),
+            "is_present": self.is_present,
+            "mask": self.to_rle(),
+            "instances": [each.to_dict() for each in self.instances],
+        }
