@@ -1,5 +1,6 @@
 """A tiny world for evaluation tests: images of flat colors, and a segmenter that really looks for colors."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from promptseg.images import read_image
+from promptseg.ops.rle import encode_rle
 from promptseg.results import QueryResult
 
 COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "gray": (128, 128, 128)}
@@ -53,3 +55,29 @@ class ColorSegmenter:
             )
             for phrase, mask in zip(phrases, found, strict=True)
         ]
+
+
+def index_record(image: str, masks: dict[str, np.ndarray]) -> dict[str, object]:
+    """One record of a JSONL index, whose names red, green and blue are annotated completely."""
+    return {
+        "image": image,
+        "width": SIZE_HW[1],
+        "height": SIZE_HW[0],
+        "exhaustive": "red, green, blue",
+        "masks": [
+            {"category": phrase, "rle": encode_rle(mask), "kind": "thing", "iscrowd": False}
+            for phrase, mask in masks.items()
+        ],
+    }
+
+
+def write_indexes(data_dir: Path, *names: str) -> None:
+    """Write an index of four images for each name: red is painted as annotated, green only in part."""
+    for name in names:
+        records = []
+        for number in range(4):
+            red, green = block(0, 0, 4 + number, 6), block(8, 0, 10, 2 + number)
+            image = f"{name}/{number}.png"
+            paint(data_dir / image, {"red": red, "green": green})
+            records.append(index_record(image, {"red": red, "green": block(8, 0, 10, 4)}))
+        (data_dir / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))

@@ -1,23 +1,36 @@
-"""What maskers of tests share: an untrained network, and the encoding of an image that is its own canvas."""
+"""What SAMs of tests share: an untrained network, and the encoding of an image that is its own canvas."""
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from promptseg.sam.base import Frame, MaskerEmbedding
-from promptseg.sam.decoder import SamDecoder
-from promptseg.sam.mobile_sam import MobileSam
-from promptseg.sam.tiny_vit import TinyViT
+from promptseg.ops.deferred import Deferred
+from promptseg.runtime import Runtime
+from promptseg.sam.base import Frame, SamEmbedding
+from promptseg.sam.decoder import read_prompt_encoder
+from promptseg.sam.mobile_sam import build_mobile_sam
+from promptseg.sam.mobile_sam_network import MobileSamNetwork
+from promptseg.sam.sam import Sam
+
+TORCH = Runtime("torch")
 
 
-def untrained_mobile_sam(input_side: int) -> MobileSam:
+def untrained_network(input_side: int) -> MobileSamNetwork:
+    """MobileSAM's network with random weights, always the same."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return MobileSamNetwork(input_side).eval().requires_grad_(False)
+
+
+def untrained_mobile_sam(input_side: int, runtime: Runtime = TORCH) -> Sam:
     """MobileSAM with random weights, always the same."""
-    torch.manual_seed(0)
-    return MobileSam(TinyViT(), SamDecoder(input_side))
+    network = untrained_network(input_side)
+    prompt_encoder = read_prompt_encoder(network.decoder.prompt_encoder, input_side)
+    return build_mobile_sam(Deferred.of(network), prompt_encoder, runtime=runtime, identity="untrained, seed 0")
 
 
-def encode_as_it_is(image_rgb: NDArray[np.uint8]) -> MaskerEmbedding:
-    """The pixels themselves as the only feature, float (1, 3, H, W), on a canvas of the image's own size."""
+def encode_as_it_is(image_rgb: NDArray[np.uint8]) -> SamEmbedding:
+    """The pixels themselves as the only feature, float32 (1, 3, H, W), on a canvas of the image's own size."""
     height, width, _ = image_rgb.shape
-    pixels = torch.from_numpy(image_rgb.copy()).permute(2, 0, 1)[None].float()
-    return MaskerEmbedding((pixels,), Frame((height, width), (height, width), (1.0, 1.0)))
+    pixels = np.ascontiguousarray(image_rgb.transpose(2, 0, 1)[None], dtype=np.float32)
+    return SamEmbedding((pixels,), Frame((height, width), (height, width), (1.0, 1.0)))

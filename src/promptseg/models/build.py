@@ -1,19 +1,24 @@
-"""From a config to a network: the architectures by name, and the towers that they are built on."""
+"""Build a network and its towers from a config."""
 
 from collections.abc import Collection
 from typing import TypeAlias
 
+import torch
+
 from promptseg.encoders.towers import build_image_tower, build_text_tower, load_tower
-from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.clipseg.network import ClipSeg
-from promptseg.models.promptseg.config import PromptSegConfig
-from promptseg.models.promptseg.network import PromptSeg
+from promptseg.models.promptseg.network import PromptSegNetwork
+from promptseg.models.promptseg_s1.network import PromptSegS1Network
+from promptseg.models.table import NetworkConfig
 from promptseg.weights import ReportProgress
 
-NetworkConfig: TypeAlias = PromptSegConfig | ClipSegConfig
-Network: TypeAlias = PromptSeg | ClipSeg
+Network: TypeAlias = PromptSegNetwork | PromptSegS1Network | ClipSeg
 
-CONFIGS: dict[str, type[NetworkConfig]] = {part.architecture: part for part in (PromptSegConfig, ClipSegConfig)}
+NETWORKS: dict[str, type[Network]] = {
+    "promptseg": PromptSegNetwork,
+    "promptseg-s1": PromptSegS1Network,
+    "clipseg": ClipSeg,
+}
 
 
 def build_network(
@@ -23,18 +28,18 @@ def build_network(
     offline: bool = False,
     progress: ReportProgress | None = None,
 ) -> Network:
-    """Build a network whose own part is untrained.
+    """Build a network; everything outside the towers has random weights.
 
     Args:
         config: Architecture.
-        towers: Those of its towers that get their published weights, fetched the first time; others are random.
-        offline: Don't use the network.
-        progress: Told (name, bytes here, bytes in all) while weights are fetched.
+        towers: Names of the towers that get their published weights, fetched on first use; the others are random.
+        offline: Don't access the network.
+        progress: Called with (name, bytes fetched, total bytes) while weights are fetched.
 
     Raises:
-        UnknownModelError: the config names a tower that does not exist.
-        ValueError: the config fits no model.
-        WeightsError: a tower's weights can't be fetched, or don't fit.
+        UnknownModelError: The config names a tower that does not exist.
+        ValueError: The config does not describe a valid network.
+        WeightsError: A tower's weights can't be fetched, or don't fit.
     """
     image_tower = build_image_tower(config.image_tower, config.image_layers)
     text_tower = build_text_tower(config.text_tower)
@@ -42,6 +47,27 @@ def build_network(
         load_tower(image_tower, config.image_tower, offline=offline, progress=progress)
     if config.text_tower in towers:
         load_tower(text_tower, config.text_tower, offline=offline, progress=progress)
-    if isinstance(config, ClipSegConfig):
-        return ClipSeg(config, image_tower, text_tower)
-    return PromptSeg(config, image_tower, text_tower)
+    return NETWORKS[config.architecture](config, image_tower, text_tower)  # type: ignore[arg-type]  # the name selects the type
+
+
+def build_pretrained(config: NetworkConfig, *, pretrained: bool = False, offline: bool = False) -> Network:
+    """Build an untrained network.
+
+    Args:
+        config: Architecture.
+        pretrained: Load the towers' published weights, fetched on first use; otherwise the towers are random.
+        offline: Don't access the network.
+
+    Raises:
+        UnknownModelError: The config names a tower that does not exist.
+        ValueError: The config does not describe a valid network.
+        WeightsError: A tower's weights can't be fetched, or don't fit.
+    """
+    return build_network(config, towers=(config.image_tower, config.text_tower) if pretrained else (), offline=offline)
+
+
+def build_seeded(config: NetworkConfig) -> Network:
+    """Build a network with reproducible random weights (seed 0); errors as `build_network`."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        return build_network(config)

@@ -1,89 +1,266 @@
-"""Models by their names: look up, build, load."""
+"""Look up models by name and build their segmenters. Torch is imported only when a network is built."""
 
 import difflib
+import hashlib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from promptseg.errors import CheckpointError, UnknownModelError
-from promptseg.models.build import Network, NetworkConfig, build_network
-from promptseg.models.checkpoint import load_pretrained
-from promptseg.models.clipseg.files import is_transformers_directory, load_original, load_published, load_transformers
-from promptseg.models.grounded_sam.config import LangSamConfig
-from promptseg.models.interactive.config import MaskerConfig
-from promptseg.models.table import MODELS, ModelRecord
+from promptseg.errors import CheckpointError, PromptError, UnknownModelError
+from promptseg.models.checkpoint_files import config_text, read_description
+from promptseg.models.promptseg.config import PromptSegConfig
+from promptseg.models.table import MODELS, ModelConfig, ModelRow, NetworkConfig
+from promptseg.ops.deferred import Deferred
+from promptseg.runtime import Runtime
+from promptseg.segmenter import Segmenter
 from promptseg.weights import ReportProgress
 
-__all__ = ["MODELS", "ModelRecord", "build_model", "find_record", "get_model", "load_model"]
+if TYPE_CHECKING:
+    from promptseg.models.build import Network
+
+__all__ = ["MODELS", "LoadOptions", "LoadedModel", "ModelRow", "NetworkSource", "find_row", "list_models", "load_model"]
+
+DEFAULT_MODEL = "promptseg"
+
+# Each module has `build(config, source, options) -> Segmenter`. A new architecture adds one line here.
+BUILDERS = {
+    "promptseg": "promptseg.models.promptseg.build",
+    "promptseg-s1": "promptseg.models.promptseg_s1.build",
+    "clipseg": "promptseg.models.clipseg.build",
+    "langsam": "promptseg.models.grounded_sam.build",
+    "interactive": "promptseg.models.interactive.build",
+}
 
 
-def find_record(name: str) -> ModelRecord:
-    """Look a model up by its name.
+@dataclass(frozen=True)
+class LoadOptions:
+    """Options for loading a model.
+
+    Attributes:
+        runtime: Engine and device of every part.
+        offline: Don't access the network for weights.
+        progress: Called with (name, bytes fetched, total bytes) while weights are fetched, or None.
+    """
+
+    runtime: Runtime
+    offline: bool = False
+    progress: ReportProgress | None = None
+
+    def load_segmenter(self, name: str) -> Segmenter[Any]:
+        """Load a model, without its refiner, as a part of another one, with these options; errors as `load_model`."""
+        loaded = load_model(name, self)
+        if isinstance(loaded.config, PromptSegConfig) and loaded.config.refiner is not None:
+            loaded = load_model(name, self, {"refiner": None})
+        return loaded.segmenter
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSource:
+    """A trained network that is loaded on first use.
+
+    Attributes:
+        identity: Hash of the config and the trained weights.
+        network: Returns the network in evaluation mode on the CPU; imports torch.
+    """
+
+    identity: str
+    network: Deferred["Network"]
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model that is ready to segment.
+
+    Attributes:
+        name: Name of the row or of the directory.
+        config: Architecture and thresholds.
+        segmenter: Runs the inference.
+        identity: Hash of the config and the trained weights.
+        source: Source of the network; None for a model that consists of published parts.
+    """
+
+    name: str
+    config: ModelConfig
+    segmenter: Segmenter[Any]
+    identity: str
+    source: NetworkSource | None
+
+
+def list_models(*, include_tests: bool = False) -> list[str]:
+    """Name the models that `load` takes.
+
+    Args:
+        include_tests: Also list the tiny random models for tests.
+    """
+    return [row.name for row in MODELS.values() if include_tests or row.status != "test"]
+
+
+def find_row(name: str) -> ModelRow:
+    """Look up a model by its name.
 
     Raises:
-        UnknownModelError: no model of that name; the message has the near ones.
+        UnknownModelError: No model has that name; the message lists similar names.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4) or sorted(MODELS)
-        raise UnknownModelError(f"no model is named {name!r}; near ones: {', '.join(near)}")
+        near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
+        hint = f"similar names: {', '.join(near)}" if near else "`promptseg models` lists all names"
+        raise UnknownModelError(f"no model is named {name!r}, and there is no checkpoint at that path; {hint}")
     return MODELS[name]
 
 
-def build_model(config: NetworkConfig, *, pretrained: bool = False, offline: bool = False) -> Network:
-    """Build an untrained model.
+def load_model(
+    name_or_path: str | Path | ModelConfig, options: LoadOptions, overrides: Mapping[str, Any] | None = None
+) -> LoadedModel:
+    """Load a model.
 
     Args:
-        config: Architecture.
-        pretrained: Read the towers' published weights, fetching them the first time; otherwise towers are random.
-        offline: Don't use the network.
+        name_or_path: The name of a row; the directory of a checkpoint, or of a CLIPSeg that transformers saved; a file
+            with the original CLIPSeg's decoder; or the config of a model that consists of published parts.
+        options: Options for loading.
+        overrides: Fields of the config to replace, such as detector="owlv2-base".
 
     Raises:
-        UnknownModelError: the config names a tower that does not exist.
-        WeightsError: a tower's weights can't be fetched, or don't fit.
+        UnknownModelError: No row and no path has that name.
+        CheckpointError: The row has no trained weights, or the checkpoint does not fit.
+        PromptError: The model lacks an option, or refuses its value.
+        WeightsError: Weights can't be fetched or read.
+        EngineError: The engine does not run on the device, or its cache can't be written.
     """
-    towers = (config.image_tower, config.text_tower) if pretrained else ()
-    return build_network(config, towers=towers, offline=offline)
+    name, config, source = _find(name_or_path, options)
+    config = _override(name, config, overrides or {})
+    builder = importlib.import_module(BUILDERS[config.architecture])
+    segmenter = builder.build(config, source, options)
+    known = source.identity if source is not None else ""
+    identity = hashlib.sha256(f"{known} {config_text(config)}".encode()).hexdigest()[:16]
+    return LoadedModel(name, config, segmenter, identity, source)
 
 
-def get_model(name: str, *, pretrained: bool = False, offline: bool = False) -> Network:
-    """Build the untrained model of a row; arguments and errors as `find_record` and `build_model`."""
-    config = find_record(name).config
-    if isinstance(config, MaskerConfig | LangSamConfig):
-        raise CheckpointError(f"{name} is made of published parts: there is no network to train")
-    return build_model(config, pretrained=pretrained, offline=offline)
+def network_source(name_or_path: str | Path, options: LoadOptions) -> tuple[NetworkConfig, NetworkSource]:
+    """Find the config and the network of a model, for training.
+
+    Raises:
+        UnknownModelError: No row and no path has that name.
+        CheckpointError: The model consists of published parts, has no trained weights, or does not fit.
+        WeightsError: Weights can't be fetched or read.
+    """
+    name, config, source = _find(name_or_path, options)
+    if source is None:
+        raise CheckpointError(f"{name} consists of published parts: it has no network to train")
+    return config, source  # type: ignore[return-value]  # only networks have a source
 
 
-def load_model(name_or_path: str | Path, *, offline: bool = False, progress: ReportProgress | None = None) -> Network:
-    """Load a trained model, ready for inference.
+def load_network(
+    name_or_path: str | Path, *, offline: bool = False, progress: ReportProgress | None = None
+) -> "Network":
+    """Load the trained network of a model on the CPU, for further training; errors as `network_source`."""
+    _, source = network_source(name_or_path, LoadOptions(Runtime("torch"), offline, progress))
+    return source.network.get()
+
+
+def segment_with(network: "Network", runtime: Runtime | None = None) -> Segmenter[Any]:
+    """Build the segmenter of a network in memory, without a refiner, for evaluation during training.
 
     Args:
-        name_or_path: A shipped or published row, a test row (random weights, always the same), a checkpoint's
-            directory, one in which transformers has saved a CLIPSeg, or a file of the original CLIPSeg.
-        offline: Don't use the network.
-        progress: Told (name, bytes here, bytes in all) while weights are fetched.
-
-    Raises:
-        UnknownModelError: neither a row nor a path.
-        CheckpointError: the row has no trained weights, or the checkpoint does not fit.
-        WeightsError: weights can't be fetched or read.
+        network: Each call uses its weights of that moment. It is put in evaluation mode and moved to the runtime's
+            device.
+        runtime: None: PyTorch on the network's device. A compiled runtime keeps the weights of its compilation.
     """
-    path = Path(name_or_path)
+    runtime = runtime or Runtime("torch", str(network.device))
+    config: NetworkConfig = network.config
+    if isinstance(config, PromptSegConfig):
+        config = replace(config, refiner=None)
+    builder = importlib.import_module(BUILDERS[config.architecture])
+    segmenter: Segmenter[Any] = builder.build(
+        config,
+        NetworkSource(_state_hash(network) if runtime.is_compiled else "", Deferred.of(network)),
+        LoadOptions(runtime),
+    )
+    return segmenter
+
+
+def _state_hash(network: "Network") -> str:
+    digest = hashlib.sha256(config_text(network.config).encode())
+    for name, value in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _find(
+    name_or_path: str | Path | ModelConfig, options: LoadOptions
+) -> tuple[str, ModelConfig, NetworkSource | None]:
+    if not isinstance(name_or_path, str | Path):
+        return name_or_path.architecture, name_or_path, None
+    path = Path(name_or_path).expanduser()
     if str(name_or_path) not in MODELS and path.exists():
-        load = load_original if path.is_file() else load_pretrained
-        if is_transformers_directory(path):
-            load = load_transformers
-        return load(path, offline=offline, progress=progress).eval()
-    record = find_record(str(name_or_path))
-    if isinstance(record.config, MaskerConfig | LangSamConfig):
-        raise CheckpointError(f"{record.name} is made of published parts, not a network: promptseg.load takes it")
-    if record.status == "shipped":
-        with resources.as_file(resources.files("promptseg") / "checkpoints" / record.name) as directory:
-            return load_pretrained(directory, offline=offline, progress=progress).eval()
-    if record.status == "published":
-        return load_published(offline=offline, progress=progress).eval()
-    if record.status == "test":
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(0)
-            return get_model(record.name).eval()
-    raise CheckpointError(f"{record.name} has no trained weights: train it with recipes/, then load its directory")
+        return path.resolve().name, *_find_path(path, options)
+    row = find_row(str(name_or_path))
+    if row.status == "shipped":
+        directory = Path(str(resources.files("promptseg") / "checkpoints" / row.name))
+        return row.name, *_read_checkpoint(directory, options)
+    if row.config.architecture in ("langsam", "interactive"):
+        return row.name, row.config, None
+    if row.status == "published":
+        from promptseg.models.clipseg.files import published_source
+
+        return row.name, *published_source(options)
+    if row.status == "test":
+        return row.name, row.config, NetworkSource(f"test row {row.name}", Deferred(lambda: _seeded(row.config)))
+    raise CheckpointError(f"{row.name} has no trained weights: train it with recipes/, then load its directory")
+
+
+def _find_path(path: Path, options: LoadOptions) -> tuple[ModelConfig, NetworkSource]:
+    if path.is_file() or _is_transformers(path):
+        from promptseg.models.clipseg.files import original_source, transformers_source
+
+        return original_source(path, options) if path.is_file() else transformers_source(path, options)
+    return _read_checkpoint(path, options)
+
+
+def _read_checkpoint(directory: Path, options: LoadOptions) -> tuple[ModelConfig, NetworkSource]:
+    description = read_description(directory)
+
+    def load() -> "Network":
+        from promptseg.models.checkpoint import load_pretrained
+
+        return load_pretrained(directory, offline=options.offline, progress=options.progress).eval()
+
+    return description.config, NetworkSource(description.identity(), Deferred(load))
+
+
+def _is_transformers(directory: Path) -> bool:
+    from promptseg.models.clipseg.files import is_transformers_directory
+
+    return is_transformers_directory(directory)
+
+
+def _seeded(config: Any) -> "Network":
+    from promptseg.models.build import build_seeded
+
+    return build_seeded(config).eval()
+
+
+def _override(name: str, config: ModelConfig, overrides: Mapping[str, Any]) -> ModelConfig:
+    if not overrides:
+        return config
+    allowed = _options_of(config)
+    if unknown := sorted(set(overrides) - set(allowed)):
+        has = f"it has {', '.join(allowed)}" if allowed else "it has none"
+        raise PromptError(f"{name} has no option {', '.join(map(repr, unknown))}; {has}")
+    try:
+        return replace(config, **overrides)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"{name}: {error}") from error
+
+
+def _options_of(config: ModelConfig) -> tuple[str, ...]:
+    """Name the fields that a caller may replace: all of a model without training, else those that need no training."""
+    if config.architecture in ("langsam", "interactive"):
+        return tuple(field.name for field in fields(config))
+    return tuple(name for name in ("refiner", "settings") if name in {field.name for field in fields(config)})
+
+
+Build = Callable[[Any, NetworkSource | None, LoadOptions], Segmenter[Any]]

@@ -1,33 +1,40 @@
-"""The table of the models that have a name."""
+"""Table of the named models. Nothing here imports torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from promptseg.models.build import NetworkConfig
 from promptseg.models.clipseg.config import ClipSegConfig
-from promptseg.models.grounded_sam.config import LangSamConfig
-from promptseg.models.interactive.config import MaskerConfig
-from promptseg.models.promptseg.config import DenseConfig, LoraConfig, PromptSegConfig
+from promptseg.models.grounded_sam.config import GroundedSamConfig
+from promptseg.models.interactive.config import InteractiveConfig
+from promptseg.models.promptseg.config import PromptSegConfig
+from promptseg.models.promptseg_s1.config import LoraConfig, PromptSegS1Config
+
+NetworkConfig: TypeAlias = PromptSegConfig | PromptSegS1Config | ClipSegConfig
+ModelConfig: TypeAlias = NetworkConfig | InteractiveConfig | GroundedSamConfig
+
+NETWORK_CONFIGS: dict[str, type[NetworkConfig]] = {
+    part.architecture: part for part in (PromptSegConfig, PromptSegS1Config, ClipSegConfig)
+}
 
 
 @dataclass(frozen=True)
-class ModelRecord:
+class ModelRow:
     """One row of the table.
 
     Attributes:
-        name: What `promptseg.load` takes.
-        config: Architecture; a shipped checkpoint brings its own.
-        status: "shipped": trained weights are inside the package. "published": others have published them, and they are
-            fetched. "recipe": train it yourself. "test": tiny and random.
-        num_trained: Trained parameters, exact.
-        license: Of the trained weights, or of the code where there are none.
-        paper: Where the architecture is from.
-        summary: One line.
-        prompt_kinds: Kinds of prompt that it takes.
+        name: Name for `promptseg.load`.
+        config: Architecture; a shipped checkpoint has a config of its own.
+        status: "shipped": the package contains trained weights. "published": weights that others published are fetched.
+            "recipe": train it yourself. "test": tiny and random.
+        num_trained: Exact number of trained parameters.
+        license: License of the trained weights, or of the code if there are none.
+        paper: Source of the architecture.
+        summary: Description in one line.
+        prompt_kinds: Kinds of prompt that the model takes.
     """
 
     name: str
-    config: NetworkConfig | MaskerConfig | LangSamConfig
+    config: ModelConfig
     status: Literal["shipped", "published", "recipe", "test"]
     num_trained: int
     license: str
@@ -43,9 +50,9 @@ CONCEPTS = frozenset({"text", "exemplar"})
 POINTING = frozenset({"point", "box", "mask"})
 
 
-def _s1(size: str, image_layers: tuple[int, ...]) -> PromptSegConfig:
-    """The published configuration, on DINOv2 of one size."""
-    return PromptSegConfig(
+def _s1(size: str, image_layers: tuple[int, ...]) -> PromptSegS1Config:
+    """Build the published configuration on one size of DINOv2."""
+    return PromptSegS1Config(
         image_tower=f"dinov2-{size}",
         image_layers=image_layers,
         text_tower="clip-vit-base-patch16",
@@ -54,7 +61,7 @@ def _s1(size: str, image_layers: tuple[int, ...]) -> PromptSegConfig:
 
 
 _ROWS = (
-    ModelRecord(
+    ModelRow(
         name="promptseg",
         config=PromptSegConfig(
             image_tower="efficientnet-lite2+yolox-nano",
@@ -62,9 +69,9 @@ _ROWS = (
             text_tower="minilm-l6",
             image_size=512,
             resize="aspect",
-            decoder_depth=0,
             fine_stride=8,
-            dense=DenseConfig(embedding_dim=192, peak_margin=2.75, exemplar_dim=256),
+            embedding_dim=192,
+            peak_margin=2.75,
             train_towers="image",
         ),
         status="shipped",
@@ -74,7 +81,7 @@ _ROWS = (
         summary="The default: EfficientNet-Lite2, YOLOX-Nano and MiniLM; works offline on a laptop",
         prompt_kinds=CONCEPTS | POINTING,
     ),
-    ModelRecord(
+    ModelRow(
         name="promptseg-s1",
         config=_s1("base", (3, 6, 9, 11)),
         status="recipe",
@@ -83,7 +90,7 @@ _ROWS = (
         paper=PROMPTSEG_PAPER,
         summary="The published PromptSeg: DINOv2-base, CLIP ViT-B/16 text, 224 px",
     ),
-    ModelRecord(
+    ModelRow(
         name="promptseg-s1-s",
         config=_s1("small", (3, 6, 9, 11)),
         status="recipe",
@@ -92,7 +99,7 @@ _ROWS = (
         paper=PROMPTSEG_PAPER,
         summary="PromptSeg on DINOv2-small",
     ),
-    ModelRecord(
+    ModelRow(
         name="promptseg-s1-l",
         config=_s1("large", (7, 13, 19, 23)),
         status="recipe",
@@ -101,9 +108,53 @@ _ROWS = (
         paper=PROMPTSEG_PAPER,
         summary="PromptSeg on DINOv2-large",
     ),
-    ModelRecord(
+    ModelRow(
         name="promptseg-test",
         config=PromptSegConfig(
+            image_tower="conv-test",
+            image_layers=(4, 8, 16, 32),
+            text_tower="bytes-test",
+            image_size=96,
+            resize="aspect",
+            dim=32,
+            fine_stride=4,
+            fine_dim=16,
+            embedding_dim=16,
+            hidden_dim=24,
+            exemplar_dim=24,
+        ),
+        status="test",
+        num_trained=41_861,
+        license="Apache-2.0",
+        paper=PROMPTSEG_PAPER,
+        summary="For tests: tiny and random; the default's network on a pyramid",
+        prompt_kinds=CONCEPTS,
+    ),
+    ModelRow(
+        name="promptseg-test-dense",
+        config=PromptSegConfig(
+            image_tower="conv-test",
+            image_layers=(8, 16, 32),
+            text_tower="bytes-test",
+            image_size=96,
+            dim=32,
+            fine_stride=8,
+            fine_dim=16,
+            embedding_dim=16,
+            hidden_dim=24,
+            exemplar_dim=24,
+            train_towers="image",
+        ),
+        status="test",
+        num_trained=60_037,
+        license="Apache-2.0",
+        paper=PROMPTSEG_PAPER,
+        summary="For tests: tiny and random; the default's network, image tower trained",
+        prompt_kinds=CONCEPTS,
+    ),
+    ModelRow(
+        name="promptseg-s1-test",
+        config=PromptSegS1Config(
             image_tower="conv-test",
             image_layers=(4, 8, 16, 32),
             text_tower="bytes-test",
@@ -115,37 +166,16 @@ _ROWS = (
             decoder_depth=2,
             fine_stride=4,
             fine_dim=16,
-            dense=DenseConfig(embedding_dim=16, hidden_dim=24),
         ),
         status="test",
-        num_trained=78_183,
+        num_trained=75_494,
         license="Apache-2.0",
         paper=PROMPTSEG_PAPER,
-        summary="For tests: tiny and random; decoder and dense head on a pyramid",
+        summary="For tests: tiny and random; the mask decoder on a pyramid",
     ),
-    ModelRecord(
-        name="promptseg-test-dense",
-        config=PromptSegConfig(
-            image_tower="conv-test",
-            image_layers=(8, 16, 32),
-            text_tower="bytes-test",
-            image_size=96,
-            dim=32,
-            decoder_depth=0,
-            fine_stride=8,
-            fine_dim=16,
-            dense=DenseConfig(embedding_dim=16, hidden_dim=24),
-            train_towers="image",
-        ),
-        status="test",
-        num_trained=58_797,
-        license="Apache-2.0",
-        paper=PROMPTSEG_PAPER,
-        summary="For tests: tiny and random; dense head alone, image tower trained",
-    ),
-    ModelRecord(
+    ModelRow(
         name="promptseg-test-vit",
-        config=PromptSegConfig(
+        config=PromptSegS1Config(
             image_tower="dinov2-test",
             image_layers=(1, 3),
             text_tower="bytes-test",
@@ -163,7 +193,7 @@ _ROWS = (
         paper=PROMPTSEG_PAPER,
         summary="For tests: tiny and random; token-level text and adapters on a vision transformer",
     ),
-    ModelRecord(
+    ModelRow(
         name="clipseg",
         config=ClipSegConfig(image_tower="clipseg-rd64-refined", text_tower="clipseg-rd64-refined"),
         status="published",
@@ -173,7 +203,7 @@ _ROWS = (
         summary="CLIPSeg as its authors published it: rd64-refined, 352 px, texts and exemplars; 0.6 GB to fetch",
         prompt_kinds=CONCEPTS,
     ),
-    ModelRecord(
+    ModelRow(
         name="clipseg-rd64",
         config=ClipSegConfig(head="simple", image_layers=(3, 7, 9)),
         status="recipe",
@@ -183,7 +213,7 @@ _ROWS = (
         summary="CLIPSeg of the paper's tables: D=64, one transposed convolution, CLIP ViT-B/16",
         prompt_kinds=CONCEPTS,
     ),
-    ModelRecord(
+    ModelRow(
         name="clipseg-rd64-b32",
         config=ClipSegConfig(
             image_tower="clip-vit-base-patch32",
@@ -198,7 +228,7 @@ _ROWS = (
         summary="CLIPSeg on CLIP ViT-B/32, whose head has the paper's count of trained parameters",
         prompt_kinds=CONCEPTS,
     ),
-    ModelRecord(
+    ModelRow(
         name="clipseg-film",
         config=ClipSegConfig(
             num_heads=8,
@@ -216,7 +246,7 @@ _ROWS = (
         summary="CLIPSeg with a linear head: 14 x 14 cells, interpolated to 224 px",
         prompt_kinds=CONCEPTS,
     ),
-    ModelRecord(
+    ModelRow(
         name="clip-deconv",
         config=ClipSegConfig(image_layers=(9,), block="mlp", mlp_dim=64, head="simple"),
         status="recipe",
@@ -226,7 +256,7 @@ _ROWS = (
         summary="The paper's baseline without a transformer in the decoder: one layer of CLIP, FiLM, two linear layers",
         prompt_kinds=CONCEPTS,
     ),
-    ModelRecord(
+    ModelRow(
         name="vitseg",
         config=ClipSegConfig(
             image_tower="vit-base-patch16-384",
@@ -240,10 +270,10 @@ _ROWS = (
         num_trained=1_073_153,
         license="Apache-2.0",
         paper=CLIPSEG_PAPER,
-        summary="The paper's baseline whose image tower knows ImageNet and no language",
+        summary="The paper's baseline with an image tower trained on ImageNet, without language",
         prompt_kinds=CONCEPTS,
     ),
-    ModelRecord(
+    ModelRow(
         name="clipseg-test",
         config=ClipSegConfig(
             image_tower="clip-test",
@@ -261,47 +291,47 @@ _ROWS = (
         summary="For tests: tiny and random; texts and exemplars on a vision transformer",
         prompt_kinds=CONCEPTS,
     ),
-    ModelRecord(
+    ModelRow(
         name="langsam",
-        config=LangSamConfig(),
+        config=GroundedSamConfig(),
         status="published",
         num_trained=0,
         license="Apache-2.0",
         paper="luca-medeiros/lang-segment-anything (Apache-2.0); arXiv:2304.02643",
-        summary="Phrases to instances: the default model proposes boxes, MobileSAM draws; other parts by LangSamConfig",
+        summary="Instances of phrases: boxes from the default model, masks from MobileSAM; other parts as options",
     ),
-    ModelRecord(
+    ModelRow(
         name="langsam-test",
-        config=LangSamConfig(detector="promptseg-test-vit", masker="sam-test", box_threshold=0.0),
+        config=GroundedSamConfig(detector="promptseg-test-vit", masker="sam-test", box_threshold=0.0),
         status="test",
         num_trained=0,
         license="Apache-2.0",
         paper="luca-medeiros/lang-segment-anything (Apache-2.0); arXiv:2304.02643",
-        summary="For tests: tiny and random; a detector and a masker",
+        summary="For tests: tiny and random; a detector and SAM",
     ),
-    ModelRecord(
+    ModelRow(
         name="mobile-sam",
-        config=MaskerConfig("mobile-sam"),
+        config=InteractiveConfig("mobile-sam"),
         status="published",
         num_trained=0,
         license="Apache-2.0",
         paper="arXiv:2306.14289",
-        summary="MobileSAM at 1024 px, for those who only click",
+        summary="MobileSAM at 1024 px: points, boxes and masks only",
         prompt_kinds=POINTING,
     ),
-    ModelRecord(
+    ModelRow(
         name="sam2-hiera-tiny",
-        config=MaskerConfig("sam2-hiera-tiny"),
+        config=InteractiveConfig("sam2-hiera-tiny"),
         status="published",
         num_trained=0,
         license="Apache-2.0",
         paper="arXiv:2408.00714",
-        summary="SAM 2 (Hiera-tiny) at 1024 px, for those who only click: better edges, slower",
+        summary="SAM 2 (Hiera-tiny) at 1024 px: points, boxes and masks only; better edges, slower",
         prompt_kinds=POINTING,
     ),
-    ModelRecord(
+    ModelRow(
         name="sam-test",
-        config=MaskerConfig("sam-test", input_side=64),
+        config=InteractiveConfig("sam-test", input_side=64),
         status="test",
         num_trained=0,
         license="Apache-2.0",
@@ -311,4 +341,4 @@ _ROWS = (
     ),
 )
 
-MODELS: dict[str, ModelRecord] = {row.name: row for row in _ROWS}
+MODELS: dict[str, ModelRow] = {row.name: row for row in _ROWS}

@@ -11,7 +11,9 @@ from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 from promptseg import weights
 from promptseg.models.clipseg.files import load_transformers, save_transformers
 from promptseg.models.clipseg.network import ClipSeg
-from promptseg.models.registry import MODELS, load_model
+from promptseg.models.registry import LoadOptions, load_model
+from promptseg.models.table import MODELS
+from promptseg.runtime import Runtime
 from promptseg.weights.convert.clip import convert_clipseg
 
 TOKEN_IDS = torch.tensor([[49406, 320, 2368, 49407], [49406, 320, 1125, 49407], [49406, 2368, 49407, 49407]])
@@ -129,8 +131,10 @@ def test_published_weights_become_the_same_model(
     (tmp_path / "converted").mkdir()
     convert_clipseg({**files, "bpe.txt.gz": tmp_path / "bpe.txt.gz"}, tmp_path / "converted")
     monkeypatch.setattr(weights, "resolve", lambda name, **_: tmp_path / "converted")
-    ours = load_model("clipseg")
-    assert isinstance(ours, ClipSeg) and ours.config == MODELS["clipseg"].config
+    loaded = load_model("clipseg", LoadOptions(Runtime("torch")))
+    assert loaded.source is not None
+    ours = loaded.source.network.get()
+    assert isinstance(ours, ClipSeg) and ours.config == loaded.config == MODELS["clipseg"].config
     assert all(name.startswith("decoder.") for name in ours.trained_names())
     check_texts(theirs, ours, 352)
     check_images(theirs, ours, 224)

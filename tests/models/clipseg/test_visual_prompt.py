@@ -11,9 +11,9 @@ from PIL import Image
 
 import promptseg
 from promptseg.errors import PromptError
+from promptseg.images import bundled_image
 from promptseg.models.clipseg.visual_prompt import MEAN_RGB, change_background, crop_square, dye, engineer, outline
 from promptseg.models.clipseg.visual_prompt_variants import BEST, VARIANTS, Variant
-from promptseg.photos import find_photo
 
 RNG = np.random.default_rng(0)
 IMAGE_RGB = RNG.integers(0, 256, (60, 88, 3), dtype=np.uint8)
@@ -186,7 +186,7 @@ def published(image_rgb: np.ndarray, mask: np.ndarray, *, blur: float, backgroun
 
 @pytest.mark.parametrize("variant", [name for name, recipe in VARIANTS.items() if not recipe.paint])
 def test_parity_with_the_published_arithmetic_at_its_size(variant: Variant) -> None:
-    image_rgb = np.array(Image.open(find_photo("chelsea")).convert("RGB").resize((352, 352)))
+    image_rgb = np.array(Image.open(bundled_image("chelsea")).convert("RGB").resize((352, 352)))
     mask = np.zeros((352, 352), dtype=bool)
     mask[60:250, 100:240] = True
     mask[200:300, 150:200] = True
@@ -200,9 +200,11 @@ def test_parity_with_the_published_arithmetic_at_its_size(variant: Variant) -> N
 
 
 def test_engineer_refuses() -> None:
-    with pytest.raises(PromptError, match=r"called 'zoom'; there are original, .*crop-blur-10"):
+    with pytest.raises(PromptError, match=r"there is no visual prompt 'zoom'; use one of original, .*crop-blur-10"):
         engineer(IMAGE_RGB, MASK, variant="zoom")  # type: ignore[arg-type]
-    with pytest.raises(PromptError, match=r"the image's \(60, 88\) \(H, W\) with at least one pixel set, not bool"):
+    with pytest.raises(
+        PromptError, match=r"the image's shape \(60, 88\) \(H, W\) with at least one pixel set, got bool"
+    ):
         engineer(IMAGE_RGB, MASK.T)
     with pytest.raises(PromptError, match="with 0 set"):
         engineer(IMAGE_RGB, np.zeros_like(MASK))
@@ -212,28 +214,28 @@ def test_read_exemplar_takes_files_and_boxes(tmp_path: Path) -> None:
     image, mask = tmp_path / "mug.png", tmp_path / "mug-mask.png"
     Image.fromarray(IMAGE_RGB).save(image)
     Image.fromarray(MASK).save(mask)
-    exemplar = promptseg.read_exemplar(image, mask=mask, weight=-0.5)
+    exemplar = promptseg.ExemplarPrompt.from_file(image, mask=mask, weight=-0.5)
     np.testing.assert_array_equal(exemplar.image_rgb, IMAGE_RGB)
     np.testing.assert_array_equal(exemplar.foreground, MASK)
     assert exemplar.weight == -0.5
-    assert promptseg.read_exemplar(image, box_xyxy=(30, 20, 50, 40)).foreground.sum() == 400
-    assert promptseg.read_exemplar(IMAGE_RGB).foreground.all()
+    assert promptseg.ExemplarPrompt.from_file(image, box_xyxy=(30, 20, 50, 40)).foreground.sum() == 400
+    assert promptseg.ExemplarPrompt.from_file(IMAGE_RGB).foreground.all()
 
 
 def test_read_exemplar_takes_a_cut_out_as_its_own_mask(tmp_path: Path) -> None:
     path = tmp_path / "cut-out.png"
     Image.fromarray(np.dstack([IMAGE_RGB, MASK.astype(np.uint8) * 255])).save(path)
-    np.testing.assert_array_equal(promptseg.read_exemplar(path, mask=path).foreground, MASK)
+    np.testing.assert_array_equal(promptseg.ExemplarPrompt.from_file(path, mask=path).foreground, MASK)
 
 
 def test_read_exemplar_refuses(tmp_path: Path) -> None:
     with pytest.raises(promptseg.ImageError, match="no such file"):
-        promptseg.read_exemplar(IMAGE_RGB, mask=tmp_path / "missing.png")
+        promptseg.ExemplarPrompt.from_file(IMAGE_RGB, mask=tmp_path / "missing.png")
     with pytest.raises(PromptError, match="the exemplar's mask is empty"):
-        promptseg.read_exemplar(IMAGE_RGB, mask=np.zeros_like(MASK))
+        promptseg.ExemplarPrompt.from_file(IMAGE_RGB, mask=np.zeros_like(MASK))
     with pytest.raises(PromptError, match=r"mask is \(88, 60\), its image \(60, 88\)"):
-        promptseg.read_exemplar(IMAGE_RGB, mask=MASK.T)
+        promptseg.ExemplarPrompt.from_file(IMAGE_RGB, mask=MASK.T)
     with pytest.raises(PromptError, match="outside its image"):
-        promptseg.read_exemplar(IMAGE_RGB, box_xyxy=(90, 0, 99, 9))
+        promptseg.ExemplarPrompt.from_file(IMAGE_RGB, box_xyxy=(90, 0, 99, 9))
     with pytest.raises(PromptError, match="a mask or a box, not both"):
-        promptseg.read_exemplar(IMAGE_RGB, mask=MASK, box_xyxy=(0, 0, 9, 9))
+        promptseg.ExemplarPrompt.from_file(IMAGE_RGB, mask=MASK, box_xyxy=(0, 0, 9, 9))

@@ -1,21 +1,25 @@
-"""Points, boxes, scribbles and masks alone: whose mask comes back, with which score, from how many calls."""
+"""Points, boxes, scribbles and masks alone: which mask comes back, with which quality, from how many calls."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from drawn_masker import SIZE_HW, DrawnMasker, Mask, rectangle, same
 from small_maskers import untrained_mobile_sam
 
 import promptseg
-from promptseg import BoxPrompt, Embedding, MaskPrompt, PointPrompt, Query
-from promptseg.errors import CheckpointError, EngineError, PromptError, UnsupportedPromptError
-from promptseg.models.interactive.segmenter import PromptableSegmenter
+from promptseg import BoxPrompt, MaskPrompt, PointPrompt, Query
+from promptseg.errors import CheckpointError, PromptError, UnsupportedPromptError
+from promptseg.models.interactive.build import build
+from promptseg.models.interactive.config import InteractiveConfig
+from promptseg.models.interactive.segmenter import InteractiveSegmenter
+from promptseg.models.registry import LoadOptions
 from promptseg.prompts import QueryLike, to_queries
 from promptseg.results import QueryResult
-from promptseg.sam.geometric_prompts import MAX_POINTS, read_pointing, scribble_points
-from promptseg.segmenter import Features, Prediction
+from promptseg.runtime import Runtime
+from promptseg.sam.base import SamEmbedding
+from promptseg.sam.geometric_prompts import MAX_POINTS, read_geometric_prompts, scribble_points
+from promptseg.segmenter import Prediction
 
 LEFT, RIGHT, SMALL = rectangle(8, 8, 48, 64), rectangle(72, 16, 120, 80), rectangle(52, 72, 64, 84)
 IMAGE = np.zeros((*SIZE_HW, 3), dtype=np.uint8)
@@ -29,19 +33,19 @@ def masker() -> DrawnMasker:
 
 
 @pytest.fixture(scope="module")
-def random_segmenter() -> PromptableSegmenter:
-    return PromptableSegmenter(untrained_mobile_sam(128))
+def random_segmenter() -> InteractiveSegmenter:
+    return InteractiveSegmenter(untrained_mobile_sam(128))
 
 
 @pytest.fixture(scope="module")
-def random_features(random_segmenter: PromptableSegmenter) -> Features:
+def random_image(random_segmenter: InteractiveSegmenter) -> SamEmbedding:
     noise = np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
     return random_segmenter.encode_image(noise)
 
 
 def ask(masker: DrawnMasker, *items: QueryLike) -> Prediction:
-    segmenter = PromptableSegmenter(masker)
-    return segmenter.segment(segmenter.encode_image(IMAGE), to_queries(items), SIZE_HW)
+    segmenter = InteractiveSegmenter(masker)
+    return segmenter.segment(segmenter.encode_image(IMAGE), to_queries(items))
 
 
 def masks_of(prediction: Prediction) -> list[Mask]:
@@ -50,7 +54,7 @@ def masks_of(prediction: Prediction) -> list[Mask]:
 
 
 def as_result(prediction: Prediction, index: int = 0) -> QueryResult:
-    logits = prediction.mask_logits[index].numpy()
+    logits = prediction.mask_logits[index]
     return QueryResult("it", 1.0, logits, SIZE_HW, 0.5, 0.5, (prediction.instances or ())[index])
 
 
@@ -58,7 +62,9 @@ def test_a_point_gets_the_best_scored_of_three(masker: DrawnMasker) -> None:
     found = ask(masker, ON_LEFT)
     assert same(masks_of(found)[0], LEFT)
     assert found.presence.tolist() == [1.0]
-    assert found.iou.tolist() == pytest.approx([0.9])
+    ((instance,),) = found.instances or ()
+    assert (instance.score, instance.mask_quality) == (1.0, pytest.approx(0.9))
+    assert found.mask_quality.tolist() == pytest.approx([0.9])
     assert masker.calls == [(1, "levels")]
 
 
@@ -88,14 +94,14 @@ def test_each_box_is_an_object_and_so_are_the_points_outside(masker: DrawnMasker
 
 
 def test_candidates_come_best_first(masker: DrawnMasker) -> None:
-    segmenter = PromptableSegmenter(masker)
-    found = segmenter.propose(segmenter.encode_image(IMAGE), Query("it", (ON_LEFT,)), SIZE_HW)
-    assert found.iou.tolist() == pytest.approx([0.9, 0.6, 0.3])
+    segmenter = InteractiveSegmenter(masker)
+    found = segmenter.propose(segmenter.encode_image(IMAGE), Query("it", (ON_LEFT,)))
+    assert found.mask_quality.tolist() == pytest.approx([0.9, 0.6, 0.3])
     everything = LEFT | RIGHT | SMALL
     around = rectangle(12, 20, 28, 36)
     assert all(same(*pair) for pair in zip(masks_of(found), (LEFT, around, everything), strict=True))
     with pytest.raises(PromptError, match="'two' points at 2 objects"):
-        segmenter.propose(segmenter.encode_image(IMAGE), Query("two", (AROUND_LEFT, AROUND_RIGHT)), SIZE_HW)
+        segmenter.propose(segmenter.encode_image(IMAGE), Query("two", (AROUND_LEFT, AROUND_RIGHT)))
 
 
 def test_an_answer_is_corrected_by_the_next_click(masker: DrawnMasker) -> None:
@@ -142,15 +148,15 @@ class TestScribbles:
     def test_a_scribble_shows_its_object(self, masker: DrawnMasker) -> None:
         scribble = MaskPrompt(rectangle(76, 40, 116, 42))
         assert same(masks_of(ask(masker, scribble))[0], RIGHT)
-        pointing = read_pointing(Query("it", (scribble,)), SIZE_HW)
-        assert pointing is not None
-        assert not pointing.masks
-        assert pointing.on_object.all()
+        geometric = read_geometric_prompts(Query("it", (scribble,)), SIZE_HW)
+        assert geometric is not None
+        assert not geometric.masks
+        assert geometric.on_object.all()
         assert masker.calls == [(1, "single")]
 
 
 class TestAnyMasker:
-    """What holds for a masker with random weights."""
+    """What holds for a SAM with random weights."""
 
     ITEMS = (
         ON_LEFT,
@@ -160,42 +166,57 @@ class TestAnyMasker:
         PointPrompt(((20, 30), (90, 50)), on_object=(True, False)),
     )
 
-    def test_no_query_touches_another(self, random_segmenter: PromptableSegmenter, random_features: Features) -> None:
+    def test_no_query_touches_another(self, random_segmenter: InteractiveSegmenter, random_image: SamEmbedding) -> None:
         queries = to_queries(self.ITEMS)
-        together = random_segmenter.segment(random_features, queries, SIZE_HW)
+        together = random_segmenter.segment(random_image, queries)
         assert together.mask_logits.shape == (5, 24, 32)
         assert [len(found or ()) for found in together.instances or ()] == [1, 2, 1, 1, 1]
         order = [3, 1, 4, 0, 2]
-        shuffled = random_segmenter.segment(random_features, [queries[index] for index in order], SIZE_HW)
-        torch.testing.assert_close(shuffled.mask_logits, together.mask_logits[order], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(shuffled.iou, together.iou[order], rtol=1e-4, atol=1e-4)
+        shuffled = random_segmenter.segment(random_image, [queries[index] for index in order])
+        np.testing.assert_allclose(shuffled.mask_logits, together.mask_logits[order], rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(shuffled.mask_quality, together.mask_quality[order], rtol=1e-4, atol=1e-4)
         for index, query in enumerate(queries):
-            alone = random_segmenter.segment(random_features, [query], SIZE_HW)
-            torch.testing.assert_close(alone.mask_logits[0], together.mask_logits[index], rtol=1e-4, atol=1e-4)
+            alone = random_segmenter.segment(random_image, [query])
+            np.testing.assert_allclose(alone.mask_logits[0], together.mask_logits[index], rtol=1e-4, atol=1e-4)
 
     def test_the_first_candidate_is_the_answer(
-        self, random_segmenter: PromptableSegmenter, random_features: Features
+        self, random_segmenter: InteractiveSegmenter, random_image: SamEmbedding
     ) -> None:
         (query,) = to_queries(ON_LEFT)
-        answer = random_segmenter.segment(random_features, [query], SIZE_HW)
-        proposed = random_segmenter.propose(random_features, query, SIZE_HW)
-        torch.testing.assert_close(proposed.mask_logits[0], answer.mask_logits[0])
-        assert proposed.iou.tolist() == sorted(proposed.iou.tolist(), reverse=True)
+        answer = random_segmenter.segment(random_image, [query])
+        proposed = random_segmenter.propose(random_image, query)
+        np.testing.assert_allclose(proposed.mask_logits[0], answer.mask_logits[0])
+        assert proposed.mask_quality.tolist() == sorted(proposed.mask_quality.tolist(), reverse=True)
 
-    def test_features_survive_a_file(
-        self, random_segmenter: PromptableSegmenter, random_features: Features, tmp_path: Path
+    def test_arrays_make_the_image_again(
+        self, random_segmenter: InteractiveSegmenter, random_image: SamEmbedding
     ) -> None:
-        path = Embedding("name", "0123", IMAGE, random_features).save(tmp_path / "image.safetensors")
-        again = random_segmenter.segment(dict(Embedding.load(path).features), to_queries(self.ITEMS), SIZE_HW)
-        before = random_segmenter.segment(random_features, to_queries(self.ITEMS), SIZE_HW)
-        torch.testing.assert_close(again.mask_logits, before.mask_logits)
+        again = random_segmenter.restore_image(random_image.to_arrays(), IMAGE)
+        found, before = (random_segmenter.segment(each, to_queries(self.ITEMS)) for each in (again, random_image))
+        np.testing.assert_array_equal(found.mask_logits, before.mask_logits)
+
+    def test_a_compact_part_is_half_as_large_and_gives_nearly_the_same(
+        self, random_segmenter: InteractiveSegmenter
+    ) -> None:
+        full, compact = (random_segmenter.encode_part(IMAGE, compact=compact) for compact in (False, True))
+        sizes = [sum(array.nbytes for array in each.features) for each in (full, compact)]
+        assert sizes[0] == 2 * sizes[1]
+        expected, found = (random_segmenter.segment(each, to_queries(self.ITEMS)) for each in (full, compact))
+        np.testing.assert_allclose(found.mask_quality, expected.mask_quality, atol=1e-2)
 
     @pytest.mark.parametrize("size_hw", [(1, 1), (1, 900), (900, 1)])
-    def test_extreme_images_go_through(self, random_segmenter: PromptableSegmenter, size_hw: tuple[int, int]) -> None:
-        features = random_segmenter.encode_image(np.full((*size_hw, 3), 99, dtype=np.uint8))
-        items = (PointPrompt(((0.5, 0.5),)), BoxPrompt((0, 0, 1, 1)), MaskPrompt(np.ones(size_hw, dtype=np.bool_)))
-        found = random_segmenter.segment(features, to_queries(items), size_hw)
+    def test_extreme_images_go_through(self, random_segmenter: InteractiveSegmenter, size_hw: tuple[int, int]) -> None:
+        encoded = random_segmenter.encode_image(np.full((*size_hw, 3), 99, dtype=np.uint8))
+        items = (PointPrompt(((0, 0),)), BoxPrompt((0, 0, 1, 1)), MaskPrompt(np.ones(size_hw, dtype=np.bool_)))
+        found = random_segmenter.segment(encoded, to_queries(items))
         assert all(each is not None and each[0].mask.shape == size_hw for each in found.instances or ())
+
+
+def test_a_config_builds_the_segmenter_of_its_sam() -> None:
+    segmenter = build(InteractiveConfig("sam-test", input_side=64), None, LoadOptions(Runtime("torch")))
+    encoded = segmenter.encode_image(IMAGE)
+    assert encoded.frame.canvas_hw == (64, 64)
+    assert segmenter.segment(encoded, to_queries(ON_LEFT)).presence.tolist() == [1.0]
 
 
 def test_mirrored_clicks_give_mirrored_masks() -> None:
@@ -211,6 +232,8 @@ def test_mirrored_clicks_give_mirrored_masks() -> None:
         (PointPrompt(((128.5, 3),)), r"the point \(128.5, 3\) of 'it' is outside the image, 128x96"),
         (PointPrompt(((3, 4), (5, -1))), r"the point \(5, -1\) of 'it' is outside"),
         (BoxPrompt((130, 0, 140, 10)), r"the box \(130, 0, 140, 10\) of 'it' is outside the image, 128x96"),
+        (BoxPrompt((100, 0, 129.5, 10)), "of 'it' is partly outside the image, 128x96: give pixels of this image"),
+        (BoxPrompt((-2, 0, 30, 10)), "of 'it' is partly outside the image"),
         (MaskPrompt(np.ones((96, 127), dtype=np.bool_)), "the mask of 'it' is 127x96 pixels, the image 128x96"),
         (PointPrompt(((3, 4),), on_object=(False,)), "'it' only says where the object is not: add a point on it"),
     ],
@@ -218,6 +241,10 @@ def test_mirrored_clicks_give_mirrored_masks() -> None:
 def test_prompts_that_mean_nothing_here_are_named(masker: DrawnMasker, prompt: PointPrompt, message: str) -> None:
     with pytest.raises(PromptError, match=message):
         ask(masker, Query("it", (prompt,)))
+
+
+def test_a_box_may_reach_a_pixel_beyond_the_image(masker: DrawnMasker) -> None:
+    assert len(ask(masker, BoxPrompt((-1, -0.5, 60, 97)), BoxPrompt((100, 10, 129, 60))).presence) == 2
 
 
 @pytest.mark.parametrize(
@@ -243,9 +270,9 @@ def test_an_answer_says_where_its_edge_is() -> None:
 
 
 class TestPredictor:
-    """A masker that has a name, through the public flow."""
+    """A SAM by its name, through the public flow."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def predictor(self) -> promptseg.Predictor:
         return promptseg.load("sam-test", engine="torch")
 
@@ -253,9 +280,8 @@ class TestPredictor:
         photo = predictor.encode(np.random.default_rng(0).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8))
         found = predictor.propose(photo, ON_LEFT)
         assert len(found) == 3
-        assert [each.instances[0].score for each in found if each.instances] == sorted(
-            (each.instances[0].score for each in found if each.instances), reverse=True
-        )
+        qualities = [each.instances[0].mask_quality or 0.0 for each in found if each.instances]
+        assert qualities == sorted(qualities, reverse=True)
         (answer,) = predictor.segment(photo, ON_LEFT)
         assert (answer.label, answer.presence, answer.is_present) == ("point", 1.0, True)
         np.testing.assert_allclose(answer.mask_logits, found[0].mask_logits, atol=1e-5)
@@ -269,8 +295,6 @@ class TestPredictor:
         with pytest.raises(UnsupportedPromptError, match="no candidates for text"):
             words.propose(IMAGE, "cat")
 
-    def test_it_runs_on_the_cpu_and_has_nothing_to_save(self, predictor: promptseg.Predictor, tmp_path: Path) -> None:
-        with pytest.raises(EngineError, match="sam-test runs on the CPU, not on cuda"):
-            promptseg.load("sam-test", device="cuda")
+    def test_it_has_nothing_to_save(self, predictor: promptseg.Predictor, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="nothing of its own to save"):
             predictor.save_pretrained(tmp_path)

@@ -1,4 +1,4 @@
-"""What a tower detected speaks for, or against, a name's presence."""
+"""What was detected counts for, or against, a name's presence."""
 
 import doctest
 import math
@@ -6,18 +6,43 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
+from drawn_coarse import counted_graphs
+from numpy.typing import NDArray
 
+from promptseg.encoders.tokenizers import BytesTokenizer
 from promptseg.language import matching
+from promptseg.language.class_names import COCO_THINGS
+from promptseg.models.promptseg.coarse import CoarseImage, CoarseSegmenter
 from promptseg.models.promptseg.config import PromptSegConfig
-from promptseg.models.promptseg.network import PromptSeg
-from promptseg.models.promptseg.text_segmenter import LEAST_SCORE
-from promptseg.models.registry import find_record
-from promptseg.prompts import Query, TextPrompt
+from promptseg.prompts import TextPrompt
 
-NAMES = ("dog", "car", "bus")
 SCALE, SHIFT = 0.7, 1.5
-SIZE_HW = (60, 90)
+CONFIG = PromptSegConfig(
+    "efficientnet-lite2+yolox-nano", (8, 16), "bytes-test", detection_evidence=(SCALE, SHIFT),
+    presence_calibration=(0.5, -2.0),
+)  # fmt: skip
+LEAST_SCORE = CONFIG.settings.detection.least_evidence_score
+MAP = np.zeros((6, 8), dtype=np.float32)
+
+
+def detections() -> NDArray[np.float32]:
+    """Two dogs, the second surer; a bus; hardly a car."""
+    scores = np.zeros((3, len(COCO_THINGS)), dtype=np.float32)
+    for row, name, score in ((0, "dog", 0.2), (1, "dog", 0.9), (1, "car", 0.001), (2, "bus", 0.6)):
+        scores[row, COCO_THINGS.index(name)] = score
+    boxes = np.broadcast_to(np.array([0.1, 0.1, 0.5, 0.5], dtype=np.float32), (3, 4))
+    return np.concatenate([boxes, scores], axis=1)
+
+
+def presence_logits(
+    groups: list[tuple[TextPrompt, ...]], found: NDArray[np.float32] | None, config: PromptSegConfig = CONFIG
+) -> NDArray[np.float64]:
+    coarse = CoarseSegmenter(config, counted_graphs(detections(), MAP), BytesTokenizer(48))
+    image = CoarseImage(np.zeros((1, 8, 6, 8), dtype=np.float32), found)
+    readings = {one.text: coarse.reader.read(one.text) for group in groups for one in group}
+    presence = np.array([answer.presence for answer in coarse.segment(image, groups, readings)])
+    scale, shift = config.presence_calibration
+    return (np.log(presence / (1 - presence)) - shift) / scale
 
 
 def test_the_examples_in_the_docstrings_hold() -> None:
@@ -25,52 +50,37 @@ def test_the_examples_in_the_docstrings_hold() -> None:
     assert results.attempted and not results.failed
 
 
-@pytest.fixture(scope="module")
-def network() -> PromptSeg:
-    config = find_record("promptseg-test-dense").config
-    assert isinstance(config, PromptSegConfig) and config.dense is not None
-    torch.manual_seed(0)
-    dense = replace(config.dense, exemplar_dim=8, detection_evidence=(SCALE, SHIFT))
-    network = PromptSeg(replace(config, dense=dense)).eval()
-    network.image_tower.detected_names = NAMES
-    return network
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [
+        ("dog", 0.9),
+        ("The dogs", 0.9),
+        ("car", LEAST_SCORE),
+        ("bus", 0.6),
+        ("red bus", None),  # not every bus is red
+        ("taxi", None),  # not every car is a taxi
+        ("grass", None),
+    ],
+)
+def test_the_surest_detection_of_what_is_named_is_added(name: str, score: float | None) -> None:
+    groups = [(TextPrompt(name),)]
+    added = presence_logits(groups, detections()) - presence_logits(groups, None)
+    expected = 0.0 if score is None else SCALE * math.log(score / (1.0 - score)) + SHIFT
+    assert added == pytest.approx([expected], abs=1e-3)
 
 
-def presence_logits(network: PromptSeg, queries: list[Query], detections: torch.Tensor | None) -> torch.Tensor:
-    image_rgb = np.random.default_rng(2).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
-    features = network.encode_image(image_rgb)
-    if detections is not None:
-        features = {**features, "detections": detections}
-    presence = network.segment(features, queries, SIZE_HW).presence.double().logit()
-    scale, shift = network.config.presence_calibration
-    return (presence - shift) / scale
+def test_a_hypernym_is_there_where_one_of_its_hyponyms_is() -> None:
+    groups = [(TextPrompt("vehicle"),)]
+    added = presence_logits(groups, detections()) - presence_logits(groups, None)
+    assert added == pytest.approx([SCALE * math.log(0.6 / 0.4) + SHIFT], abs=1e-3)
 
 
-def test_the_surest_detection_of_what_is_named_is_added(network: PromptSeg) -> None:
-    boxes = torch.tensor([0.1, 0.1, 0.5, 0.5]).expand(3, 4)
-    scores = torch.tensor([[0.2, 0.0, 0.0], [0.9, 0.001, 0.0], [0.0, 0.0, 0.6]])
-    detections = torch.cat([boxes, scores], dim=1)[None]
-    expected = {
-        "dog": 0.9,
-        "The dogs": 0.9,
-        "car": LEAST_SCORE,
-        "vehicle": 0.6,  # the bus is one
-        "red bus": None,  # not every bus is red
-        "taxi": None,
-        "grass": None,
-    }
-    queries = [Query(name, [TextPrompt(name)]) for name in expected]
-    queries.append(Query("dog, not car", [TextPrompt("dog"), TextPrompt("car", weight=-0.5)]))
-    added = presence_logits(network, queries, detections) - presence_logits(network, queries, None)
-    for row, score in enumerate((*expected.values(), None)):
-        told = 0.0 if score is None else SCALE * math.log(score / (1.0 - score)) + SHIFT
-        assert added[row].item() == pytest.approx(told, abs=1e-3)
+def test_a_mixture_gets_no_evidence() -> None:
+    groups = [(TextPrompt("dog"), TextPrompt("car", weight=-0.5))]
+    np.testing.assert_allclose(presence_logits(groups, detections()), presence_logits(groups, None))
 
 
-def test_an_embedding_without_detections_is_judged_as_before(network: PromptSeg) -> None:
-    config = network.config
-    assert config.dense is not None
-    blind = PromptSeg(replace(config, dense=replace(config.dense, detection_evidence=None))).eval()
-    blind.load_state_dict(network.state_dict())
-    queries = [Query("dog", [TextPrompt("dog")])]
-    torch.testing.assert_close(presence_logits(network, queries, None), presence_logits(blind, queries, None))
+def test_a_model_without_evidence_ignores_detections() -> None:
+    groups = [(TextPrompt("dog"),)]
+    blind = replace(CONFIG, detection_evidence=None)
+    np.testing.assert_allclose(presence_logits(groups, detections(), blind), presence_logits(groups, None))

@@ -1,42 +1,50 @@
-"""The default architecture asked with examples: mixtures, batches, engines, and what it refuses."""
+"""The default architecture asked with exemplars: mixtures, batches, engines, and what it refuses."""
 
-import copy
 import gc
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from drawn_coarse import CountedGraph, counted_graphs
+from drawn_masker import DrawnMasker, rectangle
 
 from promptseg.encoders.pixels import context_window
-from promptseg.errors import UnsupportedPromptError
+from promptseg.encoders.tokenizers import BytesTokenizer
 from promptseg.layers.exemplar import ExemplarHead
+from promptseg.models.build import build_seeded
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
+from promptseg.models.promptseg.coarse import CoarseSegmenter
+from promptseg.models.promptseg.coarse_segmenter import TextAndExemplarSegmenter
 from promptseg.models.promptseg.config import PromptSegConfig
-from promptseg.models.promptseg.network import PromptSeg
-from promptseg.models.registry import find_record, load_model
-from promptseg.prompts import ExemplarPrompt, Query, TextPrompt
-from promptseg.runtime import build_segmenter
+from promptseg.models.promptseg.network import PromptSegNetwork
+from promptseg.models.promptseg.pipeline import PromptSegPipeline
+from promptseg.models.registry import find_row, segment_with
+from promptseg.prompts import ExemplarPrompt, PointPrompt, Query, TextPrompt
+from promptseg.runtime import Runtime
+from promptseg.segmenter import Segmenter
 
 SIZE_HW = (60, 90)
+GRASS = TextPrompt("grass")
 
 
 @pytest.fixture(scope="module")
-def network() -> PromptSeg:
-    config = find_record("promptseg-test-dense").config
-    assert isinstance(config, PromptSegConfig) and config.dense is not None
-    torch.manual_seed(0)
-    model = PromptSeg(replace(config, dense=replace(config.dense, exemplar_dim=8))).eval()
-    with torch.no_grad():
-        assert model.exemplar is not None
-        torch.nn.init.normal_(model.exemplar.shift.proj_out.weight, std=0.05)
-    return model
+def network() -> PromptSegNetwork:
+    network = build_seeded(find_row("promptseg-test-dense").config).eval()
+    assert isinstance(network, PromptSegNetwork)
+    generator = torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(network.exemplar.shift.proj_out.weight, std=0.05, generator=generator)
+    return network
 
 
 @pytest.fixture(scope="module")
-def example() -> ExemplarPrompt:
+def segmenter(network: PromptSegNetwork) -> Segmenter:
+    return segment_with(network)
+
+
+@pytest.fixture(scope="module")
+def exemplar() -> ExemplarPrompt:
     image_rgb = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     mask = np.zeros((64, 64), dtype=bool)
     mask[10:40, 20:60] = True
@@ -48,117 +56,96 @@ def image() -> np.ndarray:
     return np.random.default_rng(2).integers(0, 256, (*SIZE_HW, 3), dtype=np.uint8)
 
 
-def test_an_example_is_a_kind_of_prompt_where_the_config_says_so(network: PromptSeg) -> None:
-    assert network.prompt_kinds == {"text", "exemplar"}
-    assert any(name.startswith("exemplar.") for name in network.trained_names())
-    with pytest.raises(ValueError, match="no decoder"):
-        replace(network.config, decoder_depth=2)
-
-
-def test_a_mixture_lies_between_what_it_is_made_of(
-    network: PromptSeg, example: ExemplarPrompt, image: np.ndarray
+def test_a_mixture_lies_between_its_parts(
+    network: PromptSegNetwork, segmenter: Segmenter, exemplar: ExemplarPrompt, image: np.ndarray
 ) -> None:
-    features = network.encode_image(image)
-    text = TextPrompt("grass")
     queries = [
-        Query("text", (text,)),
-        Query("example", (example,)),
-        Query("both", (TextPrompt("grass", weight=3.0), example)),
-        Query("but not", (text, replace(example, weight=-0.5))),
+        Query("text", (GRASS,)),
+        Query("exemplar", (exemplar,)),
+        Query("both", (TextPrompt("grass", weight=3.0), exemplar)),
+        Query("but not", (GRASS, replace(exemplar, weight=-0.5))),
     ]
-    words, shown, both, but_not = network.segment(features, queries, SIZE_HW).mask_logits
+    text, shown, both, but_not = segmenter.segment(segmenter.encode_image(image), queries).mask_logits
     # logits are linear in the vector that pixels are compared with, but for the bias, which every query has once
-    torch.testing.assert_close(both, 0.75 * words + 0.25 * shown, atol=1e-4, rtol=1e-4)
-    assert network.dense is not None
-    torch.testing.assert_close(but_not, words - 0.5 * (shown - network.dense.bias), atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(both, 0.75 * text + 0.25 * shown, atol=1e-4, rtol=1e-4)
+    np.testing.assert_allclose(but_not, text - 0.5 * (shown - network.dense.bias.item()), atol=1e-4, rtol=1e-4)
 
 
 def test_one_by_one_as_together_and_in_any_order(
-    network: PromptSeg, example: ExemplarPrompt, image: np.ndarray
+    segmenter: Segmenter, exemplar: ExemplarPrompt, image: np.ndarray
 ) -> None:
-    features = network.encode_image(image)
-    queries = [Query("a", (example,)), Query("b", (TextPrompt("sky"),)), Query("c", (TextPrompt("cat"), example))]
-    together = network.segment(features, queries, SIZE_HW)
-    backwards = network.segment(features, queries[::-1], SIZE_HW)
-    torch.testing.assert_close(together.mask_logits, backwards.mask_logits.flip(0))
+    encoded = segmenter.encode_image(image)
+    queries = [Query("a", (exemplar,)), Query("b", (TextPrompt("sky"),)), Query("c", (TextPrompt("cat"), exemplar))]
+    together = segmenter.segment(encoded, queries)
+    backwards = segmenter.segment(encoded, queries[::-1])
+    np.testing.assert_allclose(together.mask_logits, backwards.mask_logits[::-1], atol=1e-5)
     for index, query in enumerate(queries):
-        alone = network.segment(features, [query], SIZE_HW)
-        torch.testing.assert_close(alone.presence[0], together.presence[index])
-        torch.testing.assert_close(alone.mask_logits[0], together.mask_logits[index])
+        alone = segmenter.segment(encoded, [query])
+        np.testing.assert_allclose(alone.presence[0], together.presence[index], atol=1e-5)
+        np.testing.assert_allclose(alone.mask_logits[0], together.mask_logits[index], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["promptseg-test-dense", "clipseg-test"])
-def test_an_example_is_embedded_once_by_what_keeps_its_weights(
-    name: str, network: PromptSeg, example: ExemplarPrompt, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = load_model(name).eval() if name == "clipseg-test" else network
-    seen: list[ExemplarPrompt] = []
-    look_at = type(model)._look_at
-
-    def count(self: object, prompt: ExemplarPrompt) -> torch.Tensor:
-        seen.append(prompt)
-        return look_at(self, prompt)
-
-    monkeypatch.setattr(type(model), "_look_at", count)
-    segmenter = build_segmenter(model, "torch")
-    queries = [Query("example", (example,)), Query("both", (TextPrompt("grass"), example))]
-
-    def ask(asked: object, image_rgb: np.ndarray) -> torch.Tensor:
-        return asked.segment(asked.encode_image(image_rgb), queries, SIZE_HW).mask_logits
-
-    images = (image, image[::-1].copy())
-    expected = [ask(model, image_rgb) for image_rgb in images]
-    assert len(seen) == 4, "a network may be trained on: it looks again"
-    torch.testing.assert_close([ask(segmenter, image_rgb) for image_rgb in images], expected, rtol=0, atol=0)
-    assert len(seen) == 5
-    assert segmenter.state_dict().keys() == model.state_dict().keys()
-    for copied in (copy.deepcopy(segmenter), pickle.loads(pickle.dumps(segmenter))):
-        with torch.no_grad():
-            for parameter in copied.parameters():
-                parameter.mul_(0.9)
-        seen.clear()
-        assert not torch.equal(ask(copied, image), expected[0]) and len(seen) == 1, "a copy looks for itself"
+def coarse_with(graph: CountedGraph) -> CoarseSegmenter:
+    graphs = counted_graphs(np.zeros((0, 84), dtype=np.float32), np.zeros((6, 8), dtype=np.float32))
+    config = PromptSegConfig("conv-test", (8, 16), "bytes-test")
+    return CoarseSegmenter(config, replace(graphs, exemplar=graph), BytesTokenizer(48))
 
 
-def test_an_example_that_is_gone_is_not_kept(network: PromptSeg, image: np.ndarray) -> None:
-    segmenter = build_segmenter(network, "torch")
-    example = ExemplarPrompt(image)
-    segmenter.segment(segmenter.encode_image(image), [Query("example", (example,))], SIZE_HW)
-    assert len(segmenter.examples._vectors) == 1
-    del example
+def counted() -> CountedGraph:
+    return CountedGraph(lambda cells, coverage: {"embedding": np.ones(8, np.float32)})
+
+
+def test_an_exemplar_is_embedded_once_for_all_images_and_forgotten_with_the_prompt(image: np.ndarray) -> None:
+    graph = counted()
+    segmenter = TextAndExemplarSegmenter(coarse_with(graph))
+    one = ExemplarPrompt(image)
+    queries = [Query("exemplar", (one,)), Query("both", (GRASS, one))]
+    for image_rgb in (image, image[::-1].copy()):
+        segmenter.segment(segmenter.encode_image(image_rgb), queries)
+    assert graph.num_calls == 1
+    segmenter.segment(segmenter.encode_image(image), [Query("a copy", (ExemplarPrompt(image),))])
+    assert graph.num_calls == 2, "another prompt is another exemplar"
+    vectors = segmenter._coarse._exemplars._vectors
+    del one, queries
     gc.collect()
-    assert len(segmenter.examples._vectors) == 0
+    assert len(vectors) == 0
 
 
-def test_text_alone_is_what_it_was(network: PromptSeg, image: np.ndarray) -> None:
-    features = network.encode_image(image)
-    asked = network.segment(features, [Query("sky", (TextPrompt("sky", weight=5.0),))], SIZE_HW)
-    torch.testing.assert_close(asked.mask_logits, network.segment_texts(features, ["sky"], SIZE_HW).mask_logits)
+def test_the_pipeline_takes_exemplars_with_clicks(image: np.ndarray) -> None:
+    object_mask = rectangle(20, 20, 60, 60)
+    graph = counted()
+    segmenter = PromptSegPipeline(coarse_with(graph), DrawnMasker([object_mask]))
+    query = Query("it", (ExemplarPrompt(image), PointPrompt(((40, 40),))))
+    found = segmenter.segment(segmenter.encode_image(np.zeros((*object_mask.shape, 3), np.uint8)), [query])
+    assert graph.num_calls == 1
+    assert found.presence.tolist() == [1.0]
+    assert found.mask_logits[0][40 // 4, 40 // 4] > 0
 
 
-def test_a_compiled_network_says_the_same(network: PromptSeg, example: ExemplarPrompt, image: np.ndarray) -> None:
-    compiled = build_segmenter(network, "openvino")
-    queries = [Query("a", (example,)), Query("b", (TextPrompt("cat"), example))]
-    plain, fast = (one.segment(one.encode_image(image), queries, SIZE_HW) for one in (network, compiled))
-    torch.testing.assert_close(fast.mask_logits, plain.mask_logits, atol=2e-3, rtol=1e-3)
+def test_a_weight_changes_nothing_where_a_text_is_alone(segmenter: Segmenter, image: np.ndarray) -> None:
+    encoded = segmenter.encode_image(image)
+    heavy = segmenter.segment(encoded, [Query("sky", (TextPrompt("sky", weight=5.0),))])
+    plain = segmenter.segment(encoded, [Query("sky", (TextPrompt("sky"),))])
+    np.testing.assert_allclose(heavy.mask_logits, plain.mask_logits, atol=1e-5)
 
 
-def test_a_checkpoint_keeps_what_reads_examples(
-    network: PromptSeg, example: ExemplarPrompt, image: np.ndarray, tmp_path: Path
+def test_a_compiled_network_gives_the_same(
+    network: PromptSegNetwork, segmenter: Segmenter, exemplar: ExemplarPrompt, image: np.ndarray
+) -> None:
+    compiled = segment_with(network, Runtime("openvino"))
+    queries = [Query("a", (exemplar,)), Query("b", (TextPrompt("cat"), exemplar))]
+    plain, fast = (one.segment(one.encode_image(image), queries) for one in (segmenter, compiled))
+    np.testing.assert_allclose(fast.mask_logits, plain.mask_logits, atol=2e-3, rtol=1e-3)
+
+
+def test_a_checkpoint_keeps_the_exemplar_head(
+    network: PromptSegNetwork, segmenter: Segmenter, exemplar: ExemplarPrompt, image: np.ndarray, tmp_path: Path
 ) -> None:
     save_pretrained(network, tmp_path)
-    loaded = load_pretrained(tmp_path).eval()
-    query = [Query("a", (example,))]
-    before, after = (one.segment(one.encode_image(image), query, SIZE_HW) for one in (network, loaded))
-    torch.testing.assert_close(after.mask_logits, before.mask_logits)
-
-
-def test_a_model_without_it_says_so(network: PromptSeg, example: ExemplarPrompt, image: np.ndarray) -> None:
-    config = network.config
-    assert config.dense is not None
-    plain = PromptSeg(replace(config, dense=replace(config.dense, exemplar_dim=None))).eval()
-    with pytest.raises(UnsupportedPromptError, match="one phrase a query"):
-        plain.segment(plain.encode_image(image), [Query("a", (example,))], SIZE_HW)
+    loaded = segment_with(load_pretrained(tmp_path).eval())
+    query = [Query("a", (exemplar,))]
+    before, after = (one.segment(one.encode_image(image), query) for one in (segmenter, loaded))
+    np.testing.assert_array_equal(after.mask_logits, before.mask_logits)
 
 
 def test_an_untrained_head_gives_the_mean_of_what_is_meant() -> None:

@@ -1,1 +1,1 @@
-"""CLIPSeg and its relatives: a small decoder on a frozen transformer, conditioned on a text or on an image."""
+"""CLIPSeg and its variants: a small decoder on a frozen transformer, conditioned on a text or an image."""

@@ -1,7 +1,7 @@
-"""CLIPSeg's decoder: states of a frozen transformer and one conditional vector become a mask.
+"""Decoder of CLIPSeg: it computes a mask from the states of a frozen transformer and one conditional vector.
 
 Paper: Lüddecke and Ecker 2022, arXiv:2112.10003; code: github.com/timojl/clipseg @ 77c4e2d, models/clipseg.py (MIT).
-Parameters have the names of that code, so its files load as they are.
+The parameters have the same names as in that code, so its files load without changes.
 
 Shapes: B images, N conditional vectors, T = 1 + h * w tokens, C channels of the tower, D width, P patch.
 """
@@ -10,24 +10,24 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from promptseg.models.clipseg.config import Block, Head
+from promptseg.models.clipseg.config import Block, DecoderHead
 
 
 class ClipSegDecoder(nn.Module):
-    """Add up the states, deepest first, with a block after each; one of the sums is scaled and shifted by the vector.
+    """Add up the states, deepest first, with a block after each; the vector scales and shifts one of the sums.
 
     Args:
         token_dim: Channels of the tower's states.
         condition_dim: Channels of the conditional vector.
-        num_states: States that come in; as many blocks.
-        patch: Pixels for each cell, on a side.
-        dim: Width.
-        block: "attention": a transformer's block with the norm after each part; "mlp": two linear layers, as in the
+        num_states: Number of input states, and of blocks.
+        patch: Side of a cell, pixels.
+        dim: Width of the blocks.
+        block: "attention": a transformer block with the norm after each part; "mlp": two linear layers, as in the
             paper's baseline CLIP-Deconv.
         num_heads: Attention heads.
         mlp_dim: Inner width of the feed-forward part.
-        dropout: In training.
-        film_block: Block whose input the conditional vector changes.
+        dropout: Dropout rate in training.
+        film_block: Index of the block whose input the conditional vector scales and shifts.
         head: "simple", "refined" or "linear", see `ClipSegConfig`.
     """
 
@@ -44,7 +44,7 @@ class ClipSegDecoder(nn.Module):
         mlp_dim: int,
         dropout: float,
         film_block: int,
-        head: Head,
+        head: DecoderHead,
     ) -> None:
         super().__init__()
         self.film_block = film_block
@@ -63,14 +63,14 @@ class ClipSegDecoder(nn.Module):
         """Decode N masks.
 
         Args:
-            states: Of the tower's blocks, the shallowest first, each (B, T, C); B is N, or 1 for one image with N
-                vectors, which then costs the image's part only once.
-            condition: Shape (N, condition_dim).
-            grid_hw: Cells of the image.
+            states: States of the tower's blocks, shallowest first, each of shape (B, T, C); B is N, or 1 for one image
+                with N vectors, whose image part is then computed only once.
+            condition: Conditional vectors, shape (N, condition_dim).
+            grid_hw: Rows and columns of cells.
 
         Returns:
-            Logits, shape (N, H, W); a linear head gives one a cell, the others P for each on a side (a refined head
-            (P // 4)**2, which is P for a patch of 16).
+            Logits, shape (N, H, W). A linear head gives one value per cell, a simple head P x P, and a refined head
+            (P // 4)**2 on a side, which is P for a patch of 16.
         """
         tokens: Tensor | None = None
         for index, (state, reduce, block) in enumerate(zip(reversed(states), self.reduces, self.blocks, strict=True)):
@@ -78,13 +78,13 @@ class ClipSegDecoder(nn.Module):
             if index == self.film_block:
                 tokens = self.film_mul(condition)[:, None] * tokens + self.film_add(condition)[:, None]
             tokens = block(tokens)
-        assert tokens is not None  # the config has a layer
+        assert tokens is not None  # the config has at least one layer
         cells = tokens[:, 1:].transpose(1, 2).unflatten(2, grid_hw)
         logits: Tensor = self.trans_conv(cells)[:, 0]
         return logits
 
 
-def _build_head(head: Head, dim: int, patch: int) -> nn.Module:
+def _build_head(head: DecoderHead, dim: int, patch: int) -> nn.Module:
     match head:
         case "linear":
             return nn.Conv2d(dim, 1, 1)

@@ -1,4 +1,4 @@
-"""CLIPSeg from files that others publish, and into such files."""
+"""Read and write CLIPSeg in the file formats of its authors and of transformers."""
 
 import json
 from dataclasses import replace
@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from promptseg import weights
-from promptseg.encoders.base import IMAGENET_MEAN
 from promptseg.encoders.clip_text import ClipText
-from promptseg.encoders.clip_vision import CLIP_MEAN, ClipVision
+from promptseg.encoders.clip_vision import ClipVision
+from promptseg.encoders.tower_facts import CLIP_MEAN, IMAGENET_MEAN
 from promptseg.encoders.towers import load_vocabulary
 from promptseg.errors import CheckpointError, OutputError
 from promptseg.models.build import build_network
@@ -27,21 +27,24 @@ from promptseg.models.clipseg.layouts import (
     towers_from_transformers,
 )
 from promptseg.models.clipseg.network import ClipSeg
+from promptseg.models.registry import LoadOptions, NetworkSource
 from promptseg.ops.atomic import atomic_file
+from promptseg.ops.deferred import Deferred
 from promptseg.weights import ReportProgress
+from promptseg.weights.cache import file_sha256
 from promptseg.weights.convert.checkpoints import as_state_dict, load_pickle, load_tensors, write_tensors
 from promptseg.weights.convert.clip import CLIPSEG_CONFIG, CLIPSEG_DECODER
 
 PUBLISHED = "clipseg-rd64-refined"
-# In the original code's files for no use, or left in them by a save of the whole model.
+# Prefixes of unused weights in the original files, or of those that a save of the whole model adds.
 ORIGINAL_UNUSED = ("reduce.", "clip_model.", "model.")
 
 
 def load_published(*, offline: bool = False, progress: ReportProgress | None = None) -> ClipSeg:
-    """Load the authors' checkpoint from the model hub, fetching it the first time.
+    """Load the authors' checkpoint from the model hub; it is fetched on first use.
 
     Raises:
-        WeightsError: it can't be fetched.
+        WeightsError: The checkpoint can't be fetched.
     """
     directory = weights.resolve(PUBLISHED, offline=offline, progress=progress)
     config = config_from_transformers(_read_json(directory / CLIPSEG_CONFIG), clip=PUBLISHED, towers="published")
@@ -52,16 +55,16 @@ def load_published(*, offline: bool = False, progress: ReportProgress | None = N
 
 
 def load_original(path: Path, *, offline: bool = False, progress: ReportProgress | None = None) -> ClipSeg:
-    """Load a decoder that the original code saved, such as rd64-uni-refined.pth, on the published CLIP.
+    """Load a decoder that the original code saved, such as rd64-uni-refined.pth, with the published CLIP.
 
     Args:
-        path: A PyTorch file (read without running anything in it) or a .safetensors file with the same names.
-        offline: Don't use the network for CLIP.
-        progress: Told (name, bytes here, bytes in all) while CLIP is fetched.
+        path: A PyTorch file (no code in it is run) or a .safetensors file with the same names.
+        offline: Don't access the network for CLIP.
+        progress: Called with (name, bytes fetched, total bytes) while CLIP is fetched.
 
     Raises:
-        CheckpointError: it is no CLIPSeg, or one of another form; the message names what differs.
-        WeightsError: the file can't be read, or CLIP can't be fetched.
+        CheckpointError: The file is not a CLIPSeg decoder, or has another layout; the message names the difference.
+        WeightsError: The file can't be read, or CLIP can't be fetched.
     """
     tensors = load_tensors(path) if path.suffix == ".safetensors" else as_state_dict(load_pickle(path), path.name)
     state = {name: value for name, value in tensors.items() if not name.startswith(ORIGINAL_UNUSED)}
@@ -71,17 +74,17 @@ def load_original(path: Path, *, offline: bool = False, progress: ReportProgress
 
 
 def load_transformers(directory: Path, *, offline: bool = False, progress: ReportProgress | None = None) -> ClipSeg:
-    """Load what transformers' CLIPSegForImageSegmentation saved; its CLIP may have been trained, so it is kept.
+    """Load a model that transformers' CLIPSegForImageSegmentation saved, with the CLIP in it, which may be fine-tuned.
 
     Args:
-        directory: With config.json and model.safetensors or pytorch_model.bin. Its vocabulary is CLIP's and is taken
-            from there if it has one.
-        offline: Don't use the network for the vocabulary.
-        progress: Told (name, bytes here, bytes in all) while the vocabulary is fetched.
+        directory: Directory with config.json and model.safetensors or pytorch_model.bin. A vocabulary in it is used;
+            otherwise CLIP's vocabulary is fetched.
+        offline: Don't access the network for the vocabulary.
+        progress: Called with (name, bytes fetched, total bytes) while the vocabulary is fetched.
 
     Raises:
-        CheckpointError: it is no CLIPSeg, or one of another form; the message names what differs.
-        WeightsError: a file can't be read, or the vocabulary can't be fetched.
+        CheckpointError: The directory holds no CLIPSeg, or one of another form; the message names the difference.
+        WeightsError: A file can't be read, or the vocabulary can't be fetched.
     """
     config = _with_preprocessing(config_from_transformers(_read_json(directory / "config.json")), directory)
     model = build_network(config)
@@ -102,17 +105,42 @@ def load_transformers(directory: Path, *, offline: bool = False, progress: Repor
     return model
 
 
+def published_source(options: LoadOptions) -> tuple[ClipSegConfig, NetworkSource]:
+    """Load the authors' checkpoint as a source; errors as `load_published`."""
+    return _source(load_published(offline=options.offline, progress=options.progress), PUBLISHED)
+
+
+def original_source(path: Path, options: LoadOptions) -> tuple[ClipSegConfig, NetworkSource]:
+    """Load a decoder file of the original code as a source; errors as `load_original`."""
+    return _source(load_original(path, offline=options.offline, progress=options.progress), file_sha256(path))
+
+
+def transformers_source(directory: Path, options: LoadOptions) -> tuple[ClipSegConfig, NetworkSource]:
+    """Load a directory of transformers as a source; errors as `load_transformers`."""
+    network = load_transformers(directory, offline=options.offline, progress=options.progress)
+    hashes = [file_sha256(path) for path in sorted(directory.glob("*.safetensors")) + sorted(directory.glob("*.bin"))]
+    return _source(network, " ".join(hashes))
+
+
+def _source(network: ClipSeg, identity: str) -> tuple[ClipSegConfig, NetworkSource]:
+    return network.config, NetworkSource(identity, Deferred.of(network.eval()))
+
+
 def is_transformers_directory(directory: Path) -> bool:
-    """Say whether a directory holds a model of transformers, by its config.json."""
+    """Return whether a directory holds a model of transformers, judged by its config.json.
+
+    Raises:
+        CheckpointError: config.json can't be read.
+    """
     path = directory / "config.json"
     return path.is_file() and "model_type" in _read_json(path)
 
 
 def save_original(model: ClipSeg, path: Path) -> None:
-    """Write the decoder alone, as the original code's `load_state_dict(..., strict=False)` reads it.
+    """Write the decoder alone, for `load_state_dict(..., strict=False)` in the original code.
 
     Raises:
-        OutputError: the original code has no such model, or the file can't be written.
+        OutputError: The original code has no such model, or the file can't be written.
     """
     _check_published_form(model)
     state = {name: value.detach().cpu().clone() for name, value in model.decoder.state_dict().items()}
@@ -121,18 +149,18 @@ def save_original(model: ClipSeg, path: Path) -> None:
 
 
 def save_transformers(model: ClipSeg, directory: Path) -> None:
-    """Write a directory that transformers' CLIPSegForImageSegmentation and CLIPSegProcessor load, CLIP included.
+    """Write a directory for transformers' CLIPSegForImageSegmentation and CLIPSegProcessor, CLIP included.
 
     Args:
-        model: On CLIP's towers. A text tower that was built without its vocabulary is written without it.
-        directory: Where to; made if missing.
+        model: A model with CLIP's towers. If its text tower has no vocabulary, none is written.
+        directory: Target directory; created if missing.
 
     Raises:
         OutputError: transformers has no such model, or the directory can't be written.
     """
     _check_published_form(model)
     assert isinstance(model.image_tower, ClipVision) and isinstance(model.text_tower, ClipText)
-    # here and not above: transformers takes seconds to import
+    # imported here because the import of transformers takes seconds
     from transformers import CLIPSegConfig
 
     config = model.config
@@ -183,10 +211,10 @@ def _build(config: ClipSegConfig, *, offline: bool, progress: ReportProgress | N
 
 
 def _with_preprocessing(config: ClipSegConfig, directory: Path) -> ClipSegConfig:
-    """Take size and statistics of the pixels from preprocessor_config.json, where there is one.
+    """Take the input size and pixel statistics from preprocessor_config.json, if there is one.
 
     Raises:
-        CheckpointError: pixels are normalized in a way that we have not.
+        CheckpointError: The pixels are normalized by an unknown mean.
     """
     path = directory / "preprocessor_config.json"
     if not path.is_file():
@@ -198,26 +226,28 @@ def _with_preprocessing(config: ClipSegConfig, directory: Path) -> ClipSegConfig
         return replace(config, image_size=side, pixel_statistics="imagenet")
     if np.allclose(mean, CLIP_MEAN, atol=1e-3):
         return replace(config, image_size=side, pixel_statistics="tower")
-    raise CheckpointError(f"{path}: pixels are normalized by the mean {mean}; ImageNet's and CLIP's are known")
+    raise CheckpointError(
+        f"{path}: pixels are normalized by the mean {mean}; only the means of ImageNet and CLIP are known"
+    )
 
 
 def _check_published_form(model: ClipSeg) -> None:
-    """Refuse what only we have.
+    """Refuse models that the published formats can't represent.
 
     Raises:
-        OutputError: the head or the blocks are of another kind, or the towers are not CLIP's.
+        OutputError: The head or the blocks are of another kind, or the towers are not CLIP's.
     """
     config = model.config
     clip = isinstance(model.image_tower, ClipVision) and isinstance(model.text_tower, ClipText)
     if config.head == "linear" or config.block == "mlp" or not clip:
         raise OutputError(
-            f"only CLIPSeg itself has this form, not a model with head {config.head!r}, block {config.block!r} on "
+            f"this format holds only CLIPSeg itself, not a model with head {config.head!r}, block {config.block!r} on "
             f"{config.image_tower} and {config.text_tower}: use save_pretrained"
         )
 
 
 def _shared_fields(config: Any) -> set[str]:
-    """Fields of CLIP's config that CLIPSeg's has too."""
+    """Name the fields that the configs of CLIP and CLIPSeg share."""
     return set(config.to_diff_dict()) - {"architectures", "model_type", "transformers_version", "dtype"}
 
 
@@ -227,5 +257,5 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"can't read {path}: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"can't read {path}: it holds no object")
+        raise CheckpointError(f"can't read {path}: it is not a JSON object")
     return values

@@ -1,10 +1,10 @@
-"""The two forms in which others publish CLIPSeg, compared with ours: names and configs, no files.
+"""Convert names and configs between our CLIPSeg and the two published layouts, without file access.
 
-The original code has the decoder alone, under the names that ours has too; transformers has CLIP with it and splits
-each attention's input projection in three.
+The original code stores the decoder alone, under our names; transformers stores CLIP too and splits the input
+projection of each attention in three.
 
 Source:
-    github.com/timojl/clipseg @ 77c4e2d (MIT); transformers 5.23, models/clipseg (Apache-2.0). Names are compared.
+    github.com/timojl/clipseg @ 77c4e2d (MIT); transformers 5.23, models/clipseg (Apache-2.0), for the names.
 """
 
 import re
@@ -17,7 +17,7 @@ from torch import Tensor
 from promptseg.errors import CheckpointError
 from promptseg.models.clipseg.config import ClipSegConfig
 
-# what transformers' CLIPSeg is where its config.json does not say
+# defaults of transformers' CLIPSeg for fields that config.json lacks
 VISION_DEFAULTS = {"hidden_size": 768, "num_hidden_layers": 12, "patch_size": 32}
 TEXT_DEFAULTS = {"hidden_size": 512, "num_hidden_layers": 12}
 # widths of the image and the text tower, their depths, patch -> their rows
@@ -27,8 +27,8 @@ CLIP_OF_SIZE = {
     (32, 24, 4, 2, 16): ("clip-test", "clip-text-test"),
 }
 CLIP_OF_PATCH = {16: "clip-vit-base-patch16", 32: "clip-vit-base-patch32"}
-# The original file does not say which blocks of CLIP its decoder reads. The authors' Quickstart and transformers'
-# conversion take these for their published files, though experiments/phrasecut.yaml says 3, 7, 9.
+# The original file does not name the blocks of CLIP that its decoder reads. The authors' Quickstart and transformers'
+# conversion use these for their published files, although experiments/phrasecut.yaml has 3, 7, 9.
 ORIGINAL_LAYERS = (3, 6, 9)
 # transformers -> the original code
 RENAMED = {
@@ -46,11 +46,15 @@ TOWER_PREFIXES = {
     "clip.text_model.": "text_tower.clip.text_model.",
     "clip.text_projection.": "text_tower.clip.text_projection.",
 }
-LOGIT_SCALE = "clip.logit_scale"  # for contrastive training only: CLIP's own, the highest that it was allowed
+LOGIT_SCALE = "clip.logit_scale"  # used in contrastive training only; CLIP's value is the upper limit of its training
 
 
 def decoder_from_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give transformers' decoder our names, and join what it has split; other tensors are not looked at."""
+    """Rename the tensors of transformers' decoder to our names, and join the split projections; ignore other tensors.
+
+    Raises:
+        CheckpointError: A part of a split projection is missing.
+    """
     state: dict[str, Tensor] = {}
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
@@ -66,14 +70,14 @@ def decoder_from_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     for name, three in parts.items():
         if three.keys() != {"q", "k", "v"}:
             raise CheckpointError(
-                f"{name} is in three parts, q, k and v, and only {', '.join(sorted(three))} are there"
+                f"{name} has three parts, q, k and v, but the file has only {', '.join(sorted(three))}"
             )
         state[name] = torch.cat([three["q"], three["k"], three["v"]])
     return state
 
 
 def decoder_to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The reverse of `decoder_from_transformers`, for names without their "decoder."."""
+    """Invert `decoder_from_transformers`, for names without the prefix "decoder."."""
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
         name = f"decoder.{name}"
@@ -89,10 +93,10 @@ def decoder_to_transformers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def towers_from_transformers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give transformers' CLIP the names of our towers; the decoder is not looked at."""
+    """Rename the tensors of transformers' CLIP to the names of our towers; ignore the decoder."""
     state: dict[str, Tensor] = {}
     for name, value in tensors.items():
-        # older versions stored buffers that only count
+        # older versions also stored buffers of position indexes
         if name.startswith("decoder.") or name == LOGIT_SCALE or name.endswith("position_ids"):
             continue
         prefix = next((prefix for prefix in TOWER_PREFIXES if name.startswith(prefix)), None)
@@ -107,15 +111,15 @@ def config_from_transformers(
 
     Args:
         values: The content of config.json.
-        clip: Row of both towers; None: the CLIP of its patch.
+        clip: Name of both towers' row; None: the row of CLIP with the same size.
         towers: See `ClipSegConfig`.
 
     Raises:
-        CheckpointError: it is another model's, or the CLIP inside is none of the two that CLIPSeg was built on.
+        CheckpointError: The config belongs to another model, or its CLIP has an unknown size.
     """
     if values.get("model_type") != "clipseg":
         raise CheckpointError(
-            f"a model of transformers, but not CLIPSeg: its model_type is {values.get('model_type')!r}"
+            f"this is a model of transformers, but not CLIPSeg: its model_type is {values.get('model_type')!r}"
         )
     vision, text = (
         {**default, **(values.get(f"{part}_config") or {}), **(values.get(f"{part}_config_dict") or {})}
@@ -127,7 +131,7 @@ def config_from_transformers(
     if size not in CLIP_OF_SIZE:
         raise CheckpointError(
             f"this CLIPSeg has a CLIP of another size: widths {widths}, depths {depths}, patch {vision['patch_size']}; "
-            "ViT-B/16 and ViT-B/32 are known"
+            "only ViT-B/16 and ViT-B/32 are known"
         )
     image_tower, text_tower = (clip, clip) if clip else CLIP_OF_SIZE[size]
     return ClipSegConfig.from_dict(
@@ -146,14 +150,14 @@ def config_from_transformers(
 
 
 def config_from_original(state: Mapping[str, Tensor], source: str) -> ClipSegConfig:
-    """Read a config off the shapes of the original code's decoder.
+    """Derive a config from the shapes of the original code's decoder.
 
     Args:
-        state: Its tensors.
-        source: Where they are from, for messages.
+        state: Tensors of the decoder.
+        source: Origin of the tensors, for messages.
 
     Raises:
-        CheckpointError: they are not a CLIPSeg's, or leave open which blocks of CLIP they read.
+        CheckpointError: The tensors are not those of a CLIPSeg, or the blocks of CLIP that they need are unknown.
     """
     refined = "trans_conv.0.weight" in state
     head = "trans_conv.2.weight" if refined else "trans_conv.weight"
@@ -165,12 +169,14 @@ def config_from_original(state: Mapping[str, Tensor], source: str) -> ClipSegCon
     num_blocks = len({name.split(".")[1] for name in state if name.startswith("reduces.")})
     if num_blocks != len(ORIGINAL_LAYERS):
         raise CheckpointError(
-            f"{source} has {num_blocks} blocks and does not say which layers of CLIP they read; "
-            f"only three, for layers {ORIGINAL_LAYERS}, are known"
+            f"{source} has {num_blocks} blocks and does not name the layers of CLIP that they read; "
+            f"only three blocks, for layers {ORIGINAL_LAYERS}, are supported"
         )
     patch = state[head].shape[-1] * (4 if refined else 1)
     if patch not in CLIP_OF_PATCH:
-        raise CheckpointError(f"{source} upsamples {patch} times; known are 16 and 32, the patches of CLIP's ViT-B")
+        raise CheckpointError(
+            f"{source} upsamples {patch} times; only 16 and 32, the patches of CLIP's ViT-B, are known"
+        )
     return ClipSegConfig(
         image_tower=CLIP_OF_PATCH[patch],
         text_tower=CLIP_OF_PATCH[patch],

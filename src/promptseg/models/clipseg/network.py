@@ -1,7 +1,7 @@
-"""CLIPSeg: a frozen CLIP and a small decoder that a text, an image or a mixture of them steers.
+"""Network of CLIPSeg: a frozen CLIP and a small decoder, conditioned on a text, an image or a mixture of them.
 
 Paper: Lüddecke and Ecker 2022, arXiv:2112.10003; code: github.com/timojl/clipseg @ 77c4e2d (MIT).
-Differs: the image is encoded once for all queries, and not beyond the last block that the decoder reads.
+Differs: the image is encoded once for all queries, and only up to the last block that the decoder reads.
 
 Shapes: B images, N queries, T = 1 + h * w tokens, C channels of the tower, E channels of an embedding.
 """
@@ -13,24 +13,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptseg.encoders.base import AttentionMask, ImageTower, TextTower, TokenTower
+from promptseg.encoders.pixels import PixelStatistics
 from promptseg.encoders.towers import build_image_tower, build_text_tower
 from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.clipseg.decoder import ClipSegDecoder
-from promptseg.models.clipseg.segmenter import ConceptSegmenter
+from promptseg.models.clipseg.input_pixels import input_side, pixel_statistics
 
 
-class ClipSeg(nn.Module, ConceptSegmenter):
+class ClipSeg(nn.Module):
     """Segment images by texts, by other images, and by mixtures of both.
 
-    Built with random weights everywhere unless towers are handed in.
+    All weights are random, except those of towers passed as arguments.
 
     Args:
-        config: Architecture and operating point.
-        image_tower: A tower of the config's kind, perhaps pretrained; None: a random one.
-        text_tower: A tower of the config's kind, perhaps pretrained; None: a random one.
+        config: Architecture and thresholds.
+        image_tower: A tower of the config's kind, possibly pretrained; None: a random one.
+        text_tower: A tower of the config's kind, possibly pretrained; None: a random one.
 
     Raises:
-        ValueError: the config names an image tower that is no transformer with a class token.
+        UnknownModelError: The config names a tower that does not exist.
+        ValueError: The config names an image tower that is not a transformer with a class token.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class ClipSeg(nn.Module, ConceptSegmenter):
         self.config = config
         tower = image_tower or build_image_tower(config.image_tower, config.image_layers)
         if not isinstance(tower, TokenTower):
-            raise ValueError(f"{config.image_tower} has no class token: CLIPSeg needs a transformer that has")
+            raise ValueError(f"{config.image_tower} has no class token: CLIPSeg needs a transformer with a class token")
         self.image_tower = tower.requires_grad_(False)
         self.text_tower = (text_tower or build_text_tower(config.text_tower)).requires_grad_(False)
         self.decoder = ClipSegDecoder(
@@ -56,36 +58,47 @@ class ClipSeg(nn.Module, ConceptSegmenter):
             film_block=config.film_block,
             head=config.head,
         )
-        # A tower that never met a text speaks of an image in a space of its own. As in the published ViTSeg, a fixed
-        # random matrix brings it to the right length; the decoder has to learn both languages.
+        # A tower trained without text embeds images in a separate space. As in the published ViTSeg, a fixed random
+        # matrix maps them to the dimension of text embeddings; the decoder must learn to use both spaces.
         self.foreign_projection: nn.Linear | None = None
         if tower.embedding_dim != self.text_tower.dim:
             self.foreign_projection = nn.Linear(tower.embedding_dim, self.text_tower.dim).requires_grad_(False)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "ClipSeg":
+        """Set the training mode; the frozen towers stay in evaluation mode."""
         super().train(mode)
-        # a frozen tower has nothing to learn: dropout in it would be noise
+        # a frozen tower learns nothing, and dropout in it would only add noise
         self.image_tower.eval()
         self.text_tower.eval()
         return self
 
     @property
     def device(self) -> torch.device:
-        """Where the model's parameters are."""
+        """Device of the parameters."""
         return self.decoder.film_mul.weight.device
 
+    @property
+    def side(self) -> int:
+        """Side of the towers' square input, pixels."""
+        return input_side(self.config)
+
+    @property
+    def pixel_statistics(self) -> PixelStatistics:
+        """Mean and deviation that normalize the pixels."""
+        return pixel_statistics(self.config)
+
     def trained_names(self) -> set[str]:
-        """Name what a checkpoint has to store: all of the state but the towers that stay as they were published."""
+        """Name the weights that a checkpoint stores: all of the state except the towers with published weights."""
         published = ("text_tower.", "image_tower.") if self.config.published_towers else ()
         return {name for name in self.state_dict() if not name.startswith(published)}
 
     def forward(self, pixels: Tensor, condition: Tensor) -> Tensor:
-        """Segment B images, each by its own vector.
+        """Segment B images, each with one conditional vector.
 
         Args:
             pixels: Normalized by `pixel_statistics`, shape (B, 3, H, W); H and W are multiples of the patch.
-            condition: Shape (B, E): what `embed_texts` or `embed_images` gave, or mixtures of them.
+            condition: Results of `embed_texts` or `embed_images`, or mixtures of them, shape (B, E).
 
         Returns:
             Logits, shape (B, H, W).
@@ -98,24 +111,24 @@ class ClipSeg(nn.Module, ConceptSegmenter):
         return F.interpolate(logits[:, None], size_hw, mode="bilinear", align_corners=False)[:, 0]
 
     def encode_tokens(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Give the frozen tower's states that the decoder reads, the shallowest first, each (B, T, C)."""
+        """Compute the states of the frozen tower that the decoder reads, shallowest first, each of shape (B, T, C)."""
         with torch.no_grad():
             return self.image_tower.encode_tokens(pixels)
 
     def decode(self, states: Sequence[Tensor], condition: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        """Give the decoder's logits as they are, shape (N, h', w'); see `ClipSegDecoder.forward`."""
+        """Compute logits at the decoder's resolution, shape (N, h', w'); see `ClipSegDecoder.forward`."""
         logits: Tensor = self.decoder(states, condition, grid_hw)
         return logits
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embed N texts, shape (N, E), of whatever length the tower gives them: the decoder was trained on that."""
+        """Embed N texts, shape (N, E), without normalizing the vectors' length, as in the decoder's training."""
         token_ids, token_mask = self.text_tower.tokenize(texts)
         embedding: Tensor = self.text_tower(token_ids.to(self.device), token_mask.to(self.device)).embedding
         return embedding
 
     @torch.no_grad()
     def embed_images(self, pixels: Tensor, attention_mask: AttentionMask | None = None) -> Tensor:
-        """Embed normalized pixels, shape (B, 3, H, W), as vectors that stand beside those of texts, shape (B, E)."""
+        """Embed normalized pixels, shape (B, 3, H, W), as vectors comparable with those of texts, shape (B, E)."""
         embedding = self.image_tower.embed_images(pixels, attention_mask)
         return embedding if self.foreign_projection is None else self.foreign_projection(embedding)

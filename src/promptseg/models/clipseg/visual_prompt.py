@@ -1,7 +1,7 @@
-"""Visual prompt engineering: make one image out of an image and the region of it that is meant.
+"""Visual prompt engineering: mark a region of an image in the image itself.
 
-Pure functions on uint8 images of any size; lengths that the published code gives in pixels of its 352 x 352 images
-grow with the image here, along each side.
+The functions are pure and take uint8 images of any size. The published code has lengths in pixels of its 352 x 352
+images; here they scale with each side of the image.
 """
 
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from promptseg.errors import PromptError
-from promptseg.models.clipseg.visual_prompt_variants import BEST, REFERENCE_SIDE, VARIANTS, Attention, Variant
-from promptseg.ops.components import tight_box
+from promptseg.models.clipseg.visual_prompt_variants import BEST, REFERENCE_SIDE, VARIANTS, MaskedAttention, Variant
+from promptseg.ops.masks import tight_box
 
 ImageRgb = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
-# ImageNet's mean: the published code works on normalized pixels, where this is 0. So this is what its backgrounds fade
-# to and what its padding shows, and what the published decoder has learned.
+# ImageNet's mean: the published code works on normalized pixels, where this color is 0. Its backgrounds fade to this
+# color and its padding has it, so the published decoder was trained with it.
 MEAN_RGB = np.array([123.675, 116.28, 103.53])
 
 RED = np.array([255, 0, 0], dtype=np.uint8)
@@ -30,13 +30,13 @@ OUTLINE_WIDTH = 5
 
 @dataclass(frozen=True, eq=False)
 class TokenMask:
-    """Where attention inside the encoder goes, and which attention that is.
+    """Mask for the attention inside the encoder.
 
     Attributes:
         mask: bool, shape (H, W) of the engineered image.
-        layers: Only the last layer, or all of them.
-        queries: "cls": the logits from the class token to the patches are multiplied by the mask; "all": those between
-            patches are, by whether the mask holds at the patch looked at.
+        layers: Apply it in the last layer only, or in all layers.
+        queries: "cls": multiply the logits from the class token to the patches by the mask; "all": multiply the logits
+            between patches by the mask at the attended patch.
     """
 
     mask: Mask
@@ -44,7 +44,7 @@ class TokenMask:
     queries: Literal["cls", "all"]
 
     def tokens(self, grid_hw: tuple[int, int]) -> Mask:
-        """Take the mask at the first pixel of each patch, as the published code does: shape `grid_hw`, bool."""
+        """Sample the mask at the first pixel of each patch, as the published code does: bool, shape `grid_hw`."""
         (height, width), (rows, columns) = self.mask.shape, grid_hw
         taken: Mask = self.mask[np.ix_(np.arange(rows) * height // rows, np.arange(columns) * width // columns)]
         return taken
@@ -52,11 +52,11 @@ class TokenMask:
 
 @dataclass(frozen=True, eq=False)
 class EngineeredPrompt:
-    """An image to encode in place of an example and its region.
+    """An image to encode instead of an exemplar and its region.
 
     Attributes:
         image_rgb: uint8, shape (H, W, 3).
-        token_mask: For the variants that mask attention, else None.
+        token_mask: Mask for the variants that mask attention, else None.
     """
 
     image_rgb: ImageRgb
@@ -64,18 +64,18 @@ class EngineeredPrompt:
 
 
 def engineer(image_rgb: ImageRgb, mask: Mask, *, variant: Variant = BEST) -> EngineeredPrompt:
-    """Show in one image which part of an image is meant.
+    """Mark a region of an image in the image itself.
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
-        mask: The region, bool, shape (H, W), at least one pixel set; of a box, `ExemplarPrompt.foreground`.
-        variant: A name in `VARIANTS`; the default is the one that the CLIPSeg paper found best.
+        mask: The region, bool, shape (H, W), with at least one pixel set; for a box, `ExemplarPrompt.foreground`.
+        variant: A name in `VARIANTS`; the default is the best one in the CLIPSeg paper.
 
     Returns:
-        The image: of the same size, or square for the variants that crop.
+        The image, of the same size, or square for the variants that crop.
 
     Raises:
-        PromptError: No such variant, or the mask is empty or of another size.
+        PromptError: There is no such variant, or the mask is empty or has another size.
 
     Source:
         Lüddecke & Ecker 2022, arXiv:2112.10003; evaluation_utils.py `img_preprocess` of github.com/timojl/clipseg
@@ -83,11 +83,11 @@ def engineer(image_rgb: ImageRgb, mask: Mask, *, variant: Variant = BEST) -> Eng
         Differs: the result is not resized, and a blur is Pillow's approximation of a Gaussian.
     """
     if variant not in VARIANTS:
-        raise PromptError(f"no visual prompt is called {variant!r}; there are {', '.join(VARIANTS)}")
+        raise PromptError(f"there is no visual prompt {variant!r}; use one of {', '.join(VARIANTS)}")
     if mask.shape != image_rgb.shape[:2] or not mask.any():
         raise PromptError(
-            f"the region is a bool array of the image's {image_rgb.shape[:2]} (H, W) with at least one pixel set, "
-            f"not {mask.dtype} {mask.shape} with {np.count_nonzero(mask)} set"
+            f"the region must be a bool array of the image's shape {image_rgb.shape[:2]} (H, W) with at least one "
+            f"pixel set, got {mask.dtype} {mask.shape} with {np.count_nonzero(mask)} set"
         )
     recipe = VARIANTS[variant]
     image_rgb = change_background(image_rgb, mask, blur_sigma=recipe.blur_sigma, contrast=recipe.background)
@@ -101,13 +101,13 @@ def engineer(image_rgb: ImageRgb, mask: Mask, *, variant: Variant = BEST) -> Eng
 
 
 def change_background(image_rgb: ImageRgb, mask: Mask, *, blur_sigma: float, contrast: float) -> ImageRgb:
-    """Blur what is not the object and fade it to the mean color of photos.
+    """Blur the background and fade it to ImageNet's mean color.
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
-        mask: The object, bool, shape (H, W); its pixels stay as they are, but bleed into the blur around them.
-        blur_sigma: Of a Gaussian, in 352ths of the image's sides; 0: none.
-        contrast: From 1, as it is, to 0, the mean color.
+        mask: The object, bool, shape (H, W); its pixels do not change, but they bleed into the blur around them.
+        blur_sigma: Standard deviation of the Gaussian blur, in 352ths of the image's sides; 0: no blur.
+        contrast: From 1, the original background, to 0, the mean color.
 
     Returns:
         A new image, uint8, shape (H, W, 3).
@@ -123,16 +123,16 @@ def change_background(image_rgb: ImageRgb, mask: Mask, *, blur_sigma: float, con
 
 
 def crop_square(image_rgb: ImageRgb, mask: Mask, *, context: float) -> ImageRgb:
-    """Cut out the object and pad what is cut out to a square with the mean color of photos.
+    """Crop an image around the object and pad the crop to a square with ImageNet's mean color.
 
     Args:
         image_rgb: uint8, shape (H, W, 3).
         mask: The object, bool, shape (H, W).
-        context: How far the cut goes beyond the object's box on each side, as a share of the box's own extent; it ends
-            where the image ends.
+        context: Margin around the object's box on each side, as a share of the box's extent; the crop is limited to the
+            image.
 
     Returns:
-        A new image, uint8, shape (side, side, 3), with the cut in its middle.
+        A new image, uint8, shape (side, side, 3), with the crop in its middle.
     """
     height, width = mask.shape
     left, top, right, bottom = tight_box(mask)
@@ -148,25 +148,33 @@ def crop_square(image_rgb: ImageRgb, mask: Mask, *, context: float) -> ImageRgb:
 
 
 def dye(image_rgb: ImageRgb, mask: Mask) -> ImageRgb:
-    """Make the image gray and the object red: uint8, shape (H, W, 3)."""
+    """Make the image gray and the object red: uint8, shape (H, W, 3); mask: bool, shape (H, W)."""
     gray = np.asarray(Image.fromarray(image_rgb).convert("L"))[..., None].repeat(3, axis=2)
     return np.where(mask[..., None], np.rint(DYE * gray).astype(np.uint8), gray)
 
 
 def draw_outline(image_rgb: ImageRgb, mask: Mask) -> ImageRgb:
-    """Draw a red line, 5/352 of the image wide, along the outer border of each part of the object."""
+    """Draw a red line, 5/352 of the image wide, along the outer border of each part of the object.
+
+    Args:
+        image_rgb: uint8, shape (H, W, 3).
+        mask: The object, bool, shape (H, W).
+
+    Returns:
+        A new image, uint8, shape (H, W, 3).
+    """
     return np.where(outline(mask)[..., None], RED, image_rgb)
 
 
 def outline(mask: Mask) -> Mask:
-    """Pixels of that line, shape (H, W): half of it lies on the object, and holes have none."""
+    """Compute the pixels of that line, bool, shape (H, W): half of it lies on the object; holes have no line."""
     filled = ndimage.binary_fill_holes(mask)
     border = filled & ~ndimage.binary_erosion(filled)
-    # Measured in 352ths of each side, so that the line is as wide once the image is squashed to a square.
+    # distances are in 352ths of each side, so that the width is even after the image is resized to a square
     pixel_hw = [REFERENCE_SIDE / side for side in mask.shape]
     near: Mask = ndimage.distance_transform_edt(~border, sampling=pixel_hw) < OUTLINE_WIDTH / 2
     return near
 
 
-def _token_mask(attention: Attention | None, mask: Mask) -> TokenMask | None:
+def _token_mask(attention: MaskedAttention | None, mask: Mask) -> TokenMask | None:
     return None if attention is None else TokenMask(mask, attention.layers, attention.queries)

@@ -1,14 +1,14 @@
-"""The ways of showing an encoder which part of an image is meant, by name.
+"""Named variants of visual prompts, which mark a region of an image for an encoder.
 
-The fifteen of the CLIPSeg paper's Table 2, with the parameters of its published code; the image as it is, which they
-are measured against; and the plain highlight of its ablation (Table 9).
+These are the fifteen variants in Table 2 of the CLIPSeg paper, with the parameters of its published code; the unchanged
+image, which is their baseline; and the plain highlight of the ablation (Table 9).
 
 Source:
     Lüddecke & Ecker 2022, arXiv:2112.10003, section 4 and Table 2; github.com/timojl/clipseg @ 77c4e2d (MIT):
     Visual_Feature_Engineering.ipynb, evaluation_utils.py `img_preprocess`, datasets/utils.py.
-    Differs: in two rows the notebook does not do what the table says. "crop & BG intensity 10%" blurs and does not
-    crop, which is why its figure is that of "BG blur + intensity 10%" (21.73): here it crops and does not blur. "crop &
-    BG blur" takes the large context, which is kept, and the name says so.
+    Differs: two rows of the notebook contradict the table. "crop & BG intensity 10%" blurs and does not crop, so its
+    result equals that of "BG blur + intensity 10%" (21.73): here it crops and does not blur. "crop & BG blur" uses the
+    large context; this is kept, and the name states it.
 """
 
 from collections.abc import Mapping
@@ -36,19 +36,19 @@ Variant: TypeAlias = Literal[
     "highlight",
 ]
 
-# The sizes below are meant in pixels of an image of 352 x 352, the size that CLIPSeg sees.
+# Sizes below are in pixels of an image of 352 x 352, the input size of CLIPSeg.
 REFERENCE_SIDE = 352
 BLUR_SIGMA = 3.0
 CONTEXT, LARGE_CONTEXT = 0.1, 0.5
 
 
 @dataclass(frozen=True)
-class Attention:
-    """Attention inside the encoder that the object's mask weighs.
+class MaskedAttention:
+    """Attention inside the encoder that is multiplied by the object's mask.
 
     Attributes:
-        layers: Only the last layer, or all of them.
-        queries: "cls": what the class token looks at; "all": what the patches look at.
+        layers: The last layer only, or all layers.
+        queries: "cls": attention of the class token; "all": attention of the patches.
     """
 
     layers: Literal["last", "all"]
@@ -57,30 +57,30 @@ class Attention:
 
 @dataclass(frozen=True)
 class Engineering:
-    """What is done to an image, in the order of the attributes.
+    """Changes to an image, in the order of the attributes.
 
     Attributes:
-        blur_sigma: Gaussian blur of the background, in 352ths of the image's sides; 0: none.
-        background: How much of the background's contrast stays; at 0 it is the mean color of photos.
-        context: Cut out the object's box, grown on each side by this share of its own extent, and pad it to a square;
+        blur_sigma: Standard deviation of the background's Gaussian blur, in 352ths of the image's sides; 0: no blur.
+        background: Remaining contrast of the background; at 0 it has ImageNet's mean color.
+        context: Crop the object's box, with a margin of this share of its extent on each side, and pad it to a square;
             None: the whole image.
         paint: "dye": gray image, red object. "outline": a red line around the object.
-        attention: The image stays, the encoder's attention is masked.
+        attention: Masked attention of the encoder, with an unchanged image, or None.
     """
 
     blur_sigma: float = 0.0
     background: float = 1.0
     context: float | None = None
     paint: Literal["dye", "outline"] | None = None
-    attention: Attention | None = None
+    attention: MaskedAttention | None = None
 
 
 VARIANTS: Mapping[Variant, Engineering] = MappingProxyType(
     {
         "original": Engineering(),
-        "mask-cls-last": Engineering(attention=Attention("last", "cls")),
-        "mask-cls": Engineering(attention=Attention("all", "cls")),
-        "mask-all": Engineering(attention=Attention("all", "all")),
+        "mask-cls-last": Engineering(attention=MaskedAttention("last", "cls")),
+        "mask-cls": Engineering(attention=MaskedAttention("all", "cls")),
+        "mask-all": Engineering(attention=MaskedAttention("all", "all")),
         "dye": Engineering(paint="dye"),
         "outline": Engineering(paint="outline"),
         "background-50": Engineering(background=0.5),

@@ -1,1 +1,1 @@
-"""A detector and SAM: boxes by words, a mask in each."""
+"""A detector and SAM: boxes of phrases, a mask in each."""

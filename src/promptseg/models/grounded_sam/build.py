@@ -1,61 +1,53 @@
-"""LangSAM put together from its config."""
+"""Build LangSAM from its config."""
 
-import torch
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from promptseg import weights
 from promptseg.detectors.base import Detector, Thresholds
-from promptseg.detectors.load import load_detector
-from promptseg.models.grounded_sam.config import LangSamConfig
+from promptseg.detectors.load import DETECTOR_NAMES, load_detector
+from promptseg.detectors.segmenter_detector import SegmenterDetector
+from promptseg.errors import UnknownModelError
+from promptseg.models.grounded_sam.config import GroundedSamConfig
 from promptseg.models.grounded_sam.segmenter import GroundedSegmenter
-from promptseg.models.grounded_sam.segmenter_detector import SegmenterDetector
-from promptseg.models.registry import MODELS, load_model
-from promptseg.runtime import build_segmenter, resolve_engine
-from promptseg.runtime.graph_runner import GraphRunner, Precision
-from promptseg.sam.load import load_masker
-from promptseg.weights import ReportProgress
+from promptseg.sam.load import load_sam
+from promptseg.segmenter import Segmenter
 
 
-def load_langsam(
-    config: LangSamConfig,
-    *,
-    device: torch.device,
-    engine: str = "auto",
-    offline: bool = False,
-    progress: ReportProgress | None = None,
-) -> GroundedSegmenter:
-    """Load detector and masker.
+def build(config: GroundedSamConfig, source: None, options: Any) -> GroundedSegmenter:
+    """Load the detector and SAM. Detectors run in PyTorch on the runtime's device.
 
     Args:
-        config: Which ones, and their thresholds.
-        device: Where the detector runs; the masker always runs on the CPU.
-        engine: Of the default model where it is the detector, and of the masker; see `engines.build_segmenter`. Other
-            detectors run in PyTorch.
-        offline: Fetch nothing.
-        progress: Told (name, bytes here, bytes in all) while weights are fetched.
+        config: Detector, SAM model and thresholds.
+        source: None; the model has no trained network.
+        options: `registry.LoadOptions`.
 
     Raises:
-        UnknownModelError: There is no such detector or masker.
-        CheckpointError: A path holds none.
+        UnknownModelError: There is no such detector or SAM model.
+        CheckpointError: A path holds no such model.
         WeightsError: Weights can't be fetched, or `offline` forbids it.
-        EngineError: The engine is unknown or does not run on the device.
     """
-    detector = _load_detector(config.detector, device=device, engine=engine, offline=offline, progress=progress)
-    if config.masker in weights.RECORDS:
-        weights.resolve(config.masker, offline=offline, progress=progress)
-    runner = None
-    if (resolved := resolve_engine(engine, device)) != "torch":
-        precision: Precision = "bf16" if resolved == "openvino-bf16" else "f32"
-        runner = GraphRunner("openvino", precision=precision, num_threads=torch.get_num_threads())
-    masker = load_masker(config.masker, input_side=config.masker_side, runner=runner, offline=offline)
+    runtime, offline, progress = options.runtime, options.offline, options.progress
+    detector: Detector[Any]
+    if config.detector in DETECTOR_NAMES or Path(config.detector).exists():
+        detector = load_detector(config.detector, device=runtime.device, offline=offline, progress=progress)
+    else:
+        detector = SegmenterDetector(_load_text_segmenter(config.detector, options.load_segmenter))
+    sam = load_sam(config.masker, runtime=runtime, input_side=config.masker_side, offline=offline, progress=progress)
     thresholds = None if config.box_threshold is None else Thresholds(config.box_threshold, config.text_threshold)
-    return GroundedSegmenter(detector, masker, thresholds)
+    return GroundedSegmenter(detector, sam, thresholds)
 
 
-def _load_detector(
-    name_or_path: str, *, device: torch.device, engine: str, offline: bool, progress: ReportProgress | None
-) -> Detector:
-    if name_or_path not in MODELS:
-        return load_detector(name_or_path, device=device, offline=offline, progress=progress)
-    # Its refiner is left out: the masker does that work.
-    network = load_model(name_or_path, offline=offline, progress=progress).to(device)
-    return SegmenterDetector(build_segmenter(network, engine), network.image_tower.detected_names)
+def _load_text_segmenter(name: str, load_segmenter: Callable[[str], Segmenter[Any]]) -> Segmenter[Any]:
+    try:
+        segmenter = load_segmenter(name)
+    except UnknownModelError as error:
+        raise UnknownModelError(
+            f"there is no detector {name!r}; use one of {', '.join(DETECTOR_NAMES)}, a text model of promptseg, "
+            "or a path"
+        ) from error
+    if "text" not in segmenter.prompt_kinds:
+        raise UnknownModelError(
+            f"{name!r} takes no text, so it can't be a detector; use 'promptseg' or one of {', '.join(DETECTOR_NAMES)}"
+        )
+    return segmenter

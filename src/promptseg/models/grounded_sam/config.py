@@ -1,29 +1,27 @@
-"""LangSAM as data: which detector proposes boxes and which masker draws what is in them."""
+"""Config of LangSAM: the detector that finds the boxes of phrases, and the SAM model that segments them."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-
 from promptseg.errors import CheckpointError, PromptError
 
 
 @dataclass(frozen=True)
-class LangSamConfig:
-    """The parts and when they speak; nothing of it is trained.
+class GroundedSamConfig:
+    """Detector, SAM model and thresholds; all weights are published ones.
 
     Attributes:
-        detector: "promptseg" (the default model, whose objects become boxes), one of `detectors.load.DETECTOR_NAMES`,
-            or a path: a directory that transformers loads, a YOLO-World v2 .pt file.
-        masker: One of `sam.load.MASKER_NAMES`, or a directory that transformers loads.
-        masker_side: Longest side of the image as the masker sees it, pixels.
-        box_threshold: A box counts from this score on; None: the detector's own, for scores of detectors differ.
-        text_threshold: A word of a phrase counts as seen from this score on; only GroundingDINO scores words.
+        detector: "promptseg" (the default model, whose instances give the boxes) or another text model; one of
+            `detectors.load.DETECTOR_NAMES`; or a path: a directory that transformers loads, a YOLO-World v2 .pt file.
+        masker: One of `sam.load.SAM_NAMES`, or a directory that transformers loads.
+        masker_side: Longest side of SAM's input, pixels.
+        box_threshold: Minimum score of a box; None: the default of the detector, because scores differ by detector.
+        text_threshold: Minimum score of a word in a phrase to be found in a box; only GroundingDINO scores words.
 
     Raises:
-        PromptError: A threshold is no score.
+        PromptError: A threshold is not in [0, 1].
     """
 
     architecture: ClassVar[str] = "langsam"
@@ -38,45 +36,20 @@ class LangSamConfig:
         for name in ("box_threshold", "text_threshold"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
-                raise PromptError(f"{name} is a score in [0, 1], not {value}")
+                raise PromptError(f"{name} must be a score in [0, 1], got {value}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the config as what JSON can hold."""
+        """Convert the config to values that JSON can represent."""
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "LangSamConfig":
-        """Build a config from what `to_dict` gave.
+    def from_dict(cls, values: Mapping[str, Any]) -> "GroundedSamConfig":
+        """Build a config from the result of `to_dict`.
 
         Raises:
-            CheckpointError: A field is unknown, or has a value that no model has.
+            CheckpointError: A field is unknown or invalid.
         """
         try:
             return cls(**values)
         except (TypeError, PromptError) as error:
             raise CheckpointError(f"not a config of this version of promptseg: {error}") from error
-
-
-@dataclass(frozen=True)
-class LangSam:
-    """The model behind `promptseg.load("langsam")`: a config and a place, for the parts bring their own weights.
-
-    Attributes:
-        config: The parts.
-        device: Where the detector runs; the masker stays on the CPU.
-    """
-
-    config: LangSamConfig
-    device: torch.device
-
-    def to(self, device: torch.device) -> "LangSam":
-        """Give the same model at another place."""
-        return dataclasses.replace(self, device=device)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give its own weights: none."""
-        return {}
-
-    def trained_names(self) -> set[str]:
-        """Name what was trained: nothing."""
-        return set()

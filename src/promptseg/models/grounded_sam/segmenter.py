@@ -1,117 +1,155 @@
-"""A detector and a masker in a row: phrases give boxes, every box gives one object's mask.
+"""Detect the boxes of phrases, then segment the object in every box with SAM.
 
 Source:
     The pipeline of Liu et al. 2023 (arXiv:2303.05499) and Kirillov et al. 2023 (arXiv:2304.02643) as
     luca-medeiros/lang-segment-anything (Apache-2.0) joins them; the code is ours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from promptseg.detectors.base import Detections, Detector, Thresholds
+from promptseg.ops.deferred import Deferred
 from promptseg.prompts import Query
 from promptseg.results import Instance
-from promptseg.sam.base import OUTSIDE_LOGIT, Masker, MaskerOutput
-from promptseg.sam.features import PREFIX, pack_masker, unpack_masker
-from promptseg.segmenter import Features, Prediction, single_texts
+from promptseg.sam.base import OUTSIDE_LOGIT, PromptableSegmenter, SamEmbedding, SamOutput
+from promptseg.segmenter import Arrays, EncodedImage, Prediction, single_texts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class GroundedImage:
+    """An encoded image.
+
+    Attributes:
+        detected: Embedding of the detector.
+        sam: Embedding of SAM, computed for the first box.
+    """
+
+    detected: EncodedImage
+    sam: Deferred[SamEmbedding]
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the image, pixels."""
+        return self.detected.size_hw
+
+    def to_arrays(self) -> Arrays:
+        """Return both embeddings as named arrays."""
+        return {**self.detected.to_arrays(), **self.sam.get().to_arrays()}
+
+
+@dataclass(frozen=True, eq=False)
 class Grounding:
-    """Boxes and the mask of what is in each.
+    """Boxes and a mask in each.
 
     Attributes:
         detections: M boxes, best first.
-        output: One mask for each box.
+        output: One mask per box; None if there are no boxes.
     """
 
     detections: Detections
-    output: MaskerOutput
+    output: SamOutput | None
+
+    @property
+    def mask_scores(self) -> NDArray[np.float32]:
+        """IoU of each mask as SAM predicts it, shape (M,)."""
+        return np.zeros(0, np.float32) if self.output is None else self.output.scores[:, 0]
 
     def masks(self) -> Iterator[NDArray[np.bool_]]:
-        """Yield the M masks at the image's own size, (H, W), one at a time to save memory."""
-        for one in self.output.mask_logits[:, 0]:
-            yield (self.output.frame.maps_to_image(one[None])[0] > 0).numpy()
+        """Yield the M masks at image size, bool, shape (H, W), one at a time to save memory."""
+        if self.output is not None:
+            for mask_logits in self.output.mask_logits[:, 0]:
+                yield self.output.frame.maps_to_image(mask_logits) > 0
 
 
 class GroundedSegmenter:
-    """Text in; every object of every phrase out, with box, mask and score.
+    """Segment all instances of phrases; see `promptseg.segmenter.Segmenter` for its methods.
 
-    The image is encoded by both parts when it is encoded. A phrase's presence is the detector's best score for it
-    anywhere in the image, an object's score that of its box.
+    The presence of a phrase is the detector's best score for it in the image; the score of an instance is that of its
+    box.
 
     Args:
-        detector: Proposes boxes.
-        masker: Draws what is in them.
-        thresholds: None: the detector's own.
+        detector: Finds the boxes of phrases.
+        sam: Segments the objects in the boxes.
+        thresholds: Minimum scores; None: those of the detector.
     """
 
-    def __init__(self, detector: Detector, masker: Masker, thresholds: Thresholds | None = None) -> None:
+    prompt_kinds = frozenset({"text"})
+    mask_threshold = 0.5
+
+    def __init__(self, detector: Detector[Any], sam: PromptableSegmenter, thresholds: Thresholds | None = None) -> None:
         self.detector = detector
-        self.masker = masker
+        self.sam = sam
         self.thresholds = thresholds
 
     @property
-    def prompt_kinds(self) -> frozenset[str]:
-        """Text alone."""
-        return frozenset({"text"})
-
-    @property
-    def mask_threshold(self) -> float:
-        """A masker's logits part at probability one half."""
-        return 0.5
-
-    @property
     def presence_threshold(self) -> float:
-        """The box threshold where the user set one, else the detector's own."""
+        """The box threshold if it is set, else the threshold of the detector."""
         return self.thresholds.box if self.thresholds else self.detector.presence_threshold
 
-    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
-        """Encode an image, uint8, shape (H, W, 3), for both."""
-        return {**self.detector.encode_image(image_rgb), **pack_masker(self.masker.encode(image_rgb))}
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> GroundedImage:
+        """Encode an image, uint8, shape (H, W, 3), for the detector and, on first use, for SAM."""
+        return GroundedImage(self.detector.encode_image(image_rgb), Deferred(lambda: self.sam.encode(image_rgb)))
 
-    @torch.inference_mode()
-    def ground(
-        self,
-        features: Features,
-        phrases: Sequence[str],
-        size_hw: tuple[int, int],
-        thresholds: Thresholds | None = None,
-    ) -> Grounding:
-        """Find the objects of phrases in an encoded image; arguments as `detectors.base.Detector.detect`."""
-        seen = {name: value for name, value in features.items() if not name.startswith(PREFIX)}
-        detections = self.detector.detect(seen, phrases, size_hw, thresholds or self.thresholds)
-        embedding = unpack_masker(features)
-        if len(detections.boxes_xyxy):
-            output = self.masker.segment(embedding, boxes_xyxy=detections.boxes_xyxy)
-        else:
-            output = MaskerOutput(torch.zeros(0, 1, 1, 1), torch.zeros(0, 1), embedding.frame)
-        return Grounding(detections, output)
+    def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool) -> GroundedImage:
+        """Encode a view of a larger image, uint8, shape (H, W, 3); `compact`: SAM's part in half precision."""
+        if not compact:
+            return self.encode_image(image_rgb)
+        sam = Deferred(lambda: self.sam.encode(image_rgb).in_half_precision())
+        return GroundedImage(self.detector.encode_image(image_rgb), sam)
 
-    @torch.inference_mode()
-    def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
-        """Segment an encoded image of the given original size by texts; N queries give N answers, in order."""
+    def restore_image(self, arrays: Mapping[str, NDArray[Any]], image_rgb: NDArray[np.uint8]) -> GroundedImage:
+        """Rebuild the record from the result of `GroundedImage.to_arrays`.
+
+        Raises:
+            DataError: An array is missing.
+        """
+        sam = Deferred.of(SamEmbedding.from_arrays(arrays))
+        return GroundedImage(self.detector.restore_image(arrays, image_rgb), sam)
+
+    def ground(self, image: GroundedImage, phrases: Sequence[str], thresholds: Thresholds | None = None) -> Grounding:
+        """Detect and segment the objects of phrases; arguments and errors as `detectors.base.Detector.detect`."""
+        detections = self.detector.detect(image.detected, phrases, thresholds or self.thresholds)
+        if not len(detections.scores):
+            return Grounding(detections, None)
+        return Grounding(detections, self.sam.segment(image.sam.get(), boxes_xyxy=detections.boxes_xyxy))
+
+    def segment(self, image: GroundedImage, queries: Sequence[Query]) -> Prediction:
+        """Segment an encoded image by N queries of one phrase each; the prediction has N entries in the same order.
+
+        Raises:
+            UnsupportedPromptError: A query is not one phrase.
+        """
         texts = single_texts(queries)
         if not texts:
-            return Prediction(torch.zeros(0, 1, 1), torch.zeros(0), torch.zeros(0), ())
-        # Asked twice, a phrase is looked for once, and its boxes belong to both.
+            return Prediction.empty()
+        # A repeated phrase is detected once, and its boxes belong to all of its queries.
         phrases = list(dict.fromkeys(texts))
-        grounding = self.ground(features, phrases, size_hw)
-        detections, frame = grounding.detections, grounding.output.frame
+        grounding = self.ground(image, phrases)
         objects: list[list[Instance]] = [[] for _ in phrases]
-        logits = torch.full((len(phrases), *frame.map_hw), OUTSIDE_LOGIT)
-        iou = torch.zeros(len(phrases))
-        small = frame.maps_to_image(grounding.output.mask_logits[:, 0], frame.map_hw)
-        for box_index, mask in enumerate(grounding.masks()):
-            phrase = int(detections.phrase_index[box_index])
-            objects[phrase].append(Instance.from_mask(mask, float(detections.scores[box_index])))
-            logits[phrase] = torch.maximum(logits[phrase], small[box_index])
-            iou[phrase] = torch.maximum(iou[phrase], grounding.output.scores[box_index, 0].clamp(0, 1))
+        quality = np.zeros(len(phrases), np.float32)
+        detections, mask_quality = grounding.detections, grounding.mask_scores.clip(0, 1)
+        found = zip(detections.phrase_index.tolist(), detections.scores.tolist(), mask_quality.tolist(), strict=True)
+        for mask, (phrase, score, own_quality) in zip(grounding.masks(), found, strict=True):
+            objects[phrase].append(Instance.from_mask(mask, score, own_quality))
+            quality[phrase] = max(quality[phrase], own_quality)
+        logits = _merge_maps(grounding, len(phrases))
         order = [phrases.index(text) for text in texts]
         return Prediction(
-            logits[order], detections.peaks[order], iou[order], tuple(tuple(objects[index]) for index in order)
+            logits[order], detections.peaks[order], quality[order], tuple(tuple(objects[index]) for index in order)
         )
+
+
+def _merge_maps(grounding: Grounding, num_phrases: int) -> NDArray[np.float32]:
+    """Join the masks of each phrase: logits over the image, shape (N, h, w)."""
+    output = grounding.output
+    if output is None:
+        return np.full((num_phrases, 1, 1), OUTSIDE_LOGIT, np.float32)
+    merged = np.full((num_phrases, *output.frame.map_hw), OUTSIDE_LOGIT, np.float32)
+    maps = output.frame.maps_to_image(output.mask_logits[:, 0], output.frame.map_hw)
+    np.maximum.at(merged, grounding.detections.phrase_index, maps)
+    return merged

@@ -1,52 +1,26 @@
-"""A masker alone as a model: for those who only point."""
+"""Config of SAM alone as a model, for points, boxes and masks."""
 
 import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
-
-from promptseg.sam.load import MaskerName
+from promptseg.sam.names import SamName
 
 
 @dataclass(frozen=True)
-class MaskerConfig:
-    """Which masker, and how large it sees images.
+class InteractiveConfig:
+    """SAM model and input size.
 
     Attributes:
-        masker: Its name.
-        input_side: Longest side of the image as the masker sees it, pixels.
+        masker: Name of the SAM model.
+        input_side: Longest side of its input, pixels.
     """
 
-    architecture: ClassVar[str] = "masker"
+    architecture: ClassVar[str] = "interactive"
 
-    masker: MaskerName
+    masker: SamName
     input_side: int = 1024
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the config as what JSON can hold."""
+        """Convert the config to values that JSON can represent."""
         return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class MaskerModel:
-    """The model behind `promptseg.load("mobile-sam")`: a config, for the masker brings its own weights.
-
-    Attributes:
-        config: Which masker.
-    """
-
-    config: MaskerConfig
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs: always the CPU."""
-        return torch.device("cpu")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Give its own weights: none."""
-        return {}
-
-    def trained_names(self) -> set[str]:
-        """Name what was trained: nothing."""
-        return set()

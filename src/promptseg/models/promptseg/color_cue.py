@@ -1,4 +1,4 @@
-"""How much of a box has the color that a phrase names, where on a thing the phrase says it is."""
+"""Measure the share of a box with the color that a phrase names, on the part of the object that the color describes."""
 
 import re
 from functools import cache
@@ -9,14 +9,14 @@ from PIL import Image
 
 Hsv = NDArray[np.uint8]
 
-# Longest side of the image that colors are looked up in.
+# Longest side of the image that colors are measured in, pixels.
 SIDE = 320
 
-# What goes by a color's name, as RGB: in the light and in the shade, and how clothes and cars have it.
+# Samples of each color, RGB: in the light, in the shade, and of clothes and cars.
 _SAMPLES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "black": ((0, 0, 0), (30, 30, 32)),
     "white": ((255, 255, 255), (225, 225, 228), (200, 205, 212)),
-    "grey": ((128, 128, 128), (95, 95, 98), (165, 165, 168)),
+    "gray": ((128, 128, 128), (95, 95, 98), (165, 165, 168)),
     "red": ((200, 25, 35), (150, 25, 30), (225, 60, 60)),
     "orange": ((240, 130, 30), (220, 100, 30)),
     "brown": ((110, 65, 35), (140, 95, 60), (75, 50, 35)),
@@ -26,9 +26,9 @@ _SAMPLES: dict[str, tuple[tuple[int, int, int], ...]] = {
     "purple": ((120, 50, 150), (90, 50, 110)),
     "pink": ((245, 150, 190), (230, 90, 150), (235, 185, 195)),
 }
-# Distance in CIELAB at which a color stops being like a sample, and how much of it lightness makes: shade changes it.
+# Standard deviation, in CIELAB, of the likeness to a sample. Lightness has less weight, because shade changes it.
 _REACH, _LIGHTNESS_SHARE = 10.0, 0.8
-# Names of lightness alone: L* from or up to which they hold, and over how much they fade.
+# "dark" and "light" describe lightness only: the maximum and the minimum L*, and the width of the transition.
 _DARK, _LIGHT, _FADE = 35.0, 65.0, 6.0
 _NAMES = (*_SAMPLES, "dark", "light")
 _LEVELS = 32  # of each channel in the table of colors
@@ -36,11 +36,11 @@ _TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]]
 )
 _D65 = np.array([0.95047, 1.0, 1.08883])
-_SAME = {
-    "gray": "grey", "silver": "grey", "blonde": "yellow", "blond": "yellow", "golden": "yellow", "gold": "yellow",
+_SYNONYMS = {
+    "grey": "gray", "silver": "gray", "blonde": "yellow", "blond": "yellow", "golden": "yellow", "gold": "yellow",
     "violet": "purple", "navy": "blue", "denim": "blue", "jeans": "blue", "beige": "light", "maroon": "brown",
 }  # fmt: skip
-# Rows of whoever wears it, from the top, as shares of the height.
+# Rows of a person's box that a garment covers, as shares of the height from the top.
 _WORN: tuple[tuple[re.Pattern[str], tuple[float, float]], ...] = (
     (re.compile(r"\b(?:hat|cap|helmet|hair|beanie|hood|headscarf)\b"), (0.0, 0.2)),
     (re.compile(r"\b(?:top|shirt|jacket|coat|vest|sweater|hoodie|blouse|suit|jersey|tie|scarf)\b"), (0.15, 0.55)),
@@ -48,41 +48,43 @@ _WORN: tuple[tuple[re.Pattern[str], tuple[float, float]], ...] = (
     (re.compile(r"\b(?:pants|jeans|trousers|shorts|skirt|leggings)\b"), (0.5, 0.9)),
     (re.compile(r"\b(?:shoes|sneakers|boots|sandals|socks)\b"), (0.85, 1.0)),
 )  # fmt: skip
-_HEAD_ROWS = (0.0, 0.2)
-# Beside the middle of a box there is mostly background.
+# The outer columns of a box show mostly background.
 _MIDDLE_COLUMNS = (0.25, 0.75)
-# Skin, of any tone: hue in degrees up to and from, saturation and value in percent.
-_SKIN_HUES, _SKIN_SATURATIONS, _LEAST_SKIN_VALUE = (35, 345), (18, 70), 35
 
 
 def to_hsv(image_rgb: NDArray[np.uint8]) -> Hsv:
-    """Shrink an image, uint8 (H, W, 3), and give its hue, saturation and value, uint8 (h, w, 3)."""
+    """Shrink an image, uint8, shape (H, W, 3), and convert it to HSV, uint8, shape (h, w, 3)."""
     image = Image.fromarray(image_rgb)
     image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(image.convert("HSV"))
 
 
 def named_color(text: str) -> str | None:
-    """Find the first color that a text names, in its plainest name."""
+    """Find the first color that a text names, mapped to a basic color; None if it names none.
+
+    Example:
+        >>> named_color("a silver car"), named_color("Grey hat"), named_color("striped shirt")
+        ('gray', 'gray', None)
+    """
     for word in re.findall(r"[a-z]+", text.lower()):
-        color = _SAME.get(word, word)
+        color = _SYNONYMS.get(word, word)
         if color in _NAMES:
             return color
     return None
 
 
 def color_shares(text: str, hsv: Hsv, boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Measure how much of each box has the color that a text names.
+    """Measure the share of each box that has the color named in a text.
 
-    A garment is looked for where it is worn, anything else all over the box.
+    For a garment, only the rows where it is worn count; for anything else, all rows.
 
     Args:
-        text: Such as "white top".
-        hsv: From `to_hsv`.
-        boxes_xyxy: In shares of the image's sides, shape (M, 4).
+        text: A phrase such as "white top".
+        hsv: Result of `to_hsv`.
+        boxes_xyxy: As shares of the image's sides, shape (M, 4).
 
     Returns:
-        Shape (M,), in [0, 1]; None where the text names no color.
+        Shape (M,), in [0, 1]; None if the text names no color.
     """
     color = named_color(text)
     if color is None:
@@ -91,31 +93,14 @@ def color_shares(text: str, hsv: Hsv, boxes_xyxy: NDArray[np.float64]) -> NDArra
     image_rgb = np.asarray(Image.fromarray(hsv, "HSV").convert("RGB"))
     index = image_rgb // (256 // _LEVELS)
     likeness = _likeness_table()[..., _NAMES.index(color)][index[..., 0], index[..., 1], index[..., 2]]
-    return _average(likeness, boxes_xyxy, rows, _MIDDLE_COLUMNS)
-
-
-def face_shares(hsv: Hsv, boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Measure how much of the top of each box looks like skin: more of it where a face looks out of the image.
-
-    Args:
-        hsv: From `to_hsv`.
-        boxes_xyxy: Of people, in shares of the image's sides, shape (M, 4).
-
-    Returns:
-        Shape (M,), in [0, 1].
-    """
-    hue, saturation, value = (hsv[..., axis] * scale for axis, scale in enumerate((360 / 255, 100 / 255, 100 / 255)))
-    has_hue = (hue < _SKIN_HUES[0]) | (hue > _SKIN_HUES[1])
-    low, high = _SKIN_SATURATIONS
-    is_skin = has_hue & (saturation > low) & (saturation < high) & (value > _LEAST_SKIN_VALUE)
-    return _average(is_skin.astype(np.float32), boxes_xyxy, _HEAD_ROWS, (0.0, 1.0))
+    return _average(likeness, boxes_xyxy, rows)
 
 
 @cache
 def _likeness_table() -> NDArray[np.float32]:
-    """How well each color goes by each of `_NAMES`, shape (levels of red, of green, of blue, names), in [0, 1].
+    """Tabulate the likeness of each color to each of `_NAMES`, shape (levels of red, green, blue, names), in [0, 1].
 
-    The names of `_SAMPLES` share 1 among them; "dark" and "light" are asked beside them.
+    The likenesses of the names in `_SAMPLES` sum to 1. Those of "dark" and "light" are independent.
     """
     levels = (np.arange(_LEVELS) + 0.5) * 256 / _LEVELS
     lab = _to_lab(np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1))
@@ -132,7 +117,7 @@ def _likeness_table() -> NDArray[np.float32]:
 
 
 def _to_lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Convert sRGB, shape (..., 3), in [0, 255], to CIELAB under D65."""
+    """Convert sRGB in [0, 255] to CIELAB under D65; both have shape (..., 3)."""
     value = rgb / 255
     linear = np.where(value > 0.04045, ((value + 0.055) / 1.055) ** 2.4, value / 12.92)
     xyz = linear @ _TO_XYZ.T / _D65
@@ -142,22 +127,20 @@ def _to_lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _average(
-    shown: NDArray[np.float32],
-    boxes_xyxy: NDArray[np.float64],
-    rows: tuple[float, float],
-    columns: tuple[float, float],
+    shown: NDArray[np.float32], boxes_xyxy: NDArray[np.float64], rows: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """Average a map, shape (h, w), over some rows and columns of each box, in shares of the box's sides."""
+    """Average a map, shape (h, w), over the middle columns and some rows (as shares of its height) of each box."""
     height, width = shown.shape
+    left, right = _MIDDLE_COLUMNS
     means = []
     for x0, y0, x1, y1 in boxes_xyxy:
         down = _span(y0 + rows[0] * (y1 - y0), y0 + rows[1] * (y1 - y0), height)
-        across = _span(x0 + columns[0] * (x1 - x0), x0 + columns[1] * (x1 - x0), width)
+        across = _span(x0 + left * (x1 - x0), x0 + right * (x1 - x0), width)
         means.append(shown[down, across].mean())
     return np.array(means, dtype=np.float64)
 
 
 def _span(low: float, high: float, length: int) -> slice:
-    """Cells from `low` to `high`, in shares of `length`; at least one."""
+    """Select the cells from `low` to `high`, both shares of `length`; at least one cell."""
     start = min(int(low * length), length - 1)
     return slice(start, max(int(np.ceil(high * length)), start + 1))

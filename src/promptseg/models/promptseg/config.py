@@ -1,82 +1,48 @@
-"""What a PromptSeg model is made of, as plain data."""
+"""Config of a PromptSeg model, as plain data."""
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, get_args
 
-from promptseg.encoders.base import Layer
+from promptseg.encoders.tower_facts import Layer
 from promptseg.errors import CheckpointError
-from promptseg.models.operating_point import Refiner, check_choices, check_operating_point
+from promptseg.models.config_io import Refiner, build_part, check_choices, check_thresholds
+from promptseg.models.promptseg.settings import PipelineSettings
 
-Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class LoraConfig:
-    """Low-rank adapters inside the frozen towers.
-
-    Attributes:
-        rank: Inner width of an adapter.
-        alpha: An adapter's output is scaled by alpha / rank.
-        image_layers: Blocks of the image tower that get adapters.
-        text_layers: Blocks of the text tower that get adapters.
-    """
-
-    rank: int = 8
-    alpha: int = 16
-    image_layers: tuple[int, ...] = ()
-    text_layers: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class DenseConfig:
-    """Pixel embeddings compared with text embeddings.
-
-    Attributes:
-        embedding_dim: Width of the common space.
-        hidden_dim: Inner width of the text adapter.
-        peak_margin: How far below its own peak a text's mask may reach where that peak is low, in logits, or None.
-        exemplar_dim: Inner width of what reads examples in other images; None: the model takes no exemplars.
-        known_names: Names that it was trained on, as `language.phrases.normalize_phrase` spells them; any other leans
-            on the nearest of them that is a kind of it (`language.hypernyms`). Empty: each text stands for itself.
-        detection_evidence: (scale, shift): where the image tower detects what a text names, the surest detection adds
-            scale * logit(score) + shift to its presence logit. None: detections say nothing.
-    """
-
-    embedding_dim: int = 256
-    hidden_dim: int = 512
-    peak_margin: float | None = None
-    exemplar_dim: int | None = None
-    known_names: tuple[str, ...] = ()
-    detection_evidence: tuple[float, float] | None = None
+# Fields of version 0.1 for a model with SAM's decoder, which is now promptseg_s1.
+_DECODER_FIELDS = ("text_mode", "num_heads", "mlp_dim", "decoder_depth", "lora")
 
 
 @dataclass(frozen=True)
 class PromptSegConfig:
-    """Architecture and operating point.
+    """Architecture, calibration and thresholds.
 
     Attributes:
-        image_tower: A row of encoders.towers.IMAGE_TOWERS.
+        image_tower: A row of encoders.tower_facts.IMAGE_TOWER_FACTS.
         image_layers: Strides of a convolutional tower, blocks of a transformer.
-        text_tower: A row of encoders.towers.TEXT_TOWERS.
-        text_mode: The decoder reads one vector a text, or that and every token.
-        image_size: Longest side of what the tower sees, pixels.
-        resize: "square" squashes every image to image_size x image_size; "aspect" makes the longest side image_size
-            and rounds the other to what the tower takes.
-        dim: Width of the fused map and of the decoder's tokens.
-        num_heads: Attention heads of the decoder.
-        mlp_dim: Inner width of the decoder's feed-forward parts.
-        decoder_depth: Two-way blocks; 0: no decoder, the dense maps are the mask.
-        fine_stride: Stride of the finer map: 4 or 8; None: there is none. Convolutional towers only.
+        text_tower: A row of encoders.tower_facts.TEXT_TOWER_FACTS.
+        image_size: Longest side of the tower's input, pixels.
+        resize: "square" resizes every image to image_size x image_size; "aspect" makes the longest side image_size
+            and rounds the other to a multiple that the tower takes.
+        dim: Channels of the fused map.
+        fine_stride: Stride of the finer map: 4 or 8; None: no finer map. Convolutional towers only.
         fine_dim: Channels of the finer map.
-        dense: Pixel embeddings, or None.
-        lora: Adapters, or None.
+        embedding_dim: Dimension of the joint space of pixels and texts.
+        hidden_dim: Inner width of the text adapter.
+        exemplar_dim: Inner width of the head that embeds exemplars.
+        peak_margin: Maximum distance, in logits, of a mask's pixels below the peak of its map, for maps with a low
+            peak; or None.
         train_towers: Whether the image tower is trained (and then stored in checkpoints).
-        mask_threshold: A pixel belongs to the mask from this probability on.
-        presence_threshold: A query counts as found from this presence on.
+        trained_names: Names in the training data, normalized by `language.phrases.normalize_phrase`; the vector of any
+            other name is mixed with that of its nearest hypernym among them. Empty: texts are never mixed.
+        detection_evidence: (scale, shift): if the image tower detects the class that a text names, the best detection
+            adds scale * logit(score) + shift to the presence logit of the text. None: detections add nothing.
+        mask_threshold: Minimum probability of a mask's pixels.
+        presence_threshold: Minimum presence of a query that counts as found.
         presence_calibration: (scale, shift): presence = sigmoid(scale * logit + shift).
-        refiner: The promptable masker that sharpens the coarse mask, or None.
+        refiner: The SAM model that refines the coarse mask and takes clicks, or None.
+        settings: All other thresholds of the pipeline.
     """
 
     architecture: ClassVar[str] = "promptseg"
@@ -84,70 +50,58 @@ class PromptSegConfig:
     image_tower: str
     image_layers: tuple[Layer, ...]
     text_tower: str
-    text_mode: Literal["pooled", "tokens"] = "pooled"
     image_size: int = 512
     resize: Literal["square", "aspect"] = "square"
     dim: int = 256
-    num_heads: int = 8
-    mlp_dim: int = 2048
-    decoder_depth: int = 3
     fine_stride: int | None = None
     fine_dim: int = 128
-    dense: DenseConfig | None = None
-    lora: LoraConfig | None = None
+    embedding_dim: int = 256
+    hidden_dim: int = 512
+    exemplar_dim: int = 256
+    peak_margin: float | None = None
     train_towers: Literal["none", "image"] = "none"
+    trained_names: tuple[str, ...] = ()
+    detection_evidence: tuple[float, float] | None = None
     mask_threshold: float = 0.5
     presence_threshold: float = 0.5
     presence_calibration: tuple[float, float] = (1.0, 0.0)
     refiner: Refiner | None = None
+    settings: PipelineSettings = field(default_factory=PipelineSettings)
 
     def __post_init__(self) -> None:
-        check_choices(self, text_mode=("pooled", "tokens"), resize=("square", "aspect"), train_towers=("none", "image"))
-        check_operating_point(self)
-        if self.decoder_depth == 0 and self.dense is None:
-            raise ValueError("without a decoder (decoder_depth=0) the mask comes from the dense maps: set dense")
-        if self.takes_exemplars and self.decoder_depth:
-            raise ValueError("exemplars are compared with pixels alone: no decoder (decoder_depth=0)")
-        if self.train_towers == "image" and self.lora is not None and self.lora.image_layers:
-            raise ValueError("train the image tower or give it adapters (lora.image_layers), not both")
+        check_choices(
+            self, resize=("square", "aspect"), train_towers=("none", "image"), refiner=(None, *get_args(Refiner))
+        )
+        check_thresholds(self)
+        if self.refiner is not None and self.mask_threshold in (0.0, 1.0):
+            raise ValueError(f"a refiner needs a mask_threshold between 0 and 1, got {self.mask_threshold}")
 
     @property
     def published_towers(self) -> tuple[str, ...]:
-        """Towers whose weights a checkpoint names and does not hold."""
+        """Towers whose weights are not stored in a checkpoint, only named."""
         return (self.text_tower,) if self.train_towers == "image" else (self.image_tower, self.text_tower)
 
-    @property
-    def takes_exemplars(self) -> bool:
-        """Whether examples in other images can be asked with."""
-        return self.dense is not None and self.dense.exemplar_dim is not None
-
     def to_dict(self) -> dict[str, Any]:
-        """Give the config as what JSON can hold."""
+        """Convert the config to values that JSON can represent."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "PromptSegConfig":
-        """Build a config from what `to_dict` gave, perhaps by way of JSON.
+        """Build a config from the result of `to_dict`, possibly after a JSON round trip; also from version 0.1.
 
         Raises:
-            CheckpointError: a field is unknown, missing, or has a value that no model has.
+            CheckpointError: A field is unknown, missing or invalid.
         """
-        parts = dict(values)
-        for name, part in (("dense", DenseConfig), ("lora", LoraConfig)):
-            if parts.get(name) is not None:
-                parts[name] = build_part(part, parts[name])
-        return build_part(cls, parts)
+        return build_part(cls, _from_first_layout(values) if "dense" in values else values)
 
 
-def build_part(part: type[Part], values: Mapping[str, Any]) -> Part:
-    """Build a config, or a part of one, from what `dataclasses.asdict` gave, perhaps by way of JSON.
-
-    Raises:
-        CheckpointError: a field is unknown, missing, or has a value that no model has.
-    """
-    # JSON has no tuples
-    fields = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    try:
-        return part(**fields)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"not a config of this version of promptseg: {error}") from error
+def _from_first_layout(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert the layout of version 0.1, with an object `dense` and fields of the decoder, to the present layout."""
+    if values.get("decoder_depth") or values.get("dense") is None:
+        raise CheckpointError("a checkpoint with a mask decoder is of architecture promptseg-s1 since version 0.2")
+    dense = dict(values["dense"])
+    kept = {name: value for name, value in values.items() if name not in ("dense", *_DECODER_FIELDS)}
+    if dense.get("exemplar_dim") is None:
+        dense.pop("exemplar_dim", None)
+    dense["trained_names"] = dense.pop("known_names", ())
+    return {**kept, **dense}

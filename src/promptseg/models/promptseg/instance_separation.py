@@ -1,143 +1,160 @@
-"""Things told apart: what was detected of a name is drawn, or divides a connected part of the name's mask.
+"""Separate instances: segment detections one by one, or divide a connected region of their phrase's mask among them.
 
-A mask that is divided stays as it is. A pixel of the part belongs to the thing whose own mask is the surest there. What
-none of them covers stays a thing of its own where it is large enough; else it goes to the one that denies it least.
+The divided mask itself does not change. A pixel of a region goes to the instance with the highest logit there. A part
+that no instance covers becomes a separate instance if it is large enough; otherwise its pixels go to the instance with
+the least negative logit.
+
+Maps are logits of shape (h, w) over the image, above 0 inside.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
-from torch import Tensor
 
 from promptseg.detectors.box_selection import Boxes
-from promptseg.ops.components import iterate_components, tight_box
+from promptseg.models.promptseg.settings import SeparationSettings
+from promptseg.ops.masks import iterate_components, label_components, mask_iou, tight_box
 from promptseg.ops.resize import resize_map, sigmoid, threshold_map
 from promptseg.results import MIN_INSTANCE_SHARE, Instance
 from promptseg.sam.overlap import place_mask
 
-# A box is of the mask's things where the mask fills at least this share of it.
-MIN_FILLED = 0.25
-# Of a mask's things only the surest are masked.
-MAX_THINGS = 24
-# A thing's own mask must lie in the part of the mask that it is to be cut from, by this share,
-MIN_WITHIN = 0.5
-# and must not be another's: above this IoU the surer one stays.
-MAX_MASK_IOU = 0.6
-# What no thing covers is a thing of its own from this share of the mean thing beside it on.
-MIN_REST_SHARE = 0.5
-
-_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=np.bool_)
+Map = NDArray[np.float32]
 
 
-def find_touching(coarse: Tensor, boxes: Boxes) -> list[int]:
-    """Choose the boxes that share a connected part of a mask with another one, the surest first.
+def find_touching(coarse: Map, boxes: Boxes, settings: SeparationSettings) -> list[int]:
+    """Choose the boxes that share a connected region of a mask with another box.
 
     Args:
-        coarse: Logits of the mask over the image, shape (h, w), above 0 inside.
-        boxes: Of things of the mask's name.
+        coarse: The mask.
+        boxes: Boxes of instances of the mask's phrase, best first.
+        settings: Conditions under which a box belongs to the mask.
 
     Returns:
-        Indexes of boxes; none where nothing touches.
+        Indexes of the boxes, best first; empty if no instances touch.
     """
-    labels, num_parts = ndimage.label(coarse.numpy() > 0, structure=_EIGHT_NEIGHBORS)
+    labels, num_regions = label_components(coarse > 0)
     height, width = labels.shape
-    parts: dict[int, list[int]] = {}
+    regions: dict[int, list[int]] = {}
     for index, box_xyxy in enumerate(boxes.boxes_xyxy):
         left, top, right, bottom = (box_xyxy * (width, height, width, height)).round().astype(int).tolist()
-        seen = labels[top : max(bottom, top + 1), left : max(right, left + 1)]
-        areas = np.bincount(seen.ravel(), minlength=num_parts + 1)
+        inside = labels[top : max(bottom, top + 1), left : max(right, left + 1)]
+        areas = np.bincount(inside.ravel(), minlength=num_regions + 1)
         areas[0] = 0
-        if areas.sum() >= MIN_FILLED * max(seen.size, 1):
-            parts.setdefault(int(areas.argmax()), []).append(index)
-    return sorted(index for sharing in parts.values() if len(sharing) > 1 for index in sharing)[:MAX_THINGS]
+        if areas.sum() >= settings.min_filled * max(inside.size, 1):
+            regions.setdefault(int(areas.argmax()), []).append(index)
+    return sorted(index for sharing in regions.values() if len(sharing) > 1 for index in sharing)
 
 
-def share_out(things: Sequence[Tensor], scores: Sequence[float], size_hw: tuple[int, int]) -> tuple[Instance, ...]:
-    """Draw things at the image's size; what several of them claim goes to the one that claims it most.
+def segment_boxes(
+    masks: Sequence[Map],
+    scores: Sequence[float],
+    qualities: Sequence[float],
+    size_hw: tuple[int, int],
+    settings: SeparationSettings,
+) -> tuple[Instance, ...]:
+    """Compute instances at image size; a pixel of several masks goes to the mask with the highest logit.
 
     Args:
-        things: Logits of each thing's mask over the image, shape (h, w), above 0 inside, the surest thing first.
-        scores: Of each.
-        size_hw: Of the image, pixels.
+        masks: Mask of each instance, best first.
+        scores: Score of each detection.
+        qualities: Predicted IoU of each mask.
+        size_hw: Height and width of the image, pixels.
+        settings: Maximum IoU of different instances.
 
     Returns:
-        Instances that share no pixel, best score first. One that is the same as a surer one, or has nothing left, is
-        left out.
+        Instances that share no pixel, best score first, without duplicates of better ones and without empty ones.
     """
-    claims = np.zeros(size_hw, dtype=np.float32)
+    highest = np.zeros(size_hw, dtype=np.float32)
     owner = np.full(size_hw, -1, dtype=np.int32)
     windows = {}
-    for index in _drop_repeated([(thing > 0).numpy() for thing in things]):
-        left, top, right, bottom = windows[index] = _window(things[index].numpy() > 0, size_hw)
-        logits = resize_map(things[index].numpy(), size_hw, window_xyxy=windows[index])
+    for index in _drop_repeated([mask > 0 for mask in masks], settings.max_mask_iou):
+        left, top, right, bottom = windows[index] = _window(masks[index] > 0, size_hw)
+        logits = resize_map(masks[index], size_hw, window_xyxy=windows[index])
         window = (slice(top, bottom), slice(left, right))
-        wins = logits > claims[window]
-        claims[window][wins] = logits[wins]
+        wins = logits > highest[window]
+        highest[window][wins] = logits[wins]
         owner[window][wins] = index
     drawn = (
-        place_mask(owner[top:bottom, left:right] == index, (left, top, right, bottom), size_hw, score=scores[index])
+        place_mask(
+            owner[top:bottom, left:right] == index,
+            (left, top, right, bottom),
+            size_hw,
+            score=scores[index],
+            mask_quality=qualities[index],
+        )
         for index, (left, top, right, bottom) in windows.items()
     )
     instances = [instance for instance in drawn if instance is not None]
     return tuple(sorted(instances, key=lambda instance: -instance.score))
 
 
-def split_mask(
-    mask_logits: Tensor, things: Sequence[Tensor], size_hw: tuple[int, int], *, edge: float, presence: float
+def separate_touching(
+    mask_logits: Map,
+    masks: Sequence[Map],
+    size_hw: tuple[int, int],
+    *,
+    edge: float,
+    presence: float,
+    settings: SeparationSettings,
 ) -> tuple[Instance, ...]:
     """Divide a mask into instances.
 
     Args:
-        mask_logits: Over the image, shape (h, w).
-        things: Logits of each thing's own mask, likewise, above 0 inside, the surest thing first.
-        size_hw: Of the image, pixels.
-        edge: The mask begins at this logit.
-        presence: Probability that what the mask means is there.
+        mask_logits: The mask.
+        masks: Separate mask of each instance, best first.
+        size_hw: Height and width of the image, pixels.
+        edge: Threshold of `mask_logits`, a logit.
+        presence: Presence of the phrase.
+        settings: Settings of the division.
 
     Returns:
-        Instances that cover the mask, but for crumbs, best score first; scores are as in `QueryResult.instances`.
+        Instances, best score first, which cover the mask except for small regions; scores as in
+        `QueryResult.instances`.
     """
-    mask = threshold_map(mask_logits.numpy(), size_hw, edge)
-    apart = _drop_repeated([(thing > 0).numpy() for thing in things])
+    mask = threshold_map(mask_logits, size_hw, edge)
+    kept = _drop_repeated([one > 0 for one in masks], settings.max_mask_iou)
     instances = []
-    for (rows, columns), part in iterate_components(mask, min_share=MIN_INSTANCE_SHARE):
+    for (rows, columns), region in iterate_components(mask, min_share=MIN_INSTANCE_SHARE):
         window = (columns.start, rows.start, columns.stop, rows.stop)
-        maps = [resize_map(things[index].numpy(), size_hw, window_xyxy=window) for index in apart]
-        areas = [size_hw[0] * size_hw[1] * float((things[index] > 0).float().mean()) for index in apart]
-        own = [one for one, area in zip(maps, areas, strict=True) if ((one > 0) & part).sum() >= MIN_WITHIN * area]
-        probability = sigmoid(resize_map(mask_logits.numpy(), size_hw, window_xyxy=window))
-        for piece in _divide(part, own):
+        maps = [resize_map(masks[index], size_hw, window_xyxy=window) for index in kept]
+        areas = [size_hw[0] * size_hw[1] * float((masks[index] > 0).mean()) for index in kept]
+        own = [
+            one
+            for one, area in zip(maps, areas, strict=True)
+            if ((one > 0) & region).sum() >= settings.min_within * area
+        ]
+        probability = sigmoid(resize_map(mask_logits, size_hw, window_xyxy=window))
+        for piece in _divide(region, own, settings.min_rest_share):
             drawn = place_mask(piece, window, size_hw, score=float(probability[piece].mean()) * presence)
             assert drawn is not None  # a piece has pixels
             instances.append(drawn)
     return tuple(sorted(instances, key=lambda instance: -instance.score))
 
 
-def _divide(part: NDArray[np.bool_], maps: Sequence[NDArray[np.float32]]) -> Iterator[NDArray[np.bool_]]:
-    """Yield the pieces of a connected part; maps: of the things in it, over its window."""
+def _divide(region: NDArray[np.bool_], maps: Sequence[Map], min_rest_share: float) -> Iterator[NDArray[np.bool_]]:
+    """Yield the pieces of a connected region, bool, shape (h, w); maps: of the instances in it, over its window."""
     if len(maps) < 2:
-        yield part
+        yield region
         return
     stacked = np.stack(maps)
     owner = stacked.argmax(axis=0)
-    covered = part & (stacked.max(axis=0) > 0)
-    least = MIN_REST_SHARE * covered.sum() / len(maps)
-    labels, num_rests = ndimage.label(part & ~covered, structure=_EIGHT_NEIGHBORS)
+    covered = region & (stacked.max(axis=0) > 0)
+    least = min_rest_share * covered.sum() / len(maps)
+    labels, num_rests = label_components(region & ~covered)
     areas = np.bincount(labels.ravel(), minlength=num_rests + 1)
     for label in range(1, num_rests + 1):
         if areas[label] >= least:
             yield labels == label
-    taken = part & ((labels == 0) | (areas < least)[labels])
+    shared = region & ((labels == 0) | (areas < least)[labels])
     for index in range(len(maps)):
-        piece = taken & (owner == index)
+        piece = shared & (owner == index)
         if piece.any():
             yield piece
 
 
 def _window(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Find the pixels of an image of size (H, W) that a mask on a coarser grid may reach, as x0, y0, x1, y1."""
+    """Find the window (x0, y0, x1, y1) of an image of size (H, W) that a mask on a coarser grid may cover."""
     (height, width), (steps_y, steps_x) = size_hw, (size_hw[0] / mask.shape[0], size_hw[1] / mask.shape[1])
     left, top, right, bottom = tight_box(mask)
     return (
@@ -148,10 +165,9 @@ def _window(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> tuple[int, int
     )
 
 
-def _drop_repeated(masks: Sequence[NDArray[np.bool_]]) -> list[int]:
+def _drop_repeated(masks: Sequence[NDArray[np.bool_]], max_iou: float) -> list[int]:
     kept: list[int] = []
     for index, mask in enumerate(masks):
-        overlaps = ((mask & masks[other]).sum() / max((mask | masks[other]).sum(), 1) for other in kept)
-        if mask.any() and all(overlap <= MAX_MASK_IOU for overlap in overlaps):
+        if mask.any() and all(mask_iou(mask, masks[other]) <= max_iou for other in kept):
             kept.append(index)
     return kept

@@ -1,261 +1,160 @@
-"""A segmenter whose coarse masks a promptable masker sharpens, and whose finds clicks correct."""
+"""Inference of the default model: read queries -> coarse maps -> drafts -> one call of SAM -> answers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from promptseg import weights
-from promptseg.models.interactive.segmenter import ask_for, draw, mean_score, propose, stack_maps
-from promptseg.models.promptseg.corrections import correct
-from promptseg.models.promptseg.detected_objects import HSV, Meant, Things, find_meant, pack_colors
-from promptseg.models.promptseg.instance_separation import MAX_THINGS, find_touching, share_out, split_mask
-from promptseg.ops.resize import logit, resize_map
-from promptseg.prompts import Query
-from promptseg.results import Instance
-from promptseg.runtime.graph_runner import GraphRunner
-from promptseg.sam.base import OUTSIDE_LOGIT, Masker, MaskerEmbedding
-from promptseg.sam.features import PREFIX, pack_masker, unpack_masker
-from promptseg.sam.geometric_prompts import POINTING_KINDS, Pointing, read_pointing
-from promptseg.sam.load import MaskerName, load_masker
-from promptseg.sam.prompt_batching import NO_POINTS, ObjectMasks, ObjectPrompt, mask_objects
-from promptseg.sam.refine import CLEARED_LOGIT, RefineSettings, refine
-from promptseg.segmenter import Features, Prediction, Segmenter, read_text
-from promptseg.weights import ReportProgress
-
-# Who is surely absent is not worth the masker's time; its coarse map tells what was almost said.
-LEAST_PRESENCE = 0.1
-# Longest side of the image as the masker sees it. Measured on images kept aside from training; docs/experiments.md.
-INPUT_SIDE = 640
-SETTINGS = RefineSettings(min_agreement=0.4, num_points=1)
+from promptseg.models.promptseg.coarse import CoarseAnswer, CoarseImage, CoarseSegmenter, ConceptGroup
+from promptseg.models.promptseg.drafting import Drafter, Request
+from promptseg.models.promptseg.drafts import Answer, Canvas, Draft
+from promptseg.models.promptseg.encoded_image import PromptSegImage, deferred_hsv
+from promptseg.models.promptseg.referring_ranking import GroundingInput
+from promptseg.ops.deferred import Deferred
+from promptseg.ops.resize import logit
+from promptseg.prompts import ExemplarPrompt, Query, TextPrompt
+from promptseg.sam.base import PromptableSegmenter, SamEmbedding
+from promptseg.sam.geometric_prompts import GEOMETRIC_KINDS, read_geometric_prompts
+from promptseg.sam.prompt_batching import mask_objects
+from promptseg.sam.query_masks import propose_masks
+from promptseg.segmenter import Prediction
 
 
-def load_refiner(
-    name: MaskerName, *, compiled: bool, offline: bool = False, progress: ReportProgress | None = None
-) -> Masker:
-    """Load the masker that a model's config names.
+class PromptSegPipeline:
+    """Segments an image by texts, exemplars, points, boxes and masks. Threads may share it.
+
+    The network computes a coarse map of every phrase, in one call for all queries. Each query then becomes a draft:
+    the objects of the coarse map, detections of the phrase's class, objects that clicks choose, add or remove, or the
+    candidate that a referring expression chooses. SAM segments the objects of all drafts in one call.
 
     Args:
-        name: Of the masker.
-        compiled: By OpenVINO, in bfloat16 where the CPU has it; else plain PyTorch on the CPU.
-        offline: Fetch nothing.
-        progress: Told while weights are fetched.
-
-    Raises:
-        WeightsError: The weights can't be had.
-    """
-    weights.resolve(name, offline=offline, progress=progress)
-    # as many threads as the network itself takes
-    runner = GraphRunner("openvino", precision="bf16", num_threads=torch.get_num_threads()) if compiled else None
-    return load_masker(name, input_side=INPUT_SIDE, runner=runner, offline=offline)
-
-
-@dataclass(frozen=True, eq=False)
-class _Draft:
-    """One query's answer before the masker draws. Maps are logits of shape `Frame.map_hw`, above 0 where the object is.
-
-    Attributes:
-        presence: Probability that the thing is there.
-        iou: What the coarse segmenter expects of its map.
-        coarse: What the words propose and no click chose, or None.
-        is_refined: Whether the masker redraws the objects of `coarse`.
-        removed: What clicks took away from it, bool, or None.
-        objects: What clicks chose or added, or a referring phrase means.
-        touching: Detected things of the words that share a connected part of `coarse`.
-        detected: Things that are called what the words say, instead of `coarse`.
-        scores: How sure the detector is of each of `detected`.
+        coarse: Computes the coarse maps.
+        sam: Segments single objects.
     """
 
-    presence: float = 1.0
-    iou: float = 1.0
-    coarse: Tensor | None = None
-    is_refined: bool = False
-    removed: Tensor | None = None
-    objects: tuple[ObjectPrompt, ...] = ()
-    touching: tuple[ObjectPrompt, ...] = ()
-    detected: tuple[ObjectPrompt, ...] = ()
-    scores: tuple[float, ...] = ()
-
-
-class RefinedSegmenter:
-    """Segment coarsely, then let a masker redraw every object that it agrees with.
-
-    The image is encoded by both when it is encoded, so that asking again costs neither. Points, boxes and masks need
-    the masker alone; beside words they correct what the words propose, as docs/clicks.md says. Where the segmenter's
-    tower detects things of a name, their masks are the name's; those of other names that touch are told apart, and a
-    referring phrase gets the one that it means, as docs/objects.md says.
-
-    Args:
-        segmenter: Makes the coarse masks.
-        masker: Redraws them.
-        detected_names: What the `detections` among the segmenter's features are of.
-    """
-
-    def __init__(self, segmenter: Segmenter, masker: Masker, detected_names: tuple[str, ...] = ()) -> None:
-        self.segmenter = segmenter
-        self.masker = masker
-        self.detected_names = detected_names
-        self.settings = SETTINGS
+    def __init__(self, coarse: CoarseSegmenter, sam: PromptableSegmenter) -> None:
+        self._coarse = coarse
+        self._sam = sam
+        self._config = coarse.config
+        self._drafter = Drafter(coarse.config, sam)
 
     @property
     def prompt_kinds(self) -> frozenset[str]:
-        """Kinds of prompt that the segmenter takes, and the masker's."""
-        return self.segmenter.prompt_kinds | POINTING_KINDS
+        """All five kinds of prompt."""
+        return frozenset({"text", "exemplar"}) | GEOMETRIC_KINDS
 
     @property
     def mask_threshold(self) -> float:
-        """A pixel belongs to a mask from this probability on, coarse or refined."""
-        return self.segmenter.mask_threshold
+        """Minimum probability of a mask's pixels, coarse or refined."""
+        return self._config.mask_threshold
 
     @property
     def presence_threshold(self) -> float:
-        """A query counts as found from this presence on."""
-        return self.segmenter.presence_threshold
+        """Minimum presence of a query that counts as found."""
+        return self._config.presence_threshold
 
-    def encode_image(self, image_rgb: NDArray[np.uint8]) -> Features:
-        """Encode an image, uint8, shape (H, W, 3), for both."""
-        colors = pack_colors(image_rgb) if self.detected_names else {}
-        return {**self.segmenter.encode_image(image_rgb), **pack_masker(self.masker.encode(image_rgb)), **colors}
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> PromptSegImage:
+        """Encode an image, uint8, shape (H, W, 3), with the network; SAM's encoder runs on first use."""
+        return self._image(self._coarse.encode(image_rgb), image_rgb, Deferred(lambda: self._sam.encode(image_rgb)))
 
-    @torch.inference_mode()
-    def segment(self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int]) -> Prediction:
-        """Segment an encoded image of the given original size; N queries give N answers, in order.
+    def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool) -> PromptSegImage:
+        """Encode a view of a larger image, uint8, shape (H, W, 3); `compact`: in half precision.
+
+        Detections are left out, because they separate instances within one view only.
+        """
+        cells = self._coarse.encode(image_rgb).pixel_embedding
+        sam = Deferred(lambda: _compact(self._sam.encode(image_rgb), compact=compact))
+        return self._image(CoarseImage(cells.astype(np.float16) if compact else cells), image_rgb, sam)
+
+    def restore_image(self, arrays: Mapping[str, NDArray[Any]], image_rgb: NDArray[np.uint8]) -> PromptSegImage:
+        """Rebuild the record from the result of `PromptSegImage.to_arrays`.
 
         Raises:
-            PromptError: A prompt is outside the image, or a query only says where its object is not.
-            UnsupportedPromptError: The segmenter does not take what a query has beside points, boxes and masks.
+            DataError: An array is missing.
         """
-        embedding = unpack_masker(features)
-        drafts = self._draft(features, queries, size_hw, embedding)
-        asked = [each for draft in drafts for each in (*draft.objects, *draft.touching, *draft.detected)]
-        masks = iter(mask_objects(self.masker, embedding, asked))
-        found = [
-            tuple([next(masks) for _ in prompts] for prompts in (draft.objects, draft.touching, draft.detected))
-            for draft in drafts
-        ]
-        refined = self._refine(drafts, embedding)
-        # A masker's logits are 0 at the edge; the threshold is the coarse segmenter's.
-        edge = logit(self.mask_threshold)
-        maps, ious = [], []
-        instances: list[tuple[Instance, ...] | None] = []
-        for draft, coarse, (objects, touching, detected) in zip(drafts, refined, found, strict=True):
-            maps.append(_join(coarse, [*objects, *detected], embedding.frame.map_hw) + edge)
-            ious.append(mean_score(objects or detected) if objects or detected else draft.iou)
-            if detected:
-                own = [each.mask_logits[0] for each in detected]
-                instances.append(share_out(own, draft.scores, size_hw))
-            elif touching:
-                own = [each.mask_logits[0] for each in touching]
-                instances.append(split_mask(maps[-1], own, size_hw, edge=edge, presence=draft.presence))
-            else:
-                # With objects that nobody chose, connected parts are all that is known.
-                instances.append(tuple(draw(each, size_hw) for each in objects) if coarse is None else None)
+        sam = Deferred(lambda: self._sam.encode(image_rgb))
+        if SamEmbedding.is_among(arrays):
+            sam = Deferred.of(SamEmbedding.from_arrays(arrays))
+        return self._image(CoarseImage.from_arrays(arrays), image_rgb, sam)
+
+    def segment(self, image: PromptSegImage, queries: Sequence[Query]) -> Prediction:
+        """Segment an encoded image by N queries; the prediction has N entries in the same order.
+
+        Raises:
+            PromptError: A prompt is outside the image, or a query has negative points only.
+        """
+        requests = [self._read(query, image.size_hw) for query in queries]
+        coarse = self._segment_coarsely(image, requests)
+        drafts = [self._drafter.draft(request, image, coarse) for request in requests]
+        return self._predict(self._finish(drafts, image), image)
+
+    def propose(self, image: PromptSegImage, query: Query) -> Prediction:
+        """Return all candidate masks for points, boxes and masks; see `sam.query_masks.propose_masks`."""
+        prediction = propose_masks(self._sam, image.sam.get(), query)
+        # the threshold of SAM's logits is 0; that of the model's logits is its mask threshold
+        return replace(prediction, mask_logits=prediction.mask_logits + np.float32(logit(self.mask_threshold)))
+
+    def ground(self, image: PromptSegImage, phrase: str) -> GroundingInput | None:
+        """Find the candidates of a referring expression; None for a plain name or if there is no candidate."""
+        request = self._read(Query(phrase, (TextPrompt(phrase),)), image.size_hw)
+        if request.reading is None or request.reading.expression is None or image.coarse.detections is None:
+            return None
+        coarse = self._segment_coarsely(image, [request])
+        return self._drafter.ground(request.reading, coarse[request.concepts], image, coarse)
+
+    def _read(self, query: Query, size_hw: tuple[int, int]) -> Request:
+        concepts = tuple(prompt for prompt in query.prompts if isinstance(prompt, TextPrompt | ExemplarPrompt))
+        if len(concepts) < len(query.prompts):
+            return Request(query, concepts, read_geometric_prompts(query, size_hw), None)
+        match concepts:
+            case (TextPrompt(text=phrase),):
+                return Request(query, concepts, None, self._coarse.reader.read(phrase))
+            case _:
+                return Request(query, concepts, None, None)
+
+    def _segment_coarsely(self, image: PromptSegImage, requests: Sequence[Request]) -> dict[ConceptGroup, CoarseAnswer]:
+        """Segment all concept groups of the requests, and the names in their referring expressions, in one call."""
+        groups: dict[ConceptGroup, None] = dict.fromkeys(one.concepts for one in requests if one.concepts)
+        readings = {}
+        for request in requests:
+            for concept in request.concepts:
+                if isinstance(concept, TextPrompt):
+                    readings[concept.text] = request.reading or self._coarse.reader.read(concept.text)
+            if request.reading is not None and request.reading.expression is not None:
+                for mention in self._drafter.mentions_to_segment(request.reading, image):
+                    groups[(TextPrompt(mention.text),)] = None
+                    readings.setdefault(mention.text, mention)
+        requested = list(groups)
+        return dict(zip(requested, self._coarse.segment(image.coarse, requested, readings), strict=True))
+
+    def _finish(self, drafts: Sequence[Draft], image: PromptSegImage) -> list[Answer]:
+        prompts = [prompt for draft in drafts for prompt in draft.prompts]
+        masks = mask_objects(self._sam, image.sam.get(), prompts) if prompts else []
+        canvas = Canvas(image.size_hw, logit(self.mask_threshold), self._config.settings.separation)
+        answers, start = [], 0
+        for draft in drafts:
+            stop = start + len(draft.prompts)
+            answers.append(draft.finish(masks[start:stop], canvas))
+            start = stop
+        return answers
+
+    def _predict(self, answers: Sequence[Answer], image: PromptSegImage) -> Prediction:
+        if not answers:
+            return Prediction.empty()
+        edge = np.float32(logit(self.mask_threshold))
         return Prediction(
-            mask_logits=stack_maps(maps, embedding.frame),
-            presence=torch.tensor([draft.presence for draft in drafts]),
-            iou=torch.tensor(ious),
-            instances=tuple(instances),
+            np.stack([answer.mask_logits for answer in answers]) + edge,
+            np.array([answer.presence for answer in answers], dtype=np.float32),
+            np.array([answer.mask_quality for answer in answers], dtype=np.float32),
+            tuple(answer.instances for answer in answers),
         )
 
-    @torch.inference_mode()
-    def propose(self, features: Features, query: Query, size_hw: tuple[int, int]) -> Prediction:
-        """Give all that points, boxes and masks may mean; see `promptable.PromptableSegmenter.propose`."""
-        prediction = propose(self.masker, unpack_masker(features), query, size_hw)
-        return replace(prediction, mask_logits=prediction.mask_logits + logit(self.mask_threshold))
-
-    def _draft(
-        self, features: Features, queries: Sequence[Query], size_hw: tuple[int, int], embedding: MaskerEmbedding
-    ) -> list[_Draft]:
-        """Ask the segmenter for the words of all queries at once, and let clicks correct what it proposes."""
-        pointings = [read_pointing(query, size_hw) for query in queries]
-        words = [_without_pointing(query) for query in queries]
-        things = Things.read(features, self.detected_names)
-        coarse = {name: value for name, value in features.items() if not name.startswith(PREFIX) and name != HSV}
-        said = self.segmenter.segment(coarse, [query for query in words if query is not None], size_hw)
-        # the masker does without a GPU, also where the network has one
-        maps = [
-            torch.from_numpy(resize_map(one, embedding.frame.map_hw) - np.float32(logit(self.mask_threshold)))
-            for one in said.mask_logits.float().cpu().numpy()
-        ]
-        proposed = iter(
-            _Draft(presence, iou, one, is_refined=presence >= LEAST_PRESENCE)
-            for one, presence, iou in zip(maps, said.presence.tolist(), said.iou.tolist(), strict=True)
-        )
-        drafts = []
-        for query, pointing, asked in zip(queries, pointings, words, strict=True):
-            draft = None if asked is None else next(proposed)
-            if pointing is not None:
-                draft = self._point(draft, query, pointing, embedding)
-            assert draft is not None
-            if things is not None and pointing is None:
-                meant = find_meant(query, things, self.segmenter, coarse, size_hw)
-                draft = _draft_things(draft, query, things, size_hw) if meant is None else _draft_one(meant, size_hw)
-            drafts.append(draft)
-        return drafts
-
-    def _point(self, draft: _Draft | None, query: Query, pointing: Pointing, embedding: MaskerEmbedding) -> _Draft:
-        """Apply what a query points with to what its words propose; None: it has no words."""
-        # Of what is not there, a map says nothing.
-        is_heard = draft is not None and (draft.presence >= self.presence_threshold or not pointing.shows_something)
-        if draft is None or draft.coarse is None or not is_heard:
-            return _Draft(objects=tuple(ask_for(query, pointing, embedding.frame)))
-        left = correct(draft.coarse, pointing, self.masker, embedding)
-        is_gone = left.coarse is None and not left.objects
-        return _Draft(
-            presence=1.0 if pointing.shows_something else 0.0 if is_gone else draft.presence,
-            iou=draft.iou,
-            coarse=left.coarse,
-            is_refined=left.coarse is not None,
-            removed=left.removed,
-            objects=left.objects,
-        )
-
-    def _refine(self, drafts: Sequence[_Draft], embedding: MaskerEmbedding) -> list[Tensor | None]:
-        """Let the masker redraw the maps that are worth it, all in one call; what clicks took away stays away."""
-        chosen = [draft.coarse for draft in drafts if draft.is_refined and draft.coarse is not None]
-        refined = iter(refine(self.masker, embedding, stack_maps(chosen, embedding.frame), self.settings))
-        maps = [next(refined) if draft.is_refined else draft.coarse for draft in drafts]
-        return [
-            one.masked_fill(draft.removed, CLEARED_LOGIT) if one is not None and draft.removed is not None else one
-            for draft, one in zip(drafts, maps, strict=True)
-        ]
+    def _image(self, coarse: CoarseImage, image_rgb: NDArray[np.uint8], sam: Deferred[SamEmbedding]) -> PromptSegImage:
+        size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+        return PromptSegImage(size_hw, coarse, self._sam.frame(size_hw), sam, deferred_hsv(image_rgb))
 
 
-def _draft_one(meant: Meant, size_hw: tuple[int, int]) -> _Draft:
-    """Ask for the one thing that a referring phrase means."""
-    return _Draft(meant.presence, meant.iou, objects=(_ask_in_box(meant.box_xyxy, size_hw),))
-
-
-def _draft_things(draft: _Draft, query: Query, things: Things, size_hw: tuple[int, int]) -> _Draft:
-    """Ask for the detected things of a phrase: all that are called that, or those that its map shows as one."""
-    phrase = read_text(query)
-    if phrase is None or draft.coarse is None or not draft.is_refined:
-        return draft
-    named = things.called(phrase)
-    if len(named):
-        prompts = tuple(_ask_in_box(box_xyxy, size_hw) for box_xyxy in named.boxes_xyxy[:MAX_THINGS])
-        scores = tuple(named.scores[:MAX_THINGS].tolist())
-        return replace(draft, coarse=None, is_refined=False, detected=prompts, scores=scores)
-    boxes = things.named(phrase)
-    chosen = find_touching(draft.coarse, boxes)
-    return replace(draft, touching=tuple(_ask_in_box(boxes.boxes_xyxy[index], size_hw) for index in chosen))
-
-
-def _ask_in_box(box_xyxy: NDArray[np.float64], size_hw: tuple[int, int]) -> ObjectPrompt:
-    """Ask for what is in a box, in shares of the image's sides."""
-    left, top, right, bottom = (box_xyxy * np.tile(np.array(size_hw[::-1]), 2)).tolist()
-    return ObjectPrompt(NO_POINTS, np.zeros(0, dtype=np.bool_), (left, top, right, bottom))
-
-
-def _without_pointing(query: Query) -> Query | None:
-    """What of a query is not points, boxes or masks; None where that is nothing."""
-    words = tuple(prompt for prompt in query.prompts if prompt.kind not in POINTING_KINDS)
-    return Query(query.label, words) if words else None
-
-
-def _join(coarse: Tensor | None, objects: Sequence[ObjectMasks], map_hw: tuple[int, int]) -> Tensor:
-    maps = [each.mask_logits[0] for each in objects] + ([] if coarse is None else [coarse])
-    return torch.stack(maps).amax(0) if maps else torch.full(map_hw, OUTSIDE_LOGIT)
+def _compact(embedding: SamEmbedding, *, compact: bool) -> SamEmbedding:
+    return embedding.in_half_precision() if compact else embedding

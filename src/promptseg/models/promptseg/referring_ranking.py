@@ -1,173 +1,152 @@
-"""Which of several things a referring phrase means.
+"""Rank the candidates of a referring expression.
 
-Every thing of the name is judged by some cues: what can be seen of it, how it holds itself, where it is among the
-others, how it lies to other things. A cue is standardized over the things, so that none counts for the numbers that it
-happens to be written in, and the cues are summed with weights that were fitted: exp of the sum is how probable it is
-that the thing is meant. The other thing of a relation is found in the same way, and stays as uncertain as it is.
+Each candidate is an object with the expression's name. Four cues are measured for it: detection score, color, relations
+to other objects, and position among the candidates. Most cues are standardized over the candidates, so that their units
+do not matter. The weighted sum of the cues is a logit; its softmax over the candidates is the probability that the
+expression refers to the candidate. The other object of a relation is ranked in the same way, and the relation is
+averaged over its candidates.
+
+Shapes: M candidates, A candidates for the other object of a relation. Boxes are shares of the image's sides.
 """
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.detectors.box_selection import Boxes, cells_inside
-from promptseg.language.referring_parser import TURNED, Attribute, Reference, Relation
-from promptseg.language.spatial import Place
-from promptseg.models.promptseg.color_cue import Hsv, color_shares, face_shares, named_color
+from promptseg.detectors.box_selection import Boxes
+from promptseg.language.expression import Predicate, ReferringExpression, Relation
+from promptseg.language.reading import PhraseReading
+from promptseg.language.spatial import SpatialConstraint
+from promptseg.models.promptseg.color_cue import Hsv, color_shares
+from promptseg.models.promptseg.settings import RankingSettings
 from promptseg.ops.boxes import box_areas, pairwise_box_iou
 
 Map = NDArray[np.float32]
 
-# A thing has a name's color where it shows this much of what the thing with most of it shows.
-MIN_COLOR = 0.5
-# A share of color below this is as good as none.
-LEAST_COLOR = 0.03
-# Boxes that overlap more are one thing, and nothing lies to itself in any way.
-SAME_BOX_IOU = 0.7
-# Brings what is held, at most 1, to the size of the other cues.
-HELD_SCALE = 3.0
-# What somebody holds or rides reaches out of their box by this share of its width and height.
-REACH_XY = (0.15, 0.1)
-
-_LOW = re.compile(r"\b(?:sitting|seated|sit|kneeling|crouching|driving|riding|lying|sleeping)\b")
-_UPRIGHT = re.compile(r"\b(?:standing|stand|walking|running|jumping)\b")
-# Not things that are held, although a detector's names come near: a tie is a kind of clothes.
-_CLOTHING = frozenset(("clothes", "clothing", "outfit"))
+CUES = ("score", "color", "relation", "spatial")
 
 
-@dataclass(frozen=True)
-class Weights:
-    """How much each cue counts; fitted by scripts/fit_references.py, see docs/objects.md.
+def cue_weights(settings: RankingSettings) -> NDArray[np.float64]:
+    """Return the weights of the cues in the order of `CUES`, shape (len(CUES),)."""
+    return np.array([getattr(settings, f"{cue}_weight") for cue in CUES], dtype=np.float64)
+
+
+def with_weights(settings: RankingSettings, weights: NDArray[np.float64]) -> RankingSettings:
+    """Copy settings with other weights, in the order of `CUES`, shape (len(CUES),)."""
+    return replace(settings, **{f"{cue}_weight": float(one) for cue, one in zip(CUES, weights, strict=True)})
+
+
+@dataclass(frozen=True, eq=False)
+class SceneCues:
+    """Objects, maps and colors of one image. It may hold more than one phrase needs.
 
     Attributes:
-        phrase: How well the whole phrase's map fits the box.
-        score: How surely the thing was detected, in log odds.
-        color: The color of an attribute, or that it is missing.
-        adjective: The color of the name.
-        pose: Sitting or standing.
-        facing: Towards the camera or away from it.
-        held: What an attribute says that it has, holds or rides, where a detector knows that.
-        relation: Other things that it is on, beside, behind, under, ...
-        place: Among its like, or by size.
+        detected: Detected objects, by the classes (`PhraseReading.any_classes`) that selected them.
+        maps: Logits over the image, shape (h, w), by text, for the texts of `texts_to_segment`.
+        hsv: Result of `color_cue.to_hsv`; None: the color cue is 0.
     """
 
-    phrase: float = 0.18
-    score: float = 0.45
-    color: float = 0.72
-    adjective: float = 0.27
-    pose: float = 0.51
-    facing: float = 0.35
-    held: float = 0.1
-    relation: float = 0.28
-    place: float = 1.12
-
-
-CUES = tuple(field.name for field in fields(Weights))
-WEIGHTS = Weights()
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What is known of the image.
-
-    Attributes:
-        maps: Logits over the image, shape (h, w), of the phrase, and of `other_names` that nothing was detected of.
-        found: What was detected of `asked_names`.
-        aspect: Width of the image by its height.
-        hsv: From `colors.to_hsv`, or None.
-    """
-
+    detected: Mapping[tuple[int, ...], Boxes]
     maps: Mapping[str, Map]
-    found: Mapping[str, Boxes]
-    aspect: float = 1.0
     hsv: Hsv | None = None
 
 
-def other_names(reference: Reference) -> Iterator[str]:
-    """Name the other things of relations, and theirs; "" is any thing."""
-    for relation in reference.relations:
-        yield relation.other.name
-        yield from other_names(relation.other)
+@dataclass(frozen=True, eq=False)
+class GroundingInput:
+    """A referring expression and its candidates in one image.
+
+    Attributes:
+        reading: Reading of the phrase, with an expression.
+        candidates: Objects with the expression's name, at least one.
+        scene: Objects, maps and colors of the image.
+    """
+
+    reading: PhraseReading
+    candidates: Boxes
+    scene: SceneCues
+
+    @cached_property
+    def expression(self) -> ReferringExpression:
+        """The expression of the phrase."""
+        assert self.reading.expression is not None  # only expressions are ranked
+        return self.reading.expression
+
+    @cached_property
+    def mention_of(self) -> dict[str, PhraseReading]:
+        """Readings of the names in the expression."""
+        return dict(zip(self.expression.names(), self.reading.mentions, strict=True))
 
 
-def asked_names(reference: Reference) -> Iterator[str]:
-    """Name all that `choose` wants to know detections of: other things, and what attributes may name."""
-    yield from (attribute.text for attribute in reference.attributes if _may_be_thing(attribute))
-    for relation in reference.relations:
-        yield relation.other.name
-        yield from asked_names(relation.other)
-
-
-def choose(phrase: str, reference: Reference, things: Boxes, scene: Scene, weights: Weights = WEIGHTS) -> int:
-    """Choose the thing that is meant.
+def texts_to_segment(reading: PhraseReading, detected: Mapping[tuple[int, ...], Boxes]) -> tuple[str, ...]:
+    """List the texts whose maps a referring expression needs, without duplicates.
 
     Args:
-        phrase: As it was asked.
-        reference: What was read in it.
-        things: At least one.
-        scene: The image.
-        weights: Of the cues.
+        reading: A reading with an expression.
+        detected: As in `SceneCues`.
 
     Returns:
-        Index of the thing.
+        The subject, or the whole phrase if the subject has no name; then the other objects without detections.
     """
-    return int(np.argmax(measure(phrase, reference, things, scene, weights) @ np.array(astuple(weights))))
+    subject, *others = reading.mentions
+    undetected = (other.text for other in others if other.text and not len(detected.get(other.any_classes, ())))
+    return tuple(dict.fromkeys((subject.text or reading.text, *undetected)))
 
 
-def measure(
-    phrase: str, reference: Reference, things: Boxes, scene: Scene, weights: Weights = WEIGHTS
+def choose(grounding: GroundingInput, settings: RankingSettings) -> int:
+    """Return the index of the candidate that the expression most likely refers to."""
+    return int(np.argmax(measure(grounding, settings) @ cue_weights(settings)))
+
+
+def measure(grounding: GroundingInput, settings: RankingSettings) -> NDArray[np.float64]:
+    """Measure every cue of every candidate, shape (M, 4), in the order of `CUES`."""
+    return _measure(grounding.expression, grounding.candidates, grounding, settings)
+
+
+def _measure(
+    expression: ReferringExpression, objects: Boxes, grounding: GroundingInput, settings: RankingSettings
 ) -> NDArray[np.float64]:
-    """Measure every cue of every thing, shape (M, len(CUES)); arguments as `choose`."""
-    boxes = things.boxes_xyxy
-    cues = dict.fromkeys(CUES, np.zeros(len(boxes)))
-    if phrase in scene.maps:
-        cues["phrase"] = _standard(_mean_inside(scene.maps[phrase], boxes))
-    cues["score"] = np.log(things.scores.clip(1e-4, 1 - 1e-4) / (1 - things.scores.clip(1e-4, 1 - 1e-4)))
-    is_counted = np.ones(len(boxes), dtype=np.bool_)
-    if scene.hsv is not None and (shares := color_shares(reference.name, scene.hsv, boxes)) is not None:
-        cues["adjective"] = _standard_share(shares)
-        # "the first red suitcase" is not counted among the black ones
-        is_counted = shares >= MIN_COLOR * shares.max()
-    for attribute in reference.attributes:
-        for cue, values in _look(attribute, boxes, scene):
-            cues[cue] = cues[cue] + (-values if attribute.is_negated else values)
-    for relation in reference.relations:
-        related = _standard(_related(relation, boxes, scene, weights))
-        cues["relation"] = cues["relation"] + (-related if relation.is_negated else related)
-    for place in reference.places:
-        cues["place"] = cues["place"] + _placed(place, boxes, is_counted)
-    return np.stack([cues[cue] for cue in CUES], axis=1)
+    """Measure the cues of the objects that an expression may refer to, shape (M, 4)."""
+    boxes = objects.boxes_xyxy
+    color, is_counted = _score_colors(expression, boxes, grounding.scene.hsv, settings)
+    relation = np.zeros(len(boxes))
+    for one in expression.relations:
+        fits = _standardize(_score_relation(one, boxes, grounding, settings))
+        relation += -fits if one.is_negated else fits
+    spatial = np.zeros(len(boxes))
+    for constraint in expression.constraints:
+        spatial += _score_constraint(constraint, boxes, is_counted)
+    scores = objects.scores.clip(1e-4, 1 - 1e-4)
+    return np.stack([np.log(scores / (1 - scores)), color, relation, spatial], axis=1)
 
 
-def _look(attribute: Attribute, boxes: NDArray[np.float64], scene: Scene) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    """Give the cues that an attribute speaks of, and how well each box answers to it."""
-    if attribute.text in TURNED:
-        if scene.hsv is not None:
-            faces = _standard(face_shares(scene.hsv, boxes))
-            yield "facing", faces if attribute.text == "facing-camera" else -faces
-        return
-    is_low = _LOW.search(attribute.text) is not None
-    if is_low or _UPRIGHT.search(attribute.text):
-        sides = boxes[:, 2:] - boxes[:, :2]
-        slimness = _standard(np.log(sides[:, 1] / (sides[:, 0] * scene.aspect)))
-        yield "pose", -slimness if is_low else slimness
-    if scene.hsv is not None and (shares := color_shares(attribute.text, scene.hsv, boxes)) is not None:
-        yield "color", _standard_share(shares)
-    held = scene.found.get(attribute.text)
-    if held is not None and len(held) and _may_be_thing(attribute):
-        # not standardized: where nothing is surely held, nothing is said
-        yield "held", HELD_SCALE * (_overlaps(boxes, held.boxes_xyxy) * held.scores).max(axis=1)
+def _score_colors(
+    expression: ReferringExpression, boxes: NDArray[np.float64], hsv: Hsv | None, settings: RankingSettings
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Score the colors of each box against those of the name and the attributes.
+
+    Returns:
+        Scores, shape (M,); and whether each box has the color of the name, bool, shape (M,).
+    """
+    total, is_counted = np.zeros(len(boxes)), np.ones(len(boxes), dtype=np.bool_)
+    for text, is_negated in ((expression.name, False), *((one.text, one.is_negated) for one in expression.attributes)):
+        shares = None if hsv is None else color_shares(text, hsv, boxes)
+        if shares is None:
+            continue
+        # logarithm: the step from none to some matters more than the step from some to much
+        values = _standardize(np.log(shares + settings.color_floor))
+        total += -values if is_negated else values
+        if text == expression.name:  # "the first red suitcase" is not counted among the black ones
+            is_counted = shares >= settings.min_color_share * shares.max()
+    return total, is_counted
 
 
-def _may_be_thing(attribute: Attribute) -> bool:
-    head = attribute.text.split(" ")[-1]
-    return head not in _CLOTHING and head not in TURNED and named_color(head) is None
-
-
-def _placed(place: Place, boxes: NDArray[np.float64], is_counted: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _score_constraint(
+    constraint: SpatialConstraint, boxes: NDArray[np.float64], is_counted: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Score each box against a spatial constraint, shape (M,); boxes that are not counted get the lowest score."""
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     size = np.sqrt(box_areas(boxes))
     nearness = {
@@ -178,53 +157,60 @@ def _placed(place: Place, boxes: NDArray[np.float64], is_counted: NDArray[np.boo
         "middle": -np.abs(centers[:, 0] - 0.5),
         "large": size,
         "small": -size,
-        # nearer things stand lower in an image, and are larger
+        # nearer objects are lower in the image and larger
         "front": boxes[:, 3] + size,
         "back": -boxes[:, 3] - size,
-    }[place.side]
-    if place.rank is None:
-        return _standard(np.where(is_counted, nearness, nearness.min()))
+    }[constraint.side]
+    if constraint.rank is None:
+        return _standardize(np.where(is_counted, nearness, nearness.min()))
     order = np.flatnonzero(is_counted)[np.argsort(-nearness[is_counted], kind="stable")]
     counted = np.zeros(len(boxes))
-    counted[order[min(place.rank, len(order)) - 1]] = 2.0
+    counted[order[min(constraint.rank, len(order)) - 1]] = 2.0
     return counted
 
 
-def _related(relation: Relation, boxes: NDArray[np.float64], scene: Scene, weights: Weights) -> NDArray[np.float64]:
-    """How well each box lies to the other thing as the relation says, averaged over what the other may be."""
-    others, chances = _find_other(relation.other, scene, weights)
-    fits = _lies(relation.bond, boxes, others)
-    is_other = pairwise_box_iou(boxes, others) <= SAME_BOX_IOU
-    shares = chances[None] * is_other
+def _score_relation(
+    relation: Relation, boxes: NDArray[np.float64], grounding: GroundingInput, settings: RankingSettings
+) -> NDArray[np.float64]:
+    """Score each box against a relation, averaged over the candidates for the other object, shape (M,)."""
+    others, probabilities = _find_other(relation.other, grounding, settings)
+    fits = _score_predicate(relation.predicate, boxes, others, settings)
+    is_another = pairwise_box_iou(boxes, others) <= settings.same_box_iou
+    shares = probabilities[None] * is_another
     total = shares.sum(axis=1)
     averages = (shares * fits).sum(axis=1) / np.where(total > 0, total, 1.0)
-    # who is the other thing itself, and there is no second one, fits worst
+    # a candidate that is itself the only other object fits worst
     return np.where(total > 0, averages, fits.min())
 
 
-def _find_other(other: Reference, scene: Scene, weights: Weights) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give boxes of what a relation's other thing may be, shape (A, 4), and how probable each is, shape (A,)."""
-    found = scene.found.get(other.name)
-    if not found:
-        seen = scene.maps.get(other.name)  # None: any thing at all, in an image where nothing was detected
-        return (np.array([0.0, 0.0, 1.0, 1.0]) if seen is None else _bright_box(seen))[None], np.ones(1)
-    # its map is not asked for: the cues of its own clauses tell it from its like
-    said = measure("", other, found, scene, weights) @ np.array(astuple(weights))
-    chances = np.exp(said - said.max())
-    return found.boxes_xyxy, chances / chances.sum()
+def _find_other(
+    other: ReferringExpression, grounding: GroundingInput, settings: RankingSettings
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Find the candidates for the other object of a relation: boxes, shape (A, 4), and probabilities, shape (A,)."""
+    mention = grounding.mention_of[other.name]
+    detected = grounding.scene.detected.get(mention.any_classes)
+    if detected is None or not len(detected):
+        shown = grounding.scene.maps.get(mention.text)  # None: "any object" in an image without detections
+        box = np.array([0.0, 0.0, 1.0, 1.0]) if shown is None else _box_of_peak(shown)
+        return box[None], np.ones(1)
+    logits = _measure(other, detected, grounding, settings) @ cue_weights(settings)
+    odds = np.exp(logits - logits.max())
+    return detected.boxes_xyxy, odds / odds.sum()
 
 
-def _lies(bond: str, boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How well each box lies to each other one, shape (M, A)."""
-    if bond == "touch":
-        return _overlaps(boxes, others)
+def _score_predicate(
+    predicate: Predicate, boxes: NDArray[np.float64], others: NDArray[np.float64], settings: RankingSettings
+) -> NDArray[np.float64]:
+    """Score a spatial predicate between each box and each other box, shape (M, A)."""
+    if predicate == "touch":
+        return _overlap(boxes, others, settings)
     gaps = np.maximum(boxes[:, None, :2] - others[None, :, 2:], others[None, :, :2] - boxes[:, None, 2:]).clip(min=0.0)
     centers, others_centers = ((one[:, :2] + one[:, 2:]) / 2 for one in (boxes, others))
     across, down = np.moveaxis(centers[:, None] - others_centers[None], -1, 0)
     distance = np.hypot(gaps[..., 0], gaps[..., 1]) + 0.25 * np.hypot(across, down)
-    if bond == "far":
+    if predicate == "far":
         return distance
-    # who stands lower in an image stands nearer
+    # objects lower in the image are nearer
     nearer = boxes[:, None, 3] - others[None, :, 3]
     wrong = {
         "near": np.zeros_like(distance),
@@ -234,37 +220,31 @@ def _lies(bond: str, boxes: NDArray[np.float64], others: NDArray[np.float64]) ->
         "below": -down,
         "front": -nearer,
         "behind": nearer,
-    }[bond]
+    }[predicate]
     return -distance - 2.0 * wrong.clip(min=0.0)
 
 
-def _overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of the smaller of each box, with what is in reach, and each other one that both have, shape (M, A)."""
-    reach = (boxes[:, 2:] - boxes[:, :2]) * np.array(REACH_XY)
+def _overlap(boxes: NDArray[np.float64], others: NDArray[np.float64], settings: RankingSettings) -> NDArray[np.float64]:
+    """Compute the intersection of each extended box and each other box, as a share of the smaller, shape (M, A)."""
+    reach = (boxes[:, 2:] - boxes[:, :2]) * np.array((settings.reach_x, settings.reach_y))
     wide = np.concatenate([boxes[:, :2] - reach, boxes[:, 2:] + reach], axis=1)
     low = np.maximum(wide[:, None, :2], others[None, :, :2])
     high = np.minimum(wide[:, None, 2:], others[None, :, 2:])
     smaller = np.minimum(box_areas(boxes)[:, None], box_areas(others)[None])
     shared = (high - low).clip(min=0.0).prod(axis=2) / np.maximum(smaller, 1e-9)
-    return np.where(pairwise_box_iou(boxes, others) > SAME_BOX_IOU, 0.0, shared.clip(max=1.0))
+    return np.where(pairwise_box_iou(boxes, others) > settings.same_box_iou, 0.0, shared.clip(max=1.0))
 
 
-def _bright_box(seen: Map) -> NDArray[np.float64]:
-    """Box, in shares, around where a map is nearly as high as it gets: half its range."""
-    rows, columns = np.nonzero(seen >= (seen.max() + np.median(seen)) / 2)
-    height, width = seen.shape
+def _box_of_peak(shown: Map) -> NDArray[np.float64]:
+    """Find the box, shape (4,), of the cells above the midpoint of a map's median and maximum.
+
+    The outer tenth of the cells on each side is cut off.
+    """
+    rows, columns = np.nonzero(shown >= (shown.max() + np.median(shown)) / 2)
+    height, width = shown.shape
     low, high = np.quantile(columns, (0.1, 0.9)), np.quantile(rows, (0.1, 0.9))
     return np.array([low[0] / width, high[0] / height, (low[1] + 1) / width, (high[1] + 1) / height])
 
 
-def _mean_inside(seen: Map, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([cells_inside(seen, box).mean() for box in boxes], dtype=np.float64)
-
-
-def _standard_share(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Standardise shares of a color by their logarithm: from none to some is more than from some to much."""
-    return _standard(np.log(shares + LEAST_COLOR))
-
-
-def _standard(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _standardize(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (values - values.mean()) / (values.std() + 1e-6)

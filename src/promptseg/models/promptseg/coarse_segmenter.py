@@ -1,0 +1,127 @@
+"""Segment with the network of the default model alone, without SAM: coarse masks of phrases and exemplars."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.detectors.base import PhraseBoxes
+from promptseg.detectors.box_selection import Boxes
+from promptseg.models.promptseg.coarse import CoarseAnswer, CoarseImage, CoarseSegmenter
+from promptseg.models.promptseg.detected_objects import DetectedObjects
+from promptseg.ops.masks import iterate_components
+from promptseg.ops.resize import sigmoid
+from promptseg.prompts import Query, TextPrompt
+from promptseg.results import MIN_INSTANCE_SHARE
+from promptseg.segmenter import Arrays, Prediction, read_concepts
+
+
+@dataclass(frozen=True, eq=False)
+class CoarseOnlyImage:
+    """An encoded image.
+
+    Attributes:
+        size_hw: Height and width of the image, pixels.
+        coarse: Output of the network's image encoder.
+    """
+
+    size_hw: tuple[int, int]
+    coarse: CoarseImage
+
+    def to_arrays(self) -> Arrays:
+        """Return the parts as named arrays."""
+        return self.coarse.to_arrays()
+
+
+class TextAndExemplarSegmenter:
+    """Segments an image by phrases and exemplars. Threads may share it.
+
+    Args:
+        coarse: Computes the coarse maps.
+    """
+
+    prompt_kinds = frozenset({"text", "exemplar"})
+
+    def __init__(self, coarse: CoarseSegmenter) -> None:
+        self._coarse = coarse
+
+    @property
+    def mask_threshold(self) -> float:
+        """Minimum probability of a mask's pixels."""
+        return self._coarse.config.mask_threshold
+
+    @property
+    def presence_threshold(self) -> float:
+        """Minimum presence of a query that counts as found."""
+        return self._coarse.config.presence_threshold
+
+    def encode_image(self, image_rgb: NDArray[np.uint8]) -> CoarseOnlyImage:
+        """Encode an image, uint8, shape (H, W, 3)."""
+        return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), self._coarse.encode(image_rgb))
+
+    def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool) -> CoarseOnlyImage:
+        """Encode a view of a larger image, uint8, shape (H, W, 3), without detections; `compact`: as float16."""
+        cells = self._coarse.encode(image_rgb).pixel_embedding
+        coarse = CoarseImage(cells.astype(np.float16) if compact else cells)
+        return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), coarse)
+
+    def restore_image(self, arrays: Mapping[str, NDArray[Any]], image_rgb: NDArray[np.uint8]) -> CoarseOnlyImage:
+        """Rebuild the record from the result of `CoarseOnlyImage.to_arrays`.
+
+        Raises:
+            DataError: An array is missing.
+        """
+        return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), CoarseImage.from_arrays(arrays))
+
+    def segment(self, image: CoarseOnlyImage, queries: Sequence[Query]) -> Prediction:
+        """Segment an encoded image by N queries of phrases and exemplars.
+
+        Raises:
+            UnsupportedPromptError: A query holds another kind of prompt.
+        """
+        if not queries:
+            return Prediction.empty()
+        groups = [read_concepts(query) for query in queries]
+        phrases = {one.text for group in groups for one in group if isinstance(one, TextPrompt)}
+        answers = self._coarse.segment(
+            image.coarse, groups, {phrase: self._coarse.reader.read(phrase) for phrase in phrases}
+        )
+        return Prediction(
+            np.stack([answer.mask_logits for answer in answers]),
+            np.array([answer.presence for answer in answers], dtype=np.float32),
+            np.array([answer.mask_quality for answer in answers], dtype=np.float32),
+        )
+
+    def find_boxes(self, image: CoarseOnlyImage, phrases: Sequence[str]) -> list[PhraseBoxes]:
+        """Find the boxes of each phrase's instances: detections of its class, or else connected regions of its mask.
+
+        Detections and their scores are the same as in `PromptSegPipeline.segment`.
+        """
+        config = self._coarse.config
+        readings = {phrase: self._coarse.reader.read(phrase) for phrase in phrases}
+        answers = self._coarse.segment(image.coarse, [(TextPrompt(phrase),) for phrase in phrases], readings)
+        height, width = image.size_hw
+        found = []
+        for phrase, answer in zip(phrases, answers, strict=True):
+            boxes = Boxes(np.zeros((0, 4)), np.zeros(0))
+            if image.coarse.detections is not None:
+                boxes = DetectedObjects(image.coarse.detections, config.settings.detection).exact(readings[phrase])
+            if not len(boxes):
+                boxes = _boxes_of_regions(answer, config.mask_threshold)
+            sides = np.array([width, height, width, height])
+            found.append(PhraseBoxes(boxes.boxes_xyxy * sides, boxes.scores, answer.presence))
+        return found
+
+
+def _boxes_of_regions(answer: CoarseAnswer, mask_threshold: float) -> Boxes:
+    """Find the connected regions of a map; the score of each is its mean probability times the presence."""
+    probability = sigmoid(answer.mask_logits)
+    height, width = probability.shape
+    boxes, scores = [], []
+    for window, region in iterate_components(probability >= mask_threshold, min_share=MIN_INSTANCE_SHARE):
+        rows, columns = window
+        boxes.append((columns.start / width, rows.start / height, columns.stop / width, rows.stop / height))
+        scores.append(float(probability[window][region].mean()) * answer.presence)
+    return Boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64))

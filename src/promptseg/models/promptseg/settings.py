@@ -1,0 +1,124 @@
+"""All thresholds of the default model's inference, in one record that config.json of a checkpoint stores."""
+
+from dataclasses import dataclass, field
+
+from promptseg.sam.refine_settings import RefineSettings
+
+
+@dataclass(frozen=True)
+class DetectionSettings:
+    """Minimum scores of detections for each use. Scores are those of the detector, in [0, 1].
+
+    Attributes:
+        min_exact_score: For detections of a class with the meaning of the phrase to be its mask and its instances.
+            Chosen on held-out training images (lab/experiments.md).
+        min_score: For detections to separate touching instances of a mask.
+        min_doubtful_score: For detections to be candidates of a referring expression; low, because the score is a cue.
+        min_hint_score: For the same, if there are no such candidates.
+        least_evidence_score: Lower scores count as this score, which limits the evidence against presence.
+        max_instances: Maximum number of detections to segment for one phrase, best first.
+        min_region_share: Without detections, the connected regions of a phrase's mask are the candidates of a referring
+            expression, if they have at least this share of the largest region's area.
+    """
+
+    min_exact_score: float = 0.15
+    min_score: float = 0.25
+    min_doubtful_score: float = 0.1
+    min_hint_score: float = 0.01
+    least_evidence_score: float = 0.01
+    max_instances: int = 24
+    min_region_share: float = 0.05
+
+
+@dataclass(frozen=True)
+class SeparationSettings:
+    """Settings for the separation of touching instances of one mask.
+
+    Attributes:
+        min_filled: A box belongs to a mask if the mask fills at least this share of the box.
+        min_within: Minimum share of an instance's separate mask that lies in the region to divide.
+        max_mask_iou: Of two instances whose masks have a larger IoU, only the better one remains.
+        min_rest_share: A part that no instance covers becomes an instance if it has at least this share of the mean
+            area of the instances.
+    """
+
+    min_filled: float = 0.25
+    min_within: float = 0.5
+    max_mask_iou: float = 0.6
+    min_rest_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class CorrectionSettings:
+    """Settings for the correction of a phrase's mask by clicks.
+
+    Attributes:
+        min_filled_share: A box chooses an object of the mask if the mask fills at least this share of the box;
+            otherwise the box adds an object.
+        near_cells: Maximum distance, in cells, of a point from an object of the coarse mask that it belongs to; not 0,
+            because the coarse mask has rough edges.
+        whole_share: A negative point removes the whole object if SAM's mask under the point covers at least this share
+            of the object.
+    """
+
+    min_filled_share: float = 0.1
+    near_cells: float = 3.0
+    whole_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class RankingSettings:
+    """Weights and thresholds of the ranking; lab/fit_references.py fits the weights, see docs/objects.md.
+
+    Attributes:
+        score_weight: Weight of the detection score, in log odds.
+        color_weight: Weight of the shares of the colors in the name and the attributes.
+        relation_weight: Weight of the relations to other objects.
+        spatial_weight: Weight of the spatial constraints.
+        min_color_share: A rank ("the second red suitcase") counts only candidates with at least this fraction of the
+            largest share of the name's color.
+        color_floor: Color shares far below this count as zero.
+        same_box_iou: Boxes with a larger IoU are one object, which has no relation to itself.
+        reach_x, reach_y: Objects that a person holds or rides may lie outside the person's box by this share of its
+            width and height.
+    """
+
+    score_weight: float = 0.41
+    color_weight: float = 0.63
+    relation_weight: float = 0.26
+    spatial_weight: float = 1.09
+    min_color_share: float = 0.5
+    color_floor: float = 0.03
+    same_box_iou: float = 0.7
+    reach_x: float = 0.15
+    reach_y: float = 0.1
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """All thresholds of the pipeline.
+
+    Attributes:
+        least_presence: Below this presence, SAM does not refine the mask; the coarse mask is returned.
+        sam_input_side: Longest side of SAM's input, pixels. Measured on held-out training images (lab/experiments.md).
+        hypernym_share: Share of the hypernym's vector in the vector of an untrained name. Chosen with evaluation images
+            too (lab/experiments.md).
+        exemplar_context: Margin of an exemplar's crop on each side, as a share of the exemplar's extent.
+        exemplar_min_share: Minimum side of the crop, as a share of the longer side of the exemplar's image.
+        refine: Conditions under which SAM's mask replaces the coarse one.
+        detection: Minimum scores of detections.
+        separation: Settings for the separation of touching instances.
+        correction: Settings for the correction of a phrase's mask by clicks.
+        ranking: Weights and thresholds for the ranking of referring expressions' candidates.
+    """
+
+    least_presence: float = 0.1
+    sam_input_side: int = 640
+    hypernym_share: float = 2 / 3
+    exemplar_context: float = 0.5
+    exemplar_min_share: float = 0.4
+    refine: RefineSettings = field(default_factory=lambda: RefineSettings(min_agreement=0.4, num_points=1))
+    detection: DetectionSettings = field(default_factory=DetectionSettings)
+    separation: SeparationSettings = field(default_factory=SeparationSettings)
+    correction: CorrectionSettings = field(default_factory=CorrectionSettings)
+    ranking: RankingSettings = field(default_factory=RankingSettings)

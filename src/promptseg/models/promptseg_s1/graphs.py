@@ -1,0 +1,53 @@
+"""The steps of the network as graphs, for any engine. Torch is imported only to build a graph."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from promptseg.encoders.pixels import fit_size
+from promptseg.encoders.tower_facts import image_tower_facts
+from promptseg.models.promptseg_s1.config import PromptSegS1Config
+from promptseg.runtime import Graph, GraphSource, Runtime, Step
+
+if TYPE_CHECKING:
+    from promptseg.models.promptseg_s1.network import PromptSegS1Network
+
+CODE = ("layers", "encoders", "models/promptseg_s1/network.py", "models/promptseg_s1/network_steps.py")
+
+
+@dataclass(frozen=True, eq=False)
+class PromptSegS1Graphs:
+    """The three steps. Shapes: D = config.dim, T prompt tokens.
+
+    Attributes:
+        images: pixels (1, 3, H, W) -> fused (1, D, h, w), and fine (1, fine_dim, hf, wf) if there is a finer map.
+        texts: token_ids, token_mask (N, T') -> tokens (N, T, D), tokens_mask (N, T).
+        decode: fused, fine, tokens, tokens_mask -> mask_logits (N, hm, wm), iou (N,), presence_logit (N,).
+    """
+
+    images: Graph
+    texts: Graph
+    decode: Graph
+
+
+def open_graphs(
+    config: PromptSegS1Config, identity: str, network: Callable[[], "PromptSegS1Network"], runtime: Runtime
+) -> PromptSegS1Graphs:
+    """Open the graphs of a network; arguments and errors as `promptseg.graphs.open_graphs`."""
+
+    def source(name: str) -> GraphSource:
+        def build() -> Step:
+            # imported here because it imports torch
+            from promptseg.models.promptseg_s1.network_steps import build_step
+
+            return build_step(name, network(), example_size(config))
+
+        return GraphSource(f"promptseg-s1-{name}", identity, build, CODE)
+
+    return PromptSegS1Graphs(*(runtime.graph(source(name)) for name in ("images", "texts", "decode")))
+
+
+def example_size(config: PromptSegS1Config) -> tuple[int, int]:
+    """Return the height and width of the input for tracing a graph, pixels."""
+    multiple = image_tower_facts(config.image_tower).multiple
+    return fit_size((1, 1), image_size=config.image_size, multiple=multiple, resize=config.resize)
