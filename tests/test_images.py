@@ -1,14 +1,18 @@
 """Every kind of image comes out as upright uint8 RGB; what can't is refused with a message that names it."""
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from promptseg.errors import ImageError
-from promptseg.images import ImageLimits, list_images, open_image, read_image, read_mask
+from promptseg.images import ImageLimits, bundled_image, list_images, open_image, read_image, read_mask
+from promptseg.skipped_files import SkippedFile, describe_skipped
 
 # Four flat corners: lossy formats keep them, and turning or flipping moves them.
 CORNERS = np.zeros((40, 60, 3), dtype=np.uint8)
@@ -95,6 +99,42 @@ def test_read_image_scales_16_bits() -> None:
         assert read_image(data)[0, :, 0].tolist() == [0, 1, 128, 255]
     pgm = b"P5 4 1 65535\n" + gray.astype(">u2").tobytes()
     assert read_image(pgm)[0, :, 1].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_values_of_fewer_bits_than_16_keep_their_range(bits: int) -> None:
+    top = 2**bits - 1
+    gray = np.array([[0, top // 2, top]], dtype=np.uint16)
+    for source in (gray, encode(Image.fromarray(gray), "PNG"), encode(Image.fromarray(gray), "TIFF")):
+        assert np.abs(read_image(source)[0, :, 0].astype(int) - [0, 127, 255]).max() <= 1  # type: ignore[arg-type]
+    color = np.dstack([gray, gray[:, ::-1], gray // 2])
+    expected = read_image(color[:, :, 0]), read_image(color[:, :, 1])
+    image_rgb = read_image(encode_deep(color))
+    assert np.abs(image_rgb[:, :, 0].astype(int) - expected[0][:, :, 0]).max() <= 1
+    assert np.abs(image_rgb[:, :, 1].astype(int) - expected[1][:, :, 0]).max() <= 1
+    opacity = np.array([[[65535], [65535], [0]]], dtype=np.uint16)
+    over_white = read_image(encode_deep(np.concatenate([color, opacity], axis=2)))
+    assert over_white[0, 2].tolist() == [255, 255, 255]
+    assert np.abs(over_white[0, :2].astype(int) - image_rgb[0, :2]).max() <= 1
+
+
+def test_a_stated_range_is_kept() -> None:
+    dark = b"P5 2 1 65535\n" + np.array([0, 1000], dtype=">u2").tobytes()
+    assert read_image(dark)[0, :, 0].tolist() == [0, 4]
+
+
+def encode_deep(values: NDArray[np.uint16]) -> bytes:
+    """Encode a PNG of 16 bits a channel in color, which Pillow can't write."""
+    height, width, channels = values.shape
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, 16, {3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def test_read_image_converts_gray_bilevel_cmyk_and_ycbcr() -> None:
@@ -199,16 +239,71 @@ def test_read_image_keeps_to_the_limits(tmp_path: Path) -> None:
     ("array", "message"),
     [
         (np.zeros((4, 4, 3), dtype=np.float32), "multiply values in"),
-        (np.zeros((4, 4, 3), dtype=np.uint16), "uint8 RGB"),
-        (np.zeros((4, 4), dtype=np.uint8), r"the shape \(H, W, 3\)"),
+        (np.zeros((4, 4, 3), dtype=np.int64), "uint8 or uint16$"),
+        (np.zeros((4, 4), dtype=bool), "uint8 or uint16$"),
+        (np.zeros((4,), dtype=np.uint8), r"the shape \(H, W, 3\)"),
         (np.zeros((3, 4, 5), dtype=np.uint8), "transpose"),
-        (np.zeros((4, 4, 4), dtype=np.uint8), r"\(H, W, 3\)"),
+        (np.zeros((4, 4, 2), dtype=np.uint8), r"\(H, W, 3\), \(H, W, 4\) or \(H, W\)$"),
         (np.zeros((0, 4, 3), dtype=np.uint8), "nothing to see"),
+        (np.zeros((0, 4), dtype=np.uint16), "nothing to see"),
     ],
 )
 def test_read_image_says_what_an_array_must_be(array: np.ndarray, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         read_image(array)
+
+
+@pytest.mark.parametrize("kind", ["L", "RGB", "RGBA", "I;16"])
+def test_read_image_reads_an_array_and_a_pillow_image_as_the_file(kind: str) -> None:
+    generator = np.random.default_rng(0)
+    dtype, channels = (np.uint16, ()) if kind == "I;16" else (np.uint8, (len(kind),) if len(kind) > 1 else ())
+    array = generator.integers(0, np.iinfo(dtype).max + 1, (9, 7, *channels), dtype=dtype)
+    image = Image.fromarray(array)
+    assert image.mode == kind
+    expected = read_image(encode(image, "PNG"))
+    np.testing.assert_array_equal(read_image(array), expected)
+    np.testing.assert_array_equal(read_image(image), expected)
+    assert expected.shape == (9, 7, 3)
+
+
+def test_read_image_reads_open_files(tmp_path: Path) -> None:
+    data = encode(Image.fromarray(CORNERS), "PNG")
+    path = tmp_path / "corners.png"
+    path.write_bytes(data)
+    stream = io.BytesIO(data)
+    np.testing.assert_array_equal(read_image(stream), CORNERS)
+    with pytest.raises(ImageError, match=r"nothing to read here; .*seek\(0\)"):
+        read_image(stream)
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(read_image(file), CORNERS)
+    with pytest.raises(ImageError, match=r"corners\.png: can't be read: .*closed"):
+        read_image(file)
+    with path.open(encoding="latin-1") as text, pytest.raises(ImageError, match=r'corners\.png: .*mode "rb"'):
+        read_image(text)  # type: ignore[arg-type]
+    with pytest.raises(ImageError, match="bytes; the limit is 99"):
+        read_image(io.BytesIO(data), limits=ImageLimits(max_bytes=99))
+    white = Image.fromarray(np.full((3, 4), 255, np.uint8))
+    assert read_mask(io.BytesIO(encode(white, "PNG"))).all()
+
+
+def test_a_tensor_is_refused_with_the_way_to_an_array() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(ImageError, match=r"no torch tensor: .*permute\(1, 2, 0\)\.cpu\(\)\.numpy\(\)"):
+        read_image(torch.zeros(3, 4, 5))
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "corners.png").write_bytes(encode(Image.fromarray(CORNERS), "PNG"))
+    np.testing.assert_array_equal(read_image("~/corners.png"), CORNERS)
+    assert list_images(["~/*.png", "~"]) == [tmp_path / "corners.png"]
+
+
+def test_bundled_images_are_there_and_others_are_named() -> None:
+    for name in ("astronaut", "chelsea", "coffee", "rocket"):
+        assert read_image(bundled_image(name)).ndim == 3
+    with pytest.raises(ImageError, match="named 'cat'; there are astronaut, chelsea, coffee, rocket"):
+        bundled_image("cat")
 
 
 def test_read_image_refuses_values_without_a_range() -> None:
@@ -228,13 +323,39 @@ def test_list_images_expands_folders_and_patterns(tmp_path: Path) -> None:
     assert list_images([missing, tmp_path / "a.png", tmp_path]) == [missing, tmp_path / "a.png", tmp_path / "b.JPG"]
 
 
+def test_what_is_passed_over_is_handed_out_with_the_reason(tmp_path: Path) -> None:
+    for name in ("a.jpg", "b.jfif", "c.JPE", "d.heic", "notes.txt", ".hidden.png", "sub/e.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "moved.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    skipped: list[SkippedFile] = []
+    images = list_images([tmp_path], skipped=skipped)
+    assert [path.name for path in images] == ["a.jpg", "b.jfif", "c.JPE"]
+    reasons = {each.path.name: each.reason for each in skipped}
+    assert reasons.keys() == {"d.heic", "notes.txt", ".hidden.png", "sub", "moved.jpg"}
+    assert "save it as JPEG" in reasons["d.heic"] and reasons["moved.jpg"] == "a broken link"
+    lines = list(describe_skipped(skipped))
+    assert len(lines) == 5 and lines[-1] == "passed over: 1 hidden"
+    many = [SkippedFile(Path(f"{number}.txt"), "not an image") for number in range(500)]
+    assert list(describe_skipped(many))[20:] == ["passed over: 480 more"]
+
+
+def test_a_folder_of_a_phone_says_what_to_do(tmp_path: Path) -> None:
+    heic = tmp_path / "a.heic"
+    heic.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(ImageError, match=r"no image in this folder .*passed over: .*a\.heic .*save it as JPEG"):
+        list_images([tmp_path])
+    with pytest.raises(ImageError, match="a HEIC image, which can't be read; save it as JPEG"):
+        read_image(heic)
+
+
 def test_list_images_takes_names_with_brackets_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "cat[1].jpg"
     path.touch()
     assert list_images([path]) == [path]
 
 
-def test_list_images_refuses_folders_and_patterns_without_a_image(tmp_path: Path) -> None:
+def test_list_images_refuses_folders_and_patterns_without_an_image(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no image in this folder"):
         list_images([tmp_path])
     with pytest.raises(ImageError, match="no image matches"):

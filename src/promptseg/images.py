@@ -1,7 +1,9 @@
-"""Any image a person has -> uint8 RGB, shape (H, W, 3), upright; all the quirks of image files end here.
+"""Read images of any usual kind as uint8 RGB arrays, shape (H, W, 3), upright.
 
-EXIF orientation is applied; transparency is laid over white; gray, 16-bit, palette, CMYK and 1-bit images become RGB;
-an animation gives its first frame. Color profiles are not applied.
+EXIF orientation is applied; transparent images are composited over white; gray, 16-bit, palette, CMYK and 1-bit images
+become RGB; an animation yields its first frame. Values of 10, 12 or 14 bits, stored in 16, are scaled by the smallest
+such range that holds them. Color profiles are not applied. An array or a Pillow image is read as
+a file with the same content is.
 """
 
 import glob
@@ -10,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -18,17 +21,21 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from promptseg.errors import DataError, ImageError
+from promptseg.skipped_files import SkippedFile, explain_skip, summarize_skipped
+from promptseg.stored_values import MaskValue, find_inside, read_deep_png, read_values, scale_to_8_bits
 
-ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]
+ImageSource: TypeAlias = (
+    str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
+)
 _Convert: TypeAlias = Callable[[Image.Image, str], Image.Image]
 
-# Photo formats only: Pillow also opens EPS, which runs Ghostscript on the file, and formats without a signature.
+# Raster formats only: Pillow also opens EPS, which runs Ghostscript on the file, and formats without a signature.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
+IMAGE_SUFFIXES = frozenset({*".avif .bmp .gif .jfif .jif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()})
 
-# What Pillow's decoders were seen to raise on 9,000 damaged files (RuntimeError: AVIF).
+_HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf")  # bytes 4 to 10 of a file
+
+# What Pillow's decoders raised on 9,000 damaged files (RuntimeError: AVIF).
 _DECODE_ERRORS = (
     OSError,
     SyntaxError,
@@ -55,10 +62,10 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """How large an image may be; what is larger is refused before it is decoded.
+    """How large an image may be; a larger one is refused before it is decoded.
 
     Attributes:
-        max_pixels: Height times width. The default, 89 million, is where Pillow starts to suspect a decompression bomb.
+        max_pixels: Height times width. At the default, 89 million, Pillow starts to suspect a decompression bomb.
         max_bytes: Size of the encoded image.
     """
 
@@ -67,7 +74,7 @@ class ImageLimits:
 
 
 DEFAULT_LIMITS = ImageLimits()
-# The largest image that anything here takes, looked at in tiles: all that Pillow opens.
+# The largest image that any function here takes, for tiled prediction: the limit of Pillow.
 LARGEST_LIMITS = ImageLimits(max_pixels=178_956_970)
 
 
@@ -75,50 +82,62 @@ def read_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> 
     """Read an image of any usual kind.
 
     Args:
-        source: A file's path, its bytes, a Pillow image, or a uint8 RGB array of shape (H, W, 3).
-        limits: What is refused as too large.
+        source: A path ("~" is the home folder), the bytes of a file, a file opened for reading bytes, a Pillow image,
+            or an array: RGB of shape (H, W, 3), RGBA of shape (H, W, 4) or gray of shape (H, W), uint8, or uint16 of
+            8, 10, 12, 14 or 16 bits, whichever holds its largest value.
+        limits: Larger images are refused.
 
     Returns:
         A new array, uint8, RGB, shape (H, W, 3), upright; H and W are at least 1.
 
     Raises:
-        ImageError: The image is missing, damaged, of an unknown kind or outside the limits; the message names it.
+        ImageError: The image is missing, damaged, of an unknown kind or exceeds the limits; the message names it.
     """
     if isinstance(source, np.ndarray):
-        return _copy_array(source, name_image(source), limits)
+        return _read_array(source, name_image(source), limits)
     return _read(source, limits, _to_rgb)
 
 
-def read_mask(source: ImageSource | NDArray[np.bool_], *, limits: ImageLimits = DEFAULT_LIMITS) -> NDArray[np.bool_]:
-    """Read a mask that somebody painted or a tool wrote.
+def read_mask(
+    source: ImageSource | NDArray[np.bool_],
+    *,
+    mask_value: MaskValue | None = None,
+    limits: ImageLimits = DEFAULT_LIMITS,
+) -> NDArray[np.bool_]:
+    """Read a mask that a person painted or a tool wrote.
 
     Args:
-        source: A file's path, its bytes, a Pillow image, or a bool or uint8 array of shape (H, W). White is inside,
-            black outside; 1 is inside too where nothing is brighter, and so is every palette color but the first. Of a
-            image that is transparent somewhere, the opaque part is inside.
-        limits: What is refused as too large.
+        source: A path, the bytes of a file, a file opened for reading bytes, a Pillow image, or a bool or uint8 array
+            of shape (H, W). Black (0) is outside; inside is the one other value, color or palette index that the mask
+            has, or the bright part of a mask with soft edges. In an image with transparent pixels, the opaque part is
+            inside.
+        mask_value: What is inside, for a mask that holds several classes: a gray value or palette index, a color
+            (R, G, B), or "nonzero".
+        limits: Larger images are refused.
 
     Returns:
         A new array, bool, shape (H, W), upright; H and W are at least 1.
 
     Raises:
-        ImageError: The mask is missing, damaged, of an unknown kind or outside the limits; the message names it.
+        ImageError: The mask is missing, damaged, of an unknown kind or exceeds the limits, or its values allow several
+            readings; the message names it and lists the values.
     """
     if isinstance(source, np.ndarray):
         if source.ndim != 2 or source.size == 0 or source.dtype not in (np.bool_, np.uint8):
-            raise ImageError(f"{name_image(source)}: an array that is a mask is bool or uint8, of shape (H, W)")
+            raise ImageError(f"{name_image(source)}: a mask is bool or uint8, of shape (H, W), as an array")
         source = Image.fromarray(source)
-    return _read(source, limits, _to_mask)
+    return _read(source, limits, partial(_to_mask, mask_value=mask_value))
 
 
 def open_image(file: BinaryIO) -> Image.Image:
-    """Open an image as `PIL.Image.open` does, but without its warning and its limit: who opens one has limits.
+    """Open an image as `PIL.Image.open` does, but without its warning and its limit: the caller checks the size.
 
     Args:
-        file: Is read on when the pixels are, and stays open.
+        file: Must stay open until the pixels are read.
 
     Raises:
-        UnidentifiedImageError: It is none that `read_image` takes; other errors of Pillow where it is damaged.
+        UnidentifiedImageError: It is no image of a kind that `read_image` takes. A damaged one raises other errors of
+            Pillow.
     """
     Image.init()
     prefix = file.read(16)
@@ -127,7 +146,7 @@ def open_image(file: BinaryIO) -> Image.Image:
             continue
         build, accepts = Image.OPEN[kind]
         accepted = accepts is None or accepts(prefix)
-        if not accepted or isinstance(accepted, str):  # text says what Pillow was built without
+        if not accepted or isinstance(accepted, str):  # a text names what Pillow was built without
             continue
         file.seek(0)
         try:
@@ -138,18 +157,18 @@ def open_image(file: BinaryIO) -> Image.Image:
 
 
 def check_stated_size(height: object, width: object, *, where: str) -> tuple[int, int]:
-    """Check an image's size that a file states, before anything of that size is made.
+    """Check an image size that a file states, before an array of that size is created.
 
     Args:
-        height: What the file says.
-        width: The same.
+        height: As read from the file.
+        width: As read from the file.
         where: File and record, for the message.
 
     Returns:
         Height and width, pixels.
 
     Raises:
-        DataError: They are no two whole numbers from 1 on, or an image of that size is beyond `LARGEST_LIMITS`.
+        DataError: They are not two whole numbers from 1 on, or an image of that size exceeds `LARGEST_LIMITS`.
     """
     if not isinstance(height, int) or not isinstance(width, int) or height < 1 or width < 1:
         raise DataError(f"{where}: height and width are whole numbers from 1 on, not {height!r:.40} and {width!r:.40}")
@@ -162,11 +181,11 @@ def check_stated_size(height: object, width: object, *, where: str) -> tuple[int
 
 
 def name_image(source: object) -> str:
-    """Say which image is meant, for messages: its path, or what it is when it has none."""
-    if isinstance(source, str | Path):
-        return str(source)
+    """Name an image for messages: its path, or its type and size if it has none."""
+    if (path := find_path(source)) is not None:
+        return path
     if isinstance(source, Image.Image):
-        return str(getattr(source, "filename", "") or f"<{source.mode} image {source.height}x{source.width}>")
+        return f"<{source.mode} image {source.height}x{source.width}>"
     if isinstance(source, np.ndarray):
         return f"<array {source.dtype} {source.shape}>"
     if isinstance(source, bytes | bytearray | memoryview):
@@ -174,13 +193,50 @@ def name_image(source: object) -> str:
     return f"<{type(source).__name__}>"
 
 
-def list_images(paths: Iterable[str | Path]) -> list[Path]:
+def find_path(source: object) -> str | None:
+    """Find the path that an image was given by or opened from; None: it has none, or it is not known."""
+    if isinstance(source, str | Path):
+        return str(source)
+    if isinstance(source, Image.Image):
+        return str(getattr(source, "filename", "")) or None
+    name = getattr(source, "name", None) if hasattr(source, "read") else None
+    return name if isinstance(name, str) else None
+
+
+def expand_home(path: str | Path) -> Path:
+    """Replace a leading "~" by the home folder; other paths stay as they are."""
+    path = Path(path)
+    return path.expanduser() if path.parts[:1] == ("~",) else path
+
+
+def bundled_image(name: str) -> Path:
+    """Find a photograph that comes with the package; `photos/LICENCES.md` names the authors (CC0 or public domain).
+
+    Args:
+        name: "astronaut", "chelsea", "coffee" or "rocket".
+
+    Raises:
+        ImageError: There is none of that name; the message lists them.
+
+    Example:
+        >>> bundled_image("coffee").name
+        'coffee.jpg'
+    """
+    paths = {path.stem: path for path in (Path(__file__).resolve().parent / "photos").glob("*.jpg")}
+    if name not in paths:
+        raise ImageError(f"no bundled image is named {name!r}; there are {', '.join(sorted(paths)) or 'none'}")
+    return paths[name]
+
+
+def list_images(paths: Iterable[str | Path], *, skipped: list[SkippedFile] | None = None) -> list[Path]:
     """List the images that paths, folders and glob patterns stand for.
 
     Args:
-        paths: A file is taken as it is, even when it is missing: reading it gives the error. A folder stands for the
-            images right in it, a pattern (`photos/**/*.jpg`) for the images it matches, both sorted by name. Hidden
-            files of a folder, such as those that macOS leaves beside each image ("._cat.jpg"), are passed over.
+        paths: A file is taken as it is, even when it is missing: reading it raises the error. A folder stands for the
+            images directly in it, a pattern (`photos/**/*.jpg`) for the images it matches, both sorted by name. "~" is
+            the home folder. Hidden files of a folder, such as those that macOS writes beside each image ("._cat.jpg"),
+            are skipped.
+        skipped: Receives whatever else the folders and patterns hold.
 
     Returns:
         Each image once, in the order of `paths`.
@@ -189,18 +245,28 @@ def list_images(paths: Iterable[str | Path]) -> list[Path]:
         ImageError: A folder or pattern holds no image.
     """
     found: dict[Path, None] = {}
-    for path in map(Path, paths):
+    for path in map(expand_home, paths):
         if path.is_dir():
-            matches: Iterable[Path] = (match for match in path.iterdir() if not match.name.startswith("."))
+            matches: Iterable[Path] = path.iterdir()
         elif glob.has_magic(str(path)) and not path.exists():
             matches = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob refuses absolute ones)
         else:
             found[path] = None
             continue
-        images = sorted(match for match in matches if match.suffix.lower() in IMAGE_SUFFIXES and match.is_file())
+        images: list[Path] = []
+        left_out: list[SkippedFile] = []
+        for match in sorted(matches):
+            is_shown = not (path.is_dir() and match.name.startswith("."))
+            if is_shown and match.suffix.lower() in IMAGE_SUFFIXES and match.is_file():
+                images.append(match)
+            elif path.is_dir() or not match.is_dir():  # a pattern such as ** does search subfolders
+                left_out.append(explain_skip(match))
         if not images:
             kinds = " ".join(sorted(IMAGE_SUFFIXES))
-            raise ImageError(f"{path}: no image {'in this folder' if path.is_dir() else 'matches'} ({kinds})")
+            what = "no image in this folder" if path.is_dir() else "no image matches"
+            raise ImageError(f"{path}: {what} ({kinds}){summarize_skipped(left_out)}")
+        if skipped is not None:
+            skipped.extend(left_out)
         found.update(dict.fromkeys(images))
     return list(found)
 
@@ -210,21 +276,44 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
     if isinstance(source, Image.Image):
         return _decode(source, name, limits, convert)
     if isinstance(source, str | Path):
-        source = _load_bytes(Path(source), limits)
-    elif not isinstance(source, bytes | bytearray | memoryview):
-        raise ImageError(f"an image is a path, bytes, a Pillow image or a uint8 array, not {type(source).__name__}")
-    if len(source) > limits.max_bytes:
-        raise ImageError(f"{name}: {len(source):,} bytes; the limit is {limits.max_bytes:,}")
+        encoded: bytes | bytearray | memoryview = _load_bytes(expand_home(source), limits)
+    elif isinstance(source, bytes | bytearray | memoryview):
+        encoded = source
+    else:
+        encoded = _read_file(source, name, limits)
+    if len(encoded) > limits.max_bytes:
+        raise ImageError(f"{name}: {len(encoded):,} bytes; the limit is {limits.max_bytes:,}")
     try:
-        image = open_image(io.BytesIO(source))
+        image = open_image(io.BytesIO(encoded))
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image, or of a kind that can't be read; save it as JPEG or PNG") from error
+        kind = "a HEIC image, which" if bytes(encoded[4:11]) in _HEIC else "not an image, or of a kind that"
+        raise ImageError(f"{name}: {kind} can't be read; save it as JPEG or PNG") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
     with image:
-        return _decode(image, name, limits, convert)
+        return _decode(image, name, limits, partial(_to_deep_rgb, encoded=encoded) if convert is _to_rgb else convert)
+
+
+def _read_file(source: object, name: str, limits: ImageLimits) -> bytes:
+    """Read an open file from its current position on, one byte beyond the limit at most."""
+    if type(source).__module__.split(".")[0] == "torch":
+        raise ImageError("an image is no torch tensor: give an array, such as tensor.permute(1, 2, 0).cpu().numpy()")
+    read = getattr(source, "read", None)
+    if not callable(read):
+        raise ImageError(
+            f"an image is a path, bytes, an open file, a Pillow image or an array, not {type(source).__name__}"
+        )
+    try:
+        encoded = read(limits.max_bytes + 1)
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{name}: can't be read: {error}") from error
+    if not isinstance(encoded, bytes | bytearray):
+        raise ImageError(f'{name}: not a file of bytes; open it with mode "rb"')
+    if not encoded:
+        raise ImageError(f"{name}: nothing to read here; if it was read before, go back with .seek(0)")
+    return bytes(encoded)
 
 
 def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
@@ -242,15 +331,21 @@ def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
         raise ImageError(f"{path}: can't be read: {error}") from error
 
 
-def _copy_array(array: NDArray[np.uint8], name: str, limits: ImageLimits) -> NDArray[np.uint8]:
-    if array.dtype != np.uint8:
-        hint = "; multiply values in [0, 1] by 255 first" if array.dtype.kind == "f" else ""
-        raise ImageError(f"{name}: an array is uint8 RGB{hint}")
-    if array.ndim != 3 or array.shape[2] != 3:
+def _read_array(array: NDArray[Any], name: str, limits: ImageLimits) -> NDArray[np.uint8]:
+    if array.dtype not in (np.uint8, np.uint16):
+        hint = (
+            "; multiply values in [0, 1] by 255 and convert with .astype(np.uint8)" if array.dtype.kind == "f" else ""
+        )
+        raise ImageError(f"{name}: an image as an array is uint8 or uint16{hint}")
+    if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4)):
         hint = "; the channels come last: use .transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] == 3 else ""
-        raise ImageError(f"{name}: an array has the shape (H, W, 3){hint}")
+        raise ImageError(f"{name}: an image as an array has the shape (H, W, 3), (H, W, 4) or (H, W){hint}")
     _check_size(array.shape[0], array.shape[1], name, limits)
-    return array.copy(order="C")
+    if array.dtype == np.uint16:
+        array = scale_to_8_bits(array)
+    if array.ndim == 3 and array.shape[2] == 3:
+        return array.copy(order="C")
+    return np.array(_to_rgb(Image.fromarray(array), name))
 
 
 def _check_size(height: int, width: int, name: str, limits: ImageLimits) -> None:
@@ -275,8 +370,8 @@ def _decode(image: Image.Image, name: str, limits: ImageLimits, convert: _Conver
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     # Pillow reads a PGM of more than 8 bits as mode I, scaled to 16 bits.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
-        gray = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((gray + 128) // 257).astype(np.uint8)).convert("RGB")
+        top = 65535 if image.mode == "I" else None
+        return Image.fromarray(scale_to_8_bits(np.asarray(image).astype(np.uint16), top=top)).convert("RGB")
     if image.mode in ("I", "F"):
         raise ImageError(
             f"{name}: {'32-bit' if image.mode == 'I' else 'floating-point'} values have no known range; "
@@ -285,19 +380,22 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    if image.mode == "RGB":  # converting it would copy it, 0.4 GB of a large image
+    if image.mode == "RGB":  # a conversion would copy it: 0.4 GB for a large image
         image.load()
         return image
     return image.convert("RGB")
 
 
-def _to_mask(image: Image.Image, _name: str) -> Image.Image:
-    if image.has_transparency_data:
+def _to_deep_rgb(image: Image.Image, name: str, *, encoded: bytes | bytearray | memoryview) -> Image.Image:
+    return _to_rgb(read_deep_png(image, encoded) or image, name)
+
+
+def _to_mask(image: Image.Image, name: str, *, mask_value: MaskValue | None) -> Image.Image:
+    if mask_value is None and image.has_transparency_data:
         opacity = np.asarray(image.convert("RGBA").getchannel("A"))
         if opacity.min() < 255:
             return Image.fromarray(opacity > 127)
-    if image.mode in ("1", "P"):
-        return Image.fromarray(np.asarray(image) > 0)
-    gray = np.asarray(image.convert("L"))
-    # from the middle on, because what JPEG stores is not exact
-    return Image.fromarray(gray > (127 if gray.max() > 1 else 0))
+    try:
+        return Image.fromarray(find_inside(read_values(image, mask_value), mask_value))
+    except ValueError as error:
+        raise ImageError(f"{name}: {error}") from error

@@ -1,3 +1,4 @@
+import doctest
 import itertools
 import pickle
 
@@ -6,6 +7,7 @@ import pytest
 from data_trees import SIZE_HW, write_image
 from PIL import Image
 
+from promptseg.data import fewshot
 from promptseg.data.fewshot import coco_20i_classes, pascal_5i_classes, read_coco_20i, read_pascal_5i
 from promptseg.data.pascal import UNSEEN_PAIRS, VOC_CLASSES, read_pascal_zeroshot
 from promptseg.data.sample import ignore_mask, target_mask, union_mask
@@ -132,13 +134,13 @@ def test_pascal_says_what_is_left_out(tmp_path):
     episodes = read_pascal_5i(tmp_path, 0, num_episodes=10)
     said = "\n".join(map(str, episodes.problems))
     assert "20001_000000.jpg: no such image" in said
-    assert "pascal/20001_000001: 0 other images of aeroplane, 1 are asked" in said
+    assert "pascal/20001_000001: 0 other images of aeroplane, 1 are needed" in said
     assert {episode.class_id for episode in episodes} == {1, 2, 3, 4}
     (tmp_path / "VOC2012/SegmentationClassAug/20002_000000.png").unlink()
     write_labels(tmp_path / "VOC2012/SegmentationClassAug/20003_000000.png", [(7, (0, 0, 4, 4))])
     said = "\n".join(map(str, read_pascal_5i(tmp_path, 0, num_episodes=10).problems))
     assert "20002_000000.png: no such label map" in said
-    assert "20003_000000.png: the list says that there is a bird; not one pixel is" in said
+    assert "20003_000000.png: the list names the class bird, but no pixel has it" in said
     with pytest.raises(DataError, match="pascal: not one episode; for one, pascal/20006_000000: 1 other images of bus"):
         read_pascal_5i(tmp_path, 1, num_shots=2)
 
@@ -165,7 +167,7 @@ def test_lists_that_do_not_fit_are_errors(pascal_root, tmp_path):
     path = tmp_path / "splits/pascal/val/fold0.txt"
     for content, message in (
         ("2007_000033\n", "expected NAME__CLASS, got '2007_000033'"),
-        ("2007_000033__06\n", r"has classes \[5\] \(from 0\), which are not of this fold and split"),
+        ("2007_000033__06\n", r"has classes \[5\] \(from 0\), which are not in this fold and split"),
     ):
         path.write_text(content)
         with pytest.raises(DataError, match=message):
@@ -297,7 +299,7 @@ def test_voc_problems_and_missing_parts(tmp_path):
     assert "2007_000001.png: no such label map" in said
     assert "2007_000002.jpg: the image is (5, 5)" in said
     write_labels(directory / "SegmentationClass/2007_000003.png", [(77, (0, 0, 3, 3))])
-    with pytest.raises(DataError, match=r"2007_000003.png: \[77\] are no class numbers; there are 0-20, and 255"):
+    with pytest.raises(DataError, match=r"2007_000003.png: \[77\] are not class numbers; valid are 0-20 and 255"):
         read_pascal_zeroshot(tmp_path, 2)
     Image.new("RGB", SIZE_HW[::-1]).save(directory / "SegmentationClass/2007_000003.png")
     with pytest.raises(DataError, match="class numbers is gray or has a palette, this one is RGB"):
@@ -305,3 +307,8 @@ def test_voc_problems_and_missing_parts(tmp_path):
     (directory / "ImageSets/Segmentation/val.txt").unlink()
     with pytest.raises(DataError, match=r"no file val.txt; expected .*Segmentation/val.txt. Get it from http://host"):
         read_pascal_zeroshot(tmp_path, 2)
+
+
+def test_the_examples_in_the_docstrings_hold():
+    results = doctest.testmod(fewshot)
+    assert results.attempted and not results.failed

@@ -64,6 +64,33 @@ def test_every_usual_kind_of_mask_file(tmp_path, mode, inside):
     assert np.array_equal(target_mask(sample.targets[0], SIZE_HW), box_mask(2, 3, 10, 9))
 
 
+def test_class_numbers_are_an_object_or_named_never_an_absence(tmp_path):
+    for name in ("one", "two"):
+        write_image(tmp_path / f"images/{name}.jpg")
+    (tmp_path / "masks/mug").mkdir(parents=True)
+    numbers = box_mask(2, 3, 10, 9).astype(np.uint8) * 2
+    Image.fromarray(numbers).save(tmp_path / "masks/mug/one.png")
+    numbers[12:20] = 5
+    Image.fromarray(numbers).save(tmp_path / "masks/mug/two.png")
+    samples = read_folder(tmp_path)
+    assert [(sample.sample_id, len(sample.targets), sample.absent) for sample in samples] == [("images/one.jpg", 1, ())]
+    (problem,) = samples.problems
+    assert problem.where.endswith("masks/mug/two.png") and "the values 0, 2, 5" in problem.what
+    told = read_folder(tmp_path, mask_value=2)
+    assert [np.count_nonzero(target_mask(sample.targets[0], SIZE_HW)) for sample in told] == [48, 48]
+
+
+def test_two_images_of_one_name_are_not_told_apart_in_silence(tmp_path):
+    for name in ("one.jpg", "one.png"):
+        write_image(tmp_path / "images" / name)
+    write_mask(tmp_path / "masks/cup/one.png", box_mask(0, 0, 4, 4))
+    samples = read_folder(tmp_path)
+    assert [sample.sample_id for sample in samples] == ["images/one.jpg"]
+    assert [problem.what for problem in samples.problems] == [
+        "has the name of one.jpg, whose masks can't be told from its own"
+    ]
+
+
 def test_a_photo_that_lies_on_its_side_is_stood_up(tmp_path):
     path = tmp_path / "images/one.jpg"
     path.parent.mkdir()
@@ -135,7 +162,7 @@ def test_missing_parts_are_an_error_that_says_what_is_expected(tmp_path):
     with pytest.raises(DataError, match="no folder 'masks'"):
         read_folder(tmp_path)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(DataError, match=r"not one image with a mask; for one, .*one.jpg: no mask"):
+    with pytest.raises(DataError, match=r"no image with a mask; for example, .*one.jpg: no mask"):
         read_folder(tmp_path)
     write_mask(tmp_path / "masks/one.png", box_mask(0, 0, 4, 4))
     with pytest.raises(DataError, match=r"phrases.json: missing; .* Or sort the masks: masks/PHRASE/NAME.png"):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from data_trees import SIZE_HW, box_mask, box_rle, write_index
 
-from promptseg.data.jsonl import load_made_masks, read_jsonl
+from promptseg.data.jsonl import load_pseudo_masks, read_jsonl
 from promptseg.data.sample import ignore_mask, target_mask
 from promptseg.errors import DataError
 
@@ -24,7 +24,7 @@ def made(image, *masks, source="box", score=0.9):
 def write_made(tmp_path, *records):
     path = tmp_path / "made.jsonl"
     path.write_text("\n".join(json.dumps(record) for record in records), encoding="utf-8")
-    return load_made_masks([path])
+    return load_pseudo_masks([path])
 
 
 def only_sample(index, **options):
@@ -128,16 +128,16 @@ def test_the_tags_of_a_single_object_are_all_its_names(tmp_path):
     assert sample.single_object
 
 
-def test_made_masks_take_the_place_of_boxes_and_unmasked_boxes_become_void(tmp_path):
+def test_pseudo_masks_take_the_place_of_boxes_and_unmasked_boxes_become_void(tmp_path):
     index = write_index(tmp_path, "some", [{"boxes": [box_of("dog", 0, 0, 8, 8), box_of("dog", 16, 0, 24, 8)]}])
     masks = write_made(tmp_path, made("some/image_0.webp", mask_of("dog", 1, 1, 8, 8, names=["hound"]), score=0.75))
-    (target,) = only_sample(index, made_masks=masks).targets
+    (target,) = only_sample(index, pseudo_masks=masks).targets
     assert (target.source, target.score, target.alternatives) == ("box", 0.75, ("hound",))
     assert np.array_equal(target_mask(target, SIZE_HW), box_mask(1, 1, 8, 8))
     assert np.array_equal(ignore_mask(target, SIZE_HW), box_mask(16, 0, 24, 8))
 
 
-def test_people_win_over_made_masks(tmp_path):
+def test_people_win_over_pseudo_masks(tmp_path):
     record = {
         "exhaustive": "dog, cat, bird",
         "masks": [mask_of("dog", 0, 0, 8, 8)],
@@ -153,17 +153,17 @@ def test_people_win_over_made_masks(tmp_path):
         made(image, mask_of("duck", 0, 16, 8, 24), source="teacher"),  # nor, then, a kind of it
         made(image, mask_of("lamp", 0, 16, 8, 24), source="teacher", score=0.5),
     )
-    targets = by_phrase(only_sample(index, made_masks=masks))
+    targets = by_phrase(only_sample(index, pseudo_masks=masks))
     assert list(targets) == ["dog", "cat", "lamp"]
     assert (targets["dog"].source, len(targets["dog"].masks)) == ("human", 1)
     assert targets["cat"].evidence == "box"
     assert (targets["lamp"].source, targets["lamp"].score) == ("teacher", 0.5)
 
 
-def test_a_made_mask_finds_its_tag_by_any_of_its_names(tmp_path):
+def test_a_pseudo_mask_finds_its_tag_by_any_of_its_names(tmp_path):
     index = write_index(tmp_path, "some", [{"tags": ["tench"], "alt_names": ["river fish"], "single_object": True}])
     masks = write_made(tmp_path, made("some/image_0.webp", mask_of("river fish", 0, 0, 8, 8), source="tag"))
-    (target,) = only_sample(index, made_masks=masks).targets
+    (target,) = only_sample(index, pseudo_masks=masks).targets
     assert (target.phrase, target.evidence, target.source) == ("tench", "mask", "tag")
 
 
@@ -176,7 +176,7 @@ def test_two_processes_that_mask_the_same_object_make_one_instance(tmp_path):
         made(image, mask_of("mug", 16, 0, 24, 8), source="teacher-box", score=0.7),
         made(image, mask_of("mug", 0, 0, 8, 9), source="single-object", score=0.9),
     )
-    (target,) = only_sample(index, made_masks=masks).targets
+    (target,) = only_sample(index, pseudo_masks=masks).targets
     assert len(target.masks) == 2
     assert (target.source, target.score) == ("single-object", pytest.approx(0.8))
 
@@ -189,7 +189,7 @@ def test_another_made_name_counts_only_where_every_instance_has_it(tmp_path):
         made(image, mask_of("bin", 0, 0, 8, 8, names=["bin", "trash can", "bucket"])),
         made(image, mask_of("bin", 16, 0, 24, 8, names=["bin", "trash can"])),
     )
-    (target,) = only_sample(index, made_masks=masks).targets
+    (target,) = only_sample(index, pseudo_masks=masks).targets
     assert (target.phrase, target.alternatives, len(target.masks)) == ("bin", ("trash can",), 2)
 
 
@@ -205,13 +205,13 @@ def test_what_does_not_fit_is_named_and_counted(tmp_path):
     )
     (tmp_path / "some/gone.webp").unlink()
     masks = write_made(tmp_path, made("some/other.webp", mask_of("dog", 0, 0, 4, 4)))
-    samples = read_jsonl(index, made_masks=masks)
+    samples = read_jsonl(index, pseudo_masks=masks)
     assert [target.phrase for target in samples[0].targets] == ["cat"]
     assert [str(problem) for problem in samples.problems] == [
         f"{index}:1: mask 'dog' of some/image_0.webp is (10, 10) (height, width), the image (24, 32)",
         f"{index}:1: box [40, 0, 50, 4] of 'cup' has no area inside some/image_0.webp",
         f"{index}:2: no image some/gone.webp",
-        f"{tmp_path / 'made.jsonl'}:1: made masks for some/other.webp, which some.jsonl does not have",
+        f"{tmp_path / 'made.jsonl'}:1: pseudo-masks for some/other.webp, which some.jsonl does not have",
     ]
 
 
@@ -255,5 +255,5 @@ def test_an_index_that_is_missing_or_has_no_image_is_an_error(tmp_path):
         read_jsonl(tmp_path / "none.jsonl")
     index = write_index(tmp_path, "some", [{"tags": ["dog"]}])
     (tmp_path / "some/image_0.webp").unlink()
-    with pytest.raises(DataError, match="not one record has its image"):
+    with pytest.raises(DataError, match="no record has its image"):
         read_jsonl(index)

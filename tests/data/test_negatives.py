@@ -3,13 +3,11 @@ import pytest
 
 from promptseg.data.negatives import (
     NegativeSampler,
-    TextSimilarity,
     absent_names,
     count_cooccurrence,
     present_names,
 )
 from promptseg.data.sample import Sample, Target
-from promptseg.errors import DataError
 
 VOCABULARY = ("car", "cab", "vehicle", "dog", "puppy", "hot dog", "person", "tie", "sofa", "zebra", "spaceship")
 
@@ -57,18 +55,10 @@ def test_cooccurrence_counts_images_and_joins_synonyms():
     assert counted.weigh(["tie"], ["unheard of"]) == pytest.approx([0.01])
 
 
-def test_similarity_weighs_by_the_nearest_name_there():
-    similarity = TextSimilarity(("cat", "dog", "car"), np.array([[1, 0.5, 0], [0.5, 1, 0], [0, 0, 1.0]]))
-    assert similarity.weigh(["dog", "car", "unknown"], ["cat"]) == pytest.approx([np.exp(2), 1, 1])
-    assert similarity.weigh(["dog"], ["unknown"]) == pytest.approx([1])
-    with pytest.raises(DataError, match=r"similarity of 2 names has shape \(3, 3\)"):
-        TextSimilarity(("cat", "dog"), np.eye(3))
-
-
 def test_the_sampler_prefers_what_goes_with_the_image():
     names = tuple(f"name {index}" for index in range(20))
     seen = [sample_of("dog", "name 3")] * 9 + [sample_of("name 7")]
-    sampler = NegativeSampler(names, count_cooccurrence(seen), shares=(0.8, 0.0, 0.2))
+    sampler = NegativeSampler(names, count_cooccurrence(seen), cooccurrence_share=0.8)
     sample = sample_of("dog", exhaustive=names)
     rng = np.random.default_rng(0)
     drawn = [sampler.draw(sample, 3, rng) for _ in range(100)]

@@ -1,9 +1,11 @@
+import doctest
 import io
 
 import pytest
 from data_trees import box_rle
 from PIL import Image
 
+from promptseg.data import refcoco_m
 from promptseg.data.refcoco_m import read_refcoco_m, split_of
 from promptseg.errors import DataError
 
@@ -131,3 +133,8 @@ def test_what_is_not_refcoco_m_is_an_error(tmp_path):
     only_train = write(tmp_path / "b.parquet", row(11, annotation(1, ["a"], box_rle(0, 0, 4, 4))))
     with pytest.raises(DataError, match="no image of split val"):
         read_refcoco_m(only_train, "val")
+
+
+def test_the_example_of_the_documentation_holds():
+    outcome = doctest.testmod(refcoco_m)
+    assert (outcome.attempted, outcome.failed) == (1, 0)

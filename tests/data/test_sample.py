@@ -69,9 +69,9 @@ def test_masks_of_another_size_and_broken_codes_are_errors():
 
 
 def test_a_sample_set_is_a_sequence_that_keeps_its_problems():
-    one = SampleSet((Sample("a", b"", SIZE_HW, (TWO,)),), (Problem("index:3", "no image"),))
-    both = one + one
-    assert (len(both), both[0], [sample.sample_id for sample in both]) == (2, one[0], ["a", "a"])
-    assert [str(problem) for problem in both.problems] == ["index:3: no image"] * 2
+    samples = tuple(Sample(name, b"", SIZE_HW, (TWO,)) for name in "ab")
+    one = SampleSet(samples, (Problem("index:3", "no image"),))
+    assert (len(one), one[0], list(one), one[1:]) == (2, samples[0], list(samples), samples[1:])
+    assert [str(problem) for problem in one.problems] == ["index:3: no image"]
     assert one[0].with_evidence("mask") == (TWO,)
     assert one[0].with_evidence("box") == ()

@@ -33,7 +33,7 @@ def write_geotiff(path: Path, **profile: object) -> Path:
 
 def test_geographic_features_lie_where_the_raster_says(tmp_path: Path) -> None:
     image = write_geotiff(tmp_path / "field.tif")
-    out = write({image: make_segmentation(make_masks())}, tmp_path / "out", format="geojson")
+    out = write({image: make_segmentation(make_masks())}, tmp_path / "out", format="geojson", tolerance=0)
     document = json.loads((out / "field.geojson").read_text(encoding="utf-8"))
     expected = [(label, mask) for label, masks in make_masks().items() for mask in masks]
     for (label, mask), feature in zip(expected, document["features"], strict=True):
@@ -47,7 +47,7 @@ def test_geographic_features_lie_where_the_raster_says(tmp_path: Path) -> None:
 
 def test_geographic_features_are_read_back_as_pixels(tmp_path: Path) -> None:
     image = write_geotiff(tmp_path / "field.tif")
-    out = write({image: make_segmentation(make_masks())}, tmp_path / "out", format="geojson")
+    out = write({image: make_segmentation(make_masks())}, tmp_path / "out", format="geojson", tolerance=0)
     (annotation,) = read(out, format="geojson").annotations
     assert (annotation.file_name, annotation.size_hw) == ("field.tif", SIZE_HW)
     for region in annotation.regions:

@@ -34,7 +34,9 @@ def written(tmp_path: Path) -> Callable[[str], Path]:
     nothing = make_segmentation({label: [] for label in CLASSES}, seed=1)
 
     def make(name: str) -> Path:
-        return write({"a.jpg": make_segmentation(make_masks()), "b.jpg": nothing}, tmp_path / "out", format=name)
+        return write(
+            {"a.jpg": make_segmentation(make_masks()), "b.jpg": nothing}, tmp_path / "out", format=name, tolerance=0
+        )
 
     return make
 

@@ -10,6 +10,7 @@ import weakref
 import zipfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from formats_world import CLASSES, SIZE_HW, disc, make_masks, make_segmentation
 from promptseg.errors import DataError, ImageError, OutputError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import write_json, write_json_list
-from promptseg.formats.dataset import read, write
+from promptseg.formats.dataset import DatasetWriter, read, write
 from promptseg.formats.table import FORMATS
 
 KEEP_SCORES = set(FORMATS) - {"png", "yolo", "voc"}
@@ -43,7 +44,7 @@ def sorted_objects(annotation: Annotation) -> list[tuple[str, float, bytes]]:
 def test_masks_and_labels_come_back_exactly(name: str, tmp_path: Path) -> None:
     masks = make_masks()
     nothing = make_segmentation({label: [] for label in CLASSES}, seed=1)
-    write({"a.jpg": make_segmentation(masks), "b.jpg": nothing}, tmp_path / "out", format=name)
+    write({"a.jpg": make_segmentation(masks), "b.jpg": nothing}, tmp_path / "out", format=name, tolerance=0)
     # From the files of the format alone.
     shutil.rmtree(tmp_path / "out" / ".promptseg")
     data = read(tmp_path / "out", format=name)
@@ -65,10 +66,51 @@ def test_masks_and_labels_come_back_exactly(name: str, tmp_path: Path) -> None:
         assert sorted_objects(found["a"]) == sorted(wanted)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_mask_quality_comes_back_where_scores_do(name: str, tmp_path: Path) -> None:
+    masks = [disc(12, 20, 9), disc(45, 20, 9)]
+    found = make_segmentation({"cat": masks})
+    rated = (replace(found[0].instances[0], mask_quality=0.75), found[0].instances[1])
+    found = replace(found, results=(replace(found[0], model_instances=rated),))
+    write({"a": found}, tmp_path, format=name, tolerance=0)
+    (annotation,) = read(tmp_path, format=name).annotations
+    qualities = {each.mask.tobytes(): each.mask_quality for _, each in annotation.objects()}
+    expected = [0.75, None] if name in KEEP_SCORES else [None, None]
+    assert [qualities[mask.tobytes()] for mask in masks] == expected
+    with DatasetWriter(tmp_path, format=name, classes=["cat"], origin=found.origin) as writer:
+        ((_, kept),) = writer.annotations()
+    assert [each.mask_quality for _, each in kept.objects()] == [0.75, None]
+
+
+def test_archives_from_before_mask_quality_are_read(tmp_path: Path) -> None:
+    out = write({"a": make_segmentation(make_masks())}, tmp_path, format="npz")
+    with np.load(out / "a.npz") as arrays:
+        older = {name: array for name, array in arrays.items() if name != "mask_qualities"}
+    np.savez(out / "a.npz", **older)
+    (annotation,) = read(out, format="npz").annotations
+    assert [each.mask_quality for _, each in annotation.objects()] == [None] * 4
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_data_set_states_its_format(name: str, tmp_path: Path) -> None:
+    write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format=name)
+    assert by_stem(read(tmp_path).annotations)["a"].to_dict() == read(tmp_path, format=name).annotations[0].to_dict()
+    assert repr(read(tmp_path)) == "<DataSet images=1 classes=4>"
+
+
+def test_a_folder_that_states_no_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"neither a data set .* nor a saved result; .* say its format: coco, coco-pol"):
+        read(tmp_path)
+    (tmp_path / ".promptseg").mkdir()
+    (tmp_path / ".promptseg" / "dataset.json").write_text("[]")
+    with pytest.raises(DataError, match=r"dataset\.json: not the state of a data set"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("name", sorted(KEEP_OVERLAPS))
 def test_objects_that_overlap_come_back_whole(name: str, tmp_path: Path) -> None:
     objects = [disc(20, 20, 12), disc(28, 20, 12), disc(20, 20, 3)]
-    write({"a": make_segmentation({"cat": objects})}, tmp_path / "out", format=name)
+    write({"a": make_segmentation({"cat": objects})}, tmp_path / "out", format=name, tolerance=0)
     (annotation,) = read(tmp_path / "out", format=name).annotations
     assert {each.mask.tobytes() for _, each in annotation.objects()} == {mask.tobytes() for mask in objects}
 
@@ -172,7 +214,7 @@ def test_archives_damaged_anywhere_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "place"), [("yolo", "images/a.png"), ("voc", "SegmentationObject/a.png"), ("labelme-masks", None)]
 )
-def test_a_image_that_says_it_is_enormous_is_refused(name: str, place: str | None, tmp_path: Path) -> None:
+def test_an_image_that_says_it_is_enormous_is_refused(name: str, place: str | None, tmp_path: Path) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
     bomb += struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))

@@ -1,5 +1,5 @@
-"""Readers of annotated images, and the phrases one may ask of them.
+"""Readers of annotated images and of the phrases in their annotations.
 
-Everything here yields raw values: image paths or bytes, phrases as text, masks as COCO run-length codes.
-Pixels are decoded by whoever needs them.
+All readers yield raw values: image paths or bytes, phrases as text, masks as COCO run-length codes. The caller decodes
+the pixels.
 """

@@ -1,4 +1,4 @@
-"""COCO's instances.json: images, classes, and annotations whose masks are made when they are asked for."""
+"""Read COCO's instances.json: images, classes and annotations; masks are computed on request."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class CocoInstances:
     """An instances file.
 
     Attributes:
-        images: By id; fields file_name, height, width.
-        annotations: By id; fields image_id, category_id, segmentation, iscrowd.
-        class_names: By category id.
+        images: Images by id, with the fields file_name, height and width.
+        annotations: Annotations by id, with the fields image_id, category_id, segmentation and iscrowd.
+        class_names: Class names by category id.
     """
 
     images: Mapping[int, Line]
@@ -25,15 +25,19 @@ class CocoInstances:
     class_names: Mapping[int, str]
 
     def size_hw(self, image_id: int) -> tuple[int, int]:
-        """Height and width of an image, in pixels."""
+        """Return the height and width of an image, pixels."""
         return self.images[image_id].size_hw()
 
     def file_name(self, image_id: int) -> str:
-        """The image's file."""
+        """Return the file name of an image."""
         return str(self.images[image_id].require(self.images[image_id].record, "file_name", str))
 
     def class_name(self, annotation: Line) -> str:
-        """The class that an annotation is filed under."""
+        """Return the class name of an annotation.
+
+        Raises:
+            DataError: The file lacks its category.
+        """
         category_id = annotation.require(annotation.record, "category_id", int)
         if category_id not in self.class_names:
             raise DataError(f"{annotation.where}: no category {category_id} in the file")
@@ -44,7 +48,7 @@ def load_instances(path: Path) -> CocoInstances:
     """Load an instances file.
 
     Raises:
-        DataError: It can't be read, or is not in COCO's form.
+        DataError: The file can't be read, or does not have COCO's format.
     """
     content = load_json(path)
     if not isinstance(content, dict):
@@ -58,14 +62,14 @@ def load_instances(path: Path) -> CocoInstances:
 
 
 def annotation_rle(annotation: Line, size_hw: tuple[int, int]) -> Rle:
-    """Make an annotation's mask: the union of its polygons, or its run-length code.
+    """Compute the mask of an annotation: the union of its polygons, or its run-length code.
 
     Args:
-        annotation: Of an instances file.
-        size_hw: Height and width of its image, in pixels.
+        annotation: An annotation of an instances file.
+        size_hw: Height and width of its image, pixels.
 
     Raises:
-        DataError: The segmentation is malformed, or of another size.
+        DataError: The segmentation is malformed or has another size.
     """
     try:
         return coco_rle(annotation.record.get("segmentation"), size_hw)

@@ -1,8 +1,8 @@
-"""One question asked with images: what few-shot benchmarks and visual prompts are made of.
+"""Episodes of few-shot benchmarks and visual prompts.
 
-Exemplar    an image that shows what is meant, and where in it
-Episode     an image asked for exactly one phrase, and the exemplars that stand for that phrase
-EpisodeSet  the episodes of one reading, their classes, and everything that was left out
+Exemplar    an image and the mask of the object that it shows
+Episode     a query image with exactly one phrase, and the exemplars of that phrase
+EpisodeSet  the episodes of one data set, their classes, and everything that was left out
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +16,12 @@ from promptseg.ops.rle import Rle
 
 @dataclass(frozen=True)
 class Exemplar:
-    """An image that shows what is meant.
+    """An image and the mask of the object that it shows.
 
     Attributes:
-        sample_id: Of the image it comes from.
+        sample_id: Name of the image.
         image: The image file, or its encoded bytes.
-        mask: Where in the image, all instances together; its size is the image's, and it is never empty.
+        mask: Union of all instances, of the image's size and never empty.
     """
 
     sample_id: str
@@ -31,14 +31,14 @@ class Exemplar:
 
 @dataclass(frozen=True)
 class Episode:
-    """An image asked for exactly one phrase, and the exemplars that stand for that phrase.
+    """A query image with exactly one phrase, and the exemplars of that phrase.
 
     Attributes:
-        query: Has one target and nothing absent, or no target and one absent phrase. Of the target, `phrase` is what
-            to say, `category` the class as the data set spells it, and `void` what is neither right nor wrong.
-        support: One exemplar per shot, of other images than the query; no two are the same image. Empty where the
-            data set has no other image with this phrase.
-        class_id: The class's number in its benchmark, from 0; -1 where phrases are open and have no number.
+        query: The image, with one target and no absent phrase, or no target and one absent phrase. The target's
+            `phrase` is the prompt, `category` the class in the spelling of the data set, and `void` is ignored.
+        support: One exemplar per shot, from different images other than the query. Empty if the data set has no other
+            image with this phrase.
+        class_id: Number of the class in its benchmark, from 0; -1 for open phrases, which have no number.
     """
 
     query: Sample
@@ -47,18 +47,18 @@ class Episode:
 
     @property
     def phrase(self) -> str:
-        """What is asked."""
+        """Return the phrase of the query."""
         return self.query.targets[0].phrase if self.query.targets else self.query.absent[0]
 
 
 @dataclass(frozen=True)
 class EpisodeSet(Sequence[Episode]):
-    """The episodes of one reading.
+    """The episodes of one data set.
 
     Attributes:
-        episodes: In an order that the seed decides.
-        class_names: The classes that the episodes are drawn from, by class_id, as the data set spells them; also those
-            that no episode happens to ask.
+        episodes: The episodes, in an order that depends on the seed.
+        class_names: The classes that the episodes are drawn from, by class_id, in the spelling of the data set; also
+            classes without an episode.
         problems: Everything that was left out, and why.
     """
 

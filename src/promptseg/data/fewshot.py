@@ -1,6 +1,6 @@
 """Readers of Pascal-5i and COCO-20i: episodes of classes that a model has not been trained on.
 
-    splits/pascal/{trn,val}/fold{0,1,2,3}.txt   "NAME__CLASS" a line, CLASS from 01 (HSNet's data/splits; or there)
+    splits/pascal/{trn,val}/fold{0,1,2,3}.txt   "NAME__CLASS" per line, CLASS from 01 (also in data/splits, as in HSNet)
     splits/coco/{trn,val}/fold{0,1,2,3}.pkl     a pickle: {class from 0: [FOLDER/NAME.jpg]}
     VOC2012/ (or VOCdevkit/VOC2012/)            JPEGImages/NAME.jpg, SegmentationClassAug/NAME.png (VOC's and SBD's)
     COCO2014/                                   {train2014,val2014}/NAME.jpg
@@ -8,8 +8,8 @@
 
 Source:
     Shaban et al. 2017, arXiv:1709.03410; Nguyen and Todorovic 2019, arXiv:1909.13140; Min et al. 2021,
-    arXiv:2104.01538, whose lists and episodes these are: juhongm999/hsnet @ 6b1bc12, data/{pascal,coco}.py.
-    Differs: episodes depend on the seed alone, not on the order of loading; no image comes twice in one support.
+    arXiv:2104.01538, the source of the lists and episodes: juhongm999/hsnet @ 6b1bc12, data/{pascal,coco}.py.
+    Differs: episodes depend on the seed only, not on the order of loading; no image occurs twice in one support.
 """
 
 import itertools
@@ -41,7 +41,7 @@ _FOLDERS: Mapping[str, str] = {"train": "trn", "val": "val"}
 
 
 def pascal_5i_classes(fold: int, split: Split) -> tuple[int, ...]:
-    """The classes of a fold, from 0 (aeroplane): "val" has five in a row, "train" the other fifteen.
+    """Return the classes of a fold, from 0 (aeroplane): "val" has five consecutive ones, "train" the other fifteen.
 
     Example:
         >>> pascal_5i_classes(1, "val")
@@ -53,7 +53,7 @@ def pascal_5i_classes(fold: int, split: Split) -> tuple[int, ...]:
 
 
 def coco_20i_classes(fold: int, split: Split) -> tuple[int, ...]:
-    """The classes of a fold, from 0 (person): "val" has every fourth, "train" the other sixty.
+    """Return the classes of a fold, from 0 (person): "val" has every fourth, "train" the other sixty.
 
     Example:
         >>> coco_20i_classes(1, "val")[:4]
@@ -74,22 +74,23 @@ def read_pascal_5i(
 ) -> EpisodeSet:
     """Read episodes of Pascal-5i.
 
-    The queries are the entries of the split's list, (image, class), over and over in the list's order; the support is
-    drawn from the list's other images of that class.
+    The queries are the entries (image, class) of the split's list, repeated in the order of the list; the support is
+    drawn from the other images of that class in the list.
 
     Args:
-        root: Holds VOC2012 and splits/pascal.
+        root: Folder with VOC2012 and splits/pascal.
         fold: 0 to 3.
-        split: "val": the fold's own five classes. "train": the other fifteen.
+        split: "val": the five classes of the fold. "train": the other fifteen.
         num_shots: Exemplars per episode.
-        num_episodes: `None` for each entry once.
-        seed: Of the support.
+        num_episodes: Number of episodes; `None`: one per entry.
+        seed: Seed of the support.
 
     Returns:
-        The episodes, with the borders (255) as the void of their query; and what was left out.
+        The episodes, with the borders (255) as the void of their query; and everything that was left out.
 
     Raises:
-        DataError: A file is missing (says where to get it) or malformed, there is no such fold, or no episode is left.
+        DataError: A file is missing (the message names its source) or malformed, there is no such fold, or no episode
+            is left.
     """
     _check_arguments(fold, split, num_shots)
     class_ids = pascal_5i_classes(fold, split)
@@ -100,9 +101,11 @@ def read_pascal_5i(
     _check_classes(entries, class_ids, root)
     voc = voc_tree(root)
     images, labels = voc.folder("JPEGImages"), voc.folder("SegmentationClassAug", source=MASKS_SOURCE)
-    shelf = _Shelf("pascal", lambda name: (images / f"{name}.jpg", labels / f"{name}.png"), VOC_CLASSES, VOC_NAMES)
+    labeled = _LabeledImages(
+        "pascal", lambda name: (images / f"{name}.jpg", labels / f"{name}.png"), VOC_CLASSES, VOC_NAMES
+    )
     queries = itertools.islice(itertools.cycle(entries), len(entries) if num_episodes is None else num_episodes)
-    episodes, problems = _read_episodes(shelf, queries, entries, num_shots, (seed, fold))
+    episodes, problems = _read_episodes(labeled, queries, entries, num_shots, (seed, fold))
     return EpisodeSet(episodes, {number: VOC_CLASSES[number] for number in class_ids}, problems)
 
 
@@ -117,19 +120,19 @@ def read_coco_20i(
 ) -> EpisodeSet:
     """Read episodes of COCO-20i.
 
-    Each episode draws a class, then its query and support from the list's images of that class, all evenly: COCO's
-    many people do not weigh more than its few toasters.
+    Each episode draws a class, then its query and support from the images of that class in the list, all uniformly, so
+    that frequent classes (person) do not weigh more than rare ones (toaster).
 
     Args:
-        root: Holds COCO2014 and splits/coco.
+        root: Folder with COCO2014 and splits/coco.
         fold: 0 to 3.
-        split: "val": the fold's own twenty classes on val2014. "train": the other sixty on train2014.
+        split: "val": the twenty classes of the fold on val2014. "train": the other sixty on train2014.
         num_shots: Exemplars per episode.
-        num_episodes: How many.
-        seed: Of class, query and support.
+        num_episodes: Number of episodes.
+        seed: Seed of class, query and support.
 
     Returns:
-        The episodes, and what was left out.
+        The episodes, and everything that was left out.
 
     Raises:
         DataError: As `read_pascal_5i`.
@@ -141,9 +144,11 @@ def read_coco_20i(
     coco = Tree("COCO-20i", root / "COCO2014" if (root / "COCO2014").is_dir() else root, COCO_SOURCE)
     images = coco.folder(f"{split}2014").parent
     labels = coco.folder(f"annotations/{split}2014", source=MASKS_SOURCE).parent
-    shelf = _Shelf("coco", lambda name: (images / name, (labels / name).with_suffix(".png")), COCO_THINGS, COCO_THINGS)
+    labeled = _LabeledImages(
+        "coco", lambda name: (images / name, (labels / name).with_suffix(".png")), COCO_THINGS, COCO_THINGS
+    )
     queries = _even_queries(entries, num_episodes, (seed, fold))
-    episodes, problems = _read_episodes(shelf, queries, entries, num_shots, (seed, fold))
+    episodes, problems = _read_episodes(labeled, queries, entries, num_shots, (seed, fold))
     return EpisodeSet(episodes, {number: COCO_THINGS[number] for number in class_ids}, problems)
 
 
@@ -153,8 +158,8 @@ class _Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Shelf:
-    """Images and label maps by name; each mask is made once."""
+class _LabeledImages:
+    """Images and label maps by name; each mask is computed once."""
 
     dataset: str
     paths: Callable[[str], tuple[Path, Path]]
@@ -163,7 +168,7 @@ class _Shelf:
     _made: dict[_Entry, Sample | Problem] = field(default_factory=dict)
 
     def sample(self, entry: _Entry) -> Sample | Problem:
-        """The image with that class as its one target, or why it can't be had."""
+        """Return the image with that class as its only target, or the reason why it was left out."""
         if entry not in self._made:
             self._made[entry] = self._make_sample(entry)
         return self._made[entry]
@@ -179,7 +184,7 @@ class _Shelf:
         mask, void = class_map == entry.class_id + 1, class_map == VOID
         class_name = self.class_names[entry.class_id]
         if not mask.any():
-            return Problem(str(label), f"the list says that there is a {class_name}; not one pixel is")
+            return Problem(str(label), f"the list names the class {class_name}, but no pixel has it")
         target = Target(
             phrase=self.phrases[entry.class_id],
             masks=(encode_rle(mask),),
@@ -191,31 +196,31 @@ class _Shelf:
 
 
 def _read_episodes(
-    shelf: _Shelf, queries: Iterable[_Entry], entries: Sequence[_Entry], num_shots: int, seed: tuple[int, int]
+    labeled: _LabeledImages, queries: Iterable[_Entry], entries: Sequence[_Entry], num_shots: int, seed: tuple[int, int]
 ) -> tuple[tuple[Episode, ...], tuple[Problem, ...]]:
     by_class = _by_class(entries)
     problems: dict[Problem, None] = {}
     episodes = []
     for index, query in enumerate(queries):
-        # A generator of its own for each episode: leaving one out does not change the others.
+        # each episode has a separate generator, so leaving one out does not change the others
         rng = np.random.default_rng([*seed, index])
-        sample = shelf.sample(query)
+        sample = labeled.sample(query)
         if isinstance(sample, Problem):
             problems[sample] = None
             continue
-        support = _draw_support(shelf, query, by_class[query.class_id], num_shots, rng, problems)
+        support = _draw_support(labeled, query, by_class[query.class_id], num_shots, rng, problems)
         if len(support) == num_shots:
             episodes.append(Episode(sample, support, query.class_id))
         else:
-            what = f"{len(support)} other images of {shelf.class_names[query.class_id]}, {num_shots} are asked"
+            what = f"{len(support)} other images of {labeled.class_names[query.class_id]}, {num_shots} are needed"
             problems[Problem(sample.sample_id, what)] = None
     if not episodes:
-        raise DataError(f"{shelf.dataset}: not one episode{f'; for one, {next(iter(problems))}' if problems else ''}")
+        raise DataError(f"{labeled.dataset}: not one episode{f'; for one, {next(iter(problems))}' if problems else ''}")
     return tuple(episodes), tuple(problems)
 
 
 def _draw_support(
-    shelf: _Shelf,
+    labeled: _LabeledImages,
     query: _Entry,
     names: Sequence[str],
     num_shots: int,
@@ -228,7 +233,7 @@ def _draw_support(
             break
         if names[position] == query.name:
             continue
-        sample = shelf.sample(_Entry(names[position], query.class_id))
+        sample = labeled.sample(_Entry(names[position], query.class_id))
         if isinstance(sample, Problem):
             problems[sample] = None
         else:
@@ -275,7 +280,7 @@ def _coco_entries(path: Path) -> Iterator[_Entry]:
 
 def _check_classes(entries: Iterable[_Entry], class_ids: Collection[int], where: Path) -> None:
     if strange := sorted({entry.class_id for entry in entries} - set(class_ids)):
-        raise DataError(f"{where}: has classes {strange} (from 0), which are not of this fold and split")
+        raise DataError(f"{where}: has classes {strange} (from 0), which are not in this fold and split")
 
 
 def _check_arguments(fold: int, split: str, num_shots: int) -> None:

@@ -4,8 +4,10 @@
     images/NAME.jpg   masks/PHRASE/NAME.png   one folder of masks per phrase
     images/CATEGORY/NAME.jpg   masks/CATEGORY/NAME.png   few-shot: images by category
 
-A mask is black outside and white (or 1, or a palette index) inside; one that is black all over says that the phrase is
-not in the image.
+A mask is black outside and has one other value or color inside (`stored_values`). A mask that is black all over means
+that the phrase is not in the image.
+
+A data set that `promptseg.write` or `autolabel` wrote is read too, in any format (`data.dataset_folder`).
 """
 
 import json
@@ -14,12 +16,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from promptseg.data.dataset_folder import is_written_dataset, read_dataset_folder
 from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import Problem, Sample, SampleSet
 from promptseg.errors import DataError, ImageError
 from promptseg.images import IMAGE_SUFFIXES, read_image, read_mask
 from promptseg.language.phrases import normalize_phrase
 from promptseg.ops.rle import encode_rle
+from promptseg.skipped_files import explain_skip
+from promptseg.stored_values import MaskValue
 
 
 class _Annotation(NamedTuple):
@@ -28,25 +33,36 @@ class _Annotation(NamedTuple):
     wordings: tuple[str, ...] = ()
 
 
-def read_folder(directory: Path) -> SampleSet:
-    """Read a folder of images and masks.
+def read_folder(directory: Path, *, mask_value: MaskValue | None = None) -> SampleSet:
+    """Read a folder of images and masks, or a data set that `promptseg.write` wrote.
 
     Args:
-        directory: Holds `images`, `masks` and, where masks are not sorted by phrase, `phrases.json`.
+        directory: Holds `images`, `masks` and, where masks are not sorted by phrase, `phrases.json`; or a data set.
+        mask_value: What is inside a mask of several classes, as `promptseg.read_mask` takes it.
 
     Returns:
-        The samples, and what was left out of them: files that are no images, masks of another size than their
-        image, masks without an image, images without a mask.
+        The samples, and what was left out of them: files that are not images, masks of another size than their
+        image or with values of several readings, masks without an image, images without a mask, images whose names
+        differ in the suffix only.
 
     Raises:
         DataError: A folder is missing, phrases.json is missing or malformed, or no image is left.
     """
+    if is_written_dataset(directory):
+        return read_dataset_folder(directory)
     images, masks = directory / "images", directory / "masks"
     for needed in (images, masks):
         if not needed.is_dir():
-            raise DataError(f"{directory}: no folder '{needed.name}'; expected images/ and masks/")
+            raise DataError(
+                f"{directory}: no folder '{needed.name}'; expected images/ and masks/, or a data set that "
+                "promptseg wrote"
+            )
     problems: list[Problem] = []
-    image_paths = {path.relative_to(images).with_suffix(""): path for path in _images(images, problems)}
+    image_paths: dict[Path, Path] = {}
+    for path in _images(images, problems):
+        first = image_paths.setdefault(path.relative_to(images).with_suffix(""), path)
+        if first != path:
+            problems.append(Problem(str(path), f"has the name of {first.name}, whose masks can't be told from its own"))
     annotations = _annotations(directory, {key.parent for key in image_paths}, problems)
     for key in annotations.keys() - image_paths.keys():
         problems.append(Problem(str(annotations[key][0].mask), f"no image images/{key}.*"))
@@ -56,15 +72,15 @@ def read_folder(directory: Path) -> SampleSet:
             problems.append(Problem(str(path), "no mask"))
             continue
         try:
-            sample = _read_sample(directory, path, annotations[key], problems)
+            sample = _read_sample(directory, path, annotations[key], problems, mask_value)
         except ImageError as error:
             problems.append(Problem(str(path), str(error)))
             continue
         if sample.targets or sample.absent:
             samples.append(sample)
     if not samples:
-        first = f"; for one, {problems[0]}" if problems else ""
-        raise DataError(f"{directory}: not one image with a mask{first}")
+        example = f"; for example, {problems[0]}" if problems else ""
+        raise DataError(f"{directory}: no image with a mask{example}")
     return SampleSet(tuple(samples), tuple(problems))
 
 
@@ -73,7 +89,7 @@ def _images(folder: Path, problems: list[Problem]) -> Iterator[Path]:
         if path.suffix.lower() in IMAGE_SUFFIXES:
             yield path
         elif path.is_file():
-            problems.append(Problem(str(path), "not an image"))
+            problems.append(Problem(str(path), explain_skip(path).reason))
 
 
 def _annotations(
@@ -105,7 +121,7 @@ def _load_phrases(directory: Path) -> dict[str, tuple[str, ...]]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(
-            f"{path}: missing; it says what each mask of masks/ shows. Or sort the masks: masks/PHRASE/NAME.png"
+            f"{path}: missing; it names the phrase of each mask in masks/. Or sort the masks: masks/PHRASE/NAME.png"
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not valid JSON ({error})") from error
@@ -121,13 +137,19 @@ def _load_phrases(directory: Path) -> dict[str, tuple[str, ...]]:
     return phrases
 
 
-def _read_sample(directory: Path, path: Path, annotations: Iterable[_Annotation], problems: list[Problem]) -> Sample:
+def _read_sample(
+    directory: Path,
+    path: Path,
+    annotations: Iterable[_Annotation],
+    problems: list[Problem],
+    mask_value: MaskValue | None,
+) -> Sample:
     height, width = read_image(path).shape[:2]
     assembler = TargetAssembler((height, width))
     absent = []
     for annotation in annotations:
         try:
-            mask = read_mask(annotation.mask)
+            mask = read_mask(annotation.mask, mask_value=mask_value)
         except ImageError as error:
             problems.append(Problem(str(annotation.mask), f"can't be read ({error})"))
             continue

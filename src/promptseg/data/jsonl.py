@@ -1,11 +1,11 @@
-"""Reader of the JSONL index: one record an image, images beside it.
+"""Reader of the JSONL index: one record per image, images beside it.
 
     {"image": "SET/NAME.webp", "width", "height",                     all coordinates are in the stored image's pixels
      "masks": [{"category", "rle", "kind", "iscrowd", "void"}], "boxes": [{"category", "box_xyxy"}],
      "regions": [{"phrase", "box_xyxy"}], "tags": [...], "single_object": true, "alt_names": [...], "phrases": [...],
      "captions": [...], "exhaustive": names or the name of a list, "coco_id", "sequence", "source", "license"}
 
-Masks that a process made come in files of the same form, whose masks also say "source", "score" and other "names".
+Files of pseudo-masks have the same format; their masks also have "source", "score" and other "names".
 """
 
 import json
@@ -28,16 +28,26 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Line:
-    """One record and where it stands."""
+    """One record and its place in the file.
+
+    Attributes:
+        where: File and line, for messages.
+        record: Content of the line.
+    """
 
     where: str
     record: Record
 
     def require(self, holder: Record, key: str, kind: type | tuple[type, ...]) -> Any:
-        """Return a field that must be there and of that type.
+        """Return a required field of a record or of an object in it.
+
+        Args:
+            holder: The record or the object.
+            key: Name of the field.
+            kind: Allowed type, or several.
 
         Raises:
-            DataError: It is not.
+            DataError: The field is missing or has another type.
         """
         if not isinstance(holder.get(key), kind):
             expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
@@ -48,19 +58,19 @@ class Line:
         """Return the record's "height" and "width", pixels.
 
         Raises:
-            DataError: One is missing or no whole number from 1 on, or no image is that large.
+            DataError: One of them is missing or not a positive whole number, or the image would be too large.
         """
         return check_stated_size(self.record.get("height"), self.record.get("width"), where=self.where)
 
 
-MadeMasks = Mapping[str, tuple[Line, ...]]
+PseudoMasks = Mapping[str, tuple[Line, ...]]
 
 
 def load_lines(path: Path) -> Iterator[Line]:
     """Yield the records of a JSONL file.
 
     Raises:
-        DataError: The file can't be read, or a line is not a JSON object; names file and line.
+        DataError: The file can't be read, or a line is not a JSON object; the message names file and line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -79,11 +89,11 @@ def load_lines(path: Path) -> Iterator[Line]:
         yield Line(where, record)
 
 
-def load_made_masks(paths: Iterable[Path]) -> MadeMasks:
-    """Load files of made masks, by image; one image may stand in several files and lines.
+def load_pseudo_masks(paths: Iterable[Path]) -> PseudoMasks:
+    """Load files of pseudo-masks, by image; one image may occur in several files and lines.
 
     Raises:
-        DataError: A file can't be read or a line is malformed; names file and line.
+        DataError: A file can't be read or a line is malformed; the message names file and line.
     """
     by_image: dict[str, tuple[Line, ...]] = defaultdict(tuple)
     for path in paths:
@@ -92,21 +102,34 @@ def load_made_masks(paths: Iterable[Path]) -> MadeMasks:
     return dict(by_image)
 
 
-def read_jsonl(index: Path, *, made_masks: MadeMasks | None = None) -> SampleSet:
-    """Read an index and merge the masks that were made for its images.
-
-    Args:
-        index: The file; images are named relative to its directory.
-        made_masks: From `load_made_masks`; `None` for people's annotations only.
-
-    Returns:
-        The samples, and what was left out of them: missing images, masks of another size than their image, boxes
-        outside it, made masks for images that the index does not have.
+def load_pseudo_mask_folder(directory: Path) -> PseudoMasks:
+    """Load all files of pseudo-masks of a directory.
 
     Raises:
-        DataError: The index can't be read, a record is malformed (names file and line), or no image is left.
+        DataError: The directory has no such file, or one is malformed.
     """
-    made_masks = made_masks or {}
+    paths = sorted(directory.glob("*.jsonl"))
+    if not paths:
+        raise DataError(f"{directory}: no file of pseudo-masks (*.jsonl) in it")
+    return load_pseudo_masks(paths)
+
+
+def read_jsonl(index: Path, *, pseudo_masks: PseudoMasks | None = None) -> SampleSet:
+    """Read an index and merge the pseudo-masks of its images.
+
+    Args:
+        index: The file; paths of images are relative to its directory.
+        pseudo_masks: Result of `load_pseudo_masks`; None: human annotations only.
+
+    Returns:
+        The samples, and everything that was left out: missing images, masks of another size than their image, boxes
+        outside it, pseudo-masks for images that are not in the index.
+
+    Raises:
+        DataError: The index can't be read, a record is malformed (the message names file and line), or no image is
+            left.
+    """
+    pseudo_masks = pseudo_masks or {}
     samples: dict[str, Sample] = {}
     problems: list[Problem] = []
     for line in load_lines(index):
@@ -116,24 +139,24 @@ def read_jsonl(index: Path, *, made_masks: MadeMasks | None = None) -> SampleSet
         if not (index.parent / name).is_file():
             problems.append(Problem(line.where, f"no image {name}"))
             continue
-        samples[name] = _read_sample(line, index, made_masks.get(name, ()), problems)
-    for name, lines in made_masks.items():
+        samples[name] = _read_sample(line, index, pseudo_masks.get(name, ()), problems)
+    for name, lines in pseudo_masks.items():
         if name.startswith(f"{index.stem}/") and name not in samples:
-            problems.append(Problem(lines[0].where, f"made masks for {name}, which {index.name} does not have"))
+            problems.append(Problem(lines[0].where, f"pseudo-masks for {name}, which {index.name} does not have"))
     if not samples:
-        raise DataError(f"{index}: not one record has its image in {index.parent}")
+        raise DataError(f"{index}: no record has its image in {index.parent}")
     return SampleSet(tuple(samples.values()), tuple(problems))
 
 
 def exhaustive_names(record: Record, dataset: str) -> frozenset[str]:
-    """The names that a record says are annotated completely."""
+    """List the names that a record declares as annotated completely."""
     listed = record.get("exhaustive", EXHAUSTIVE_SETS.get(dataset, ()))
     if isinstance(listed, str):
         listed = NAME_LISTS.get(listed) or listed.split(",")
     return frozenset(normalize_phrase(name) for name in listed)
 
 
-def _read_sample(line: Line, index: Path, made: tuple[Line, ...], problems: list[Problem]) -> Sample:
+def _read_sample(line: Line, index: Path, pseudo_lines: tuple[Line, ...], problems: list[Problem]) -> Sample:
     record = line.record
     size_hw = line.size_hw()
     exhaustive = exhaustive_names(record, index.stem)
@@ -148,14 +171,14 @@ def _read_sample(line: Line, index: Path, made: tuple[Line, ...], problems: list
     _add_tags(assembler, record)
     for item in record.get("regions", ()):
         _add_box(assembler, line, item, "phrase", size_hw, problems)
-    for made_line in made:
-        for item, rle in _masks(made_line, size_hw, problems):
-            assembler.add_made_mask(
-                made_line.require(item, "category", str),
+    for pseudo_line in pseudo_lines:
+        for item, rle in _masks(pseudo_line, size_hw, problems):
+            assembler.add_pseudo_mask(
+                pseudo_line.require(item, "category", str),
                 rle,
-                kind=_kind(made_line, item),
-                source=made_line.require(item, "source", str),
-                score=float(made_line.require(item, "score", (int, float))),
+                kind=_kind(pseudo_line, item),
+                source=pseudo_line.require(item, "source", str),
+                score=float(pseudo_line.require(item, "score", (int, float))),
                 alternatives=item.get("names", ()),
             )
     return Sample(
@@ -174,7 +197,7 @@ def _read_sample(line: Line, index: Path, made: tuple[Line, ...], problems: list
 
 
 def _masks(line: Line, size_hw: tuple[int, int], problems: list[Problem]) -> Iterator[tuple[Record, Rle]]:
-    """The masks of a record that fit its image."""
+    """Yield the masks of a record that fit its image."""
     for item in line.record.get("masks", ()):
         rle = line.require(item, "rle", dict)
         if _fits(line, str(item.get("category")), rle, size_hw, problems):

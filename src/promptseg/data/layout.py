@@ -1,4 +1,4 @@
-"""The files of a published data set: where they lie, and what to say when one is missing or malformed."""
+"""Find and load the files of a published data set, with errors for missing and malformed ones."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,9 +21,9 @@ class Tree:
     """A data set on disk.
 
     Attributes:
-        name: As people call it.
-        root: The folder that the caller has.
-        source: Where its authors hand it out.
+        name: Usual name of the data set.
+        root: Folder of the data set.
+        source: Address where its authors distribute it.
     """
 
     name: str
@@ -34,19 +34,19 @@ class Tree:
         """Find a file.
 
         Args:
-            places: Where it may lie below the root, the usual place first.
-            source: Where it can be had, if not where the rest is.
+            places: Possible paths relative to the root, the usual one first.
+            source: Address where this file is distributed, if it differs from that of the data set.
 
         Raises:
-            DataError: It is at none of these places.
+            DataError: None of the paths exists.
         """
         return self._find("file", places, Path.is_file, source)
 
     def folder(self, *places: str, source: str = "") -> Path:
-        """Find a folder; as `file`.
+        """Find a folder; arguments as `file`.
 
         Raises:
-            DataError: It is at none of these places.
+            DataError: None of the paths exists.
         """
         return self._find("folder", places, Path.is_dir, source)
 
@@ -54,7 +54,7 @@ class Tree:
         for place in places:
             if exists(self.root / place):
                 return self.root / place
-        others = f" (or at {', '.join(places[1:])} in that root)" if len(places) > 1 else ""
+        others = f" (or at {', '.join(places[1:])} in that folder)" if len(places) > 1 else ""
         raise DataError(
             f"{self.name} in {self.root}: no {kind} {Path(places[0]).name}; expected {self.root / places[0]}{others}. "
             f"Get it from {source or self.source}"
@@ -65,19 +65,19 @@ def load_json(path: Path) -> Any:
     """Load a JSON file.
 
     Raises:
-        DataError: It can't be read or is not JSON; names the file.
+        DataError: The file can't be read or is not JSON; the message names it.
     """
     try:
         return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error}); it may have been cut short on its way") from error
+        raise DataError(f"{path}: not valid JSON ({error}); it may be incomplete") from error
 
 
 def load_list(path: Path) -> list[str]:
-    """Load a text file of names, one a line; empty lines don't count.
+    """Load a text file of names, one per line, without empty lines.
 
     Raises:
-        DataError: It can't be read; names the file.
+        DataError: The file can't be read; the message names it.
     """
     try:
         return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -86,10 +86,10 @@ def load_list(path: Path) -> list[str]:
 
 
 def lines_of(records: Any, where: str) -> Iterator[Line]:
-    """Yield a list's records, each with its place.
+    """Yield the records of a list, each with its place.
 
     Raises:
-        DataError: It is no list of objects.
+        DataError: The value is not a list of objects.
     """
     if not isinstance(records, list):
         raise DataError(f"{where}: expected a list, got {type(records).__name__}")
@@ -100,26 +100,34 @@ def lines_of(records: Any, where: str) -> Iterator[Line]:
 
 
 def image_problem(path: Path, size_hw: tuple[int, int]) -> Problem | None:
-    """Say what keeps an image from being used with an annotation of that size; only its header is read."""
+    """Check whether an image has the size of its annotation; only its header is read.
+
+    Args:
+        path: The image.
+        size_hw: Height and width of the annotation, pixels.
+
+    Returns:
+        The problem, or None.
+    """
     try:
         with Image.open(path) as image:
             height, width = image.height, image.width
-            lies_on_its_side = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+            is_rotated = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
     except FileNotFoundError:
         return Problem(str(path), "no such image")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Problem(str(path), f"can't be read ({error})")
-    image_hw = (width, height) if lies_on_its_side else (height, width)
+    image_hw = (width, height) if is_rotated else (height, width)
     if image_hw != size_hw:
         return Problem(str(path), f"the image is {image_hw} (height, width), its annotation {size_hw}")
     return None
 
 
 def load_class_map(path: Path) -> NDArray[np.uint8]:
-    """Load an image of class numbers, gray or with a palette: uint8 (H, W).
+    """Load an image of class numbers, gray or with a palette, as uint8, shape (H, W).
 
     Raises:
-        DataError: It can't be read, or has colors instead of numbers; names the file.
+        DataError: The file can't be read, or has colors instead of numbers; the message names it.
     """
     try:
         with Image.open(path) as image:

@@ -1,7 +1,7 @@
-"""From loose annotations of one image to one Target per phrase.
+"""Merge the annotations of one image into one Target per phrase.
 
-People's masks win over people's boxes, those over made masks. A box whose mask is missing becomes void, so that a
-phrase is never taught to be absent where somebody saw it.
+Human masks take precedence over human boxes, and human boxes over pseudo-masks. A box without a mask becomes void, so
+that a phrase is never trained as absent where a person annotated it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,12 +12,12 @@ from promptseg.data.sample import Box, Kind, Target, encode_box, rle_box_xyxy
 from promptseg.language.phrases import canonical, find_missing, is_ruled_out, normalize_phrase
 from promptseg.ops.rle import Rle
 
-# Boxes around good masks of the same object overlap by more than this; neighbors in a crowd seldom do.
+# Boxes of good masks of the same object overlap by more than this; neighbors in a crowd seldom do.
 SAME_OBJECT_IOU = 0.5
 
 
 @dataclass(frozen=True)
-class _MadeMask:
+class _PseudoMask:
     rle: Rle
     box_xyxy: Box
     source: str
@@ -26,30 +26,32 @@ class _MadeMask:
 
 
 @dataclass
-class _Draft:
+class _TargetBuilder:
     phrase: str
     kind: Kind
     masks: list[Rle] = field(default_factory=list)
     boxes_xyxy: list[Box] = field(default_factory=list)
     void: list[Rle] = field(default_factory=list)
     alternatives: dict[str, None] = field(default_factory=dict)
-    made: list[_MadeMask] = field(default_factory=list)
+    pseudo_masks: list[_PseudoMask] = field(default_factory=list)
 
-    def add_made(self, mask: _MadeMask) -> None:
-        """Add a mask, unless another process made one of the same object: then the surer of the two stays."""
-        for index, known in enumerate(self.made):
+    def add_pseudo_mask(self, mask: _PseudoMask) -> None:
+        """Add a pseudo-mask; of two masks of one object from different processes, keep that with the higher score."""
+        for index, known in enumerate(self.pseudo_masks):
             if known.source != mask.source and box_iou(known.box_xyxy, mask.box_xyxy) >= SAME_OBJECT_IOU:
-                self.made[index] = max(known, mask, key=lambda one: one.score)
+                self.pseudo_masks[index] = max(known, mask, key=lambda one: one.score)
                 return
-        self.made.append(mask)
+        self.pseudo_masks.append(mask)
 
     def to_target(self, size_hw: tuple[int, int]) -> Target:
-        masks = self.masks or [mask.rle for mask in self.made]
+        masks = self.masks or [mask.rle for mask in self.pseudo_masks]
         mask_boxes = [rle_box_xyxy(rle) for rle in masks]
         unmasked = [box for box in self.boxes_xyxy if masks and not _any_match(box, mask_boxes)]
-        # Another name that a process gives counts only where it gives it to every instance.
-        made_names = frozenset.intersection(*(mask.names for mask in self.made)) if self.made else frozenset()
-        alternatives = dict.fromkeys((*self.alternatives, *sorted(made_names)))
+        # An alternative name of pseudo-masks holds only if every instance has it.
+        common_names = (
+            frozenset.intersection(*(mask.names for mask in self.pseudo_masks)) if self.pseudo_masks else frozenset()
+        )
+        alternatives = dict.fromkeys((*self.alternatives, *sorted(common_names)))
         return Target(
             phrase=self.phrase,
             kind=self.kind,
@@ -57,85 +59,87 @@ class _Draft:
             boxes_xyxy=() if masks else tuple(self.boxes_xyxy),
             void=(*self.void, *(encode_box(box, size_hw) for box in unmasked)),
             alternatives=tuple(name for name in alternatives if name != self.phrase),
-            source=self.made[0].source if self.made else "human",
-            score=sum(mask.score for mask in self.made) / len(self.made) if self.made else 1.0,
+            source=self.pseudo_masks[0].source if self.pseudo_masks else "human",
+            score=sum(mask.score for mask in self.pseudo_masks) / len(self.pseudo_masks) if self.pseudo_masks else 1.0,
         )
 
 
 class TargetAssembler:
-    """Collects the annotations of one image; add people's first, then made masks, then call `targets`."""
+    """Collects the annotations of one image: add human ones first, then pseudo-masks, then call `targets`."""
 
     def __init__(self, size_hw: tuple[int, int], exhaustive: Iterable[str] = ()) -> None:
         self._size_hw = size_hw
         self._exhaustive = frozenset(exhaustive)
-        self._drafts: dict[str, _Draft] = {}
+        self._builders: dict[str, _TargetBuilder] = {}
         self._aliases: dict[str, str] = {}
 
     def add_mask(self, name: str, rle: Rle, *, kind: Kind = "thing", crowd: bool = False) -> None:
-        """Add a person's mask of one instance; a crowd's mask is void, not an instance."""
-        draft = self._draft(name, kind)
-        (draft.void if crowd else draft.masks).append(rle)
+        """Add a human mask of one instance; the mask of a crowd is void, not an instance."""
+        builder = self._builder(name, kind)
+        (builder.void if crowd else builder.masks).append(rle)
 
     def add_void(self, name: str, rle: Rle) -> None:
-        """Mark a region where a name added before may or may not hold."""
-        self._draft(name, "thing").void.append(rle)
+        """Mark a region where it is unknown whether a name, which was added before, applies."""
+        self._builder(name, "thing").void.append(rle)
 
     def add_box(self, name: str, box_xyxy: Box, *, kind: Kind = "thing") -> None:
-        """Add a person's box of one instance."""
-        self._draft(name, kind).boxes_xyxy.append(box_xyxy)
+        """Add a human box of one instance."""
+        self._builder(name, kind).boxes_xyxy.append(box_xyxy)
 
     def add_tag(self, name: str) -> None:
-        """Say that a name is somewhere in the image."""
-        self._draft(name, "thing")
+        """Add a name that is present at an unknown position in the image."""
+        self._builder(name, "thing")
 
     def add_wordings(self, name: str, wordings: Iterable[str]) -> None:
-        """Say what else the very object may be called that was added under a name."""
+        """Add alternative names of the object that was added under a name."""
         for wording in wordings:
-            self._drafts[self._key(name)].alternatives[normalize_phrase(wording)] = None
+            self._builders[self._key(name)].alternatives[normalize_phrase(wording)] = None
             self._aliases.setdefault(canonical(wording), self._key(name))
 
-    def add_made_mask(
+    def add_pseudo_mask(
         self, name: str, rle: Rle, *, kind: Kind, source: str, score: float, alternatives: Sequence[str] = ()
     ) -> bool:
-        """Add a mask that a process made; say whether it was taken.
+        """Add a pseudo-mask; return whether it was accepted.
 
-        It is refused where a person drew masks of that name, where no box of a person agrees with it, and where the
-        name is known not to be in the image.
+        It is rejected if the name has human masks, if the name has human boxes and none matches, and if the name is
+        known to be absent from the image.
         """
         box_xyxy = rle_box_xyxy(rle)
-        draft = self._drafts.get(self._key(name))
-        if draft is None and is_ruled_out(name, *self._said):
+        builder = self._builders.get(self._key(name))
+        if builder is None and is_ruled_out(name, *self._absent_and_present):
             return False
-        if draft is not None and (draft.masks or (draft.boxes_xyxy and not _any_match(box_xyxy, draft.boxes_xyxy))):
+        if builder is not None and (
+            builder.masks or (builder.boxes_xyxy and not _any_match(box_xyxy, builder.boxes_xyxy))
+        ):
             return False
         names = frozenset(normalize_phrase(alternative) for alternative in alternatives)
-        self._draft(name, kind).add_made(_MadeMask(rle, box_xyxy, source, score, names))
+        self._builder(name, kind).add_pseudo_mask(_PseudoMask(rle, box_xyxy, source, score, names))
         return True
 
     def targets(self) -> tuple[Target, ...]:
         """Return one target per phrase, in the order in which they were first added."""
-        return tuple(draft.to_target(self._size_hw) for draft in self._drafts.values())
+        return tuple(builder.to_target(self._size_hw) for builder in self._builders.values())
 
     @cached_property
-    def _said(self) -> tuple[frozenset[str], tuple[str, ...]]:
-        """What people say is missing, and what is present; they have said all when the first made mask comes."""
-        drafts = (draft for draft in self._drafts.values() if draft.kind != "phrase")
-        present = tuple(draft.phrase for draft in drafts)
+    def _absent_and_present(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """The names that human annotations exclude, and those they contain; complete before the first pseudo-mask."""
+        builders = (builder for builder in self._builders.values() if builder.kind != "phrase")
+        present = tuple(builder.phrase for builder in builders)
         return find_missing(self._exhaustive, present), present
 
     def _key(self, name: str) -> str:
         key = canonical(name)
-        return key if key in self._drafts else self._aliases.get(key, key)
+        return key if key in self._builders else self._aliases.get(key, key)
 
-    def _draft(self, name: str, kind: Kind) -> _Draft:
+    def _builder(self, name: str, kind: Kind) -> _TargetBuilder:
         phrase = normalize_phrase(name)
-        draft = self._drafts.setdefault(self._key(name), _Draft(phrase, kind))
-        draft.alternatives[phrase] = None  # "cell phone" and "mobile phone" in one image are one target
-        return draft
+        builder = self._builders.setdefault(self._key(name), _TargetBuilder(phrase, kind))
+        builder.alternatives[phrase] = None  # "cell phone" and "mobile phone" in one image are one target
+        return builder
 
 
 def box_iou(a_xyxy: Box, b_xyxy: Box) -> float:
-    """Intersection over union of two boxes, pixels; 0 where both are empty."""
+    """Return the intersection over union of two boxes, pixels; 0 if both are empty."""
     width = min(a_xyxy[2], b_xyxy[2]) - max(a_xyxy[0], b_xyxy[0])
     height = min(a_xyxy[3], b_xyxy[3]) - max(a_xyxy[1], b_xyxy[1])
     intersection = max(width, 0.0) * max(height, 0.0)

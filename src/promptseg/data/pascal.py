@@ -1,9 +1,9 @@
-"""Pascal VOC 2012's segmentation: its 20 classes, its label maps, and the zero-shot split of its classes.
+"""Reader of Pascal VOC 2012's segmentation: its 20 classes, its label maps, and the zero-shot split of its classes.
 
     VOCdevkit/VOC2012/ (or VOC2012/)
       JPEGImages/NAME.jpg
       SegmentationClass/NAME.png                    class numbers 0-20, 255 at the borders
-      ImageSets/Segmentation/{train,val}.txt        names, one a line
+      ImageSets/Segmentation/{train,val}.txt        names, one per line
 
 Source:
     Everingham et al. 2015. The class pairs: Bucher et al. 2019, arXiv:1906.00817, as in timojl/clipseg @ 77c4e2d,
@@ -25,7 +25,7 @@ from promptseg.ops.rle import encode_rle
 
 Split = Literal["train", "val"]
 
-# As the data set spells them; names.VOC_NAMES has the words to say, in the same order.
+# In the spelling of the data set; language.class_names.VOC_NAMES has plain words in the same order.
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
@@ -44,12 +44,12 @@ LICENCE = "images under Flickr terms, for research; annotations: none stated"
 
 @dataclass(frozen=True)
 class ZeroShotSet:
-    """Images of the 20 classes, and which of these a model has seen.
+    """Images of the 20 classes, and the seen and unseen classes.
 
     Attributes:
-        samples: One target per class that is there; all 20 are complete, so the others are not there.
-        seen: Classes that may be trained on, as the data set spells them, in its order.
-        unseen: The others.
+        samples: One target per class in the image; all 20 classes are annotated completely, so the others are absent.
+        seen: Classes for training, in the spelling and order of the data set.
+        unseen: The other classes.
     """
 
     samples: SampleSet
@@ -61,16 +61,16 @@ def read_pascal_zeroshot(root: Path, num_unseen: int, split: Split = "val") -> Z
     """Read Pascal VOC 2012 for generalized zero-shot segmentation.
 
     Args:
-        root: Holds VOCdevkit/VOC2012 or VOC2012, or is that folder.
-        num_unseen: 2, 4, 6, 8 or 10 classes are unseen.
-        split: "val": all images, asked for all classes. "train": only those without any unseen class.
+        root: Folder with VOCdevkit/VOC2012 or VOC2012, or that folder itself.
+        num_unseen: Number of unseen classes: 2, 4, 6, 8 or 10.
+        split: "val": all images with all classes. "train": only images without any unseen class.
 
     Returns:
-        The images with `category` as in `VOC_CLASSES`, `phrase` as in `names.VOC_NAMES`, and the borders (255) as the
-        void of every target; the split of the classes; and what was left out.
+        The images with `category` as in `VOC_CLASSES`, `phrase` as in `language.class_names.VOC_NAMES`, and the borders
+        (255) as the void of every target; the split of the classes; and everything that was left out.
 
     Raises:
-        DataError: There is no such split, or a file is missing (says where to get it) or malformed.
+        DataError: There is no such split, or a file is missing (the message names its source) or malformed.
     """
     if num_unseen not in range(2, 2 * len(UNSEEN_PAIRS) + 1, 2):
         raise DataError(f"Pascal zero-shot has 2, 4, 6, 8 or 10 unseen classes, not {num_unseen}")
@@ -105,13 +105,13 @@ def read_pascal_zeroshot(root: Path, num_unseen: int, split: Split = "val") -> Z
 
 
 def voc_tree(root: Path) -> Tree:
-    """Find VOC 2012 below a folder, or in it."""
+    """Find VOC 2012 in a folder, or take the folder itself."""
     inner = (root / place for place in ("VOCdevkit/VOC2012", "VOC2012"))
     return Tree("Pascal VOC 2012", next((path for path in inner if path.is_dir()), root), SOURCE)
 
 
 def voc_sample(image: Path, size_hw: tuple[int, int], targets: tuple[Target, ...]) -> Sample:
-    """Make a sample of a VOC image; `targets` are all classes in it that were asked."""
+    """Build the sample of a VOC image; `targets` are all requested classes in it."""
     return Sample(
         sample_id=f"pascal/{image.stem}",
         image=image,
@@ -124,15 +124,15 @@ def voc_sample(image: Path, size_hw: tuple[int, int], targets: tuple[Target, ...
 
 
 def class_targets(class_map: NDArray[np.uint8], where: Path) -> tuple[Target, ...]:
-    """One target per class in a label map of VOC numbers, uint8 (H, W); 255 is the void of each.
+    """Build one target per class in a label map of VOC numbers, uint8, shape (H, W); 255 is the void of each.
 
     Raises:
-        DataError: The map has a number that is no class; `where` is named.
+        DataError: The map has an unknown class number; the message starts with `where`.
     """
     numbers = np.unique(class_map)
     strange = numbers[(numbers > len(VOC_CLASSES)) & (numbers != VOID)]
     if strange.size:
-        raise DataError(f"{where}: {strange.tolist()} are no class numbers; there are 0-{len(VOC_CLASSES)}, and {VOID}")
+        raise DataError(f"{where}: {strange.tolist()} are not class numbers; valid are 0-{len(VOC_CLASSES)} and {VOID}")
     void = (encode_rle(class_map == VOID),) if VOID in numbers else ()
     return tuple(
         Target(

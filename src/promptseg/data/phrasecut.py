@@ -1,4 +1,4 @@
-"""Reader of PhraseCut: phrases on Visual Genome images, each with the polygons of everything it means.
+"""Reader of PhraseCut: phrases for Visual Genome images, each with the polygons of all instances that it refers to.
 
     VGPhraseCut_v0/
       image_data_split.json  [{image_id, coco_id, width, height, split}]
@@ -7,8 +7,8 @@
 
 Source:
     Wu et al. 2020, arXiv:2008.01187; ChenyunWu/PhraseCutDataset @ 276470b, utils/{refvg_loader,data_transfer}.py.
-    The images left out are those of CLIPSeg's reader, timojl/clipseg @ 77c4e2d, datasets/phrasecut.py (MIT). Its
-    masks differ from these at the border: it rasterizes with scikit-image, the data set's authors, and we, with Pillow.
+    The images left out are those of CLIPSeg's reader, timojl/clipseg @ 77c4e2d, datasets/phrasecut.py (MIT). Its masks
+    differ from these at the border: it rasterizes with scikit-image; the authors of the data set, and we, use Pillow.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,20 +41,21 @@ SKIPPED_IMAGE_IDS = frozenset((
 def read_phrasecut(root: Path, split: Split) -> SampleSet:
     """Read one split of PhraseCut.
 
-    Every task is a target of its own, in the order of the file: (image, phrase) is one example, and the noun of the
-    phrase is its category. One mask per instance.
+    Every task is a separate target, in the order of the file: (image, phrase) is one example, and the noun of the
+    phrase is its category. There is one mask per instance.
 
     Args:
-        root: The folder VGPhraseCut_v0, or the one that holds it.
-        split: "val" does not hold "miniv"; the authors' whole validation set is `read_phrasecut(root, "val") +
+        root: The folder VGPhraseCut_v0, or its parent.
+        split: "val" does not contain "miniv"; the authors' whole validation set is `read_phrasecut(root, "val") +
             read_phrasecut(root, "miniv")`.
 
     Returns:
-        The samples, and what was left out: the images that CLIPSeg leaves out, images that are missing or of
-        another size than their annotation, polygons that enclose nothing.
+        The samples, and everything that was left out: the images that CLIPSeg leaves out, images that are missing or
+        have another size than their annotation, polygons that enclose no pixel.
 
     Raises:
-        DataError: A file is missing (says where to get it) or malformed, the split is unknown, or nothing is left.
+        DataError: A file is missing (the message names its source) or malformed, the split is unknown, or no sample is
+            left.
     """
     if split not in SPLITS:
         raise DataError(f"PhraseCut has no split '{split}'; there are {', '.join(SPLITS)}")
@@ -128,7 +129,11 @@ def _targets(tasks: Sequence[Line], size_hw: tuple[int, int], problems: list[Pro
 
 
 def _rasterize(task: Line, polygons: Sequence[Sequence[Sequence[float]]], size_hw: tuple[int, int]) -> Rle | None:
-    """Fill an instance's polygons as the data set's authors do: corners cut to whole pixels, the outline inside."""
+    """Fill the polygons of an instance like the data set's authors: truncated corners, the outline is inside.
+
+    Raises:
+        DataError: The polygons are malformed.
+    """
     canvas = Image.new("1", (size_hw[1], size_hw[0]))
     draw = ImageDraw.Draw(canvas)
     try:

@@ -1,7 +1,7 @@
-"""Pickles that hold plain values only; anything else in one is refused.
+"""Load pickles that hold plain values only, and refuse all others.
 
-A pickle is a program: one that names a class or a function can run whatever it likes. The annotations that some data
-sets hand out as pickles hold lists, dicts, numbers and text, which take no such names.
+A pickle is a program: one that names a class or a function can run any code. The annotations that some data sets
+publish as pickles hold only lists, dicts, numbers and text, which need no such names.
 """
 
 import io
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from promptseg.errors import DataError
 
-# What the unpickler was seen to raise on 200,000 damaged files.
+# Errors of the unpickler that were observed on 200,000 damaged files.
 _DAMAGED = (
     pickle.UnpicklingError,
     AttributeError,
@@ -24,9 +24,9 @@ _DAMAGED = (
     ValueError,
 )
 
-# How long what follows an opcode is, by its first byte: bytes if not negative, else as pickletools says.
+# Length of an opcode's argument by the opcode's byte: in bytes, or a negative constant of pickletools.
 _LENGTHS = {ord(opcode.code): opcode.arg.n if opcode.arg else 0 for opcode in pickletools.opcodes}
-# Widths of a number that says how many bytes come after it.
+# Widths in bytes of the number that contains the length of the rest of the argument.
 _COUNTED = {
     pickletools.TAKEN_FROM_ARGUMENT1: 1,
     pickletools.TAKEN_FROM_ARGUMENT4: 4,
@@ -37,14 +37,14 @@ _COUNTED = {
 
 class _PlainUnpickler(pickle.Unpickler):
     def __init__(self, path: Path, file: Any) -> None:
-        # Python 2 wrote these files; its text is bytes until somebody says how to read it.
+        # Python 2 wrote these files, so their text needs an encoding
         super().__init__(file, encoding="utf-8")
         self._path = path
 
     def find_class(self, module: str, name: str) -> NoReturn:
         raise DataError(
-            f"{self._path}: asks for {module}.{name}, and a pickle that names a class or function can run anything: it "
-            "was not loaded. The data sets' own files hold only lists, dicts, numbers and text; get it from the source"
+            f"{self._path}: asks for {module}.{name}, and a pickle that names a class or function can run any code: it "
+            "was not loaded. The original files hold only lists, dicts, numbers and text; get it from the source"
         )
 
 
@@ -52,7 +52,7 @@ def load_plain_pickle(path: Path) -> Any:
     """Load a pickle of lists, dicts, tuples, sets, numbers and text.
 
     Raises:
-        DataError: It names a class or function (the message says which; it is not imported), or it is damaged.
+        DataError: The pickle names a class or function (the message contains it; it is not imported), or is damaged.
     """
     try:
         content = path.read_bytes()
@@ -65,14 +65,17 @@ def load_plain_pickle(path: Path) -> Any:
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuse to remember a value under a number so high that room for all numbers below it would fill the memory.
+    """Refuse memo indexes so high that a table up to them would fill the memory.
 
-    Whoever counts what is remembered comes to no number higher than that of the bytes so far.
+    Valid pickles number their memo entries consecutively, so an index never exceeds the number of bytes before it.
+
+    Raises:
+        UnpicklingError: A memo index is too high.
     """
     place = 0
     while place < len(content):
         code = content[place]
-        # Where it ends, asks for a name or makes no sense, the unpickler stops too.
+        # at STOP, a class name or an unknown opcode, the unpickler stops too
         if code in b".ci" or code not in _LENGTHS:
             return
         start, length = place + 1, _LENGTHS[code]
@@ -86,5 +89,5 @@ def _check_memo(content: bytes) -> None:
         if code in b"pr":  # PUT, LONG_BINPUT; BINPUT goes to 255
             index = int(content[start:end]) if code == ord("p") else int.from_bytes(content[start:end], "little")
             if index > place:
-                raise pickle.UnpicklingError(f"value {index:,} is to be remembered at byte {place:,}")
+                raise pickle.UnpicklingError(f"memo index {index:,} at byte {place:,} is too high")
         place = end

@@ -1,6 +1,6 @@
-"""Phrases that tell instances of one name apart by place and size, made from their boxes and areas.
+"""Generate spatial phrases that distinguish instances of one name by position and size, from their boxes and areas.
 
-A phrase is made only where it is plain to the eye which instance it means: by the margins below, not by a pixel.
+A phrase is generated only if its instance is unambiguous by the margins below.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,14 +10,14 @@ from itertools import pairwise
 from promptseg.data.sample import Box, Sample, Target, instance_areas, instance_boxes
 from promptseg.language.phrases import canonical, plural, singular
 
-# Share of the image's side by which centers must differ for "left of".
-PLACE_MARGIN = 0.08
-# The largest must be this many times as large as the second, in area.
+# Minimum distance of centers for "left of", as a share of the image's side.
+POSITION_MARGIN = 0.08
+# Minimum ratio of the areas of the largest instance and the second.
 SIZE_RATIO = 1.6
-# An instance below this share of the image is too small for anyone to ask for its place.
-SMALLEST_SHARE = 0.003
-# With more instances than this, a crowd, nobody counts.
-MOST_INSTANCES = 8
+# Names with an instance below this share of the image get no phrase.
+MIN_SHARE = 0.003
+# Names with more instances than this, a crowd, get no phrase.
+MAX_INSTANCES = 8
 
 Span = tuple[float, float]  # center and length along one axis, pixels
 
@@ -26,7 +26,7 @@ _ORDINALS = ("second", "third", "fourth")
 
 @dataclass(frozen=True)
 class PositionPhrase:
-    """A phrase, and the indices of the instances that it means."""
+    """A phrase, and the indices of the instances that it refers to."""
 
     phrase: str
     instances: tuple[int, ...]
@@ -35,19 +35,19 @@ class PositionPhrase:
 def position_phrases(
     name: str, boxes_xyxy: Sequence[Box], areas: Sequence[float], size_hw: tuple[int, int]
 ) -> list[PositionPhrase]:
-    """Make every phrase of place and size that means some of the instances without doubt.
+    """Generate all phrases of position and size that refer unambiguously to some of the instances.
 
     Args:
-        name: What all the instances are called.
+        name: Name of all the instances.
         boxes_xyxy: One box per instance, pixels.
         areas: One area per instance, pixels.
-        size_hw: Of the image, pixels.
+        size_hw: Height and width of the image, pixels.
 
     Returns:
         The phrases; none for fewer than two instances or for a crowd.
     """
     height, width = size_hw
-    if not 2 <= len(boxes_xyxy) <= MOST_INSTANCES or min(areas) < SMALLEST_SHARE * height * width:
+    if not 2 <= len(boxes_xyxy) <= MAX_INSTANCES or min(areas) < MIN_SHARE * height * width:
         return []
     one, many = singular(name), plural(singular(name))
     columns = [((x0 + x1) / 2, x1 - x0) for x0, _, x1, _ in boxes_xyxy]
@@ -63,7 +63,7 @@ def position_phrases(
 
 
 def position_targets(sample: Sample) -> tuple[Target, ...]:
-    """Make targets of place and size from the things of an image whose names are annotated completely."""
+    """Build targets with spatial phrases from the things of an image whose names are annotated completely."""
     complete = {canonical(name) for name in sample.exhaustive}
     return tuple(
         _pick(target, phrase)
@@ -82,7 +82,7 @@ def _pick(target: Target, phrase: PositionPhrase) -> Target:
 def _end_phrases(
     one: str, spans: Sequence[Span], side: int, first: tuple[str, str], last: tuple[str, str]
 ) -> Iterator[PositionPhrase]:
-    """Name the instance at either end of one axis, where it stands clear of the next one."""
+    """Yield phrases for the instance at either end of one axis, if it is apart from the next one."""
     order = _in_order(spans)
     for (plain, superlative), index, neighbors in ((first, order[0], order[:2]), (last, order[-1], order[-2:])):
         if not _all_apart([spans[neighbor] for neighbor in neighbors], side):
@@ -95,7 +95,7 @@ def _end_phrases(
 
 
 def _counted_phrases(one: str, columns: Sequence[Span], width: int) -> Iterator[PositionPhrase]:
-    """Count from the left and from the right, where three or more stand apart in one order."""
+    """Yield phrases that count from the left and from the right, if there are three or more instances, all apart."""
     order = _in_order(columns)
     if len(order) < 3 or not _all_apart([columns[index] for index in order], width):
         return
@@ -108,8 +108,8 @@ def _counted_phrases(one: str, columns: Sequence[Span], width: int) -> Iterator[
 
 
 def _half_phrases(many: str, spans: Sequence[Span], side: int, ends: tuple[str, str]) -> Iterator[PositionPhrase]:
-    """Name the several instances in either half, where none lies across the middle."""
-    margin = PLACE_MARGIN * side / 2
+    """Yield phrases for the instances in either half, if there are several and none crosses the middle."""
+    margin = POSITION_MARGIN * side / 2
     if any(abs(center - side / 2) < length / 2 + margin for center, length in spans):
         return
     first = tuple(index for index, (center, _) in enumerate(spans) if center < side / 2)
@@ -120,7 +120,7 @@ def _half_phrases(many: str, spans: Sequence[Span], side: int, ends: tuple[str, 
 
 
 def _size_phrases(one: str, areas: Sequence[float]) -> Iterator[PositionPhrase]:
-    """Name the largest and the smallest, where they clearly are."""
+    """Yield phrases for the largest and the smallest instance, if the size ratio is large enough."""
     order = sorted(range(len(areas)), key=lambda index: areas[index])
     pair = len(order) == 2
     if areas[order[-1]] >= SIZE_RATIO * areas[order[-2]]:
@@ -136,11 +136,11 @@ def _in_order(spans: Sequence[Span]) -> list[int]:
 
 
 def _all_apart(spans: Sequence[Span], side: int) -> bool:
-    """Whether each lies before the next one: centers by the margin, and at most half of the shorter one beside it."""
+    """Return whether each span is before the next: centers by the margin, overlap at most half of the shorter one."""
     return all(_apart(before, after, side) for before, after in pairwise(spans))
 
 
 def _apart(before: Span, after: Span, side: int) -> bool:
     shorter = min(before[1], after[1])
     end, start = before[0] + before[1] / 2, after[0] - after[1] / 2
-    return after[0] - before[0] >= PLACE_MARGIN * side and end - start <= shorter / 2
+    return after[0] - before[0] >= POSITION_MARGIN * side and end - start <= shorter / 2

@@ -1,10 +1,10 @@
-"""Readers of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: referring sentences on COCO's train2014 images.
+"""Readers of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO: referring sentences for COCO's train2014 images.
 
     refcoco/ refcoco+/ refcocog/
       refs(unc).p, refs(umd).p or refs(google).p   a pickle: [{ref_id, ann_id, image_id, split, sentences [{sent}]}]
       instances.json                               COCO's layout
     grefcoco/
-      grefs(unc).json                              the same, but ann_id is a list: several things, or [-1] for none
+      grefs(unc).json                              the same, but ann_id is a list: several objects, or [-1] for none
       instances.json
     images/mscoco/images/train2014/COCO_train2014_*.jpg   (or images/train2014/, or train2014/)
 
@@ -30,7 +30,7 @@ Dataset = Literal["refcoco", "refcoco+", "refcocog"]
 SplitBy = Literal["unc", "umd", "google"]
 Split = Literal["train", "val", "test", "testA", "testB"]
 
-# Who divided which set, and into what.
+# Splits by data set and by the group that defined them.
 SPLITS: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("refcoco", "unc"): ("train", "val", "testA", "testB"),
     ("refcoco", "google"): ("train", "val", "test"),
@@ -52,23 +52,23 @@ NO_TARGET = -1
 def read_refcoco(root: Path, dataset: Dataset, split_by: SplitBy, split: Split) -> SampleSet:
     """Read one split of RefCOCO, RefCOCO+ or RefCOCOg.
 
-    Every sentence is a target of its own: (image, sentence) is one example, as in everybody's tables. The sentences
-    of one object name each other as alternatives; the object's COCO class is the category. A sentence that stands for
-    two objects of an image makes two targets.
+    Every sentence is a target: (image, sentence) is one example, as in the published tables. The sentences of one
+    object are alternatives of each other; the object's COCO class is the category. A sentence that refers to two
+    objects of an image makes two targets.
 
     Args:
-        root: Holds a folder per data set, and the images.
-        dataset: Which of the three.
-        split_by: Who divided it; `SPLITS` says who divided what. Google's splits divide objects, not images: the
-            same image is in "train" and in "val".
-        split: Which part.
+        root: Folder with one folder per data set, and the images.
+        dataset: One of the three data sets.
+        split_by: The group that defined the splits, see `SPLITS`. Google's splits divide objects, not images: one image
+            may be in "train" and in "val".
+        split: Name of the split.
 
     Returns:
-        The samples, one per image, with `coco_id`; and what was left out.
+        The samples, one per image, with `coco_id`; and everything that was left out.
 
     Raises:
-        DataError: There is no such split, a file is missing (says where to get it), malformed, or a pickle that asks
-            for a class.
+        DataError: There is no such split; or a file is missing (the message names the source), is malformed, or is a
+            pickle that names a class.
     """
     _check_split(dataset, split_by, split)
     tree = Tree(dataset, root, SOURCE)
@@ -77,10 +77,10 @@ def read_refcoco(root: Path, dataset: Dataset, split_by: SplitBy, split: Split) 
 
 
 def read_grefcoco(root: Path, split: Split) -> SampleSet:
-    """Read one split of gRefCOCO, whose sentences mean one thing, several, or none.
+    """Read one split of gRefCOCO, whose sentences refer to one object, several, or none.
 
-    As `read_refcoco`; a sentence that means several things is a target with several masks, one that means nothing in
-    the image is in the sample's `absent`.
+    As `read_refcoco`; a sentence for several objects is a target with several masks, and one for no object in the image
+    is in the sample's `absent`.
 
     Raises:
         DataError: As `read_refcoco`.
@@ -92,9 +92,10 @@ def read_grefcoco(root: Path, split: Split) -> SampleSet:
 
 
 def without_images_of(samples: SampleSet, held_out: SampleSet) -> SampleSet:
-    """Leave out the images that another set has too, by COCO id.
+    """Remove the images that another set also contains, by COCO id.
 
-    RefCOCO, RefCOCO+ and RefCOCOg divide the same images differently: what one trains on, another tests on.
+    RefCOCO, RefCOCO+ and RefCOCOg divide the same images differently: training images of one are test images of
+    another.
     """
     held_out_ids = {sample.coco_id for sample in held_out} - {None}
     kept = tuple(sample for sample in samples if sample.coco_id not in held_out_ids)
@@ -108,7 +109,7 @@ def without_images_of(samples: SampleSet, held_out: SampleSet) -> SampleSet:
 
 def _check_split(dataset: str, split_by: str, split: str) -> None:
     if split not in SPLITS.get((dataset, split_by), ()):
-        known = "; ".join(f"{name} by {who}: {', '.join(parts)}" for (name, who), parts in SPLITS.items())
+        known = "; ".join(f"{name} by {group}: {', '.join(parts)}" for (name, group), parts in SPLITS.items())
         raise DataError(f"no split '{split}' of {dataset} by {split_by}; there are {known}")
 
 
@@ -138,15 +139,15 @@ def _read(tree: Tree, dataset: str, load: Callable[[Path], Any], refs_path: Path
             license=LICENCE,
             coco_id=image_id,
         )
-        samples.append(_with_questions(sample, refs, instances, problems))
-    asked = tuple(sample for sample in samples if sample.targets or sample.absent)
-    if not asked:
+        samples.append(_with_sentences(sample, refs, instances, problems))
+    kept = tuple(sample for sample in samples if sample.targets or sample.absent)
+    if not kept:
         first = f"; for one, {problems[0]}" if problems else ""
-        raise DataError(f"{refs_path}: not one sentence of split {split} with its image{first}")
-    return SampleSet(asked, tuple(problems))
+        raise DataError(f"{refs_path}: no sentence of split {split} has its image{first}")
+    return SampleSet(kept, tuple(problems))
 
 
-def _with_questions(sample: Sample, refs: Sequence[Line], instances: CocoInstances, problems: list[Problem]) -> Sample:
+def _with_sentences(sample: Sample, refs: Sequence[Line], instances: CocoInstances, problems: list[Problem]) -> Sample:
     targets: list[Target] = []
     absent: list[str] = []
     for ref in refs:
@@ -169,14 +170,14 @@ def _sentences(ref: Line) -> Iterator[str]:
 
 
 def _targets(
-    sentences: Sequence[str], meant: Sequence[Line], size_hw: tuple[int, int], instances: CocoInstances
+    sentences: Sequence[str], objects: Sequence[Line], size_hw: tuple[int, int], instances: CocoInstances
 ) -> Iterator[Target]:
-    masks = tuple(annotation_rle(annotation, size_hw) for annotation in meant)
+    masks = tuple(annotation_rle(annotation, size_hw) for annotation in objects)
     for sentence in sentences:
         yield Target(
             phrase=sentence,
             kind="phrase",
             masks=masks,
             alternatives=tuple(other for other in dict.fromkeys(sentences) if other != sentence),
-            category=instances.class_name(meant[0]),
+            category=instances.class_name(objects[0]),
         )

@@ -1,4 +1,4 @@
-"""Reader of RefCOCO-M, referring phrases with sharp masks, in the Parquet layout of its publishers.
+"""Reader of RefCOCO-M, referring phrases with precise masks, in the Parquet layout of its publishers.
 
     image {bytes, path}, image_id, file_name,
     samples [{id, image_id, category, supercategory, label, sentences [text], bbox [x, y, w, h],
@@ -34,9 +34,9 @@ _BATCH_ROWS = 32
 def split_of(image_id: int) -> Split:
     """Return the split of an image: 80 % train, 10 % val, 10 % test.
 
-    The publishers have one split only, so ours is a function of the id: the first eight bytes of
-    sha256("refcoco-m:ID"), modulo 10, are 0-7 for train, 8 for val and 9 for test. So the ids of a split follow from
-    the data set's own ids, on any machine.
+    The publishers have only one split, so ours is a function of the id: the first eight bytes of
+    sha256("refcoco-m:ID"), modulo 10, are 0-7 for train, 8 for val and 9 for test. The splits are therefore the same on
+    every machine.
 
     Example:
         >>> split_of(11), split_of(17), split_of(12)
@@ -49,17 +49,17 @@ def split_of(image_id: int) -> Split:
 def read_refcoco_m(path: Path, split: Split | None = None) -> SampleSet:
     """Read RefCOCO-M.
 
-    Every sentence is a target of its own, as the publishers' evaluation has it: (image, sentence) is one example.
+    Every sentence is a separate target, as in the publishers' evaluation: (image, sentence) is one example.
 
     Args:
         path: A Parquet file, or a directory of them.
-        split: Which images; `None` for all.
+        split: Split to read; `None`: all images.
 
     Returns:
-        The samples, with the encoded images in memory, and what was left out.
+        The samples, with the encoded images in memory, and everything that was left out.
 
     Raises:
-        DataError: There is no such file, it is not Parquet, or its columns are others.
+        DataError: There is no such file, it is not Parquet, or it lacks a column.
         MissingExtraError: pyarrow is not installed.
     """
     problems: list[Problem] = []

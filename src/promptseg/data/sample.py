@@ -1,9 +1,9 @@
-"""One annotated image, and everything a phrase may mean in it.
+"""Annotated images and their phrases.
 
-Sample   an image, the names and phrases said to be in it (targets), and what is known of the rest
-Target   one phrase with all its instances in one image: masks where there are masks, boxes where there are only boxes
+Sample   an image, its annotated names and phrases (targets), and knowledge about other phrases
+Target   one phrase with all its instances in one image: masks, or boxes if there are no masks
 
-Masks stay COCO run-length codes (`Rle`) until somebody looks at them.
+Masks are kept as COCO run-length codes (`Rle`) until pixels are needed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,15 +31,15 @@ class Target:
     """One phrase and every instance of it in one image.
 
     Attributes:
-        phrase: As the annotation says it, normalized.
-        kind: What sort of phrase: a countable thing, stuff, a part of something, or a whole referring phrase.
+        phrase: The phrase of the annotation, normalized.
+        kind: Kind of phrase: a countable thing, stuff, a part of something, or a whole referring phrase.
         masks: One run-length code per instance or region.
-        boxes_xyxy: One box per instance, pixels; filled only where there are no masks.
-        void: Regions where the phrase may or may not hold: trimap borders, crowds, boxes that have no mask yet.
-        alternatives: Other wordings the annotation itself gives for exactly this target.
-        source: "human", or the name of the process that made the masks.
-        score: Mean confidence of that process, in [0, 1]; 1 for people.
-        category: The class that the annotation files it under, spelt as there ("pottedplant"); "" where it has none.
+        boxes_xyxy: One box per instance, pixels; empty if there are masks.
+        void: Regions where it is unknown whether the phrase applies: trimap borders, crowds, boxes without a mask.
+        alternatives: Other wordings in the annotation for exactly this target.
+        source: "human", or the name of the process that generated the masks.
+        score: Mean confidence of that process, in [0, 1]; 1 for human annotations.
+        category: Class of the annotation, in its own spelling ("pottedplant"); "" if it has none.
     """
 
     phrase: str
@@ -54,7 +54,7 @@ class Target:
 
     @property
     def evidence(self) -> Evidence:
-        """How well the place is known: "mask", "box", or "tag" (somewhere in the image)."""
+        """How precisely the position is known: "mask", "box", or "tag" (unknown position in the image)."""
         if self.masks:
             return "mask"
         return "box" if self.boxes_xyxy else "tag"
@@ -62,18 +62,21 @@ class Target:
 
 @dataclass(frozen=True)
 class Sample:
-    """An image and what is known about it.
+    """An image and its annotations.
 
     Attributes:
-        sample_id: Unique in its data set; here the image's path relative to the data directory.
+        sample_id: Unique id in its data set, such as the path of the image relative to the data directory.
         image: The image file, or its encoded bytes.
-        size_hw: Height and width in pixels; all masks and boxes are in these pixels.
-        targets: One per distinct phrase; in referring benchmarks one per question, where a phrase may come twice.
-        absent: Phrases asked of this image that are known not to be in it.
-        exhaustive: Names annotated completely: one that is not among the targets is not in the image.
+        size_hw: Height and width, pixels; all masks and boxes refer to these pixels.
+        targets: One target per distinct phrase; in referring benchmarks one per query, where a phrase may occur twice.
+        absent: Phrases to query that are known to be absent from the image.
+        exhaustive: Names annotated completely: if such a name is not among the targets, it is absent from the image.
+        captions: Captions of the image.
+        dataset: Name of the data set.
+        license: License of the image, if it is known.
         single_object: The image shows one object, named by its only tag.
-        coco_id: Image id in COCO, where the image comes from there.
-        sequence: The video it was taken from.
+        coco_id: Image id in COCO, if the image comes from there.
+        sequence: Video that the image was taken from.
     """
 
     sample_id: str
@@ -90,13 +93,18 @@ class Sample:
     sequence: str | None = None
 
     def with_evidence(self, evidence: Evidence) -> tuple[Target, ...]:
-        """Return the targets whose place is known that well."""
+        """Return the targets whose position is known with this precision."""
         return tuple(target for target in self.targets if target.evidence == evidence)
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the data that was left out, where it stands, and why."""
+    """Something in the data that was left out.
+
+    Attributes:
+        where: Its place, such as a file and line.
+        what: The reason.
+    """
 
     where: str
     what: str
@@ -107,7 +115,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class SampleSet(Sequence[Sample]):
-    """The samples of one reading, and everything that was left out of them; nothing is dropped in silence."""
+    """The samples of one data set, and everything that was left out of it.
+
+    Attributes:
+        samples: The samples.
+        problems: Everything that was left out, with the reasons.
+    """
 
     samples: tuple[Sample, ...]
     problems: tuple[Problem, ...] = field(default=())
@@ -125,9 +138,6 @@ class SampleSet(Sequence[Sample]):
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
 
-    def __add__(self, other: "SampleSet") -> "SampleSet":
-        return SampleSet(self.samples + other.samples, self.problems + other.problems)
-
 
 def encode_box(box_xyxy: Box, size_hw: tuple[int, int]) -> Rle:
     """Encode a filled box, pixels, as a mask of an image of that size."""
@@ -138,10 +148,10 @@ def encode_box(box_xyxy: Box, size_hw: tuple[int, int]) -> Rle:
 
 
 def decode_masks(rles: Sequence[Rle], size_hw: tuple[int, int]) -> Mask:
-    """Decode run-length codes to bool masks, shape (N, H, W), with (H, W) = size_hw.
+    """Decode N run-length codes to masks, bool, shape (N, H, W), with (H, W) = size_hw.
 
     Raises:
-        DataError: A code is malformed, or of another size.
+        DataError: A code is malformed, or has another size.
     """
     masks = np.zeros((len(rles), *size_hw), dtype=bool)
     for index, rle in enumerate(rles):
@@ -152,15 +162,19 @@ def decode_masks(rles: Sequence[Rle], size_hw: tuple[int, int]) -> Mask:
 
 
 def union_mask(rles: Sequence[Rle], size_hw: tuple[int, int]) -> Mask:
-    """Decode the union of run-length codes, bool (H, W); empty when there are none."""
+    """Decode the union of run-length codes, bool, shape (H, W); empty if there are none.
+
+    Raises:
+        DataError: A code is malformed, or has another size.
+    """
     return np.asarray(decode_masks(rles, size_hw).any(axis=0))
 
 
 def union_rle(rles: Sequence[Rle]) -> Rle:
-    """Join run-length codes of one size, at least one of them, without decoding them.
+    """Join one or more run-length codes of equal size without decoding them.
 
     Raises:
-        DataError: A code is malformed, or of another size.
+        DataError: A code is malformed, or has another size.
     """
     if len(rles) == 1:
         return rles[0]
@@ -171,19 +185,19 @@ def union_rle(rles: Sequence[Rle]) -> Rle:
 
 
 def target_mask(target: Target, size_hw: tuple[int, int]) -> Mask:
-    """Where the phrase holds: the union of its instances, bool (H, W); filled boxes where the target has only boxes.
+    """Decode the union of a target's instances, bool, shape (H, W); filled boxes if it has only boxes.
 
     Raises:
-        DataError: The target has no place, only a tag, or one of its masks is malformed.
+        DataError: The target has only a tag, without a position, or one of its masks is malformed.
     """
     return np.asarray(instance_masks(target, size_hw).any(axis=0))
 
 
 def instance_masks(target: Target, size_hw: tuple[int, int]) -> Mask:
-    """One mask per instance, bool (N, H, W); filled boxes where the target has only boxes.
+    """Decode one mask per instance, bool, shape (N, H, W); filled boxes if the target has only boxes.
 
     Raises:
-        DataError: The target has no place, only a tag, or one of its masks is malformed.
+        DataError: The target has only a tag, without a position, or one of its masks is malformed.
     """
     if target.evidence == "tag":
         raise DataError(f"'{target.phrase}' is only known to be in the image, not where")
@@ -192,25 +206,25 @@ def instance_masks(target: Target, size_hw: tuple[int, int]) -> Mask:
 
 
 def ignore_mask(target: Target, size_hw: tuple[int, int]) -> Mask:
-    """Where nothing is known about the phrase, bool (H, W); never overlaps `target_mask`."""
+    """Decode the region where it is unknown whether the phrase applies, bool, shape (H, W), without `target_mask`."""
     void = union_mask(target.void, size_hw)
     return void & ~union_mask(target.masks, size_hw)
 
 
 def instance_boxes(target: Target) -> tuple[Box, ...]:
-    """One box per instance, pixels (x0, y0, x1, y1): the given ones, or those around the masks."""
+    """Return one box per instance, (x0, y0, x1, y1) in pixels: those around the masks, else the annotated ones."""
     return tuple(rle_box_xyxy(rle) for rle in target.masks) if target.masks else target.boxes_xyxy
 
 
 def instance_areas(target: Target) -> tuple[float, ...]:
-    """One area per instance, in pixels: of its mask, else of its box."""
+    """Compute one area per instance, in pixels: that of its mask, else that of its box."""
     if target.masks:
         return tuple(float(coco_mask.area(_coco(rle))) for rle in target.masks)
     return tuple((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in target.boxes_xyxy)
 
 
 def rle_box_xyxy(rle: Rle) -> Box:
-    """The box around a mask, pixels (x0, y0, x1, y1)."""
+    """Compute the box around a mask, (x0, y0, x1, y1) in pixels."""
     x, y, width, height = (float(value) for value in coco_mask.toBbox(_coco(rle)))
     return (x, y, x + width, y + height)
 

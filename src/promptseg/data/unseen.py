@@ -1,4 +1,4 @@
-"""Training phrases without the classes that a benchmark calls unseen."""
+"""Training phrases without the unseen classes of a zero-shot benchmark."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,41 +9,42 @@ from promptseg.language.taxonomy import NARROWER
 
 
 def without_classes(samples: SampleSet, names: Iterable[str]) -> SampleSet:
-    """Leave out every phrase that says one of these names, a synonym of it, or a kind of it, in singular or plural.
+    """Remove every phrase that contains one of these names, a synonym or a hyponym of it, in singular or plural.
 
-    "A dog on the couch" goes for "couch" too, although it means the dog; so do phrases that are known to be absent. A
-    image stays where a target does.
+    "A dog on the couch" is also removed for "couch", although it refers to the dog. Absent phrases are treated in the
+    same way. An image stays if one of its targets stays. The result is the training set that a zero-shot benchmark such
+    as `pascal-zs` assumes.
 
     Args:
-        samples: From `read_phrasecut`, or any others.
-        names: To be unseen. Names are taken as they are said: for Pascal's "dining table" say "table" as well, which
-            the published protocol means by it.
+        samples: Result of `read_phrasecut`, or other samples.
+        names: Unseen names, taken literally: for Pascal's "dining table", add "table", as the published protocol does.
 
     Returns:
-        The other phrases, and a problem per phrase that was left out.
+        The other phrases, and one problem for each removed phrase.
 
     Source:
-        timojl/clipseg @ 77c4e2d, datasets/phrasecut.py, remove_classes (MIT). Differs: kinds come from
-        `promptseg.language.taxonomy`, everyday names, not from WordNet, whose hyponyms are many more ("person"
-        excepted, for which both have a short list).
+        timojl/clipseg @ 77c4e2d, datasets/phrasecut.py, remove_classes (MIT). Differs: hyponyms come from the everyday
+        names in `promptseg.language.taxonomy`, not from WordNet, which has many more (except for "person", where both
+        use a short list).
     """
-    unseen = tuple(dict.fromkeys(kind for name in names for kind in (name, *_kinds(name))))
+    unseen = tuple(dict.fromkeys(one for name in names for one in (name, *_hyponyms(name))))
     problems = []
     kept = []
     for sample in samples:
-        said: dict[str, str] = {}
+        removed: dict[str, str] = {}
         for phrase in (*(target.phrase for target in sample.targets), *sample.absent):
             if name := next((name for name in unseen if mentions(phrase, name)), None):
-                said[phrase] = name
+                removed[phrase] = name
         problems += [
-            Problem(sample.sample_id, f"'{phrase}' says {name}, which is to be unseen") for phrase, name in said.items()
+            Problem(sample.sample_id, f"'{phrase}' contains {name}, which is unseen")
+            for phrase, name in removed.items()
         ]
-        targets = tuple(target for target in sample.targets if target.phrase not in said)
+        targets = tuple(target for target in sample.targets if target.phrase not in removed)
         if targets:
-            absent = tuple(phrase for phrase in sample.absent if phrase not in said)
+            absent = tuple(phrase for phrase in sample.absent if phrase not in removed)
             kept.append(replace(sample, targets=targets, absent=absent))
     return SampleSet(tuple(kept), samples.problems + tuple(problems))
 
 
-def _kinds(name: str) -> list[str]:
+def _hyponyms(name: str) -> list[str]:
     return [kind for kinds in NARROWER.values() for kind in kinds if canonical(name) in broader(kind)]

@@ -1,1 +1,1 @@
-"""Data sets in the file formats that people use: writers, and readers back."""
+"""Writers and readers of data sets in common file formats."""

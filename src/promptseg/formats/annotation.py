@@ -1,6 +1,6 @@
-"""What is known of an image, in the one form that every file format is written from and read back to."""
+"""The annotation of one image: every file format is written from it and read to it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from promptseg.errors import DataError
 from promptseg.ops.rle import Rle
-from promptseg.results import Instance, Segmentation
+from promptseg.results import Instance, QueryResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +18,8 @@ class Region:
 
     Attributes:
         label: Name of the class.
-        score: How sure it is that the class is in the image, in [0, 1]; 1 where a format doesn't say.
-        area: All of its pixels, crumbs too.
+        score: Probability that the class is in the image, in [0, 1]; 1 if a format does not keep it.
+        area: All of its pixels, including small parts that belong to no instance.
         instances: Its objects.
     """
 
@@ -28,17 +28,20 @@ class Region:
     area: Instance
     instances: tuple[Instance, ...]
 
+    def __repr__(self) -> str:
+        return f"<Region {self.label!r} score={self.score:.2f} instances={len(self.instances)}>"
+
     @classmethod
     def from_instances(
         cls, label: str, instances: tuple[Instance, ...], *, area: NDArray[np.bool_] | None = None, score: float = 0.0
     ) -> "Region":
-        """Make a region of one or more objects.
+        """Create a region of one or more objects.
 
         Args:
             label: Name of the class.
             instances: Its objects.
             area: All of its pixels, bool, shape (H, W); None: the union of the objects.
-            score: Of the class; that of its best object where that is higher.
+            score: Score of the class; the score of its best object is taken if it is higher.
         """
         score = max(score, *(instance.score for instance in instances))
         if area is None:
@@ -48,37 +51,50 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Annotation:
-    """Everything found in one image.
+    """The classes and objects in one image.
 
     Attributes:
-        file_name: Of the image, in its data set; the part before the dot is unique there.
-        size_hw: Height and width of the image.
-        regions: One for each class that is there.
+        file_name: File name of the image in its data set; the part before the last dot is unique there.
+        size_hw: Height and width of the image, pixels.
+        regions: One for each class in the image.
     """
 
     file_name: str
     size_hw: tuple[int, int]
     regions: tuple[Region, ...]
 
+    def __repr__(self) -> str:
+        num_instances = sum(len(region.instances) for region in self.regions)
+        return f"<Annotation {self.file_name!r} regions={len(self.regions)} instances={num_instances}>"
+
     @classmethod
-    def from_segmentation(cls, segmentation: Segmentation, file_name: str) -> "Annotation":
-        """Take over what was found; queries of the same label become one region."""
+    def from_results(cls, results: Iterable[QueryResult], file_name: str, size_hw: tuple[int, int]) -> "Annotation":
+        """Convert results of one image; queries of the same label become one region.
+
+        Args:
+            results: Of any number of queries.
+            file_name: File name of the image.
+            size_hw: Height and width of the image, pixels.
+        """
+        by_label: dict[str, list[QueryResult]] = {}
+        for result in results:
+            by_label.setdefault(result.label, []).append(result)
         regions = []
-        for label in dict.fromkeys(result.label for result in segmentation):
-            found = [result for result in segmentation if result.label == label and result.mask.any()]
+        for label, same_label in by_label.items():
+            found = [result for result in same_label if result.area]
             if not found:
                 continue
             score = max(result.presence for result in found)
             area = Instance.from_mask(np.logical_or.reduce([result.mask for result in found]), score)
             instances = tuple(instance for result in found for instance in result.instances)
             regions.append(Region(label, score, area, instances))
-        return cls(file_name, segmentation.size_hw, tuple(regions))
+        return cls(file_name, size_hw, tuple(regions))
 
     @classmethod
     def from_objects(
         cls, file_name: str, size_hw: tuple[int, int], objects: list[tuple[str, Instance]]
     ) -> "Annotation":
-        """Gather objects that have a name; the regions come in the order in which the names appear."""
+        """Group labeled objects by label; regions come in the order in which their labels first appear."""
         by_label: dict[str, list[Instance]] = {}
         for label, instance in objects:
             by_label.setdefault(label, []).append(instance)
@@ -91,7 +107,7 @@ class Annotation:
         return self.file_name.rpartition(".")[0] or self.file_name
 
     def objects(self) -> Iterator[tuple[str, Instance]]:
-        """Yield every object with the name of its class."""
+        """Yield every object with its label."""
         for region in self.regions:
             for instance in region.instances:
                 yield region.label, instance
@@ -114,10 +130,10 @@ class Annotation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Annotation":
-        """Read what `to_dict` gave.
+        """Read what `to_dict` returned.
 
         Raises:
-            DataError: It is something else.
+            DataError: A value is missing or malformed.
         """
         try:
             height, width = values["size_hw"]
@@ -136,10 +152,23 @@ class Annotation:
 
 
 def _instance_to_dict(instance: Instance) -> dict[str, Any]:
-    return {"box_xyxy": list(instance.box_xyxy), "score": instance.score, "rle": instance.rle}
+    described = {"box_xyxy": list(instance.box_xyxy), "score": instance.score, "rle": instance.rle}
+    return described | describe_quality(instance)
+
+
+def describe_quality(instance: Instance) -> dict[str, float]:
+    """Describe the mask quality as a JSON item; none if it is unknown."""
+    return {} if instance.mask_quality is None else {"mask_quality": instance.mask_quality}
 
 
 def _instance_from_dict(values: dict[str, Any], size_hw: tuple[int, int]) -> Instance:
     left, top, right, bottom = values["box_xyxy"]
     rle = Rle(size=list(values["rle"]["size"]), counts=str(values["rle"]["counts"]))
-    return Instance((left, top, right, bottom), float(values["score"]), rle, size_hw)
+    quality = values.get("mask_quality")
+    return Instance(
+        (left, top, right, bottom),
+        float(values["score"]),
+        rle,
+        size_hw,
+        mask_quality=None if quality is None else float(quality),
+    )

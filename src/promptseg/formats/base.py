@@ -1,4 +1,4 @@
-"""What a file format is, and what all of them share: the image's own file, the class map, the order of painting."""
+"""The record of a file format, and what all formats share: image files, class maps, text, JSON and PNG files."""
 
 import json
 import shutil
@@ -22,34 +22,37 @@ from promptseg.results import Instance
 
 CLASS_MAP = "classes.txt"
 
-# Control characters and lone surrogates: what no text file and no XML can hold.
+# Control characters and lone surrogates: neither text files nor XML can hold them.
 _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
-# What Pillow raises on a file that is damaged, or no image, or says that it is enormous.
+# What Pillow raises for a file that is damaged, no image, or of an enormous stated size.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
-# What reading a malformed document raises, an image in it included.
+# What reading a malformed document raises, including images in it.
 _MALFORMED = (KeyError, TypeError, IndexError, OverflowError, *UNREADABLE)
-# What the tools that read data sets open without asking; another image is written as PNG.
+# Suffixes that every tool for data sets opens; other images are written as PNG.
 _USUAL_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 @dataclass(frozen=True, eq=False)
 class DataSetImage:
-    """An image and where it is from.
+    """An image and its file.
 
     Attributes:
         image_rgb: uint8, shape (H, W, 3), upright.
-        path: Its file; None where it has none.
+        path: Its file; None: it has none.
     """
 
     image_rgb: NDArray[np.uint8]
     path: Path | None = None
 
+    def __repr__(self) -> str:
+        return f"<DataSetImage {str(self.path) if self.path else 'without a file'} size_hw={self.image_rgb.shape[:2]}>"
+
     @cached_property
     def keeps_its_file(self) -> bool:
-        """Whether the file shows just `image_rgb` to every reader: of a usual kind, and stored upright.
+        """Whether every reader sees `image_rgb` in the file: it is of a common kind, and stored upright.
 
         Raises:
-            ImageError: The file can't be read, or is of another size than `image_rgb`.
+            ImageError: The file can't be read, or has another size than `image_rgb`.
         """
         if self.path is None:
             return False
@@ -60,13 +63,13 @@ class DataSetImage:
         except UNREADABLE as error:
             raise ImageError(f"{self.path}: not an image that can be read: {error}") from error
         shown_hw = self.image_rgb.shape[:2]
-        # A file that is stored turned may have height and width the other way round.
+        # A file that is stored rotated may have height and width swapped.
         if size_hw != shown_hw and (is_upright or size_hw[::-1] != shown_hw):
-            raise ImageError(f"{self.path}: {size_hw} pixels (H, W), but what was found is in an image of {shown_hw}")
+            raise ImageError(f"{self.path}: {size_hw} pixels (H, W), but the results are of an image of {shown_hw}")
         return is_upright and self.path.suffix.lower() in _USUAL_SUFFIXES
 
     def save(self, path: Path) -> None:
-        """Copy the file, byte for byte, or write a PNG where there is none to copy."""
+        """Copy the file, byte for byte, or write a PNG if there is no file to copy."""
         with atomic_file(path) as temporary:
             if self.path is not None and self.keeps_its_file:
                 shutil.copyfile(self.path, temporary)
@@ -75,26 +78,48 @@ class DataSetImage:
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """What a reader gives back.
+class LeftOut:
+    """Something in a data set that is no annotation of an area, such as a line drawn in labelme.
 
     Attributes:
-        classes: The class map.
+        where: File and record.
+        what: What it is.
+        file_name: File name of the image.
+        label: Its label; nothing is known about this label elsewhere in the image.
+    """
+
+    where: str
+    what: str
+    file_name: str
+    label: str
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set that was read.
+
+    Attributes:
+        classes: The class map: names in the order of their numbers.
         annotations: One for each image.
+        left_out: Everything that is no annotation of an area.
     """
 
     classes: tuple[str, ...]
     annotations: tuple[Annotation, ...]
+    left_out: tuple[LeftOut, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<DataSet images={len(self.annotations)} classes={len(self.classes)}>"
 
 
 @dataclass(frozen=True)
 class Format:
-    """One way to keep a data set in files; docs/formats.md says what each one keeps, and who reads it.
+    """One file format; docs/formats.md describes what each one keeps, and which tools read it.
 
     Attributes:
-        name: What the user asks for.
-        images: Folder in the data set that holds the images; None: they stay where they are.
-        write_image: Writes the files of one image (directory, annotation, classes, image).
+        name: The value of the argument `format`.
+        images: Folder in the data set that holds the images; None: images are not copied.
+        write_image: Writes the files of one image (directory, annotation, classes, image); None: there are none.
         write_index: Writes the files that span all images (directory, classes, annotations); None: there are none.
         read: Reads the data set in a directory.
     """
@@ -107,10 +132,10 @@ class Format:
 
 
 def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
-    """Refuse a class map that no file can hold.
+    """Check that files can hold a class map, and return it.
 
     Raises:
-        OutputError: It is empty, or a name is, or has a line end or space around it, or comes twice.
+        OutputError: It is empty, or a name is empty, has a line end or white space around it, or comes twice.
     """
     if isinstance(classes, str):
         raise OutputError(f"classes are a list of names, such as [{classes!r}], not one text")
@@ -125,7 +150,7 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def write_class_map(directory: Path, classes: Sequence[str]) -> None:
-    """Write the names, one a line: the first line is class 0."""
+    """Write the names, one per line; the first line is class 0."""
     write_text(directory / CLASS_MAP, "".join(f"{name}\n" for name in classes))
 
 
@@ -139,7 +164,7 @@ def read_class_map(directory: Path) -> tuple[str, ...]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file, complete or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
@@ -148,7 +173,7 @@ def read_text(path: Path) -> str:
     """Read a text file.
 
     Raises:
-        DataError: It is missing or no text; the message names it.
+        DataError: It is missing or not UTF-8; the message names it.
     """
     try:
         return path.read_text(encoding="utf-8")
@@ -157,14 +182,14 @@ def read_text(path: Path) -> str:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file, complete or not at all."""
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(document, file, ensure_ascii=False, allow_nan=False)
         file.write("\n")
 
 
 def write_json_list(path: Path, items: Iterable[Any]) -> None:
-    """Write a JSON file that holds a list, whole or not at all; its items are taken one by one."""
+    """Write a JSON file that holds a list, complete or not at all; its items are read one by one."""
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write("[")
         for index, item in enumerate(items):
@@ -176,7 +201,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        DataError: It is missing or no JSON; the message names it.
+        DataError: It is missing or not JSON; the message names it.
     """
     try:
         return json.loads(read_text(path))
@@ -186,14 +211,14 @@ def read_json(path: Path) -> Any:
 
 @contextmanager
 def reading(where: str, what: str) -> Iterator[None]:
-    """Say where it stands and what it should be, when the content of a file turns out to be malformed.
+    """Convert the errors of a block that reads a malformed file to a `DataError`.
 
     Args:
-        where: File, and record where there are several.
-        what: What is read, such as "COCO's instances".
+        where: The file, and the record if it has several, for the message.
+        what: What the block reads, such as "COCO's instances".
 
     Raises:
-        DataError: The block met something else.
+        DataError: The block raised what malformed content raises.
     """
     try:
         yield
@@ -202,13 +227,13 @@ def reading(where: str, what: str) -> Iterator[None]:
 
 
 def write_png(path: Path, image: Image.Image) -> None:
-    """Write a PNG, whole or not at all."""
+    """Write a PNG, complete or not at all."""
     with atomic_file(path) as temporary:
         image.save(temporary, format="PNG")
 
 
 def read_png(path: Path) -> NDArray[Any]:
-    """Read a PNG as it is stored: indexes of a palette image, not their colors.
+    """Read a PNG as it is stored, shape (H, W) or (H, W, C): a palette image yields its indexes, not its colors.
 
     Raises:
         DataError: It is missing or damaged; the message names it.
@@ -221,7 +246,7 @@ def read_png(path: Path) -> NDArray[Any]:
 
 
 def read_size(path: Path) -> tuple[int, int]:
-    """Read height and width of an image's file.
+    """Read height and width of an image file, pixels.
 
     Raises:
         DataError: It is missing or damaged; the message names it.
@@ -234,12 +259,12 @@ def read_size(path: Path) -> tuple[int, int]:
 
 
 def find_files(directory: Path, pattern: str) -> list[Path]:
-    """List the files of a data set that match, sorted; temporary ones of a broken-off run are passed over."""
+    """List the files of a data set that match, sorted; temporary files of an interrupted run are skipped."""
     return sorted(path for path in directory.glob(pattern) if not path.name.startswith("."))
 
 
 def index_palette() -> list[int]:
-    """Colors of the indexes 0 to 255, as 768 numbers: black, then Pascal VOC's, which tell neighbors apart.
+    """Return the colors of the indexes 0 to 255 as 768 numbers: those of Pascal VOC, which are easy to tell apart.
 
     Source: the bits of an index, spread over the three channels; VOCdevkit's VOClabelcolormap.
     """
@@ -254,13 +279,13 @@ def index_palette() -> list[int]:
 def paint_indexes(
     size_hw: tuple[int, int], numbered: Iterable[tuple[int, Instance]], *, what: str, largest: int
 ) -> NDArray[np.int64]:
-    """Paint objects into one map, the surest on top; 0 is the ground.
+    """Paint objects into one map, the best score on top; 0 is the background.
 
     Args:
-        size_hw: Height and width of the image.
+        size_hw: Height and width of the image, pixels.
         numbered: Objects with the value of their pixels, from 1.
-        what: The file that is to hold the map, for messages.
-        largest: The largest value that it can hold.
+        what: The file that will hold the map, for messages.
+        largest: The largest value that the file can hold.
 
     Returns:
         int, shape (H, W).

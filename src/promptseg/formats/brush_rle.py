@@ -1,8 +1,8 @@
-"""Label Studio's run-length code of brush strokes: a stream of bits, row by row, four equal channels a pixel.
+"""Label Studio's run-length code of brush strokes: a stream of bits, row by row, four equal channels for each pixel.
 
-A head of 53 bits: number of values (32), bits of a value - 1 (5), then four sizes of run lengths, each - 1 (4 bits
-each). Each block: whether one value is repeated (1), which of the sizes (2), length - 1 (as many bits), the value, or
-all values.
+The header has 53 bits: number of values (32), bits of a value - 1 (5), then four sizes of run lengths, each - 1 (4 bits
+each). Each block: whether one value is repeated (1), index of the size (2), length - 1 (as many bits as the size), and
+the value, or all values.
 
 Source: the layout of thi.ng/rle-pack, which Label Studio's browser code reads; the sizes 3, 4, 8, 16 as
 label-studio-converter writes them.
@@ -20,12 +20,12 @@ _LONGEST = 1 << 16
 
 
 def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
-    """Encode a mask, bool, shape (H, W): bytes, as Label Studio's JSON holds them."""
+    """Encode a mask, bool, shape (H, W), as the list of bytes in Label Studio's JSON."""
     num_values = mask.size * _NUM_CHANNELS
     pixels = mask.ravel()
     starts = np.concatenate([[0], np.flatnonzero(pixels[1:] != pixels[:-1]) + 1])
     lengths = np.diff(starts, append=pixels.size) * _NUM_CHANNELS
-    # A run that is too long for one block becomes full blocks and a rest, which is never empty.
+    # A run that is too long for one block becomes full blocks and a remainder, which is never empty.
     num_full = (lengths - 1) // _LONGEST
     values = np.repeat(pixels[starts].astype(np.int64) * 255, num_full + 1)
     blocks = np.full(len(values), _LONGEST)
@@ -40,10 +40,10 @@ def encode_brush(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def decode_brush(data: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Decode to a mask, bool, shape `size_hw`; a pixel is set when its last channel is.
+    """Decode to a mask, bool, shape `size_hw`; a pixel is set if its last channel is not 0.
 
     Raises:
-        ValueError: The code breaks off, or is of an image of another size.
+        ValueError: The code is incomplete, or of an image of another size.
     """
     height, width = size_hw
     take = _BitReader(bytes(data)).take
@@ -67,7 +67,7 @@ def decode_brush(data: Sequence[int], size_hw: tuple[int, int]) -> NDArray[np.bo
 
 
 class _BitReader:
-    """Reads numbers from a stream of bits, the highest bit first."""
+    """Read numbers from a stream of bits, the highest bit first."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data

@@ -1,7 +1,7 @@
-"""COCO panoptic: `images/`, `panoptic/` with one PNG an image, and `annotations/panoptic.json`.
+"""COCO panoptic: `images/`, `panoptic/` with one PNG for each image, and `annotations/panoptic.json`.
 
-A pixel's color tells its segment, id = R + 256 G + 65536 B, 0 is nothing; one object is one segment, and where objects
-overlap the surest is on top. Category ids are class + 1, and all count as things.
+A pixel's color encodes its segment, id = R + 256 G + 65536 B, 0 is no segment. One object is one segment; where objects
+overlap, the one with the best score is on top. Category ids are class + 1, and all are `isthing`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptseg.formats.annotation import Annotation
+from promptseg.formats.annotation import Annotation, describe_quality
 from promptseg.formats.base import (
     DataSet,
     DataSetImage,
@@ -24,7 +24,7 @@ from promptseg.formats.base import (
     write_png,
 )
 from promptseg.formats.coco import categories, describe_image
-from promptseg.ops.components import tight_box
+from promptseg.ops.masks import tight_box
 from promptseg.results import Instance
 
 INDEX = Path("annotations") / "panoptic.json"
@@ -39,7 +39,7 @@ def write_image(directory: Path, annotation: Annotation, classes: Sequence[str],
 
 
 def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
-    """Write the panoptic JSON; an object that lies wholly under others is no segment."""
+    """Write the panoptic JSON; an object that others cover completely gets no segment."""
     images, described = [], []
     for image_id, annotation in enumerate(annotations, start=1):
         ids = _segment_ids(annotation)
@@ -57,6 +57,7 @@ def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[A
                     "bbox": [left, top, right - left, bottom - top],
                     "iscrowd": 0,
                     "score": instance.score,
+                    **describe_quality(instance),
                 }
             )
         images.append(describe_image(annotation, image_id))
@@ -90,7 +91,12 @@ def read(directory: Path) -> DataSet:
             if ids.shape != size_hw:
                 raise ValueError(f"{each['file_name']} is {ids.shape} (height, width), its image {size_hw}")
             objects = [
-                (names[info["category_id"]], Instance.from_mask(ids == info["id"], info.get("score", 1.0)))
+                (
+                    names[info["category_id"]],
+                    Instance.from_mask(
+                        ids == info["id"], info.get("score", 1.0), mask_quality=info.get("mask_quality")
+                    ),
+                )
                 for info in each["segments_info"]
             ]
             annotations.append(Annotation.from_objects(image["file_name"], size_hw, objects))

@@ -1,14 +1,12 @@
-"""Data sets on disk: images are added one by one, and a run that was broken off goes on.
+"""Write data sets image by image, continue interrupted runs, and read data sets back.
 
-`.promptseg/` in the data set's directory keeps what the format itself may lose: `dataset.json`, which tells a data set
-from others, and `images.jsonl`, one line for each image that is done. A line is written after the files of its
-image, so what has no line is done again.
+`.promptseg/` in the data set's directory keeps what the format itself may lose: `dataset.json`, which identifies the
+data set, and `pictures.jsonl`, one line for each image that is done. A line is written after the files of its image, so
+an image without a line is written again.
 """
 
 import json
 import os
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
@@ -20,44 +18,72 @@ from filelock import FileLock, Timeout
 
 from promptseg.errors import DataError, OutputError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, DataSetImage, check_classes, read_json, write_class_map, write_json
-from promptseg.formats.table import find_format
+from promptseg.formats.base import (
+    DataSet,
+    DataSetImage,
+    check_classes,
+    read_json,
+    read_text,
+    reading,
+    write_class_map,
+    write_json,
+)
+from promptseg.formats.names import OutputNames
+from promptseg.formats.table import FORMATS, find_format
+from promptseg.images import expand_home
 from promptseg.results import Segmentation
+from promptseg.results.saved import RESULT_FILE, parse_results, read_result_file
+
+# What `read` takes besides the names of formats: a folder that `Segmentation.save` wrote.
+RESULT_FORMAT = "result"
 
 _SCHEMA = "promptseg/dataset-1"
 _STATE = Path(".promptseg")
-
-# What some file system or some reader of labels takes for something else.
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]')
+STATE_FILE = _STATE / "dataset.json"
+_JOURNAL = _STATE / "pictures.jsonl"
 
 
 class DatasetWriter:
-    """Adds images to a data set; use it in a `with` block, at whose end the files that span all images are written.
+    """Add images to a data set; use it in a `with` block, which writes the files that span all images at its end.
 
     Args:
-        directory: New, empty, or a data set of the same format, classes and origin, which is gone on with.
+        directory: New, empty, or a data set of the same format, classes and origin, which is continued.
         format: A name in `formats.table.FORMATS`.
         classes: The class map.
-        origin: Who says what is in the images, such as a model and its threshold; one data set has one origin.
+        origin: Source of the annotations, such as a model and its threshold; one data set has one origin.
+        sources: Those that will be added, as far as they are known: their names then do not depend on the order.
+        tolerance: Of polygons, as `write` takes it.
 
     Raises:
-        OutputError: The format or the class map is none, or the directory holds something else, is being written by
-            another process or can't be written.
+        OutputError: There is no such format, the tolerance is negative, the class map is invalid, or the directory
+            holds other files, is being written by another process or can't be written.
     """
 
-    def __init__(self, directory: str | Path, *, format: str, classes: Sequence[str], origin: str = "") -> None:
-        self.directory = Path(directory)
-        self.format = find_format(format)
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        format: str,
+        classes: Sequence[str],
+        origin: str = "",
+        sources: Iterable[str] = (),
+        tolerance: float | None = None,
+    ) -> None:
+        self.directory = expand_home(directory)
+        self.format = find_format(format, tolerance=tolerance)
         self.classes = check_classes(classes)
-        self._journal = self.directory / _STATE / "pictures.jsonl"
+        self._journal = self.directory / _JOURNAL
         self._lock = FileLock(self.directory / _STATE / "lock")
         state = {"schema": _SCHEMA, "format": format, "classes": list(self.classes), "origin": origin}
         self._claim(state)
-        # Where in the journal the last line of each image begins, and the file name it has in the data set.
+        # For each image, the offset of its last line in the journal, and its file name in the data set.
         self._entries: dict[str, tuple[int, str]] = {}
         for offset, line in self._lines():
             self._entries[line["source"]] = (offset, line["annotation"]["file_name"])
-        self._taken = Counter(_stem(file_name).casefold() for _, file_name in self._entries.values())
+        self._names = OutputNames(
+            (source for source in sources if source not in self._entries),
+            taken=(_stem(file_name) for _, file_name in self._entries.values()),
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -78,26 +104,26 @@ class DatasetWriter:
         return len(self._entries)
 
     def add(self, source: str, segmentation: Segmentation, *, path: Path | None = None) -> Annotation:
-        """Write one image and what was found in it; one that is there already is replaced.
+        """Write one image and its results; an image of the same source is replaced.
 
         Args:
-            source: What the image is known by, such as its path in its folder; its last part names its files.
-            segmentation: What was found.
-            path: The image's file; None: there is none, its pixels are written as PNG where the format holds them.
+            source: Key of the image, such as its path in its folder; the last part names its files.
+            segmentation: The results.
+            path: The image's file; None: it has none, and its pixels are written as PNG if the format holds images.
 
         Returns:
             What was written.
 
         Raises:
-            OutputError: A label is no class, or a file can't be written.
+            OutputError: A label is not in the class map, or a file can't be written.
             ImageError: The format can't hold this image.
         """
         strangers = {result.label for result in segmentation} - set(self.classes)
         if strangers:
             raise OutputError(f"{source}: {min(strangers)!r} is no class of {self.directory}")
         image = DataSetImage(segmentation.image_rgb, path)
-        annotation = Annotation.from_segmentation(segmentation, self._name(source, image))
-        # First what may be refused.
+        annotation = Annotation.from_results(segmentation, self._name(source, image), segmentation.size_hw)
+        # First the step that may refuse the image.
         if self.format.write_image is not None:
             self.format.write_image(self.directory, annotation, self.classes, image)
         if self.format.images is not None:
@@ -105,19 +131,19 @@ class DatasetWriter:
             image.save(folder / annotation.file_name)
             if source in self._entries and (before := self._entries[source][1]) != annotation.file_name:
                 (folder / before).unlink(missing_ok=True)
-        self._record(source, annotation)
+        self._record(source, annotation, path)
         return annotation
 
     def annotations(self) -> Iterator[tuple[str, Annotation]]:
-        """Yield what is known of every image, and what it is known by, in the order in which they were added."""
+        """Yield the source and the annotation of every image, in the order in which they were added."""
         with self._journal.open("rb") as journal:
             for source, (offset, _) in self._entries.items():
                 journal.seek(offset)
                 yield source, Annotation.from_dict(json.loads(journal.readline())["annotation"])
 
     def _claim(self, state: dict[str, Any]) -> None:
-        path = self.directory / _STATE / "dataset.json"
-        # What a run that was broken off at its very beginning leaves is no stranger.
+        path = self.directory / STATE_FILE
+        # A run that was interrupted right at its start leaves no file of another owner.
         if self.directory.is_dir() and not path.exists() and _holds_others(self.directory):
             raise OutputError(f"{self.directory}: holds other files; a data set goes to a new or empty folder")
         try:
@@ -139,7 +165,7 @@ class DatasetWriter:
             undo.pop_all()
 
     def _cut_broken_line(self) -> None:
-        """Drop the end of a journal that was broken off within a line."""
+        """Drop the incomplete last line of a journal."""
         with self._journal.open("rb+") as journal:
             content = journal.read()
             journal.truncate(content.rfind(b"\n") + 1)
@@ -155,29 +181,21 @@ class DatasetWriter:
                 offset += len(line)
 
     def _name(self, source: str, image: DataSetImage) -> str:
-        """Find the file name in the data set: the same as before, or one whose stem no other image has."""
-        # Files whose names begin with a dot are hidden: no reader would find them.
-        name = _UNSAFE.sub("_", source.replace("\\", "/").rpartition("/")[2]).lstrip(".") or "image"
+        """Choose the file name in the data set: the same as before, or one whose stem no other image has."""
         suffix = image.path.suffix if image.path is not None and image.keeps_its_file else ".png"
-        if source in self._entries:
-            return _stem(self._entries[source][1]) + suffix
-        stem = _stem(name)
-        if self._taken[stem.casefold()]:
-            stem = name.replace(".", "-")
-        while self._taken[stem.casefold()]:
-            stem += "-2"
-        return stem + suffix
+        known = source in self._entries
+        return (_stem(self._entries[source][1]) if known else self._names.choose(source)) + suffix
 
-    def _record(self, source: str, annotation: Annotation) -> None:
-        line = json.dumps({"source": source, "annotation": annotation.to_dict()}) + "\n"
+    def _record(self, source: str, annotation: Annotation, path: Path | None) -> None:
+        # The path, because some formats hold no images.
+        where = None if path is None else str(path.absolute())
+        line = json.dumps({"source": source, "path": where, "annotation": annotation.to_dict()}) + "\n"
         try:
             with self._journal.open("ab") as journal:
                 offset = journal.tell()
                 journal.write(line.encode("ascii"))
         except OSError as error:
             raise OutputError(f"{self._journal}: can't be written: {error.strerror or error}") from error
-        if source not in self._entries:
-            self._taken[annotation.stem.casefold()] += 1
         self._entries[source] = (offset, annotation.file_name)
 
     def _finish(self) -> None:
@@ -193,27 +211,31 @@ def write(
     format: str,
     classes: Sequence[str] | None = None,
     origin: str | None = None,
+    tolerance: float | None = None,
 ) -> Path:
     """Write results as a data set in the format of another tool.
 
     Args:
-        images: Results by the image's path, or by any name where there is no such file; pairs may come lazily.
-        directory: New, empty, or a data set of the same format, classes and origin, which the images are added to; a
-            image that is there already is replaced.
+        images: Results by the image's path, or by any name if there is no such file; pairs may come from a generator.
+        directory: New, empty, or a data set of the same format, classes and origin, to which the images are added; an
+            image that it holds already is replaced.
         format: "coco", "coco-polygons", "coco-panoptic", "yolo", "labelstudio", "labelstudio-polygons", "labelme",
-            "labelme-masks", "voc", "geojson", "png" or "npz"; docs/formats.md says what each one keeps.
+            "labelme-masks", "voc", "geojson", "png" or "npz"; docs/formats.md describes what each one keeps.
         classes: The class map; None: the labels of the first result, in their order.
-        origin: Who found it, in your words, where that is not one model. None: the model, the checkpoint and the
-            threshold that every result states (`Segmentation.origin`); all have to state the same.
+        origin: Source of the results in your words, if that is not one model. None: the model, the checkpoint and the
+            threshold that every result states (`Segmentation.origin`), which must be the same for all.
+        tolerance: For formats that write polygons: corners are dropped where the outline moves by this at most, pixels.
+            None: `ops.polygons.TOLERANCE`, half a pixel, so that people can edit the outlines. 0: exactly the mask.
 
     Returns:
         The directory.
 
     Raises:
-        OutputError: There is no image, no such format, a label is no class, results are of two checkpoints or
-            thresholds, the directory holds something else, or a file can't be written.
+        OutputError: There is no image, no such format, a label is not in the class map, results are of two checkpoints
+            or thresholds, the directory holds other files, or a file can't be written.
         ImageError: The format can't hold an image.
     """
+    sources = _known_sources(images)
     items = _pairs(images)
     first = next(items, None)
     if first is None:
@@ -222,31 +244,90 @@ def write(
         classes = tuple(dict.fromkeys(result.label for result in first[1]))
     stated = first[1].origin
     claimed = stated if origin is None else origin
-    with DatasetWriter(directory, format=format, classes=classes, origin=claimed) as writer:
+    with DatasetWriter(
+        directory, format=format, classes=classes, origin=claimed, sources=sources, tolerance=tolerance
+    ) as writer:
         for source, segmentation in chain([first], items):
             if origin is None and segmentation.origin != stated:
                 raise OutputError(
                     f"{source}: found by {segmentation.origin}, what was written before by {stated}: write two data "
                     "sets, or say with `origin` who found them all"
                 )
-            # Path.is_file raises for a name that is too long to be one.
-            is_file = os.path.isfile(source)  # noqa: PTH113
-            writer.add(str(source), segmentation, path=Path(source) if is_file else None)
-    return Path(directory)
+            path = expand_home(source)
+            # Path.is_file raises for a name that is too long for a file.
+            is_file = os.path.isfile(path)  # noqa: PTH113
+            writer.add(str(source), segmentation, path=path if is_file else None)
+        return writer.directory
 
 
-def read(directory: str | Path, *, format: str) -> DataSet:
-    """Read a data set that `write` wrote, from the files of its format alone.
+def read(directory: str | Path, *, format: str | None = None) -> DataSet:
+    """Read a data set that `write` wrote, or a result that `Segmentation.save` wrote.
 
     Args:
-        directory: Of the data set.
-        format: As `write` was told.
+        directory: Of the data set or the saved result.
+        format: As `write` takes it, to read the files of this format alone, or "result" for a saved result; None: what
+            the directory states in `.promptseg/dataset.json`, or "result" if it holds `result.json`.
+
+    Returns:
+        Classes and annotations; those of a saved result are its labels and one image.
 
     Raises:
         OutputError: There is no such format.
-        DataError: A file is missing or malformed; the message names it.
+        DataError: A file is missing or malformed, or the format can't be told; the message names it.
     """
-    return find_format(format).read(Path(directory))
+    directory = expand_home(directory)
+    name = format if format is not None else _detect_format(directory)
+    return _read_result(directory) if name == RESULT_FORMAT else find_format(name).read(directory)
+
+
+def stated_format(directory: Path) -> str:
+    """Return the format that a data set states, which `write` wrote.
+
+    Raises:
+        DataError: It states none.
+    """
+    path = directory / STATE_FILE
+    with reading(str(path), "the state of a data set"):
+        return str(read_json(path)["format"])
+
+
+def read_sources(directory: Path) -> dict[str, Path]:
+    """Read where the images of a data set were when it was written, by the stems of their files in it.
+
+    Raises:
+        DataError: The journal of the data set is missing or damaged.
+    """
+    path = directory / _JOURNAL
+    sources = {}
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        with reading(f"{path}, line {number}", "the journal of a data set"):
+            entry = json.loads(line)
+            # Data sets from before 0.1 state no path.
+            sources[_stem(entry["annotation"]["file_name"])] = Path(entry.get("path") or entry["source"])
+    return sources
+
+
+def _detect_format(directory: Path) -> str:
+    if (directory / STATE_FILE).exists():
+        return stated_format(directory)
+    if (directory / RESULT_FILE).exists():
+        return RESULT_FORMAT
+    raise DataError(
+        f"{directory}: neither a data set that promptseg.write wrote nor a saved result; where another tool wrote it, "
+        f"say its format: {', '.join(FORMATS)}"
+    )
+
+
+def _read_result(directory: Path) -> DataSet:
+    where = str(directory / RESULT_FILE)
+    document = read_result_file(directory)
+    results = parse_results(document, where=where)
+    height, width = document["size_hw"]
+    image = document.get("image")
+    source = str(image.get("source") or "") if isinstance(image, dict) else ""
+    file_name = source.replace("\\", "/").rpartition("/")[2] or directory.resolve().name
+    classes = tuple(dict.fromkeys(result.label for result in results))
+    return DataSet(classes, (Annotation.from_results(results, file_name, (height, width)),))
 
 
 def _pairs(
@@ -262,6 +343,16 @@ def _pairs(
                     "write takes the results of `segment` by the images they are of, such as {'photo.jpg': result}, "
                     f"not {type(other).__name__}"
                 )
+
+
+def _known_sources(
+    images: Mapping[str | Path, Segmentation] | Iterable[tuple[str | Path, Segmentation]],
+) -> tuple[str, ...]:
+    """List the sources that are known before the results are: not those of a generator."""
+    if isinstance(images, Mapping):
+        return tuple(map(str, images))
+    pairs = images if isinstance(images, Sequence) else ()
+    return tuple(str(pair[0]) for pair in pairs if isinstance(pair, tuple) and len(pair) == 2)
 
 
 def _holds_others(directory: Path) -> bool:

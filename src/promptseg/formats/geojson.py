@@ -1,17 +1,18 @@
-"""GeoJSON: one file an image, one feature an object, a polygon for each part of it, with its holes.
+"""GeoJSON: one file for each image, one feature for each object, one polygon for each part of it, with its holes.
 
-Coordinates are pixels, x to the right and y down, unless the image is a GeoTIFF: then they are longitude and latitude
-(RFC 7946, WGS 84), and the file keeps the raster's own coordinate system, so that it can be read back.
+Coordinates are pixels, x to the right and y down. If the image is a GeoTIFF, they are longitude and latitude (RFC 7946,
+WGS 84), and the file keeps the raster's own coordinate system, so that it can be read back.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.formats.annotation import Annotation
+from promptseg.formats.annotation import Annotation, describe_quality
 from promptseg.formats.base import (
     DataSet,
     DataSetImage,
@@ -24,24 +25,30 @@ from promptseg.formats.base import (
 )
 from promptseg.formats.georeference import Georeference
 from promptseg.images import check_stated_size
-from promptseg.ops.polygons import Polygon, fill_rings, ring_area, trace_polygons
+from promptseg.ops.polygons import TOLERANCE, Polygon, fill_rings, ring_area, smooth_polygons
 from promptseg.results import Instance
 
 _SUFFIX = ".geojson"
 
 
-def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+def write_image(
+    directory: Path,
+    annotation: Annotation,
+    classes: Sequence[str],
+    image: DataSetImage,
+    *,
+    tolerance: float = 0.0,
+) -> None:
     """Write the features of one image.
 
     Raises:
-        ImageError: The image is a GeoTIFF that does not say where it is.
+        ImageError: The image is a GeoTIFF without a usable georeference.
         MissingExtraError: The image is a GeoTIFF, and rasterio is not installed.
     """
     georeference = Georeference.load(image.path) if image.path is not None else None
     features = []
     for label, instance in annotation.objects():
-        left, top, _, _ = instance.box_xyxy
-        polygons = trace_polygons(instance.box_mask, origin_xy=(left, top))
+        polygons = smooth_polygons(instance.polygons(), tolerance)
         coordinates = [_to_coordinates(polygon, georeference) for polygon in polygons]
         is_single = len(coordinates) == 1
         features.append(
@@ -51,7 +58,12 @@ def write_image(directory: Path, annotation: Annotation, classes: Sequence[str],
                     "type": "Polygon" if is_single else "MultiPolygon",
                     "coordinates": coordinates[0] if is_single else coordinates,
                 },
-                "properties": {"label": label, "class_id": classes.index(label), "score": instance.score},
+                "properties": {
+                    "label": label,
+                    "class_id": classes.index(label),
+                    "score": instance.score,
+                    **describe_quality(instance),
+                },
             }
         )
     document: dict[str, Any] = {
@@ -84,13 +96,13 @@ def read(directory: Path) -> DataSet:
 
 
 def _to_coordinates(polygon: Polygon, georeference: Georeference | None) -> list[list[list[float]]]:
-    """List the rings as RFC 7946 wants them: closed, the outer one counter-clockwise, holes clockwise."""
+    """List the rings as RFC 7946 requires: closed, the outer one counter-clockwise, holes clockwise."""
     rings = []
     for ring in (polygon.outer, *polygon.holes):
         points: NDArray[np.float64] = ring.astype(np.float64)
         if georeference is not None:
             points = georeference.to_geographic(points)
-        # Counter-clockwise for axes of which the second one goes up: a positive area by the shoelace formula.
+        # With the y axis pointing up, a counter-clockwise ring has a positive area by the shoelace formula.
         if (ring_area(points) > 0) != (ring is polygon.outer):
             points = points[::-1]
         rings.append([*points.tolist(), points[0].tolist()])
@@ -112,14 +124,20 @@ def _to_annotation(document: dict[str, Any], where: str) -> Annotation:
             rings = [georeference.to_pixels(ring) for ring in rings]
         properties = feature["properties"]
         mask = fill_rings(rings, size_hw)
-        objects.append((properties["label"], Instance.from_mask(mask, properties["score"])))
+        instance = Instance.from_mask(mask, properties["score"], mask_quality=properties.get("mask_quality"))
+        objects.append((properties["label"], instance))
     return Annotation.from_objects(image["file_name"], size_hw, objects)
 
 
-FORMAT = Format(
-    name="geojson",
-    images=None,
-    write_image=write_image,
-    write_index=None,
-    read=read,
-)
+def polygon_format(tolerance: float) -> Format:
+    """Create the format whose polygons have this tolerance, pixels."""
+    return Format(
+        name="geojson",
+        images=None,
+        write_image=partial(write_image, tolerance=tolerance),
+        write_index=None,
+        read=read,
+    )
+
+
+FORMAT = polygon_format(TOLERANCE)

@@ -1,5 +1,6 @@
-"""Where the pixels of a GeoTIFF lie on the Earth; the only module that needs rasterio."""
+"""The georeference of a GeoTIFF; this is the only module that needs rasterio."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Georeference:
 
     Attributes:
         crs: The coordinate system as WKT.
-        transform: (a, b, c, d, e, f): pixel (x, y) lies at (a x + b y + c, d x + e y + f).
+        transform: (a, b, c, d, e, f); pixel (x, y) lies at (a x + b y + c, d x + e y + f).
     """
 
     crs: str
@@ -32,16 +33,16 @@ class Georeference:
 
     @classmethod
     def load(cls, path: Path) -> "Georeference | None":
-        """Read where an image lies.
+        """Read the georeference of an image.
 
         Args:
             path: An image that can be read.
 
         Returns:
-            None when the image is no GeoTIFF.
+            None if the image is not a GeoTIFF.
 
         Raises:
-            ImageError: It is a GeoTIFF that does not say where it is, or says what can't be understood.
+            ImageError: It is a GeoTIFF whose georeference is missing, incomplete or unreadable.
             MissingExtraError: It is a GeoTIFF, and rasterio is not installed.
         """
         with path.open("rb") as file, open_image(file) as image:
@@ -50,8 +51,11 @@ class Georeference:
             return None
         rasterio = require("rasterio", extra=_EXTRA)
         try:
-            with rasterio.open(path) as raster:
-                crs, transform = raster.crs, raster.transform
+            with warnings.catch_warnings():
+                # What rasterio only warns of is an error below.
+                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+                with rasterio.open(path) as raster:
+                    crs, transform = raster.crs, raster.transform
         except rasterio.errors.RasterioError as error:
             raise ImageError(f"{path}: a GeoTIFF that can't be read: {error}") from error
         if crs is None or transform.is_identity or transform.is_degenerate:
@@ -60,16 +64,16 @@ class Georeference:
                 f"{path}: a GeoTIFF without the {missing}; set it with gdal_edit, or save the image as PNG for pixels"
             )
         if tags.get(EXIF_ORIENTATION, 1) != 1:
-            raise ImageError(f"{path}: a GeoTIFF that is stored turned; save it upright first")
+            raise ImageError(f"{path}: a GeoTIFF that is stored rotated; save it upright first")
         a, b, c, d, e, f = tuple(transform)[:6]
         return cls(crs.to_wkt(), (a, b, c, d, e, f))
 
     def to_geographic(self, points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring points from pixels, shape (P, 2), to longitude and latitude, degrees."""
+        """Convert points from pixels, shape (P, 2), to longitude and latitude, degrees, shape (P, 2)."""
         return _transform(self.crs, _WGS84, points_xy @ self._linear.T + self._offset)
 
     def to_pixels(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bring points from longitude and latitude, degrees, shape (P, 2), to pixels."""
+        """Convert points from longitude and latitude, degrees, shape (P, 2), to pixels, shape (P, 2)."""
         return (_transform(_WGS84, self.crs, points) - self._offset) @ np.linalg.inv(self._linear).T
 
     def to_dict(self) -> dict[str, Any]:
@@ -78,7 +82,7 @@ class Georeference:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Georeference":
-        """Read what `to_dict` gave."""
+        """Read what `to_dict` returned."""
         a, b, c, d, e, f = (float(value) for value in values["transform"])
         return cls(str(values["crs"]), (a, b, c, d, e, f))
 

@@ -1,13 +1,14 @@
 """Label Studio: `images/`, `tasks.json` to import, and `label_config.xml` for the project.
 
-What was found are predictions, which a person accepts or mends. `labelstudio` writes brush strokes, and
-`labelstudio-polygons` polygons in percent of the image: one ring an object, holes and parts tied in by lines without
-width. Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT
-set to the data set's directory.
+Results are predictions, which a person accepts or corrects. `labelstudio` writes brush strokes, and
+`labelstudio-polygons` polygons in percent of the image: one ring for each object, with holes and parts joined by lines
+of zero width. Start Label Studio with LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED=true and
+LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the data set's directory.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import DataError
-from promptseg.formats.annotation import Annotation
+from promptseg.formats.annotation import Annotation, describe_quality
 from promptseg.formats.base import (
     DataSet,
     Format,
@@ -28,7 +29,7 @@ from promptseg.formats.base import (
 )
 from promptseg.formats.brush_rle import decode_brush, encode_brush
 from promptseg.images import check_stated_size
-from promptseg.ops.polygons import fill_rings, join_parts, trace_polygons
+from promptseg.ops.polygons import TOLERANCE, fill_rings, join_parts, smooth_polygons
 from promptseg.results import Instance
 
 INDEX = Path("tasks.json")
@@ -38,12 +39,14 @@ _UNSAFE = re.compile(rb"[^A-Za-z0-9._~-]")
 
 def write_brushes(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
     """Write tasks with brush strokes."""
-    _write(directory, classes, annotations, kind="brushlabels")
+    _write(directory, classes, annotations, kind="brushlabels", encode=_brush)
 
 
-def write_polygons(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+def write_polygons(
+    directory: Path, classes: Sequence[str], annotations: Iterable[Annotation], *, tolerance: float = 0.0
+) -> None:
     """Write tasks with polygons."""
-    _write(directory, classes, annotations, kind="polygonlabels")
+    _write(directory, classes, annotations, kind="polygonlabels", encode=partial(_polygon, tolerance=tolerance))
 
 
 def read(directory: Path) -> DataSet:
@@ -64,8 +67,15 @@ def read(directory: Path) -> DataSet:
     return DataSet(read_class_map(directory), tuple(annotations))
 
 
-def _write(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation], *, kind: str) -> None:
-    write_json_list(directory / INDEX, (_to_task(annotation, kind) for annotation in annotations))
+def _write(
+    directory: Path,
+    classes: Sequence[str],
+    annotations: Iterable[Annotation],
+    *,
+    kind: str,
+    encode: Callable[[Instance], dict[str, Any]],
+) -> None:
+    write_json_list(directory / INDEX, (_to_task(annotation, kind, encode) for annotation in annotations))
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
     control = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}[kind]
@@ -76,7 +86,7 @@ def _write(directory: Path, classes: Sequence[str], annotations: Iterable[Annota
     write_text(directory / "label_config.xml", ElementTree.tostring(view, encoding="unicode") + "\n")
 
 
-def _to_task(annotation: Annotation, kind: str) -> dict[str, Any]:
+def _to_task(annotation: Annotation, kind: str, encode: Callable[[Instance], dict[str, Any]]) -> dict[str, Any]:
     height, width = annotation.size_hw
     results = [
         {
@@ -88,11 +98,12 @@ def _to_task(annotation: Annotation, kind: str) -> dict[str, Any]:
             "original_height": height,
             "image_rotation": 0,
             "score": instance.score,
-            "value": (_brush if kind == "brushlabels" else _polygon)(instance) | {kind: [label]},
+            **({"meta": quality} if (quality := describe_quality(instance)) else {}),
+            "value": encode(instance) | {kind: [label]},
         }
         for number, (label, instance) in enumerate(annotation.objects())
     ]
-    # Label Studio's own addresses, percent-encoded; so a name with '&' or '#' is found.
+    # Percent-encoded as Label Studio's own addresses are, so that a name with '&' or '#' is found.
     name = _UNSAFE.sub(lambda match: b"%%%02X" % match.group()[0], annotation.file_name.encode()).decode()
     return {
         "data": {
@@ -115,10 +126,9 @@ def _brush(instance: Instance) -> dict[str, Any]:
     return {"format": "rle", "rle": encode_brush(instance.mask)}
 
 
-def _polygon(instance: Instance) -> dict[str, Any]:
-    left, top, _, _ = instance.box_xyxy
+def _polygon(instance: Instance, *, tolerance: float) -> dict[str, Any]:
     height, width = instance.size_hw
-    ring = join_parts(trace_polygons(instance.box_mask, origin_xy=(left, top)))
+    ring = join_parts(smooth_polygons(instance.polygons(), tolerance))
     return {"points": (ring * 100.0 / (width, height)).round(6).tolist(), "closed": True}
 
 
@@ -127,7 +137,9 @@ def _to_annotation(task: dict[str, Any], where: str) -> Annotation:
     objects = []
     for result in task["predictions"][0]["result"]:
         (label,) = result["value"][result["type"]]
-        objects.append((label, Instance.from_mask(_to_mask(result["value"], size_hw), result.get("score", 1.0))))
+        quality = result.get("meta", {}).get("mask_quality")
+        mask = _to_mask(result["value"], size_hw)
+        objects.append((label, Instance.from_mask(mask, result.get("score", 1.0), mask_quality=quality)))
     return Annotation.from_objects(task["data"]["file_name"], size_hw, objects)
 
 
@@ -145,10 +157,17 @@ BRUSH_FORMAT = Format(
     write_index=write_brushes,
     read=read,
 )
-POLYGON_FORMAT = Format(
-    name="labelstudio-polygons",
-    images="images",
-    write_image=None,
-    write_index=write_polygons,
-    read=read,
-)
+
+
+def polygon_format(tolerance: float) -> Format:
+    """Create the format whose polygons have this tolerance, pixels."""
+    return Format(
+        name="labelstudio-polygons",
+        images="images",
+        write_image=None,
+        write_index=partial(write_polygons, tolerance=tolerance),
+        read=read,
+    )
+
+
+POLYGON_FORMAT = polygon_format(TOLERANCE)

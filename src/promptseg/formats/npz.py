@@ -1,7 +1,8 @@
-"""numpy archives, one an image: every mask as an array, with its score.
+"""numpy archives, one for each image: every mask as an array, with its score.
 
-size_hw (2,), masks (N, H, W) bool, boxes_xyxy (N, 4), scores (N,), class_ids (N,) of the objects; class_masks (K, H, W)
-bool, class_scores (K,), class_mask_ids (K,) of the classes that are there; classes, the names. N or K may be 0.
+size_hw (2,), masks (N, H, W) bool, boxes_xyxy (N, 4), scores (N,), mask_qualities (N,) (NaN: unknown) and class_ids
+(N,) of the objects; class_masks (K, H, W) bool, class_scores (K,) and class_mask_ids (K,) of the classes in the image;
+classes, the names. N or K may be 0.
 """
 
 import tokenize
@@ -19,14 +20,14 @@ from promptseg.images import check_stated_size
 from promptseg.ops.atomic import atomic_file
 from promptseg.results import Instance
 
-# What numpy was seen to raise on damaged archives.
+# What numpy raised on damaged archives.
 _DAMAGED = (
     OSError,
     EOFError,
     ValueError,
     KeyError,
     IndexError,
-    MemoryError,  # an array that says that it is enormous
+    MemoryError,  # an array of an enormous stated size
     OverflowError,
     RuntimeError,
     SyntaxError,
@@ -54,6 +55,10 @@ def write_image(directory: Path, annotation: Annotation, classes: Sequence[str],
             masks=masks,
             boxes_xyxy=np.array([instance.box_xyxy for _, instance in objects], dtype=np.int64).reshape(-1, 4),
             scores=np.array([instance.score for _, instance in objects], dtype=np.float64),
+            mask_qualities=np.array(
+                [np.nan if instance.mask_quality is None else instance.mask_quality for _, instance in objects],
+                dtype=np.float64,
+            ),
             class_ids=np.array([classes.index(label) for label, _ in objects], dtype=np.int64),
             class_masks=class_masks,
             class_scores=np.array([region.score for region in annotation.regions], dtype=np.float64),
@@ -62,7 +67,7 @@ def write_image(directory: Path, annotation: Annotation, classes: Sequence[str],
 
 
 def read(directory: Path) -> DataSet:
-    """Read all archives; nothing in them is executed.
+    """Read all archives; pickled objects in them are refused.
 
     Raises:
         DataError: A file is missing or damaged.
@@ -70,7 +75,8 @@ def read(directory: Path) -> DataSet:
     annotations = []
     for path in find_files(directory, "*.npz"):
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # NumPy leaves a file open that it opened itself and found damaged.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 annotations.append(_to_annotation(dict(arrays), str(path)))
         except _DAMAGED as error:
             raise DataError(f"{path}: not an archive of masks: {error}") from error
@@ -85,8 +91,11 @@ def _to_annotation(arrays: dict[str, np.ndarray], where: str) -> Annotation:
         if arrays[name].shape[1:] != size_hw:
             raise ValueError(f"{name} has the shape {arrays[name].shape}, its image is {size_hw} (H, W)")
     instances: dict[int, list[Instance]] = {class_id: [] for class_id in arrays["class_mask_ids"].tolist()}
-    for class_id, mask, score in zip(arrays["class_ids"], arrays["masks"], arrays["scores"], strict=True):
-        instances[int(class_id)].append(Instance.from_mask(mask, float(score)))
+    scores = arrays["scores"]
+    qualities = arrays.get("mask_qualities", np.full(scores.shape, np.nan))  # older archives have none
+    for class_id, mask, score, quality in zip(arrays["class_ids"], arrays["masks"], scores, qualities, strict=True):
+        known_quality = None if np.isnan(quality) else float(quality)
+        instances[int(class_id)].append(Instance.from_mask(mask, float(score), mask_quality=known_quality))
     regions = (
         Region(classes[class_id], float(score), Instance.from_mask(mask, float(score)), tuple(instances[class_id]))
         for class_id, mask, score in zip(instances, arrays["class_masks"], arrays["class_scores"], strict=True)

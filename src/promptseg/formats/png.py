@@ -1,9 +1,9 @@
-"""PNG files: one index map an image, one mask a class, the overlay, and every object cut out.
+"""PNG files: an index map, one mask for each class, an overlay, and a cut-out of each object.
 
-index/cat.png             value = class + 1, 0 is the ground; 8 bits with a palette, 16 bits above 254 classes
+index/cat.png             value = class + 1, 0 is background; 8 bits with a palette, 16 bits above 254 classes
 binary/cat/003-ear.png    0 and 255, the mask of class 3
 overlay/cat.png           the masks over the image, with their names
-cutout/cat/003-ear-0.png  the first object of class 3 in its box, on a transparent ground
+cutout/cat/003-ear-0.png  the first object of class 3 in its box, on a transparent background
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,11 +26,13 @@ from promptseg.formats.base import (
     read_png,
     write_png,
 )
-from promptseg.ops.components import iterate_components
+from promptseg.ops.masks import iterate_components
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
-from promptseg.results import Instance, slug
+from promptseg.results import Instance
+from promptseg.results.saved import slug
+from promptseg.stored_values import find_inside
 
-# 255 is what training code leaves out.
+# Training code ignores 255.
 _LARGEST_8_BIT = 254
 
 
@@ -57,17 +59,9 @@ def write_image(directory: Path, annotation: Annotation, classes: Sequence[str],
         mask = Image.fromarray(region.area.mask.astype(np.uint8) * 255)
         write_png(directory / "binary" / stem / f"{name}.png", mask)
         for number, instance in enumerate(region.instances):
-            write_png(directory / "cutout" / stem / f"{name}-{number}.png", cut_out(image, instance))
+            write_png(directory / "cutout" / stem / f"{name}-{number}.png", instance.cut_out(image.image_rgb))
     write_png(directory / "overlay" / f"{stem}.png", draw_overlay(image.image_rgb, layers))
     write_png(directory / "index" / f"{stem}.png", index_image)
-
-
-def cut_out(image: DataSetImage, instance: Instance) -> Image.Image:
-    """Cut an object out: RGBA, of the size of its box, transparent black beside the object."""
-    left, top, right, bottom = instance.box_xyxy
-    alpha = instance.box_mask[..., None] * np.uint8(255)
-    rgb = image.image_rgb[top:bottom, left:right] * instance.box_mask[..., None]
-    return Image.fromarray(np.concatenate([rgb, alpha], axis=2))
 
 
 def read(directory: Path) -> DataSet:
@@ -85,7 +79,10 @@ def read(directory: Path) -> DataSet:
             number = mask_path.name.partition("-")[0]
             if not number.isdecimal() or int(number) >= len(classes):
                 raise DataError(f"{mask_path}: its name begins with no class of the class map")
-            area = read_png(mask_path) > 0
+            try:
+                area = find_inside(read_png(mask_path))
+            except ValueError as error:
+                raise DataError(f"{mask_path}: {error}") from error
             if area.shape != (height, width):
                 raise DataError(f"{mask_path}: {area.shape}, its index map {(height, width)} (H, W)")
             instances = tuple(_parts(area))

@@ -1,4 +1,4 @@
-"""A sheet of images with their masks, to see at a glance whether the labels are right."""
+"""A contact sheet of images with their masks, for a quick check of the labels."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Every file format by its name."""
+"""All file formats by name."""
+
+from collections.abc import Callable
+from math import isfinite
 
 from promptseg.errors import OutputError
 from promptseg.formats import coco, coco_panoptic, geojson, labelme, labelstudio, npz, png, voc, yolo
@@ -20,12 +23,30 @@ FORMATS = {
 }
 
 
-def find_format(name: str) -> Format:
-    """Look a format up.
+# Formats that write polygons, by the tolerance of these.
+_POLYGON_FORMATS: dict[str, Callable[[float], Format]] = {
+    "coco-polygons": coco.polygon_format,
+    "yolo": yolo.polygon_format,
+    "labelstudio-polygons": labelstudio.polygon_format,
+    "labelme": labelme.polygon_format,
+    "geojson": geojson.polygon_format,
+}
+
+
+def find_format(name: str, *, tolerance: float | None = None) -> Format:
+    """Return the format of a name.
+
+    Args:
+        name: Of the format.
+        tolerance: Of polygons, pixels; None: `ops.polygons.TOLERANCE`. Formats without polygons are exact.
 
     Raises:
-        OutputError: There is none of that name; the message lists them.
+        OutputError: There is none of that name (the message lists them), or the tolerance is no number from 0 on.
     """
     if name not in FORMATS:
         raise OutputError(f"no format is named {name!r}; there are {', '.join(FORMATS)}")
-    return FORMATS[name]
+    if tolerance is None:
+        return FORMATS[name]
+    if not (isfinite(tolerance) and tolerance >= 0):
+        raise OutputError(f"a tolerance of polygons is a number of pixels from 0 on, not {tolerance}")
+    return _POLYGON_FORMATS[name](tolerance) if name in _POLYGON_FORMATS else FORMATS[name]

@@ -1,7 +1,8 @@
 """Pascal VOC: `JPEGImages/`, `Annotations/` (XML), `SegmentationClass/` and `SegmentationObject/` (palette PNG).
 
-A class's value is its number + 1; an object's value is its place among the objects of the XML, from 1. Both maps know
-one object a pixel: where objects overlap the surest is on top. Boxes count pixels from 1, right and bottom inclusive.
+A class's value is its number + 1; an object's value is its position among the objects of the XML, from 1. Both maps
+hold one object for each pixel: where objects overlap, the one with the best score is on top. Boxes count pixels from 1,
+right and bottom inclusive.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ from promptseg.formats.base import (
 )
 from promptseg.results import Instance
 
-# 255 is the border that VOC leaves out.
+# 255 marks the border that VOC ignores.
 _LARGEST = 254
 
 
@@ -56,7 +57,7 @@ def write_image(directory: Path, annotation: Annotation, classes: Sequence[str],
 
 
 def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
-    """Write which images there are."""
+    """Write the list of images."""
     listing = "".join(f"{annotation.stem}\n" for annotation in annotations)
     write_text(directory / "ImageSets" / "Segmentation" / "train.txt", listing)
 

@@ -1,13 +1,14 @@
 """Ultralytics' YOLO segmentation layout: `images/`, `labels/` and `data.yaml`.
 
-A line is one object: `class x1 y1 x2 y2 ...`, corners as shares of width and height. The format knows one ring an
-object: holes and parts are tied in by lines without width. Training and validation both name `images`; split as you
-need.
+Each line is one object: `class x1 y1 x2 y2 ...`, corners as shares of width and height. The format has one ring for
+each object, so holes and parts are joined by lines of zero width. `train` and `val` in data.yaml both name `images`;
+split the data set as you need.
 """
 
 import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +16,31 @@ import numpy as np
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import DataSet, DataSetImage, Format, find_files, read_size, read_text, write_text
-from promptseg.ops.polygons import fill_rings, join_parts, trace_polygons
+from promptseg.ops.polygons import TOLERANCE, fill_rings, join_parts, smooth_polygons
 from promptseg.results import Instance
 
 _NAME_LINE = re.compile(r"  (\d+): (\".*\")")
 
 
-def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
-    """Write the labels of one image; without an object the file is empty, which says that there is none."""
+def write_image(
+    directory: Path,
+    annotation: Annotation,
+    classes: Sequence[str],
+    image: DataSetImage,
+    *,
+    tolerance: float = 0.0,
+) -> None:
+    """Write the labels of one image; an image without objects gets an empty file."""
     height, width = annotation.size_hw
     lines = []
     for label, instance in annotation.objects():
-        left, top, _, _ = instance.box_xyxy
-        ring = join_parts(trace_polygons(instance.box_mask, origin_xy=(left, top))) / (width, height)
+        ring = join_parts(smooth_polygons(instance.polygons(), tolerance)) / (width, height)
         lines.append(" ".join([str(classes.index(label)), *(f"{value:.6g}" for value in ring.ravel().tolist())]))
     write_text(directory / "labels" / f"{annotation.stem}.txt", "".join(f"{line}\n" for line in lines))
 
 
 def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
-    """Write data.yaml; a JSON string is a YAML string too."""
+    """Write data.yaml; names are JSON strings, which are also YAML strings."""
     names = "".join(f"  {index}: {json.dumps(name, ensure_ascii=False)}\n" for index, name in enumerate(classes))
     write_text(directory / "data.yaml", f"train: images\nval: images\nnames:\n{names}")
 
@@ -66,10 +73,15 @@ def read(directory: Path) -> DataSet:
     return DataSet(classes, tuple(annotations))
 
 
-FORMAT = Format(
-    name="yolo",
-    images="images",
-    write_image=write_image,
-    write_index=write_index,
-    read=read,
-)
+def polygon_format(tolerance: float) -> Format:
+    """Create the format whose polygons have this tolerance, pixels."""
+    return Format(
+        name="yolo",
+        images="images",
+        write_image=partial(write_image, tolerance=tolerance),
+        write_index=write_index,
+        read=read,
+    )
+
+
+FORMAT = polygon_format(TOLERANCE)

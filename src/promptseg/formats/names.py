@@ -1,0 +1,80 @@
+"""Names of output files: short, unique, traceable to the folder of the source, the same when a run is repeated."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import PurePosixPath
+
+# Room for a suffix within 100 characters; file systems count bytes, and take 255.
+_MAX_CHARACTERS = 90
+_MAX_BYTES = 200
+_NUM_DIGITS = 10
+
+# Characters with a special meaning for some file system or some reader of labels.
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]')
+
+
+class OutputNames:
+    """Chooses a name for each source; names that differ in case only clash, as they do in some file systems.
+
+    A source is named after its file; where that clashes, its folders come before it: "scene0001/rgb.png" becomes
+    "scene0001-rgb". Where no such name is short and unique, a checksum of the source ends it.
+
+    Args:
+        sources: Those to come, as far as they are known: names that clash among them are lengthened for all of them, so
+            the names do not depend on the order. The others give way to names that were chosen before.
+        taken: Names that are in use already.
+    """
+
+    def __init__(self, sources: Iterable[str] = (), *, taken: Iterable[str] = ()) -> None:
+        self._taken = {name.casefold() for name in taken}
+        self._wanted = Counter(
+            name.casefold() for source in dict.fromkeys(sources) for name in dict.fromkeys(_candidates(source))
+        )
+
+    def choose(self, source: str) -> str:
+        """Choose the name of a source, without a suffix, at most 90 characters; it is taken from now on."""
+        for name in _candidates(source):
+            if name.casefold() not in self._taken and self._wanted[name.casefold()] <= 1:
+                break
+        self._taken.add(name.casefold())
+        return name
+
+
+def _candidates(source: str) -> Iterator[str]:
+    """Yield names from the shortest on; the last one belongs to this source alone."""
+    parts = [part for part in source.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    # Files whose names begin with a dot are hidden: no reader would find them.
+    file_name = _clean(parts[-1]) if parts else ""
+    path = PurePosixPath(file_name or "image")
+    stem, dotless = path.stem, path.name.replace(".", "-")
+    checksum = sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:_NUM_DIGITS]
+    folders = [_clean(part) for part in parts[-2::-1]]
+    if _fits(stem):
+        yield stem
+    prefix = ""
+    for folder in folders:
+        prefix = f"{folder}-{prefix}" if folder else prefix
+        if not _fits(prefix + dotless):
+            break
+        yield prefix + stem
+        # Two kinds of one image, side by side in one folder.
+        yield prefix + dotless
+    if not folders and _fits(dotless):
+        yield dotless
+    nearest = f"{folders[0]}-" if folders and folders[0] and _fits(f"{folders[0]}-{stem}-{checksum}") else ""
+    yield f"{_shorten(nearest + stem, _NUM_DIGITS + 1)}-{checksum}"
+
+
+def _clean(part: str) -> str:
+    return _UNSAFE.sub("_", part).lstrip(".")
+
+
+def _fits(name: str) -> bool:
+    return len(name) <= _MAX_CHARACTERS and len(name.encode("utf-8", "replace")) <= _MAX_BYTES
+
+
+def _shorten(name: str, room: int) -> str:
+    name = name[: _MAX_CHARACTERS - room]
+    return name.encode("utf-8", "replace")[: _MAX_BYTES - room].decode("utf-8", "ignore")
