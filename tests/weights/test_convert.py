@@ -72,7 +72,7 @@ def test_position_table_splits_into_grid_and_window() -> None:
 
 
 def test_other_position_tables_are_refused() -> None:
-    with pytest.raises(WeightsError, match="no grid plus window: off by"):
+    with pytest.raises(WeightsError, match="not the sum of a grid and a window: it differs by"):
         split_position_table(torch.randn(1, 2, 64, 64), grid_size=7, window_size=8)
 
 

@@ -119,7 +119,7 @@ def test_same_size_but_another_hash_is_refused(hub: Hub, tmp_path: Path) -> None
 
 def test_file_that_the_hub_lacks(hub: Hub, tmp_path: Path) -> None:
     hub.status = 404
-    with pytest.raises(WeightsError, match=r"no source gave tiny.pth: hub someone/tiny@01234567: tiny.pth: 404"):
+    with pytest.raises(WeightsError, match=r"no source provides tiny.pth: hub someone/tiny@01234567: tiny.pth: 404"):
         resolve("tiny")
     assert leftovers(tmp_path / "cache") == []
 

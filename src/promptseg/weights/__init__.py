@@ -1,4 +1,4 @@
-"""Pretrained weights by name: fetched from where they are published, checked, converted once, kept in a cache."""
+"""Pretrained weights by name: fetched from their publishers, checked, converted once and cached."""
 
 from promptseg.weights.cache import is_cached
 from promptseg.weights.progress import ReportProgress, progress_bar

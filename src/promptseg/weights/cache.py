@@ -1,4 +1,4 @@
-"""The cache directory: entries appear whole or not at all, also when two processes want the same one."""
+"""The cache directory: entries appear complete or not at all, even if two processes build the same one."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ MANIFEST = "manifest.json"
 
 
 def cache_dir() -> Path:
-    """Say where weights are kept: $PROMPTSEG_CACHE, else $XDG_CACHE_HOME/promptseg, else ~/.cache/promptseg."""
+    """Return the cache directory: $PROMPTSEG_CACHE, else $XDG_CACHE_HOME/promptseg, else ~/.cache/promptseg."""
     if own := os.environ.get("PROMPTSEG_CACHE"):
         return Path(own).expanduser()
     if xdg := os.environ.get("XDG_CACHE_HOME"):
@@ -27,19 +27,19 @@ def cache_dir() -> Path:
 
 
 def entry_dir(record: WeightRecord) -> Path:
-    """Name the cache entry of a record; another hash or conversion is another entry."""
+    """Return the path of a record's cache entry, which depends on its hashes and its conversion."""
     identity = "\n".join([record.conversion, *(f"{file.filename} {file.sha256}" for file in record.files)])
     return cache_dir() / "weights" / f"{record.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
 def product_path(record: WeightRecord) -> Path:
-    """Name the file or directory that a record resolves to, whether it is there or not."""
+    """Return the path of the file or directory that a record resolves to, whether it exists or not."""
     entry = entry_dir(record)
     return entry / record.product if record.product else entry
 
 
 def file_sha256(path: Path) -> str:
-    """Hash a file."""
+    """Compute the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -54,9 +54,9 @@ def exclusive(entry: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def workspace(entry: Path) -> Iterator[Path]:
-    """Give an empty directory beside an entry, on the same file system, and remove it afterwards.
+    """Create an empty directory next to an entry, on the same file system, and remove it afterwards.
 
-    Call with the lock of the entry held: what a killed process left behind is removed too.
+    The caller must hold the lock of the entry, because remains of killed processes are removed too.
     """
     prefix = f".{entry.name}.work-"
     for stale in entry.parent.glob(f"{prefix}*"):
@@ -69,16 +69,22 @@ def workspace(entry: Path) -> Iterator[Path]:
 
 
 def forget_oldest(entries: Iterable[Path], num_kept: int) -> None:
-    """Keep the directories that were used last; a process that has one open keeps what it has read."""
+    """Remove all directories except the `num_kept` most recently modified ones."""
     for entry in sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True)[num_kept:]:
-        shutil.rmtree(entry, ignore_errors=True)  # another process may be at it too
+        shutil.rmtree(entry, ignore_errors=True)  # another process may remove it at the same time
 
 
 def publish(built: Path, entry: Path, fetched_from: dict[str, str]) -> None:
-    """Make a finished directory the entry, in one rename, with a manifest of its files."""
+    """Move a finished directory to the entry in one rename, with a manifest of its files.
+
+    Args:
+        built: The finished directory.
+        entry: Path of the entry; an existing one is replaced.
+        fetched_from: Source of each fetched file, by file name.
+    """
     files = sorted(path for path in built.rglob("*") if path.is_file())
     for path in files:
-        # safetensors writes for the owner alone, but a cache may be shared.
+        # safetensors writes files that only the owner can read, but a cache may be shared
         path.chmod(0o644)
     manifest = {
         "fetched_from": fetched_from,
@@ -94,7 +100,7 @@ def publish(built: Path, entry: Path, fetched_from: dict[str, str]) -> None:
 
 
 def is_cached(record: WeightRecord) -> bool:
-    """Say whether the entry of a record is there."""
+    """Return whether the cache has the entry of a record."""
     return (entry_dir(record) / MANIFEST).is_file()
 
 
@@ -102,8 +108,8 @@ def check_entry(record: WeightRecord, *, hashes: bool) -> None:
     """Check the cached files against their manifest.
 
     Args:
-        record: Which entry.
-        hashes: Hash every file; otherwise compare sizes only, which costs nothing.
+        record: Record of the entry.
+        hashes: Hash every file; otherwise compare sizes only, which takes almost no time.
 
     Raises:
         WeightsError: A file is missing, has another size or another hash.
@@ -116,7 +122,7 @@ def check_entry(record: WeightRecord, *, hashes: bool) -> None:
         if num_bytes != expected["num_bytes"]:
             damage = "is missing" if num_bytes is None else f"has {num_bytes} bytes, not {expected['num_bytes']}"
         elif hashes and file_sha256(path) != expected["sha256"]:
-            damage = "has another sha256 than when it was made"
+            damage = "has another sha256 than when it was created"
         else:
             continue
         raise WeightsError(f"{path} {damage}; run: promptseg weights pull --force {record.name}")

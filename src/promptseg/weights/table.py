@@ -1,7 +1,7 @@
-"""The table of pretrained weights.
+"""Table of pretrained weights.
 
-Nothing in this file restricts its user; AGPL and GPL weights are left out on purpose. The one exception is in
-`table_detectors`, and no model takes it unless its user names it.
+No weights in this file restrict the user; AGPL and GPL weights are left out on purpose. The one exception is in
+`table_detectors`, and no model uses it unless the user names it.
 """
 
 from promptseg.weights.records import HubFile, NpmMember, WeightFile, WeightRecord, WheelMember

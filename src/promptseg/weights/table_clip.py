@@ -1,4 +1,4 @@
-"""The rows of CLIP and of what is built on it."""
+"""Weight records of CLIP and of models built on it."""
 
 from promptseg.weights.records import HubFile, WeightFile, WeightRecord, WheelMember
 from promptseg.weights.vocabularies import CLIP_BPE

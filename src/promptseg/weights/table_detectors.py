@@ -1,6 +1,6 @@
-"""The weights of detectors, and of the maskers that only the hub has.
+"""Weight records of detectors, and of the SAM models that only the hub has.
 
-YOLO-World's are under AGPL-3.0: no model takes them unless its user names them.
+YOLO-World's weights are under AGPL-3.0: no model uses them unless the user names them.
 """
 
 from promptseg.weights.records import HubFile, WeightFile, WeightRecord, WheelMember

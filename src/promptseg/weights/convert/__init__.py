@@ -1,6 +1,6 @@
-"""Conversions from published files to what promptseg loads: safetensors, and directories for transformers.
+"""Convert published files to the formats that promptseg loads: safetensors, and directories for transformers.
 
-A converter gets the checked files by name and the file to write, or the empty directory to fill.
+A converter gets the checked files by name, and the path of the file to write or of the empty directory to fill.
 """
 
 from collections.abc import Callable, Mapping

@@ -16,20 +16,19 @@ from promptseg.weights.convert.sam_names import sam_decoder_name
 
 
 def load_pickle(path: Path) -> dict[str, object]:
-    """Read a PyTorch checkpoint without running what it may contain.
+    """Read a PyTorch checkpoint without running code in it.
 
     Raises:
-        WeightsError: It holds anything but tensors and plain containers, or is no checkpoint.
+        WeightsError: The file is not a checkpoint, or holds other objects than tensors and plain containers.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        # PyTorch advises to read the file all the same, running what is in it: that is not passed on. The end of the
-        # file in the middle of a value comes without a word.
-        said = [line for line in str(error).splitlines() if line and "weights_only" not in line] or [
-            "it ends too early"
-        ]
-        raise WeightsError(f"{path.name}: not a plain PyTorch checkpoint: {said[0]}") from error
+        # PyTorch advises to load the file with code execution: such lines are dropped. An unexpected end of the file
+        # gives an empty message.
+        lines = [line for line in str(error).splitlines() if line and "weights_only" not in line]
+        reason = lines[0] if lines else "it ends too early"
+        raise WeightsError(f"{path.name}: not a plain PyTorch checkpoint: {reason}") from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path.name}: holds a {type(content).__name__}, not a state dict")
     return content
@@ -39,7 +38,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        WeightsError: It is none.
+        WeightsError: It is not a safetensors file.
     """
     try:
         return load_file(path)
@@ -53,12 +52,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         OSError: The disk is full or can't be written.
     """
-    # Tied tensors share memory, which safetensors refuses.
+    # copies, because tied tensors share memory, which safetensors refuses
     separate = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(separate, path, metadata={"format": "pt"})
     except SafetensorError as error:
-        # safetensors hides the errno in its message: "I/O error: ... (os error 28)".
+        # the errno of safetensors is in its message only: "I/O error: ... (os error 28)"
         full = any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
         raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(path)) from error
 
@@ -67,7 +66,7 @@ def as_state_dict(content: Mapping[str, object], filename: str) -> dict[str, Ten
     """Check that every value is a tensor.
 
     Raises:
-        WeightsError: One is not.
+        WeightsError: A value is not a tensor, or there are no values.
     """
     tensors = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if not tensors or len(tensors) != len(content):
@@ -76,33 +75,37 @@ def as_state_dict(content: Mapping[str, object], filename: str) -> dict[str, Ten
 
 
 def copy_files(files: Mapping[str, Path], target: Path) -> None:
-    """Take the files as they are: they are in their final form already."""
+    """Copy files that need no conversion."""
     for name, path in files.items():
         shutil.copyfile(path, target / name if target.is_dir() else target)
 
 
 def convert_state_dict(files: Mapping[str, Path], target: Path) -> None:
-    """Turn one flat PyTorch state dict into safetensors with the original key names."""
+    """Convert one flat PyTorch state dict to safetensors, with the original names.
+
+    Raises:
+        WeightsError: The file is not a flat state dict.
+    """
     ((filename, path),) = files.items()
     write_tensors(target, as_state_dict(load_pickle(path), filename))
 
 
 def convert_sam_decoder(files: Mapping[str, Path], target: Path) -> None:
-    """Rename SAM's prompt encoder and mask decoder as transformers' SamModel has them.
+    """Rename the tensors of SAM's prompt encoder and mask decoder to the names of transformers' SamModel.
 
     Raises:
-        WeightsError: The checkpoint does not hold the two.
+        WeightsError: The checkpoint lacks one of the two.
     """
     ((filename, path),) = files.items()
     content = load_pickle(path)
     tensors: dict[str, Tensor] = {}
-    # "PromtEncoder" is the published spelling.
+    # "PromtEncoder" is the published spelling
     for part, prefix in (("PromtEncoder", "prompt_encoder."), ("MaskDecoder", "mask_decoder.")):
         state = content.get(part)
         if not isinstance(state, dict):
-            raise WeightsError(f"{filename}: no {part} in it")
+            raise WeightsError(f"{filename}: it has no {part}")
         tensors |= {prefix + sam_decoder_name(name): tensor for name, tensor in as_state_dict(state, filename).items()}
-    # One random matrix encodes the positions of clicks and of the image.
+    # the same random matrix encodes the positions of clicks and of image cells
     tensors["shared_image_embedding.positional_embedding"] = tensors[
         "prompt_encoder.shared_embedding.positional_embedding"
     ]

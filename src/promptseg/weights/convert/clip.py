@@ -1,4 +1,4 @@
-"""CLIP: the byte-pair vocabulary as a tokenizer directory, both towers, and CLIPSeg, which has a CLIP inside.
+"""Convert CLIP: the byte-pair vocabulary to a tokenizer directory, both towers, and CLIPSeg, which contains CLIP.
 
 Source:
     Radford et al. 2021, arXiv:2103.00020; vocabulary layout of openai/CLIP clip/simple_tokenizer.py @ a1d0717 (MIT).
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 CLIPSEG_DECODER = "decoder.safetensors"
 CLIPSEG_CONFIG = "clipseg.json"
 _HEAD_DIM = 64
-# The published file lists more merges than CLIP was trained with: 49,408 tokens less 2 x 256 bytes and 2 marks.
+# The published file lists more merges than CLIP uses: 49,408 tokens minus 2 x 256 bytes and 2 special tokens.
 _NUM_MERGES = 49152 - 256 - 2
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
 def convert_clip_tokenizer(files: Mapping[str, Path], target: Path) -> None:
-    """Make a directory that transformers' CLIPTokenizer loads."""
+    """Write a directory for transformers' CLIPTokenizer."""
     ((_, path),) = files.items()
     _write_tokenizer(path, target)
 
 
 def convert_clip(files: Mapping[str, Path], target: Path) -> None:
-    """Make a directory that transformers' CLIPModel and CLIPTokenizer load, and so either tower alone.
+    """Write a directory for transformers' CLIPModel, its two towers separately, and CLIPTokenizer.
 
     Raises:
-        WeightsError: The checkpoint is not a CLIP's.
+        WeightsError: The checkpoint is not a CLIP model.
     """
     checkpoint = next(path for name, path in files.items() if name.endswith(".bin"))
     _write_clip(as_state_dict(load_pickle(checkpoint), checkpoint.name), target)
@@ -46,10 +46,10 @@ def convert_clip(files: Mapping[str, Path], target: Path) -> None:
 
 
 def convert_clipseg(files: Mapping[str, Path], target: Path) -> None:
-    """Take CLIPSeg apart: its CLIP as `convert_clip` makes one, its decoder and its configuration as they are.
+    """Split CLIPSeg: its CLIP in the layout of `convert_clip`, its decoder and its config unchanged.
 
     Raises:
-        WeightsError: The checkpoint is not a CLIPSeg's.
+        WeightsError: The checkpoint is not a CLIPSeg.
     """
     tensors = load_tensors(files["model.safetensors"])
     inside = {name.removeprefix("clip."): tensor for name, tensor in tensors.items() if name.startswith("clip.")}
@@ -63,12 +63,12 @@ def convert_clipseg(files: Mapping[str, Path], target: Path) -> None:
 
 
 def clip_config(tensors: Mapping[str, Tensor]) -> "CLIPConfig":
-    """Read the configuration off the shapes of the tensors, named as on the hub.
+    """Derive the config from the shapes of the tensors, which have the names of the hub's file.
 
     Raises:
-        WeightsError: They are not a CLIP's.
+        WeightsError: The tensors are not those of a CLIP model.
     """
-    # Here and not above: transformers takes seconds to import, and most conversions do without.
+    # imported here: the import of transformers takes seconds, and most conversions don't need it
     from transformers import CLIPConfig
 
     try:
@@ -112,7 +112,7 @@ def _num_layers(tensors: Mapping[str, Tensor], part: str) -> int:
 
 
 def _write_clip(tensors: Mapping[str, Tensor], target: Path) -> None:
-    # older versions stored a buffer that only counts
+    # older versions also stored a buffer of position indexes
     kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("position_ids")}
     clip_config(kept).save_pretrained(target)
     write_tensors(target / "model.safetensors", kept)
@@ -123,7 +123,7 @@ def _vocabulary(files: Mapping[str, Path]) -> Path:
 
 
 def _write_tokenizer(path: Path, target: Path) -> None:
-    # The first line is the version of the file.
+    # the first line is the version of the file
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()[1 : _NUM_MERGES + 1]
     characters = _byte_characters()
     tokens = [*characters, *(character + "</w>" for character in characters)]
@@ -136,7 +136,7 @@ def _write_tokenizer(path: Path, target: Path) -> None:
 
 
 def _byte_characters() -> list[str]:
-    """The visible character that stands for each byte, in the order of GPT-2's byte-level vocabulary."""
+    """List the visible character for each byte, in the order of GPT-2's byte-level vocabulary."""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     num_hidden = 256 - len(visible)
     return [chr(number) for number in [*visible, *range(256, 256 + num_hidden)]]

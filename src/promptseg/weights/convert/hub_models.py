@@ -1,4 +1,4 @@
-"""The hub's detectors and SAM as directories that transformers loads: its tensors, with the configuration they tell.
+"""Convert the hub's detectors and SAM to directories for transformers; the config follows from the tensors' shapes.
 
 Source:
     Sizes as in transformers' own conversion scripts of GroundingDINO, OWLv2 and SAM (Apache-2.0).
@@ -27,9 +27,9 @@ def convert_grounding_dino(files: Mapping[str, Path], target: Path) -> None:
     """Write config.json, the tensors and BERT's vocabulary.
 
     Raises:
-        WeightsError: The file is no GroundingDINO of a known size.
+        WeightsError: The file is not a GroundingDINO of a known size.
     """
-    # Here and not above: transformers takes seconds to import, and most conversions do without.
+    # imported here: the import of transformers takes seconds, and most conversions don't need it
     from transformers import GroundingDinoConfig, SwinConfig
 
     shapes = _read_shapes(files[WEIGHTS_FILE])
@@ -41,7 +41,7 @@ def convert_grounding_dino(files: Mapping[str, Path], target: Path) -> None:
         embed_dim=shapes[name][0],
         depths=list(depths),
         num_heads=list(heads),
-        out_indices=[2, 3, 4],  # type: ignore[call-arg]  # the stages that transformers calls so
+        out_indices=[2, 3, 4],  # type: ignore[call-arg]  # stages in the numbering of transformers
     )
     GroundingDinoConfig(backbone_config=swin).save_pretrained(target)
     shutil.copyfile(files[WEIGHTS_FILE], target / WEIGHTS_FILE)
@@ -52,7 +52,7 @@ def convert_owlv2(files: Mapping[str, Path], target: Path) -> None:
     """Write config.json, the tensors and CLIP's tokenizer.
 
     Raises:
-        WeightsError: The file is no OWLv2 with patches of 16 pixels.
+        WeightsError: The file is not OWLv2-base with patches of 16 pixels at 960 pixels.
     """
     from transformers import Owlv2Config
 
@@ -69,7 +69,7 @@ def convert_sam_hub(files: Mapping[str, Path], target: Path) -> None:
     """Write config.json and the tensors.
 
     Raises:
-        WeightsError: The file is no SAM of a known size.
+        WeightsError: The file is not a SAM of a known size.
     """
     from transformers import SamConfig
 

@@ -1,4 +1,4 @@
-"""Tables of CLIP text vectors for the names of LVIS and Objects365, as Detic publishes them.
+"""Convert Detic's published tables of CLIP text vectors for the names of LVIS and Objects365.
 
 Source:
     Zhou et al. 2022, "Detecting Twenty-thousand Classes using Image-level Supervision", arXiv:2201.02605;
@@ -22,13 +22,13 @@ VECTORS_FILE = "vectors.safetensors"
 
 
 def clean_name(name: str) -> str:
-    """Write a name as people say it: "trash_can_(bin)" is "trash can"."""
+    """Convert a name to plain words: "trash_can_(bin)" becomes "trash can"."""
     without_notes = re.sub(r"\(.*?\)", " ", name)
     return " ".join(re.sub(r"[_/]", " ", without_notes).split()).lower()
 
 
 def convert_name_tables(files: Mapping[str, Path], target: Path) -> None:
-    """Join the tables; of two vectors for one name LVIS's stays.
+    """Join the tables; for a name in both, the vector of LVIS is used.
 
     Raises:
         WeightsError: A table has another number of names than of vectors.
@@ -39,7 +39,7 @@ def convert_name_tables(files: Mapping[str, Path], target: Path) -> None:
     names = {"lvis": [one["name"] for one in categories], "objects365": [row[1] for row in rows]}
     known: dict[str, np.ndarray] = {}
     for table, listed in names.items():
-        # allow_pickle stays False: an array of numbers and nothing else
+        # allow_pickle stays False, so the file can hold only an array of numbers
         vectors = np.load(files[f"{table}.npy"])
         if len(vectors) != len(listed):
             raise WeightsError(f"{table}: {len(listed)} names but {len(vectors)} vectors")

@@ -1,4 +1,4 @@
-"""Reading trained tensors back out of an exported ONNX graph."""
+"""Read trained tensors from an exported ONNX graph."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +19,7 @@ def read_graph(path: Path) -> Any:
     """Read the graph of an .onnx file.
 
     Raises:
-        WeightsError: It is no ONNX file.
+        WeightsError: It is not an ONNX file.
     """
     try:
         return onnx.load(str(path)).graph
@@ -28,18 +28,18 @@ def read_graph(path: Path) -> Any:
 
 
 def initializers(graph: Any) -> dict[str, Array]:
-    """Take every stored tensor of a graph, by name."""
+    """Return every stored tensor of a graph, by name."""
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
 
 
 def linear_weights(graph: Any, tensors: Mapping[str, Array]) -> dict[str, Array]:
-    """Find the weights of linear layers, which an exporter transposes and gives made-up names.
+    """Find the weights of linear layers, which exporters transpose and rename.
 
     A linear layer is exported as MatMul then Add, and the bias of the Add keeps its name: "X.bias" gives "X.weight".
 
     Args:
-        graph: As `read_graph` gives it.
-        tensors: Its initialisers.
+        graph: Result of `read_graph`.
+        tensors: Initializers of the graph.
 
     Returns:
         Weights by name, each of shape (C_out, C_in).

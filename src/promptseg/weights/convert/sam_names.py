@@ -1,8 +1,8 @@
-"""Names of SAM's modules: from the original code to transformers.
+"""Convert the names of SAM's tensors from the original code to transformers.
 
 Source:
-    segment_anything/modeling @ dca509f and sam2/modeling @ 2b90b9f (both Apache-2.0) against transformers'
-    SamModel and Sam2Model; only names are compared, no code is taken.
+    segment_anything/modeling @ dca509f and sam2/modeling @ 2b90b9f (both Apache-2.0), and transformers' SamModel and
+    Sam2Model; only names were compared, no code was copied.
 """
 
 import re
@@ -23,7 +23,7 @@ _DECODER_PARTS = (
 
 
 def sam_decoder_name(name: str) -> str:
-    """Rename a tensor of the prompt encoder or the mask decoder as transformers' SamModel has it."""
+    """Convert a tensor name of the prompt encoder or the mask decoder to that of transformers' SamModel."""
     name = re.sub(r"\.norm(\d)\.", r".layer_norm\1.", name)
     if "hypernetworks" in name or "iou_prediction_head" in name:
         name = name.replace(".layers.0.", ".proj_in.").replace(".layers.2.", ".proj_out.")
@@ -34,13 +34,13 @@ def sam_decoder_name(name: str) -> str:
 
 
 def sam2_decoder_name(name: str) -> str:
-    """Rename a tensor of SAM 2's prompt encoder or mask decoder as transformers' Sam2Model has it."""
+    """Convert a tensor name of SAM 2's prompt encoder or mask decoder to that of transformers' Sam2Model."""
     name = sam_decoder_name(name).replace(".out_proj.", ".o_proj.")
     return _two_layer_mlp(name)
 
 
 def sam2_encoder_name(name: str) -> str:
-    """Rename a tensor that SAM 2 uses while it encodes an image as transformers' Sam2Model has it."""
+    """Convert a tensor name of SAM 2's image encoding to that of transformers' Sam2Model."""
     name = name.replace("sam_mask_decoder.", "mask_decoder.").replace(
         "image_encoder.trunk.", "vision_encoder.backbone."
     )

@@ -1,4 +1,4 @@
-"""YOLO-World v2 out of its published .pt file: a pickle of whole Python objects, of which only tensors are read.
+"""Convert YOLO-World v2 from its published .pt file, a pickle of Python objects, from which only tensors are read.
 
 Source:
     Layer numbers and tensor names of the published yolov8{s,m,l,x}-worldv2.pt; the code that wrote them is not needed.
@@ -54,7 +54,7 @@ _RENAMED = (
 
 
 class _Inert:
-    """Stands for every class of the pickle that is no plain container: it holds attributes and does nothing."""
+    """Placeholder for all classes of the pickle except plain containers: it holds attributes and does nothing."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -64,7 +64,7 @@ class _Inert:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Builds tensors and plain containers; whatever else the file names becomes an `_Inert`, so nothing of it runs."""
+    """Unpickler for tensors and plain containers; all other classes become `_Inert`, so no code in the file runs."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         return _PLAIN.get((module_name, global_name), _Inert)
@@ -75,10 +75,10 @@ def _load(stream: io.BytesIO, **options: Any) -> Any:
 
 
 def convert_yolo_world(files: Mapping[str, Path], target: Path) -> None:
-    """Write the network's tensors and the names that it has vectors for.
+    """Write the network's tensors and the names of its text vectors.
 
     Raises:
-        WeightsError: The file is no YOLO-World v2.
+        WeightsError: The file is not a YOLO-World v2.
     """
     ((_, path),) = files.items()
     tensors, names = read_yolo_world(path)
@@ -87,14 +87,14 @@ def convert_yolo_world(files: Mapping[str, Path], target: Path) -> None:
 
 
 def read_yolo_world(path: Path) -> tuple[dict[str, Tensor], list[str]]:
-    """Read a published checkpoint without running what it may contain.
+    """Read a published checkpoint without running code in it.
 
     Returns:
-        Tensors as `detectors.yolo_world_net.YoloWorldNet` names them, float32, norms folded, and under `NAME_VECTORS`
-        the text vectors (N, 512) of the names that come second.
+        Tensors, float32, with folded norms, under the names of `detectors.yolo_world_net.YoloWorldNet`, and text
+        vectors, shape (N, 512), under `NAME_VECTORS`; and the N names of the text vectors.
 
     Raises:
-        WeightsError: The file is damaged, or no YOLO-World v2.
+        WeightsError: The file is damaged, or not a YOLO-World v2.
     """
     reader = SimpleNamespace(Unpickler=_TensorUnpickler, load=_load, __name__="tensors alone")
     try:
@@ -114,7 +114,7 @@ def read_yolo_world(path: Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _walk(module: _Inert, prefix: str) -> list[tuple[str, Tensor]]:
-    """List the parameters and buffers of a module and of those inside it, as state_dict() would."""
+    """List the parameters and buffers of a module and its submodules, like state_dict()."""
     held = vars(module)
     found = [
         (prefix + name, value)
@@ -129,7 +129,7 @@ def _walk(module: _Inert, prefix: str) -> list[tuple[str, Tensor]]:
 
 
 def _fold_norms(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Fold every batch norm into the convolution before it; what has none stays."""
+    """Fold every batch norm into the convolution before it; other tensors do not change."""
     folded = {name: value for name, value in published.items() if not re.search(r"\.(bn|norm|conv|dfl)\.", f".{name}")}
     for name in published:
         if name.endswith(".bn.weight"):
@@ -138,7 +138,7 @@ def _fold_norms(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
             folded[f"{stem}.weight"] = published[f"{stem}.conv.weight"] * scale[:, None, None, None]
             folded[f"{stem}.bias"] = shift
         elif name.endswith(".norm.weight"):
-            # The norm of the similarity stands after the last convolution of the embeddings.
+            # the norm of the similarity follows the last convolution of the embeddings
             level = name.split(".")[-3]
             scale, shift = _scale_and_shift(published, name.removesuffix(".weight"))
             last = f"model.22.cv3.{level}.2"

@@ -1,4 +1,4 @@
-"""YOLOX out of its ONNX export: names are lost there, the order of the convolutions is not.
+"""Convert YOLOX from its ONNX export, which keeps the order of the convolutions but not their names.
 
 Source:
     Ge et al. 2021, arXiv:2107.08430 (Apache-2.0).
@@ -14,7 +14,7 @@ from promptseg.weights.convert.onnx_graph import initializers, read_graph
 
 
 def convert_yolox(files: Mapping[str, Path], target: Path) -> None:
-    """Name the weight and bias of each convolution by its place in the order of execution: "0.weight", "0.bias", ..."""
+    """Name the weight and bias of each convolution by its index in execution order: "0.weight", "0.bias", ..."""
     (path,) = files.values()
     graph = read_graph(path)
     tensors = initializers(graph)
