@@ -2,40 +2,40 @@
 
 Command:   promptseg train recipes/clipseg_pc_plus.py --data DIR --out runs/clipseg-pc-plus
            promptseg train recipes/clipseg_pc_plus.py:no-visual --data DIR --out runs/no-visual
-           (--data: VGPhraseCut_v0 or the folder that holds it; docs/data.md says where to get it)
+           (--data: VGPhraseCut_v0 or the folder that holds it; docs/data.md names the source)
 Hardware:  one GPU of 16 GB; CLIP's weights come from the model hub (0.6 GB, fetched the first time)
 Expected:  published, PhraseCut test (mIoU/AP, the best threshold):
                          text        visual                          text        visual
              PC+         43.6/76.7   25.4/55.6      d16              37.4/71.5   24.7/51.2
              no-clip     13.1/12.6   12.7/-         layer-3          31.9/64.9   21.5/48.6
              no-visual   46.4/77.8   14.4/31.0      highlight        43.4/75.4   23.3/43.8
-           Not reproduced by us: neither the data set nor CLIP's weights were in reach.
-Then:      promptseg evaluate --benchmark phrasecut --data DIR --model runs/clipseg-pc-plus/final
+           Not reproduced by us: neither the data set nor CLIP's weights were available.
+Then:      promptseg evaluate-benchmark phrasecut --data DIR --model runs/clipseg-pc-plus/final
 
 As published (experiments/phrasecut.yaml and ablation.yaml, training.py, datasets/phrasecut.py of timojl/clipseg
 @ 77c4e2d): as recipes/clipseg_pc.py, and: a fifth of the phrases are foreign to their image; an example of the phrase
 from another image, where there is one, cropped to the object, blurred and darkened around it; the vector is
-a * text + (1 - a) * example with a drawn evenly from 0 to .5 (the paper says "sampled uniformly", the published
+a * text + (1 - a) * example with a drawn evenly from 0 to .5 (in the paper "sampled uniformly", the published
 configurations set mix_text_max to .5); the text alone where there is no example.
 
-Ours, besides what recipes/clipseg_pc.py names: a foreign phrase is never one that something in the image implies, and
-an example is never the image itself. `no-clip` has both towers random and frozen, learning rate 3e-4 (as published:
-"not_pretrained"; the published code that did it is not in that commit).
+Ours, besides what recipes/clipseg_pc.py names: a foreign phrase is never one that an annotated phrase of the image
+implies, and an example is never the image itself. `no-clip` has both towers random and frozen, learning rate 3e-4 (as
+published: "not_pretrained"; the published code for it is not in that commit).
 """
 
 from dataclasses import replace
 from functools import partial
 
 from promptseg.data.phrasecut import read_phrasecut
-from promptseg.data.phrasecut_plus import PROMPT_TEMPLATES, PlusOptions
 from promptseg.errors import RecipeError
 from promptseg.models.clipseg.config import ClipSegConfig
-from promptseg.models.registry import find_record
-from promptseg.train.conditional import SteeredTraining
+from promptseg.models.registry import find_row
+from promptseg.train.conditional import ConditionalTraining
 from promptseg.train.config import TrainConfig
+from promptseg.train.phrasecut_plus import PROMPT_TEMPLATES, PlusOptions
 from promptseg.train.recipe import Recipe
 
-MODEL = find_record("clipseg-rd64").config
+MODEL = find_row("clipseg-rd64").config
 assert isinstance(MODEL, ClipSegConfig)  # the row of the paper's model
 CONFIG = TrainConfig(
     steps=20_000,
@@ -49,7 +49,7 @@ CONFIG = TrainConfig(
     num_workers=4,
 )
 QUESTIONS = PlusOptions(negative_share=0.2, exemplars=True, templates=PROMPT_TEMPLATES, crops=True)
-TRAINING = SteeredTraining(
+TRAINING = ConditionalTraining(
     model=MODEL,
     config=CONFIG,
     read_train=partial(read_phrasecut, split="train"),
@@ -72,7 +72,7 @@ ABLATIONS = {
 
 
 def recipe(variant: str | None = None) -> Recipe:
-    """What `promptseg train` looks for; a variant is a name in `ABLATIONS`."""
+    """Return the recipe that `promptseg train` runs; a variant is a name in `ABLATIONS`."""
     if variant is None:
         return TRAINING.recipe()
     if variant not in ABLATIONS:

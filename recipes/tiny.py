@@ -1,11 +1,11 @@
-"""The whole road in seconds: a tiny random model learns colored shapes on images that this file draws.
+"""A complete run in seconds: a tiny random model learns colored shapes on images that this file draws.
 
 Command:   promptseg train recipes/tiny.py --data /tmp/shapes --out runs/tiny
            (--data: an existing directory, empty or from an earlier run)
 Hardware:  one CPU core, about 10 s
 Expected:  40 steps; the loss falls from about 1.8 to below 1.0, validation IoU rises from about .1 to above .4
-           (tests/unit/test_train_recipes.py holds it to that)
-Good for:  seeing that an installation trains, resumes, saves and draws. The model knows nothing else.
+           (tests/train/test_recipes.py checks this)
+Use:       to check that an installation trains, resumes, saves and draws. The model has no other use.
 """
 
 from pathlib import Path
@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from promptseg.data.folder import read_folder
-from promptseg.models.promptseg.network import PromptSeg
-from promptseg.models.registry import get_model
+from promptseg.models.promptseg.config import PromptSegConfig
+from promptseg.models.promptseg.network import PromptSegNetwork
+from promptseg.models.registry import find_row
 from promptseg.train.config import TrainConfig
 from promptseg.train.objectives import (
     LossWeights,
@@ -31,11 +32,13 @@ SIDE = 96
 COLORS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 220)}
 SHAPES = ("circle", "square")
 PHRASES = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
-OPTIONS = SampleOptions(image_hw=(SIDE, SIDE), mask_hw=(SIDE // 2, SIDE // 2), num_present=2, num_absent=1, mirror=0.5)
+OPTIONS = SampleOptions(
+    image_hw=(SIDE, SIDE), mask_hw=(SIDE // 2, SIDE // 2), num_present=2, num_absent=1, horizontal_flip=0.5
+)
 
 
 def draw_shapes(directory: Path, num_images: int, seed: int) -> None:
-    """Draw images of two shapes each, with a mask for each shape and a black one for a phrase that is not there."""
+    """Draw images of two shapes each, with a mask for each shape and a black mask for an absent phrase."""
     rng = np.random.default_rng(seed)
     for number in range(num_images):
         gray = int(rng.integers(90, 190))
@@ -59,13 +62,15 @@ def _save(image: Image.Image, path: Path) -> None:
     image.save(path)
 
 
-def build_model() -> PromptSeg:
+def build_model() -> PromptSegNetwork:
     """Build the tiny test model."""
-    return get_model("promptseg-test")
+    config = find_row("promptseg-test").config
+    assert isinstance(config, PromptSegConfig)  # the row of a network like the default's
+    return PromptSegNetwork(config)
 
 
 def build_data(data_dir: Path, pseudo_dir: Path | None) -> tuple[PhraseSource, PhraseSource]:
-    """Draw the images where they are not there yet, and read them; there is no use for pseudo-masks."""
+    """Draw the images if they are missing, and read them; pseudo-masks are not used."""
     for name, num_images, seed in (("train", 96, 0), ("validation", 24, 1)):
         if not (data_dir / name).exists():
             draw_shapes(data_dir / name, num_images, seed)
@@ -74,7 +79,7 @@ def build_data(data_dir: Path, pseudo_dir: Path | None) -> tuple[PhraseSource, P
 
 
 def recipe() -> Recipe:
-    """What `promptseg train` looks for."""
+    """Return the recipe that `promptseg train` runs."""
     return Recipe(
         config=TrainConfig(
             steps=40,

@@ -1,4 +1,4 @@
-"""Pseudo-masks: what is proposed, what is kept, and a run that can be stopped."""
+"""Pseudo-masks: proposals, the masks that are kept, and resumable runs."""
 
 import gzip
 import json
@@ -12,16 +12,17 @@ from typer.testing import CliRunner
 
 from promptseg import weights
 from promptseg.cli.main import app
-from promptseg.data.jsonl import load_made_masks, read_jsonl
+from promptseg.data.jsonl import load_pseudo_masks, read_jsonl
 from promptseg.errors import DataError, OutputError
 from promptseg.ops.rle import decode_rle, encode_rle
-from promptseg.pseudo_masks.image import judge, mask_record
+from promptseg.pseudo_masks.image import check_box_mask, mask_record
 from promptseg.pseudo_masks.proposals import Proposal, TeacherBox, group_teacher_boxes, load_teacher_boxes, propose
 from promptseg.pseudo_masks.report import contact_sheet, statistics
-from promptseg.pseudo_masks.run import MaskerSettings, load_done, mask_set, sets_to_mask
+from promptseg.pseudo_masks.run import SamSettings, load_done, mask_set, sets_to_mask
 from promptseg.pseudo_masks.single_object import MIN_AGREEING, find_main_object, plain_background_box
-from promptseg.sam.base import Masker
-from promptseg.sam.load import load_masker
+from promptseg.runtime import Runtime
+from promptseg.sam.base import PromptableSegmenter
+from promptseg.sam.load import load_sam
 
 HEIGHT, WIDTH = 90, 120
 SHEEP_BOX = (20.0, 20.0, 70.0, 70.0)  # over the middle of the image
@@ -74,7 +75,7 @@ class TestProposals:
         farm = record(masks=masks, boxes=[{"category": "sheep", "box_xyxy": list(SHEEP_BOX)}])
         assert propose(farm, [teacher("sheep", 0.9)]) == []
 
-    def test_a_lone_object_keeps_its_name(self) -> None:
+    def test_a_single_object_keeps_its_name(self) -> None:
         lone = record(tags=["boat"], single_object=True)
         boxes = [teacher("hippopotamus", 0.9), teacher("sailboat", 0.5), teacher("gull", 0.4, (90, 5, 110, 20))]
         assert [one.category for one in propose(lone, boxes)] == ["sailboat", "gull"]
@@ -97,23 +98,23 @@ class TestProposals:
             load_teacher_boxes(path)
 
 
-class TestJudge:
+class TestCheckBoxMask:
     PROPOSAL = Proposal(SHEEP_BOX, "sheep", "human-box", ("sheep",))
 
     def test_a_good_mask_is_kept_without_what_lies_far_from_its_box(self) -> None:
         mask = disc()
         mask[80:, 100:] = True
-        outcome = judge(self.PROPOSAL, mask, 0.9)
-        assert outcome.dropped is None
-        assert outcome.mask is not None and np.array_equal(outcome.mask, disc())
-        assert outcome.to_json()["names"] == ["sheep"]
+        checked = check_box_mask(self.PROPOSAL, mask, 0.9)
+        assert checked.dropped is None
+        assert checked.mask is not None and np.array_equal(checked.mask, disc())
+        assert checked.to_json()["names"] == ["sheep"]
 
     def test_bad_masks_are_dropped_with_their_reason(self) -> None:
         part = disc() & (np.arange(WIDTH) < 35)
-        assert judge(self.PROPOSAL, disc(), 0.6).dropped == "score"
-        assert judge(self.PROPOSAL, part, 0.9).dropped == "box"
-        assert judge(self.PROPOSAL, np.zeros((HEIGHT, WIDTH), dtype=bool), 0.9).dropped == "area"
-        assert judge(self.PROPOSAL, disc(), 0.6).to_json() == {
+        assert check_box_mask(self.PROPOSAL, disc(), 0.6).dropped == "score"
+        assert check_box_mask(self.PROPOSAL, part, 0.9).dropped == "box"
+        assert check_box_mask(self.PROPOSAL, np.zeros((HEIGHT, WIDTH), dtype=bool), 0.9).dropped == "area"
+        assert check_box_mask(self.PROPOSAL, disc(), 0.6).to_json() == {
             "category": "sheep",
             "source": "human-box",
             "score": 0.6,
@@ -135,7 +136,7 @@ class TestPlainBackground:
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """Three images: a sheep with a box, a broken file, a lone ball; and an index that models are judged on."""
+    """Three images: a sheep with a box, a broken file, a single ball; and an index of an evaluation set."""
     data = tmp_path / "data"
     (data / "farm").mkdir(parents=True)
     Image.fromarray(painted_rgb()).save(data / "farm/one.png")
@@ -155,13 +156,9 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 class TestRun:
-    def test_sets_that_models_are_judged_on_are_never_done(self, data_dir: Path) -> None:
-        assert sets_to_mask(data_dir) == ["farm"]
-        assert sets_to_mask(data_dir, ["masked/a.webp", "coco_dev/b.webp"]) == ["farm", "masked"]
-        settings = MaskerSettings(Path("unused"))
-        run = mask_set("coco_dev", data_dir=data_dir, out_dir=data_dir / "out", settings=settings, teacher_boxes={})
-        with pytest.raises(DataError, match="coco_dev is for judging models"):
-            next(run)
+    def test_excluded_sets_are_not_listed(self, data_dir: Path) -> None:
+        assert sets_to_mask(data_dir) == ["coco_dev", "farm"]
+        assert sets_to_mask(data_dir, ["masked/a.webp"], exclude={"coco_dev"}) == ["farm", "masked"]
 
     def test_a_half_written_last_line_is_cut_off(self, tmp_path: Path) -> None:
         path = tmp_path / "farm.jsonl"
@@ -172,12 +169,13 @@ class TestRun:
     def test_another_file_is_not_appended_to(self, tmp_path: Path) -> None:
         path = tmp_path / "farm.jsonl"
         path.write_text("a diary\nof a shepherd\n")
-        with pytest.raises(OutputError, match=r"farm\.jsonl is not a file of made masks"):
+        with pytest.raises(OutputError, match=r"farm\.jsonl is not a file of pseudo-masks"):
             load_done(path)
 
     @pytest.mark.weights
     def test_a_stopped_run_goes_on_and_ends_the_same(self, data_dir: Path, tmp_path: Path) -> None:
-        settings = MaskerSettings(weights.resolve("mobile-sam"), input_side=256, engine="torch")
+        weights.resolve("mobile-sam")
+        settings = SamSettings(input_side=256, engine="torch")
         whole, parts = tmp_path / "whole", tmp_path / "parts"
         arguments = {"data_dir": data_dir, "settings": settings, "teacher_boxes": {}}
         made = [*mask_set("farm", out_dir=whole, **arguments)]
@@ -211,31 +209,31 @@ class TestRun:
         assert contact_sheet(made, data_dir).size[0] > 0
 
         (data_dir / "farm/two.png").unlink()
-        samples = read_jsonl(data_dir / "farm.jsonl", made_masks=load_made_masks([whole / "farm.jsonl"]))
+        samples = read_jsonl(data_dir / "farm.jsonl", pseudo_masks=load_pseudo_masks([whole / "farm.jsonl"]))
         assert [sample.targets[0].evidence for sample in samples] == ["mask", "mask"]
         assert samples[0].targets[0].source == "human-box"
 
 
 @pytest.fixture(scope="module")
-def masker() -> Masker:
-    return load_masker("mobile-sam", input_side=256)
+def sam() -> PromptableSegmenter:
+    return load_sam("mobile-sam", runtime=Runtime("torch"), input_side=256)
 
 
 @pytest.mark.weights
 class TestImage:
-    def test_the_detectors_names_go_along(self, masker: Masker, data_dir: Path) -> None:
-        made = mask_record(masker, record(), data_dir, [teacher("ram", 0.6), teacher("goat", 0.5)])
+    def test_the_detectors_names_go_along(self, sam: PromptableSegmenter, data_dir: Path) -> None:
+        made = mask_record(sam, record(), data_dir, [teacher("ram", 0.6), teacher("goat", 0.5)])
         (mask,) = made["masks"]
         assert (mask["category"], mask["source"]) == ("ram", "teacher-box")
         assert (mask["names"], mask["name_scores"]) == (["ram", "goat"], [0.6, 0.5])
 
-    def test_a_record_of_another_size_is_an_error_of_that_image(self, masker: Masker, data_dir: Path) -> None:
-        made = mask_record(masker, record(tags=["ball"], single_object=True) | {"width": 99}, data_dir)
+    def test_a_record_of_another_size_is_an_error_of_that_image(self, sam: PromptableSegmenter, data_dir: Path) -> None:
+        made = mask_record(sam, record(tags=["ball"], single_object=True) | {"width": 99}, data_dir)
         assert made["error"] == "the image is 120x90 pixels, its record says 99x90"
 
-    def test_a_image_without_a_main_object_gives_none(self, masker: Masker) -> None:
+    def test_an_image_without_a_main_object_gives_none(self, sam: PromptableSegmenter) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-        found = find_main_object(masker, masker.encode(noise), noise)
+        found = find_main_object(sam, sam.encode(noise), noise)
         assert found is None or found.num_agreeing < MIN_AGREEING
 
 
@@ -249,4 +247,5 @@ def test_the_command_names_what_failed_and_counts_the_rest(data_dir: Path, tmp_p
     counted = json.loads(result.stdout)
     assert counted["farm"]["num_images"] == 3
     assert json.loads((tmp_path / "made/statistics/farm.json").read_text()) == counted["farm"]
-    assert Image.open(tmp_path / "made/sheets/farm.jpg").width > 0
+    with Image.open(tmp_path / "made/sheets/farm.jpg") as sheet:
+        assert sheet.width > 0

@@ -13,20 +13,22 @@ from benchmark_trees import write_phrasecut, write_refcoco
 
 import promptseg
 from promptseg.data.phrasecut import read_phrasecut
-from promptseg.data.phrasecut_plus import PROMPT_TEMPLATES, PlusOptions, PlusQuestions
+from promptseg.encoders.pixels import to_pixels
 from promptseg.errors import DataError, RecipeError
+from promptseg.models.build import build_pretrained
 from promptseg.models.clipseg.config import ClipSegConfig
-from promptseg.models.registry import MODELS, get_model
-from promptseg.train.conditional import SteeredSource, SteeredTraining, steered_step
+from promptseg.models.registry import MODELS, find_row
+from promptseg.train.conditional import ConditionalSource, ConditionalTraining, conditional_step
 from promptseg.train.log import read_log
 from promptseg.train.loop import train
+from promptseg.train.phrasecut_plus import PROMPT_TEMPLATES, PlusOptions, PlusQuestions
 from promptseg.train.recipe import load_recipe
 from promptseg.train.run import RunOptions
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-def trainings(name: str) -> dict[str, SteeredTraining]:
+def trainings(name: str) -> dict[str, ConditionalTraining]:
     """What a recipe file is made of, by variant."""
     load_recipe(RECIPES / f"{name}.py")
     module = sys.modules[f"promptseg_recipe_{name}"]
@@ -130,9 +132,9 @@ def test_variants_that_do_not_exist_are_named(path, message):
         load_recipe(path)
 
 
-def source(data: Path, **options) -> SteeredSource:
+def source(data: Path, **options) -> ConditionalSource:
     questions = PlusQuestions(read_phrasecut(data, "train"), PlusOptions(**options))
-    return SteeredSource(questions, side=64, visual_prompt="crop-blur-10", text_shares=(0.25, 0.5))
+    return ConditionalSource(questions, side=64, visual_prompt="crop-blur-10", text_shares=(0.25, 0.5))
 
 
 def test_items_follow_from_their_generator_and_shares_from_their_range(phrasecut):
@@ -152,20 +154,26 @@ def test_items_follow_from_their_generator_and_shares_from_their_range(phrasecut
 def test_the_loss_is_that_of_each_question_by_itself(phrasecut):
     """The mixture and its order, against one image at a time and the published formula."""
     torch.manual_seed(0)
-    model = get_model("clipseg-test").eval()
+    model = build_pretrained(find_row("clipseg-test").config).eval()
     items = [source(phrasecut).item(index, np.random.default_rng(index)) for index in range(8)]
     assert 0 < sum(item.example_rgb is not None for item in items) < 8
+
+    def normalized(image_rgb: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(to_pixels(image_rgb, (model.side, model.side), model.pixel_statistics))
+
     batch = source(phrasecut).collate(items)
     losses = []
     for item in items:
         condition = model.embed_texts([item.text])
         if item.example_rgb is not None:
-            shown = model.embed_images(model._to_pixels(item.example_rgb))
+            shown = model.embed_images(normalized(item.example_rgb))
             condition = condition * item.text_share + shown * (1 - item.text_share)
-        logits = model(model._to_pixels(item.image_rgb), condition)
+        logits = model(normalized(item.image_rgb), condition)
         losses.append(F.binary_cross_entropy_with_logits(logits, torch.from_numpy(item.mask)[None].float()))
     with torch.no_grad():
-        assert steered_step(model, batch)["loss"].item() == pytest.approx(torch.stack(losses).mean().item(), abs=1e-6)
+        assert conditional_step(model, batch)["loss"].item() == pytest.approx(
+            torch.stack(losses).mean().item(), abs=1e-6
+        )
     assert batch.to(torch.device("cpu")).sample_ids == batch.sample_ids
 
 
@@ -174,7 +182,7 @@ def test_what_can_not_be_trained_on_is_refused(phrasecut):
     with pytest.raises(DataError, match="none of 4 images has a phrase with a mask"):
         PlusQuestions([replace(sample, targets=()) for sample in samples])
     for changes, message in (
-        ({"visual_prompt": "mask-cls"}, "visual prompts that change pixels"),
+        ({"visual_prompt": "mask-cls"}, "a visual prompt that changes pixels"),
         ({"text_shares": (0.5, 0.2)}, "the lower first"),
     ):
         with pytest.raises(RecipeError, match=message):

@@ -1,14 +1,12 @@
-"""Numbers of a run, and the recipe files that hold them."""
+"""Numbers of a run: their checks, the length of a run, and differences between runs."""
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from promptseg.errors import RecipeError
 from promptseg.train.config import TrainConfig
-from promptseg.train.recipe import load_recipe
 
 
 @pytest.mark.parametrize(
@@ -39,35 +37,3 @@ def test_differences_survive_json_and_leave_out_what_can_not_matter():
     assert config.differences(saved) == []
     assert replace(config, num_workers=9, log_every=1, checkpoint_every=1).differences(saved) == []
     assert replace(config, betas=(0.8, 0.9)).differences(saved) == ["betas: [0.9, 0.999] -> [0.8, 0.9]"]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("x = 1", "has no function recipe"),
-        ("def recipe(): return 3", r"recipe\(\) in .* returned int, not promptseg.train.recipe.Recipe"),
-        ("import nothing_of_that_name", "can't be loaded: ModuleNotFoundError: No module named 'nothing_of_that_name'"),
-        ("def recipe(:", "can't be loaded: SyntaxError"),
-    ],
-)
-def test_bad_recipe_files_say_what_is_wrong(tmp_path, text, message):
-    path = tmp_path / "bad.py"
-    path.write_text(text)
-    with pytest.raises(RecipeError, match=message):
-        load_recipe(path)
-
-
-@pytest.mark.parametrize("name", ["missing.py", "notes.txt"])
-def test_what_is_no_recipe_is_refused(tmp_path, name):
-    (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(RecipeError, match=r"is not a recipe: give a Python file with a function recipe\(\)"):
-        load_recipe(tmp_path / name)
-
-
-def test_recipes_of_the_repository_load():
-    paths = sorted((Path(__file__).parents[2] / "recipes").glob("*.py"))
-    assert len(paths) >= 2
-    for path in paths:
-        recipe = load_recipe(path)
-        assert recipe.config.batch_size > 0
-        assert "promptseg train" in (path.read_text().split('"""')[1]), f"{path.name} does not say its command"

@@ -201,7 +201,7 @@ def test_infinite_gradient_stops_before_the_update(toy, tmp_path):
 
 def test_second_run_into_the_same_directory_is_refused(toy, tmp_path):
     train(toy, options(tmp_path / "run"))
-    with pytest.raises(OutputError, match="already holds a run: go on with it"):
+    with pytest.raises(OutputError, match="already holds a run: continue it"):
         train(toy, options(tmp_path / "run"))
 
 
@@ -258,10 +258,28 @@ def test_validation_without_the_chosen_metric_is_refused(toy, tmp_path):
 
 def test_step_without_a_loss_is_refused(toy, tmp_path):
     changed = replace(toy, step=lambda model, batch: {"error": torch.tensor(0.0)})
-    with pytest.raises(RecipeError, match="the recipe's step gave no 'loss', only error"):
+    with pytest.raises(RecipeError, match="the recipe's step must return 'loss'; it returned error"):
         train(changed, options(tmp_path / "run"))
 
 
 def test_cache_for_a_recipe_that_has_none_is_refused(toy, tmp_path):
     with pytest.raises(RecipeError, match="can't use cached features"):
         train(toy, options(tmp_path / "run", cache=CacheOptions(tmp_path / "cache")))
+
+
+def test_a_recipe_without_validation_leaves_its_last_weights(toy, tmp_path):
+    plain = replace(toy, validate=None, config=replace(toy.config, ema_decay=None))
+    losses: list[float] = []
+    outcome = train(plain, options(tmp_path / "run", on_step=losses.append))
+    assert (outcome.steps, outcome.best_step, outcome.best_value, outcome.stopped_early) == (30, 30, None, False)
+    assert not (tmp_path / "run" / "best").exists()
+    final = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert all(torch.equal(final[name], value) for name, value in state["model"].items())
+    assert {line["kind"] for line in read_log(tmp_path / "run" / "log.jsonl")} == {"train"}
+    assert len(losses) == 30 and (tmp_path / "run" / "plots" / "loss.png").exists()
+
+
+def test_plots_can_be_left_out(toy, tmp_path):
+    train(toy, options(tmp_path / "run", draw_plots=False))
+    assert not (tmp_path / "run" / "plots").exists()

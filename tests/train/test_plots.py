@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from promptseg.train.plots import draw_run
-from promptseg.train.recipe import Case
+from promptseg.train.recipe import ValidationExample
 
 
 @pytest.fixture
@@ -19,10 +19,10 @@ def run_dir(tmp_path) -> Path:
     return tmp_path
 
 
-def case(iou: float, phrase: str = "the cat") -> Case:
+def case(iou: float, phrase: str = "the cat") -> ValidationExample:
     mask = np.zeros((20, 30), dtype=bool)
     mask[5:15, 5:25] = True
-    return Case(np.full((20, 30, 3), 128, dtype=np.uint8), phrase, mask, mask, iou, 0.5)
+    return ValidationExample(np.full((20, 30, 3), 128, dtype=np.uint8), phrase, mask, mask, iou, 0.5)
 
 
 def test_all_plots_are_images(run_dir):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,12 @@ from PIL import Image
 
 from promptseg.cli.main import main
 from promptseg.data.refcoco_m import split_of
-from promptseg.models.registry import MODELS, get_model, load_model
+from promptseg.models.build import build_pretrained
+from promptseg.models.registry import MODELS, find_row, load_network
 from promptseg.ops.rle import encode_rle
 from promptseg.train.log import read_log
 from promptseg.train.loop import train
+from promptseg.train.pixel_text.batches import PixelTextSettings
 from promptseg.train.recipe import load_recipe
 from promptseg.train.run import RunOptions
 
@@ -50,7 +53,7 @@ def test_tiny_learns_and_leaves_a_model_that_loads(shapes, tmp_path, capsys):
     recipe = load_recipe(RECIPES / "tiny.py")
     _, validation = recipe.build_data(shapes, None)
     with torch.no_grad():
-        assert recipe.validate(load_model(outcome["best"]), validation)["iou"] == pytest.approx(
+        assert recipe.validate(load_network(outcome["best"]), validation)["iou"] == pytest.approx(
             outcome["iou"], abs=1e-4
         )
 
@@ -59,7 +62,7 @@ def test_tiny_trains_on_cached_features(shapes, tmp_path):
     out, cache = tmp_path / "run", tmp_path / "cache"
     command = ("train", RECIPES / "tiny.py", "--data", shapes, "--accelerator", "cpu", "--steps", "4", "--cache", cache)
     assert run(*command, "--out", out) == 0
-    assert len(list(cache.rglob("*.safetensors"))) == 2 * 96 + 24  # mirrored for training, plain for validation
+    assert len(list(cache.rglob("*.safetensors"))) == 2 * 96 + 24  # flipped too for training, plain for validation
     assert run(*command, "--out", tmp_path / "small", "--cache-gb", "0") == 0, "what is there needs no room"
 
 
@@ -97,7 +100,7 @@ def test_s1_has_the_published_hyperparameters():
 def test_the_recipe_of_the_documentation_runs(shapes, tmp_path):
     load_recipe(RECIPES / "tiny.py").build_data(shapes, None)  # draws the images
     text = (RECIPES.parent / "docs" / "training.md").read_text().split("```python\n")[1].split("```")[0]
-    assert 'load_model("promptseg")' in text and "(512, 512)" in text
+    assert 'load_network("promptseg")' in text and "(512, 512)" in text
     (tmp_path / "mine.py").write_text(text.replace('"promptseg"', '"promptseg-test"').replace("512", "96"))
     out = tmp_path / "run"
     command = ("train", tmp_path / "mine.py", "--data", shapes / "train", "--out", out, "--accelerator", "cpu")
@@ -133,8 +136,30 @@ def test_s1_runs_on_refcoco_m_with_small_towers(refcoco_m, tmp_path):
     assert not {s.sample_id for s in source.samples} & {s.sample_id for s in validation.samples}
 
     config = replace(recipe.config, epochs=None, steps=3, batch_size=4, num_workers=0, precision="32-true")
-    small = replace(recipe, config=config, build_model=lambda: get_model("promptseg-test-vit"), examine=None)
+    small = replace(
+        recipe, config=config, build_model=lambda: build_pretrained(find_row("promptseg-test-vit").config), examine=None
+    )
     options = RunOptions(data_dir=refcoco_m, out_dir=tmp_path / "run", accelerator="cpu", show_progress=False)
     assert train(small, options).steps == 3
     line = read_log(tmp_path / "run" / "log.jsonl")[-2]
     assert line["absent"] == 0.0 and line["learning_rate"] == pytest.approx(2e-4 * 3 / (2 * (len(source) // 4)))
+
+
+def test_pixel_text_reads_a_folder_and_trains_its_names(shapes, tmp_path):
+    load_recipe(RECIPES / "tiny.py").build_data(shapes, None)  # draws the images
+    loaded = load_recipe(RECIPES / "pixel_text.py")
+    training = sys.modules["promptseg_recipe_pixel_text"].TRAINING
+    small = replace(
+        training,
+        model=MODELS["promptseg-test-dense"].config,
+        pretrained=False,
+        settings=PixelTextSettings(side=96, reference_side=96),
+        config=replace(
+            loaded.config, steps=2, batch_size=2, num_workers=0, precision="32-true", evaluate_every=2,
+            lr_multipliers={"neck": 0.2},
+        ),
+    )  # fmt: skip
+    options = RunOptions(data_dir=shapes / "train", out_dir=tmp_path / "run", accelerator="cpu", show_progress=False)
+    assert train(small.recipe(), options).steps == 2
+    model = load_network(tmp_path / "run" / "best")
+    assert set(model.config.trained_names) <= set(sys.modules["promptseg_recipe_tiny"].PHRASES)

@@ -1,4 +1,4 @@
-"""From annotated images to batches: words, views, masks, and that every choice can be repeated."""
+"""Training batches from annotated images: wordings, views, masks, and reproducible choices."""
 
 import io
 
@@ -11,44 +11,8 @@ from promptseg.data.sample import Sample, Target
 from promptseg.errors import DataError
 from promptseg.ops.rle import encode_rle
 from promptseg.train.samples import PhraseSource, SampleOptions, one_phrase_each
-from promptseg.train.text_flip import mirror_phrase
-from promptseg.train.views import View, draw_crop, view_image, view_mask, visible_share
 
 SIZE_HW = (40, 60)
-
-
-@pytest.mark.parametrize(
-    ("phrase", "mirrored"),
-    [
-        ("left man", "right man"),
-        ("the leftmost car on the right-hand side", "the rightmost car on the left-hand side"),
-        ("LEFT one", "RIGHT one"),
-        ("Right arm of the left player", "Left arm of the right player"),
-        ("man on the right in front", "man on the left in front"),
-        ("far right behind the desk", "far left behind the desk"),
-        ("lefthand door", "righthand door"),
-        ("bright upright lamp with leftovers", "bright upright lamp with leftovers"),
-        ("the cat", "the cat"),
-    ],
-)
-def test_mirroring_exchanges_sides_and_nothing_else(phrase, mirrored):
-    assert mirror_phrase(phrase) == mirrored
-    assert mirror_phrase(mirrored) == phrase
-
-
-@pytest.mark.parametrize(
-    "phrase",
-    [
-        "lft guy",
-        "the r one",
-        "girl right next to the door",
-        "the only piece left",
-        "bag left behind",
-        "3 o'clock slice",
-    ],
-)
-def test_phrases_that_can_not_be_mirrored_say_so(phrase):
-    assert mirror_phrase(phrase) is None
 
 
 @pytest.fixture
@@ -81,29 +45,6 @@ def options(**changes: object) -> SampleOptions:
     return SampleOptions(image_hw=(20, 30), mask_hw=(10, 15), num_present=2, num_absent=2, **changes)
 
 
-def test_mirrored_view_shows_the_mirrored_image_and_mask(image):
-    mask = image[..., 0] > 0
-    mirrored = View(mirrored=True)
-    assert np.array_equal(view_image(image, mirrored, SIZE_HW), image[:, ::-1])
-    assert np.array_equal(view_mask(mask, mirrored, SIZE_HW) > 0.5, mask[:, ::-1])
-
-
-def test_view_of_a_mask_is_the_share_that_it_covers():
-    mask = np.zeros((4, 4), dtype=bool)
-    mask[0, 0] = mask[2:, 2:] = True
-    assert view_mask(mask, View(), (2, 2)).tolist() == [[0.25, 0.0], [0.0, 1.0]]
-
-
-def test_crop_is_inside_and_shows_its_part_only(image):
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        x0, y0, x1, y1 = draw_crop(SIZE_HW, 0.4, rng)
-        assert 0 <= x0 < x1 <= 60 and 0 <= y0 < y1 <= 40 and x1 - x0 >= 24 and y1 - y0 >= 16
-    view = View(crop_xyxy=(0, 0, 30, 40))
-    assert (view_image(image, view, (8, 8)) == (200, 0, 0)).all()
-    assert visible_share(image[..., 0] > 0, view) == 1.0 and visible_share(image[..., 2] > 0, view) == 0.0
-
-
 def test_item_holds_present_and_absent_phrases_with_their_masks(sample):
     item = PhraseSource([sample], options()).item(0, np.random.default_rng(0))
     assert item.texts == ("the left half", "the right half", "giraffe", "left giraffe")
@@ -113,19 +54,21 @@ def test_item_holds_present_and_absent_phrases_with_their_masks(sample):
     assert item.image_rgb.shape == (20, 30, 3)
 
 
-def test_mirrored_item_keeps_words_true(sample):
-    source = PhraseSource([sample], options(mirror=1.0))
-    plain, mirrored = PhraseSource([sample], options()), source
-    straight, flipped = (s.item(0, np.random.default_rng(0)) for s in (plain, mirrored))
+def test_flipped_items_exchange_left_and_right(sample):
+    source = PhraseSource([sample], options(horizontal_flip=1.0))
+    plain = PhraseSource([sample], options())
+    straight, flipped = (s.item(0, np.random.default_rng(0)) for s in (plain, source))
     assert flipped.texts == ("the right half", "the left half", "giraffe", "right giraffe")
     assert np.array_equal(flipped.image_rgb, straight.image_rgb[:, ::-1])
     # "the left half" of either image is on its left
-    assert np.array_equal(flipped.target[1], straight.target[0]), "what is called left now is where left was"
+    assert np.array_equal(flipped.target[1], straight.target[0]), (
+        "the left half after the flip is where the left half was"
+    )
 
 
-def test_image_is_not_mirrored_where_a_phrase_can_not_be(sample):
+def test_an_image_is_not_flipped_if_one_of_its_phrases_can_not_be(sample):
     unsure = Sample(**{**vars(sample), "absent": ("lft guy",)})
-    item = PhraseSource([unsure], options(mirror=1.0)).item(0, np.random.default_rng(0))
+    item = PhraseSource([unsure], options(horizontal_flip=1.0)).item(0, np.random.default_rng(0))
     assert item.texts[:2] == ("the left half", "the right half")
 
 
@@ -137,7 +80,7 @@ def test_void_is_not_valid(sample):
     assert not item.valid[0, :5].any() and item.valid[0, 5:].all()
 
 
-def test_object_outside_a_crop_becomes_absent_and_a_rest_of_it_is_not_asked(sample):
+def test_an_object_outside_a_crop_becomes_absent_and_a_remainder_is_left_out(sample):
     corner = np.zeros(SIZE_HW, dtype=bool)
     corner[:4, :4] = True
     target = Target("cat", masks=(encode_rle(corner),))
@@ -148,14 +91,14 @@ def test_object_outside_a_crop_becomes_absent_and_a_rest_of_it_is_not_asked(samp
         assert (item.target.sum() > 0) == (True in item.present.tolist())
 
 
-def test_phrases_of_place_are_never_cropped(sample):
+def test_spatial_phrases_are_never_cropped(sample):
     plain, cropped = PhraseSource([sample], options()), PhraseSource([sample], options(crop=0.5))
     for seed in range(10):
         items = [source.item(0, np.random.default_rng(seed)) for source in (plain, cropped)]
         assert np.array_equal(items[0].target, items[1].target)
 
 
-def test_names_are_asked_in_other_words():
+def test_names_are_reworded():
     two = (encode_rle(np.eye(8, dtype=bool)), encode_rle(np.eye(8, dtype=bool)[:, ::-1]))
     stream = io.BytesIO()
     Image.new("RGB", (8, 8)).save(stream, "PNG")
@@ -169,7 +112,7 @@ def test_names_are_asked_in_other_words():
 
 
 def test_item_is_a_function_of_its_generator(sample):
-    source = PhraseSource([sample], options(mirror=0.5, jitter=0.3))
+    source = PhraseSource([sample], options(horizontal_flip=0.5, jitter=0.3))
     for seed in range(5):
         first, second = (source.item(0, np.random.default_rng(seed)) for _ in range(2))
         assert first.texts == second.texts and np.array_equal(first.image_rgb, second.image_rgb)

@@ -1,4 +1,4 @@
-"""One record of the index in, one record of made masks out."""
+"""Pseudo-masks of one image: one record of the index in, one record with masks out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from promptseg.data.jsonl import exhaustive_names
@@ -17,26 +16,28 @@ from promptseg.images import read_image
 from promptseg.ops.rle import encode_rle
 from promptseg.pseudo_masks.proposals import Proposal, Source, TeacherBox, propose
 from promptseg.pseudo_masks.single_object import MIN_AGREEING, find_main_object
-from promptseg.sam.base import Masker, MaskerEmbedding
+from promptseg.sam.base import PromptableSegmenter, SamEmbedding
 
 Reason = Literal["score", "box", "area", "agreement"]
 
-# The masker's own score below which a mask is not kept. People know where things are; the detector may be wrong about
-# that too, and for a single object the score is already multiplied by the agreement of the prompts.
+# Least predicted IoU of a mask that is kept. A human box is right; a detector's box may be wrong too, and for a single
+# object the score is already multiplied by the agreement of the prompts.
 MIN_SCORES: Mapping[Source, float] = {"human-box": 0.7, "region": 0.7, "teacher-box": 0.75, "single-object": 0.8}
 MIN_BOX_IOU = 0.5
 MIN_AREA = 12
-# A mask may leave its box by so much: annotators cut tips off. Shares of the box's sides, and at least pixels.
+# A mask may exceed its box by this share of the box's sides, and at least by this many pixels: annotators cut tips off.
 BOX_MARGIN_SHARE, BOX_MARGIN_PIXELS = 0.05, 2.0
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A mask, and whether it is good enough.
+class CheckedMask:
+    """A mask, and whether it is kept.
 
     Attributes:
-        mask: bool, (H, W); None where nothing was found.
-        dropped: Why it is not kept; None: it is.
+        proposal: What was segmented.
+        mask: Shape (H, W), bool; None where nothing was found.
+        score: Predicted IoU.
+        dropped: Reason why the mask is not kept; None: it is kept.
     """
 
     proposal: Proposal
@@ -45,7 +46,7 @@ class Outcome:
     dropped: Reason | None
 
     def to_json(self) -> dict[str, Any]:
-        """The entry under "masks" of a kept mask, under "dropped" of another."""
+        """Return the entry for "masks" if the mask is kept, otherwise the entry for "dropped"."""
         entry: dict[str, Any] = {
             "category": self.proposal.category,
             "source": self.proposal.source,
@@ -61,60 +62,63 @@ class Outcome:
 
 
 def mask_record(
-    masker: Masker, record: Mapping[str, Any], data_dir: Path, teacher_boxes: Sequence[TeacherBox] = ()
+    sam: PromptableSegmenter, record: Mapping[str, Any], data_dir: Path, teacher_boxes: Sequence[TeacherBox] = ()
 ) -> dict[str, Any]:
-    """Make the masks of one image.
+    """Make the pseudo-masks of one image.
 
     Args:
-        masker: Any masker.
-        record: Of the index.
-        data_dir: Images are named relative to it.
-        teacher_boxes: Of this image.
+        sam: A promptable segmenter.
+        record: Record of the index.
+        data_dir: Directory that image names are relative to.
+        teacher_boxes: A detector's boxes of this image.
 
     Returns:
-        A record of the index's form: "image", "width", "height", "masks", and "dropped" for what was not good enough;
-        for an image that can't be read, "error" instead of masks.
+        A record in the form of the index: "image", "width", "height", "masks", and "dropped" for masks that are not
+        kept; for an image that can't be read, "error" instead of masks.
     """
-    made: dict[str, Any] = {"image": record["image"], "width": record["width"], "height": record["height"]}
+    result: dict[str, Any] = {"image": record["image"], "width": record["width"], "height": record["height"]}
     try:
         image_rgb = read_image(data_dir / record["image"])
         if image_rgb.shape[:2] != (record["height"], record["width"]):
-            found = f"{image_rgb.shape[1]}x{image_rgb.shape[0]}"
-            raise DataError(f"the image is {found} pixels, its record says {record['width']}x{record['height']}")
+            actual = f"{image_rgb.shape[1]}x{image_rgb.shape[0]}"
+            raise DataError(f"the image is {actual} pixels, its record says {record['width']}x{record['height']}")
     except (ImageError, DataError) as error:
-        return made | {"masks": [], "dropped": [], "error": str(error)}
-    outcomes = _mask_image(masker, record, image_rgb, teacher_boxes)
-    return made | {
-        "masks": [outcome.to_json() for outcome in outcomes if outcome.dropped is None],
-        "dropped": [outcome.to_json() for outcome in outcomes if outcome.dropped is not None],
+        return result | {"masks": [], "dropped": [], "error": str(error)}
+    checked = _mask_image(sam, record, image_rgb, teacher_boxes)
+    return result | {
+        "masks": [one.to_json() for one in checked if one.dropped is None],
+        "dropped": [one.to_json() for one in checked if one.dropped is not None],
     }
 
 
 def _mask_image(
-    masker: Masker, record: Mapping[str, Any], image_rgb: NDArray[np.uint8], teacher_boxes: Sequence[TeacherBox]
-) -> list[Outcome]:
+    sam: PromptableSegmenter,
+    record: Mapping[str, Any],
+    image_rgb: NDArray[np.uint8],
+    teacher_boxes: Sequence[TeacherBox],
+) -> list[CheckedMask]:
     dataset = Path(record["image"]).parts[0]
     proposals = propose(record, teacher_boxes, exhaustive=exhaustive_names(record, dataset))
     names = (*record.get("tags", ()), *record.get("alt_names", ())) if record.get("single_object") else ()
     if not proposals and not names:
         return []
-    embedding = masker.encode(image_rgb)
-    outcomes = _mask_boxes(masker, embedding, proposals) if proposals else []
+    embedding = sam.encode(image_rgb)
+    checked = _mask_boxes(sam, embedding, proposals) if proposals else []
     if names:
-        outcomes.append(_mask_single_object(masker, embedding, image_rgb, names))
-    return outcomes
+        checked.append(_mask_single_object(sam, embedding, image_rgb, names))
+    return checked
 
 
-def _mask_boxes(masker: Masker, embedding: MaskerEmbedding, proposals: Sequence[Proposal]) -> list[Outcome]:
-    boxes_xyxy = torch.tensor([proposal.box_xyxy for proposal in proposals], dtype=torch.float32)
-    output = masker.segment(embedding, boxes_xyxy=boxes_xyxy)
-    masks = (output.image_logits()[:, 0] > 0).numpy()
+def _mask_boxes(sam: PromptableSegmenter, embedding: SamEmbedding, proposals: Sequence[Proposal]) -> list[CheckedMask]:
+    boxes_xyxy = np.array([proposal.box_xyxy for proposal in proposals], dtype=np.float32)
+    output = sam.segment(embedding, boxes_xyxy=boxes_xyxy)
+    masks = output.image_logits()[:, 0] > 0
     scores = output.scores[:, 0].tolist()
-    return [judge(*found) for found in zip(proposals, masks, scores, strict=True)]
+    return [check_box_mask(*one) for one in zip(proposals, masks, scores, strict=True)]
 
 
-def judge(proposal: Proposal, mask: NDArray[np.bool_], score: float) -> Outcome:
-    """Clean the mask of a box up and decide whether it is kept."""
+def check_box_mask(proposal: Proposal, mask: NDArray[np.bool_], score: float) -> CheckedMask:
+    """Cut off the parts of a mask that are far from its box, and decide whether it is kept."""
     mask = mask & _near_box(proposal, mask.shape[:2])
     dropped: Reason | None = None
     if score < MIN_SCORES[proposal.source]:
@@ -123,7 +127,7 @@ def judge(proposal: Proposal, mask: NDArray[np.bool_], score: float) -> Outcome:
         dropped = "area"
     elif box_iou(proposal.box_xyxy, rle_box_xyxy(encode_rle(mask))) < MIN_BOX_IOU:
         dropped = "box"
-    return Outcome(proposal, mask, score, dropped)
+    return CheckedMask(proposal, mask, score, dropped)
 
 
 def _near_box(proposal: Proposal, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -138,12 +142,12 @@ def _near_box(proposal: Proposal, size_hw: tuple[int, int]) -> NDArray[np.bool_]
 
 
 def _mask_single_object(
-    masker: Masker, embedding: MaskerEmbedding, image_rgb: NDArray[np.uint8], names: Sequence[str]
-) -> Outcome:
+    sam: PromptableSegmenter, embedding: SamEmbedding, image_rgb: NDArray[np.uint8], names: Sequence[str]
+) -> CheckedMask:
     height, width, _ = image_rgb.shape
     proposal = Proposal((0.0, 0.0, float(width), float(height)), names[0], "single-object", tuple(names))
-    found = find_main_object(masker, embedding, image_rgb)
+    found = find_main_object(sam, embedding, image_rgb)
     if found is None or found.num_agreeing < MIN_AGREEING:
-        return Outcome(proposal, None, 0.0 if found is None else found.score, "agreement")
+        return CheckedMask(proposal, None, 0.0 if found is None else found.score, "agreement")
     too_low = found.score < MIN_SCORES["single-object"]
-    return Outcome(proposal, found.mask, found.score, "score" if too_low else None)
+    return CheckedMask(proposal, found.mask, found.score, "score" if too_low else None)

@@ -1,4 +1,4 @@
-"""What to mask in an image: people's boxes, their referring boxes, and a detector's boxes that add to them."""
+"""The boxes to segment in an image: human boxes, boxes of referring phrases, and additional boxes of a detector."""
 
 import gzip
 import json
@@ -15,19 +15,19 @@ from promptseg.language.phrases import canonical, may_name_same
 Source = Literal["human-box", "region", "teacher-box", "single-object"]
 SOURCES: tuple[Source, ...] = ("human-box", "region", "teacher-box", "single-object")
 
-# Of a detector trained on the same names, about every second box is right at this score.
+# At this score about half of the boxes of a detector trained on the same names are right.
 MIN_TEACHER_SCORE = 0.30
-# A second name for one place must be nearly as sure as the first: "motorcycle" .16 beside "bicycle" .35 is wrong.
+# Least score of another name for one box, as a share of the first: "motorcycle" .16 beside "bicycle" .35 is wrong.
 MIN_SHARE_OF_TOP_SCORE = 0.6
 SAME_PLACE_IOU = 0.85
-# Pixels; what is smaller than this has no shape that a mask could tell.
+# Pixels; a smaller object has no visible shape.
 MIN_BOX_AREA = 40
 SAME_OBJECT_IOU = 0.5
 
 
 @dataclass(frozen=True)
 class TeacherBox:
-    """One name of one place, by a detector."""
+    """A detector's box, with its score and name."""
 
     box_xyxy: Box
     score: float
@@ -36,14 +36,14 @@ class TeacherBox:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A place and what it is called.
+    """A box to segment, and its names.
 
     Attributes:
-        box_xyxy: Pixels, inside the image.
+        box_xyxy: The box, pixels, inside the image.
         category: The name, or the whole referring phrase of a region.
-        source: Who says so.
-        names: All names of the place, the best first; more than one only from a detector.
-        name_scores: The detector's score of each name; empty where people said it.
+        source: Where the box comes from.
+        names: All names of the box, the best first; only a detector gives more than one.
+        name_scores: The detector's score of each name; empty for human annotation.
     """
 
     box_xyxy: Box
@@ -57,7 +57,7 @@ def load_teacher_boxes(path: Path) -> dict[str, tuple[TeacherBox, ...]]:
     """Load a detector's boxes by image: gzipped JSONL of {"image", "boxes": [[x0, y0, x1, y1, score, name], ...]}.
 
     Raises:
-        DataError: The file can't be read or a line is malformed; names file and line.
+        DataError: The file can't be read, or a line is malformed; the message names the file and the line.
     """
     boxes: dict[str, tuple[TeacherBox, ...]] = {}
     try:
@@ -76,17 +76,17 @@ def load_teacher_boxes(path: Path) -> dict[str, tuple[TeacherBox, ...]]:
 def propose(
     record: Mapping[str, Any], teacher_boxes: Sequence[TeacherBox] = (), *, exhaustive: frozenset[str] = frozenset()
 ) -> list[Proposal]:
-    """List what to mask in an image.
+    """List the boxes to segment in an image.
 
-    People's boxes count only where the image has no masks. A detector's box counts where it adds something: not where
-    people boxed or masked the same object under a name that may mean the same, and not under a name that people
-    annotated completely, where it is either a double or wrong. In an image of one named object a box over the middle
-    counts only under a name that may mean that one: the detector names lone objects freely ("hippopotamus" for fish).
+    Human boxes are used only if the image has no masks. A detector's box is used if it adds an object. It is not used
+    if people annotated the same object under a name that may mean the same, nor if its name is annotated completely:
+    then it is a duplicate or wrong. In an image of one named object, a box over the center is used only if its name may
+    mean that object, because detectors often misname single objects ("hippopotamus" for a fish).
 
     Args:
-        record: Of the index.
-        teacher_boxes: Of this image.
-        exhaustive: Names that people annotated completely here.
+        record: Record of the index.
+        teacher_boxes: A detector's boxes of this image.
+        exhaustive: Names that are annotated completely in this image.
     """
     size_hw = (record["height"], record["width"])
     proposals = [_region(item) for item in record.get("regions", ())]
@@ -96,13 +96,14 @@ def propose(
     known = [(item["category"], tuple(item["box_xyxy"])) for item in record.get("boxes", ())]
     known += [(item["category"], rle_box_xyxy(item["rle"])) for item in record.get("masks", ())]
     complete = {canonical(name) for name in exhaustive}
-    lone_names = record["tags"] if record.get("single_object") else None
-    believed = [
+    single_names = record["tags"] if record.get("single_object") else None
+    accepted = [
         box
         for box in teacher_boxes
-        if canonical(box.name) not in complete and (lone_names is None or _fits_lone_object(box, lone_names, size_hw))
+        if canonical(box.name) not in complete
+        and (single_names is None or _fits_single_object(box, single_names, size_hw))
     ]
-    for proposal in group_teacher_boxes(believed):
+    for proposal in group_teacher_boxes(accepted):
         clipped = _clip(proposal, size_hw)
         if clipped is not None and not _is_known(clipped, known):
             proposals.append(clipped)
@@ -110,7 +111,7 @@ def propose(
 
 
 def group_teacher_boxes(teacher_boxes: Iterable[TeacherBox]) -> list[Proposal]:
-    """Make one proposal of all names that a detector gives to one place, the surest first."""
+    """Merge a detector's boxes of one place into one proposal with all names, the highest score first."""
     groups: list[list[TeacherBox]] = []
     for box in sorted(teacher_boxes, key=lambda box: -box.score):
         if box.score < MIN_TEACHER_SCORE:
@@ -141,7 +142,7 @@ def _region(item: Mapping[str, Any]) -> Proposal:
 
 
 def _clip(proposal: Proposal, size_hw: tuple[int, int]) -> Proposal | None:
-    """Cut a box at the image's edges; None where too little is left."""
+    """Clip a box to the image; None where too little is left."""
     height, width = size_hw
     x0, y0, x1, y1 = proposal.box_xyxy
     box_xyxy = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
@@ -151,14 +152,14 @@ def _clip(proposal: Proposal, size_hw: tuple[int, int]) -> Proposal | None:
     return replace(proposal, box_xyxy=box_xyxy)
 
 
-def _fits_lone_object(box: TeacherBox, names: Sequence[str], size_hw: tuple[int, int]) -> bool:
+def _fits_single_object(box: TeacherBox, names: Sequence[str], size_hw: tuple[int, int]) -> bool:
     x0, y0, x1, y1 = box.box_xyxy
-    over_middle = x0 <= size_hw[1] / 2 <= x1 and y0 <= size_hw[0] / 2 <= y1
-    return not over_middle or any(may_name_same(box.name, name) for name in names)
+    over_center = x0 <= size_hw[1] / 2 <= x1 and y0 <= size_hw[0] / 2 <= y1
+    return not over_center or any(may_name_same(box.name, name) for name in names)
 
 
 def _is_known(proposal: Proposal, known: Sequence[tuple[str, Box]]) -> bool:
-    """Whether people have that object: under such a name, or at exactly that place under another, which then holds."""
+    """Return whether people annotated that object, by name and overlap, or by a nearly identical box of any name."""
     return any(
         (iou := box_iou(proposal.box_xyxy, box_xyxy)) >= SAME_PLACE_IOU
         or (iou >= SAME_OBJECT_IOU and may_name_same(proposal.category, name))

@@ -1,4 +1,4 @@
-"""What a run made: counts, score histograms, and a sheet of images to look at."""
+"""Report on a run: counts, score histograms, and a contact sheet."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,14 +18,14 @@ TILE_HW = (240, 280)
 
 
 def statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Count what was made.
+    """Count pseudo-masks.
 
     Args:
-        records: As `image.mask_record` gives them.
+        records: From `image.mask_record`.
 
     Returns:
-        Numbers of images and of failures; for each source the masks that were proposed and kept, why others were
-        dropped, the mean score of the kept, and a histogram of all scores in equal bins from 0 to 1.
+        The number of images and the failures; for each source the number of proposed and kept masks, the reasons for
+        dropping, the mean score of the kept masks, and a histogram of all scores in equal bins from 0 to 1.
     """
     num_images, failures = 0, []
     kept: dict[str, list[float]] = defaultdict(list)
@@ -48,11 +48,11 @@ def statistics(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def contact_sheet(records: Sequence[Mapping[str, Any]], data_dir: Path) -> Image.Image:
-    """Draw the made masks of images spread evenly over a set.
+    """Draw the pseudo-masks of images spread evenly over a set.
 
     Args:
-        records: As `image.mask_record` gives them.
-        data_dir: Images are named relative to it.
+        records: From `image.mask_record`.
+        data_dir: Directory that image names are relative to.
     """
     shown = [record for record in records if record["masks"]]
     num_tiles = min(SHEET_COLUMNS * SHEET_ROWS, len(shown))

@@ -1,27 +1,25 @@
-"""The main object of an image that has a name but no place.
+"""The main object of an image that has a name but no box.
 
-Several prompts that a person might try first are given to the masker: boxes around the middle, the box of what differs
-from a plain background, points in the middle. An object that most of them find alike, and that the masker is sure of,
-is taken; an image where they disagree is left out.
+The promptable segmenter gets several prompts: boxes around the center, the box of everything that differs from a plain
+background, and points near the center. The object that most prompts agree on is taken, if its score is high enough; an
+image where they disagree is left out.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from promptseg.sam.base import Masker, MaskerEmbedding
+from promptseg.sam.base import PromptableSegmenter, SamEmbedding
 
 # Shares of the image's sides.
 BOX_SHARES = (0.96, 0.85, 0.7)
 POINT_OFFSETS = ((0.0, 0.0), (-0.12, 0.0), (0.12, 0.0), (0.0, -0.12), (0.0, 0.12))
-# Background: the border's median color, this near to it (of 255), on this share of the border.
+# A plain background: this share of the border is within this distance (of 255) of the border's median color.
 BACKGROUND_TOLERANCE = 20
 MIN_PLAIN_BORDER = 0.85
 MIN_AREA_SHARE, MAX_AREA_SHARE = 0.02, 0.9
-# A mask that runs along more of the image's border than this is the background, or a close-up: no telling.
+# A mask along more of the image's border than this may be the background, or a close-up.
 MAX_BORDER_SHARE = 0.5
 # Of 24 images with one true mask these keep half, at a mean IoU of .86; MIN_AGREEING = 3 kept an eighth.
 AGREEMENT_IOU = 0.8
@@ -30,12 +28,12 @@ MIN_AGREEING = 2
 
 @dataclass(frozen=True)
 class MainObject:
-    """What was found.
+    """The main object of an image.
 
     Attributes:
-        mask: bool, (H, W).
-        score: The masker's score times the mean IoU with the candidates that agree.
-        num_agreeing: How many other candidates agree.
+        mask: Shape (H, W), bool.
+        score: Predicted IoU times the mean IoU with the candidates that agree.
+        num_agreeing: Number of other candidates that agree.
     """
 
     mask: NDArray[np.bool_]
@@ -43,18 +41,20 @@ class MainObject:
     num_agreeing: int
 
 
-def find_main_object(masker: Masker, embedding: MaskerEmbedding, image_rgb: NDArray[np.uint8]) -> MainObject | None:
-    """Mask the one object that an image shows.
+def find_main_object(
+    sam: PromptableSegmenter, embedding: SamEmbedding, image_rgb: NDArray[np.uint8]
+) -> MainObject | None:
+    """Segment the one object that an image shows.
 
     Args:
-        masker: Any masker.
-        embedding: Of this image.
-        image_rgb: (H, W, 3) uint8.
+        sam: A promptable segmenter.
+        embedding: Its embedding of the image.
+        image_rgb: Shape (H, W, 3), uint8.
 
     Returns:
-        The candidate that the others agree with most; None where none has the size and place of a main object.
+        The candidate with the most agreement; None where no candidate has the size and position of a main object.
     """
-    masks, scores = _candidates(masker, embedding, image_rgb)
+    masks, scores = _candidates(sam, embedding, image_rgb)
     plausible = [index for index, mask in enumerate(masks) if _is_plausible(mask)]
     if not plausible:
         return None
@@ -70,13 +70,13 @@ def find_main_object(masker: Masker, embedding: MaskerEmbedding, image_rgb: NDAr
 
 
 def plain_background_box(image_rgb: NDArray[np.uint8]) -> tuple[float, float, float, float] | None:
-    """The box around everything that differs from a plain background, pixels; None where the border is not plain."""
+    """Return the box around everything that differs from a plain background, pixels; None where none is plain."""
     border = np.concatenate([image_rgb[0], image_rgb[-1], image_rgb[:, 0], image_rgb[:, -1]]).astype(np.int16)
     background = np.median(border, axis=0)
     if (np.abs(border - background).max(axis=1) <= BACKGROUND_TOLERANCE).mean() < MIN_PLAIN_BORDER:
         return None
     differs = np.abs(image_rgb.astype(np.int16) - background).max(axis=2) > BACKGROUND_TOLERANCE
-    # A few pixels of noise in a row or column are no object.
+    # A few pixels of noise in a row or column are not an object.
     rows, columns = np.flatnonzero(differs.sum(axis=1) > 2), np.flatnonzero(differs.sum(axis=0) > 2)
     if not len(rows) or not len(columns):
         return None
@@ -84,7 +84,7 @@ def plain_background_box(image_rgb: NDArray[np.uint8]) -> tuple[float, float, fl
 
 
 def _candidates(
-    masker: Masker, embedding: MaskerEmbedding, image_rgb: NDArray[np.uint8]
+    sam: PromptableSegmenter, embedding: SamEmbedding, image_rgb: NDArray[np.uint8]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     height, width, _ = image_rgb.shape
     center = np.array([width / 2, height / 2])
@@ -93,17 +93,16 @@ def _candidates(
     if object_box is not None:
         boxes.append(np.array(object_box))
     points = center + np.array(POINT_OFFSETS) * (width, height)
-    by_box = masker.segment(embedding, boxes_xyxy=_tensor(np.stack(boxes)))
-    by_points = masker.segment(
-        embedding, points_xy=_tensor(points[None]), point_labels=torch.ones(1, len(points)), choice="levels"
+    by_box = sam.segment(embedding, boxes_xyxy=np.stack(boxes).astype(np.float32))
+    by_points = sam.segment(
+        embedding,
+        points_xy=points[None].astype(np.float32),
+        point_labels=np.ones((1, len(points)), np.int64),
+        choice="levels",
     )
-    logits: Tensor = torch.cat([by_box.image_logits().flatten(0, 1), by_points.image_logits().flatten(0, 1)])
-    scores = torch.cat([by_box.scores.flatten(), by_points.scores.flatten()])
-    return (logits > 0).numpy(), scores.numpy()
-
-
-def _tensor(array: NDArray[np.floating]) -> Tensor:
-    return torch.from_numpy(array.astype(np.float32))
+    size_hw = (height, width)
+    logits = np.concatenate([one.image_logits().reshape(-1, *size_hw) for one in (by_box, by_points)])
+    return logits > 0, np.concatenate([by_box.scores.ravel(), by_points.scores.ravel()])
 
 
 def _is_plausible(mask: NDArray[np.bool_]) -> bool:

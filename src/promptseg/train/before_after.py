@@ -1,4 +1,4 @@
-"""What fine-tuning did, on images that it did not see: figures by name, and the answers side by side."""
+"""The effect of fine-tuning on held-out images: IoU by name, and predictions side by side."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -9,20 +9,21 @@ from PIL import Image
 
 from promptseg.data.sample import Sample
 from promptseg.evaluate.gallery import Tile, draw_sheet
-from promptseg.evaluate.questions import build_questions
-from promptseg.evaluate.runner import PhraseSegmenter, ask, judge_pair, ungated_mask
+from promptseg.evaluate.labeled_queries import build_labeled_queries
+from promptseg.evaluate.runner import PhraseSegmenter, predict
+from promptseg.evaluate.scoring import score_query, ungated_mask
 from promptseg.images import read_image
 
 MAX_TILES = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Exam:
-    """A model's answers about some images.
+class HeldOutResults:
+    """A model's predictions on held-out images.
 
     Attributes:
-        ious: Of every phrase that is there, by name, whatever the presence.
-        kept: Share of the phrases that are there which the model says are there.
+        ious: IoU of every present phrase, by name, whatever its predicted presence.
+        kept: Share of the present phrases that the model predicts as present.
         tiles: The largest object of each of the first images.
     """
 
@@ -32,46 +33,47 @@ class Exam:
 
     @property
     def mean_iou(self) -> float:
-        """Over all pairs of an image and a phrase that is in it."""
+        """Return the mean over all pairs of an image and a present phrase."""
         return float(np.mean([iou for of_name in self.ious.values() for iou in of_name]))
 
 
-def examine(model: PhraseSegmenter, samples: Sequence[Sample]) -> Exam:
-    """Ask a model for everything that is annotated.
+def evaluate_held_out(model: PhraseSegmenter, samples: Sequence[Sample]) -> HeldOutResults:
+    """Segment every annotated phrase of some images.
 
     Raises:
-        PromptsegError: An image can't be read, or does not fit its annotation.
+        PromptsegError: An image can't be read, or its size is not that of its annotation.
     """
     ious: dict[str, list[float]] = defaultdict(list)
     kept: list[bool] = []
     tiles: list[Tile] = []
     for sample in samples:
-        questions = [question for question in build_questions(sample) if question.present]
-        answers = ask(model, sample.image, questions)
+        questions = [question for question in build_labeled_queries(sample) if question.present]
+        answers = predict(model, sample.image, questions)
         for question, answer in zip(questions, answers, strict=True):
-            pair = judge_pair(question, answer)
+            pair = score_query(question, answer)
             assert pair.counts is not None  # it is there
             ious[question.phrase].append(pair.counts.iou)
             kept.append(pair.kept)
         if questions and len(tiles) < MAX_TILES:
             largest = max(range(len(questions)), key=lambda index: int(questions[index].truth.sum()))
             question, answer = questions[largest], answers[largest]
-            said = "" if answer.is_present else ", taken for absent"
+            note = "" if answer.is_present else ", predicted absent"
             tiles.append(
                 Tile(
                     image_rgb=read_image(sample.image),
                     truth=question.truth,
                     prediction=ungated_mask(answer),
                     title=question.phrase,
-                    caption=f"IoU {ious[question.phrase][-1]:.2f}   presence {answer.presence:.2f}{said}",
+                    caption=f"IoU {ious[question.phrase][-1]:.2f}   presence {answer.presence:.2f}{note}",
                 )
             )
-    return Exam(dict(ious), float(np.mean(kept)), tiles)
+    return HeldOutResults(dict(ious), float(np.mean(kept)), tiles)
 
 
-def draw_before_after(before: Exam, after: Exam, *, title: str) -> Image.Image:
-    """Draw the same images twice, truth in green and prediction in red."""
+def draw_before_after(before: HeldOutResults, after: HeldOutResults, *, title: str) -> Image.Image:
+    """Draw the same images before and after, ground truth in green and prediction in red."""
     sections = {
-        f"{when}: mean IoU {exam.mean_iou:.2f}": exam.tiles for when, exam in (("before", before), ("after", after))
+        f"{when}: mean IoU {results.mean_iou:.2f}": results.tiles
+        for when, results in (("before", before), ("after", after))
     }
     return draw_sheet(sections, title=title)

@@ -1,7 +1,7 @@
-"""Features of a frozen image tower on disk, so that an image goes through the tower once and not once an epoch.
+"""Features of a frozen image tower on disk: an image goes through the tower once and not once an epoch.
 
-One safetensors file for each (image, mirrored or not), float16, named by the hash of the image's bytes, under a
-directory named by the tower's weights and the input size: another tower or size is another directory. Files appear
+Each (image, flipped or not) has one safetensors file, float16, named by the hash of the image's bytes. Its directory is
+named by the tower's weights and the input size, so that another tower or size has another directory. Files appear
 whole, so several processes may fill one cache.
 """
 
@@ -18,24 +18,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from promptseg.encoders.base import ImageTower
-from promptseg.encoders.pixels import Normalizes
 from promptseg.errors import DataError, OutputError, RecipeError
 from promptseg.images import read_image
 from promptseg.ops.atomic import atomic_file
+from promptseg.train.augment import View, view_image
+from promptseg.train.batch import normalize_images
 from promptseg.train.state import fingerprint
-from promptseg.train.views import View, view_image
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 8  # images that go through the tower together
+_BATCH = 8  # images in one forward pass of the tower
 
 
 @dataclass(frozen=True)
 class ImageView:
-    """A whole image, mirrored or not."""
+    """A whole image, flipped horizontally or not."""
 
     image: Path | bytes
-    mirrored: bool
+    flipped: bool
 
 
 class FeatureCache:
@@ -43,17 +43,22 @@ class FeatureCache:
 
     Args:
         root: Holds one directory for each tower and size.
-        tower: Frozen; its weights name the directory.
-        size_hw: What images are resized to, pixels.
-        limit_bytes: What the directory may take; None: whatever it needs. There is no eviction: an epoch visits every
-            view, so that a cache that holds less than all would give nothing.
+        tower: The tower, frozen; its weights name the directory.
+        size_hw: Size that images are resized to, pixels.
+        limit_bytes: Most that the directory may take; None: no limit. Nothing is evicted: an epoch visits every view,
+            so a cache that does not hold all of them would save nothing.
+
+    Raises:
+        RecipeError: A parameter of the tower is trained.
     """
 
     def __init__(
         self, root: Path, tower: ImageTower, size_hw: tuple[int, int], *, limit_bytes: int | None = None
     ) -> None:
         if any(parameter.requires_grad for parameter in tower.parameters()):
-            raise RecipeError("features of a tower that is trained, or has adapters, can't be cached: they change")
+            raise RecipeError(
+                "features of a tower that is trained or has adapters can't be cached, because they change"
+            )
         height, width = size_hw
         self.directory = root / f"{fingerprint(tower.state_dict())[:16]}-{height}x{width}"
         self.size_hw, self.limit_bytes = size_hw, limit_bytes
@@ -76,17 +81,17 @@ class FeatureCache:
 
     @torch.no_grad()
     def fill(self, tower: ImageTower, views: Iterable[ImageView]) -> int:
-        """Compute the views that are not there yet.
+        """Compute the views that are not cached yet.
 
         Args:
-            tower: The one the cache was made for, on the device to compute on.
-            views: All that will be asked for.
+            tower: The tower that the cache was made for, on the device to compute on.
+            views: All views that will be loaded.
 
         Returns:
-            How many were computed.
+            Number of views that were computed.
 
         Raises:
-            OutputError: They would take more than `limit_bytes`, or can't be written.
+            OutputError: The files would take more than `limit_bytes`, or can't be written.
             ImageError: An image can't be read.
         """
         missing = [view for view in dict.fromkeys(views) if not self._path(view).exists()]
@@ -94,8 +99,8 @@ class FeatureCache:
         device = next(tower.parameters()).device
         for start in range(0, len(missing), _BATCH):
             batch = missing[start : start + _BATCH]
-            images = [view_image(read_image(v.image), View(mirrored=v.mirrored), self.size_hw) for v in batch]
-            pixels = normalize(torch.from_numpy(np.stack(images)).to(device), tower)
+            images = [view_image(read_image(v.image), View(flipped=v.flipped), self.size_hw) for v in batch]
+            pixels = normalize_images(torch.from_numpy(np.stack(images)).to(device), tower)
             levels = [level.half().cpu() for level in tower(pixels)]
             if start == 0:
                 self._check_limit(len(missing), sum(level[0].nbytes for level in levels))
@@ -108,8 +113,8 @@ class FeatureCache:
     def _check_limit(self, num_views: int, bytes_per_view: int) -> None:
         if self.limit_bytes is None:
             return
-        there = sum(path.stat().st_size for path in self.directory.rglob("*.safetensors"))
-        needed = there + num_views * bytes_per_view
+        stored = sum(path.stat().st_size for path in self.directory.rglob("*.safetensors"))
+        needed = stored + num_views * bytes_per_view
         if needed > self.limit_bytes:
             raise OutputError(
                 f"the feature cache would take {needed / 1e9:.3g} GB ({num_views} more views of "
@@ -122,19 +127,4 @@ class FeatureCache:
             encoded = view.image if isinstance(view.image, bytes) else view.image.read_bytes()
             self._keys[view.image] = hashlib.sha256(encoded).hexdigest()[:32]
         key = self._keys[view.image]
-        return self.directory / key[:2] / f"{key}{'-mirrored' if view.mirrored else ''}.safetensors"
-
-
-def normalize(images_rgb: Tensor, statistics: Normalizes) -> Tensor:
-    """Turn pixels into what a tower takes, where they are, as `encoders.pixels.to_pixels` does for one image.
-
-    Args:
-        images_rgb: Shape (B, H, W, 3), uint8.
-        statistics: Its mean and std are applied; a tower has its own.
-
-    Returns:
-        Shape (B, 3, H, W), float32.
-    """
-    pixels = images_rgb.permute(0, 3, 1, 2).float().div_(255.0)
-    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (statistics.mean, statistics.std))
-    return (pixels - mean) / std
+        return self.directory / key[:2] / f"{key}{'-flipped' if view.flipped else ''}.safetensors"

@@ -1,4 +1,4 @@
-"""Change the colors of a training image by chance: brightness, contrast and saturation, in that order."""
+"""Color jitter: random brightness, contrast and saturation of a training image, applied in that order."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance
 
 @dataclass(frozen=True)
 class ColorChange:
-    """What the colors of an image are multiplied by; 1 changes nothing.
+    """Factors on the colors of an image; 1 changes nothing.
 
     Attributes:
         brightness: Factor.
@@ -26,7 +26,7 @@ class ColorChange:
 
         Args:
             strengths: Of brightness, contrast and saturation.
-            rng: Where the choice comes from.
+            rng: Source of every random choice.
         """
         brightness, contrast, saturation = (
             float(rng.uniform(1.0 - strength, 1.0 + strength)) for strength in strengths
@@ -34,7 +34,7 @@ class ColorChange:
         return cls(brightness, contrast, saturation)
 
     def apply(self, image: Image.Image) -> Image.Image:
-        """Give the image in other colors."""
+        """Return the image with its colors changed."""
         for enhance, factor in (
             (ImageEnhance.Brightness, self.brightness),
             (ImageEnhance.Contrast, self.contrast),

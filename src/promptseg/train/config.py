@@ -1,4 +1,4 @@
-"""The settings of a training run that are numbers; what is code (model, data, objective) is in the recipe."""
+"""The numbers of a training run; its code (model, data, objective) is in the recipe."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -8,13 +8,13 @@ from promptseg.errors import RecipeError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
-# Settings that change how fast a run goes or what it prints, never the weights it ends with.
+# Settings that change the speed or the output of a run, but not its weights.
 _NO_EFFECT_ON_WEIGHTS = frozenset({"num_workers", "log_every", "checkpoint_every"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Numbers of a training run; checked when it is made.
+    """Numbers of a training run, checked on construction.
 
     A step is one optimizer update on one batch. An epoch is `len(source) // batch_size` steps.
 
@@ -27,18 +27,18 @@ class TrainConfig:
         betas: AdamW's.
         weight_decay: AdamW's; parameters of one dimension (biases, norms) have none.
         warmup_epochs: Linear rise from 0, in epochs (may be a fraction).
-        final_lr_ratio: Where the cosine ends, as a fraction of the peak.
+        final_lr_ratio: Learning rate at the end of the cosine, as a fraction of the peak.
         clip_norm: Largest norm of the whole gradient.
         precision: Lightning Fabric's names; the "mixed" ones keep float32 weights.
         ema_decay: Validation, `best` and `final` use a moving average of the weights with this decay. None: no average.
-        metric: Name of the validation metric that picks `best`.
-        metric_goal: Whether that metric should rise or fall.
-        patience: Stop after so many validations without a new best. None means never.
-        evaluate_every: Steps between validations. None means once an epoch.
+        metric: Name of the validation metric that selects `best`.
+        metric_goal: Whether the metric is maximized or minimized.
+        patience: Stop after this many validations without a new best. None: never.
+        evaluate_every: Steps between validations. None: once an epoch.
         checkpoint_every: Steps between resumable checkpoints, besides those after each validation.
         log_every: Steps that a line of the log averages over.
-        seed: Of weights, order, augmentation and dropout.
-        num_workers: Processes that prepare batches; 0 prepares them in the training process.
+        seed: Seed of weights, order, augmentation and dropout.
+        num_workers: Number of processes that prepare batches; 0: the training process prepares them.
 
     Raises:
         RecipeError: A number is out of its range.
@@ -83,25 +83,25 @@ class TrainConfig:
             raise RecipeError(f"ema_decay must lie between 0 and 1, not {self.ema_decay}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as JSON holds them."""
+        """Return plain values for JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     def differences(self, saved: Mapping[str, Any]) -> list[str]:
-        """Name the fields that would make a resumed run another run.
+        """List the fields that would make a resumed run another run.
 
         Args:
-            saved: `to_dict()` of the run to be resumed.
+            saved: `to_dict()` of the run that is resumed.
 
         Returns:
-            One "name: saved -> now" for each field that differs, without those that can't change the weights.
+            One "name: saved -> now" for each different field that changes the weights.
         """
         now = self.to_dict()
         names = [f.name for f in fields(self) if f.name not in _NO_EFFECT_ON_WEIGHTS]
         return [f"{name}: {saved.get(name)} -> {now[name]}" for name in names if saved.get(name) != now[name]]
 
     def total_steps(self, steps_per_epoch: int) -> int:
-        """Length of the run in steps."""
+        """Return the length of the run in steps."""
         if self.steps is not None:
             return self.steps
-        assert self.epochs is not None  # __post_init__ made sure of one of the two
+        assert self.epochs is not None  # __post_init__ checks that one of the two is given
         return max(1, round(self.epochs * steps_per_epoch))

@@ -1,13 +1,14 @@
-"""Fine-tuning of the default model and its kind on a small folder: the towers stay, what reads them is fitted.
+"""Fine-tuning of the default model on a small folder: the towers stay frozen, the layers above them are trained.
 
-The towers look once at some crops of each image; their maps stay in memory. On them the neck and the layers that
-bring pixels and texts into one space are fitted to the folder's names, while everyday names shall say what they said
-before. A few of the images are kept out of that and choose where masks are cut.
+The towers encode some crops of each image once; their maps stay in memory. The neck and the layers that bring pixels
+and texts into one space are trained on these maps for the folder's names, while the logits of everyday names are held
+near their values before. Some images are not trained on and select the shift of the mask logits.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,19 +19,27 @@ from promptseg.data.sample import Sample, target_mask
 from promptseg.errors import DataError, RecipeError
 from promptseg.images import read_image
 from promptseg.language.class_names import COCO_THINGS
-from promptseg.layers.dense_text import DenseTextHead
+from promptseg.layers.neck import FUSED_STRIDE
+from promptseg.layers.pixel_text import PixelTextHead
 from promptseg.models.build import Network
-from promptseg.models.promptseg.network import FUSED_STRIDE, PromptSeg
-from promptseg.train.pixel_text.batches import DenseItem, DenseSettings, DenseSource
-from promptseg.train.pixel_text.objective import DenseObjective, read_names
+from promptseg.models.promptseg.network import PromptSegNetwork
+from promptseg.models.registry import segment_with
+from promptseg.prompts import Query, TextPrompt
+from promptseg.train.config import TrainConfig
+from promptseg.train.encoded_crops import EncodedCropBatch, encode_crops
+from promptseg.train.fit import fit_model
+from promptseg.train.pixel_text.batches import PixelTextSettings, PixelTextSource
+from promptseg.train.pixel_text.objective import PixelTextObjective, embed_names
 from promptseg.train.pixel_text.vocabulary import Vocabulary, collect_vocabulary
 
-# What is fitted, and at which part of the learning rate; the rest of the model stays.
+# Prefixes of the trained parameters with their factor on the learning rate; the rest of the model stays.
 FITTED = {"neck.": 0.2, "dense.pixel_projection.": 1.0, "dense.text_": 1.0, "dense.log_scale": 1.0, "dense.bias": 1.0}
-CROP_SHARE = 0.625  # of the longest side that inference gives the tower, as in the default model's training
+CROP_SHARE = 0.625  # of the longest side at inference, as in the training of the default model
 WEIGHT_DECAY = 0.02
+WARMUP_SHARE = 0.3  # of the steps, as in PyTorch's OneCycleLR
+NO_CLIPPING = 1e9
 LOGIT_SHIFTS = torch.linspace(-2.0, 2.0, 17)
-LEAST_GAIN = 0.005  # in mean IoU; a smaller one is chance
+MIN_GAIN = 0.005  # in mean IoU; a smaller gain is within the noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +50,11 @@ class FinetuneSettings:
         steps: Updates.
         batch_size: Crops in an update.
         learning_rate: Peak of the schedule.
-        crops: Crops of each image on average, each seen once by the towers.
-        max_crops: Most of them altogether; one takes about 1 MB of memory with the default model.
-        keep_weight: How much it counts that everyday names say what they said before.
-        one_in: Of so many images one is held out to report on, and of the others one to choose by.
-        seed: Of crops, order and wording.
+        crops: Mean number of crops of each image; the towers encode each once.
+        max_crops: Most crops altogether; one takes about 1 MB of memory with the default model.
+        keep_weight: Weight of the loss that keeps the logits of everyday names.
+        one_in: One of this many images is held out for the report, and one of this many of the rest for the shift.
+        seed: Seed of crops, order and wording.
     """
 
     steps: int = 80
@@ -60,35 +69,26 @@ class FinetuneSettings:
 
 @dataclass(frozen=True)
 class Parts:
-    """A folder's images by their use."""
+    """The images of a folder by use.
+
+    Attributes:
+        train: Trained on.
+        choose: Select the shift of the mask logits.
+        held_out: Not used; for the report.
+    """
 
     train: tuple[Sample, ...]
     choose: tuple[Sample, ...]
     held_out: tuple[Sample, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class _View:
-    """A crop that the towers have seen.
-
-    Attributes:
-        item: What is known of it, without its pixels.
-        maps: What the image tower gave, each (C_i, h_i, w_i), half precision.
-        cells: The pixels' embedding before fine-tuning, shape (E, s, s), half precision.
-    """
-
-    item: DenseItem
-    maps: tuple[Tensor, ...]
-    cells: Tensor
-
-
 @dataclass(frozen=True)
 class Fitted:
-    """What was done to a model.
+    """The result of a fine-tuning.
 
     Attributes:
-        losses: Of each step.
-        logit_shift: Added to every mask logit, chosen on images that were not trained on; 0 where none helped.
+        losses: Loss of each step.
+        logit_shift: Added to every mask logit, selected on images that were not trained on; 0 where none helped.
     """
 
     losses: list[float]
@@ -103,7 +103,7 @@ def split_images(samples: Sequence[Sample], *, one_in: int) -> Parts:
     """
     if len(samples) < 2:
         raise DataError(
-            f"{len(samples)} image with a mask is too little: one is to learn from and another to be judged by"
+            f"{len(samples)} image with a mask is too little: fine-tuning needs one to train on and one to evaluate on"
         )
     ranked = sorted(samples, key=lambda sample: hashlib.sha256(sample.sample_id.encode()).digest())
     num_held_out = max(1, round(len(ranked) / one_in))
@@ -112,74 +112,70 @@ def split_images(samples: Sequence[Sample], *, one_in: int) -> Parts:
     return Parts(tuple(rest[num_choose:]), tuple(rest[:num_choose]), tuple(ranked[:num_held_out]))
 
 
-def check_model(model: Network) -> PromptSeg:
-    """Give the model back if this way of fine-tuning fits it.
+def check_model(model: Network) -> PromptSegNetwork:
+    """Return the model if this way of fine-tuning fits it.
 
     Raises:
-        RecipeError: It has no dense head, or more than that.
+        RecipeError: It is of another architecture than the default model.
     """
-    if isinstance(model, PromptSeg) and model.decoder is None and model.dense is not None:
+    if isinstance(model, PromptSegNetwork):
         return model
     raise RecipeError(
-        "only the default model and its kind (a dense head, no decoder) are fine-tuned like this; "
+        "only the default model and its variants can be fine-tuned like this; "
         "for others write a recipe: docs/training.md"
     )
 
 
 def finetune(
-    model: PromptSeg,
+    model: PromptSegNetwork,
     parts: Parts,
     settings: FinetuneSettings,
     *,
-    watch: Callable[[float], None] = lambda loss: None,
+    watch: Callable[[float], None] | None = None,
+    run_dir: Path | None = None,
+    resume: bool = False,
 ) -> Fitted:
-    """Fit a model's dense head to images, in place.
+    """Fine-tune a model on images, in place.
 
     Args:
         model: From `check_model`.
-        parts: Images; what is held out is not looked at.
+        parts: Images; those held out are not used.
         settings: Numbers.
-        watch: Told the loss after each step.
+        watch: Called with the loss after each step.
+        run_dir: Directory for the log and the state of the run; None: a temporary one.
+        resume: Continue the run in `run_dir`.
 
     Raises:
-        DataError: Nothing has a mask.
+        DataError: No image has a mask.
         ImageError: An image can't be read.
+        OutputError: `run_dir` can't be written, or it already holds a run and `resume` is not set.
+        CheckpointError: `resume` is set and there is no run, or another run.
+        TrainingError: A loss is not finite.
     """
-    head = model.dense
-    assert head is not None  # check_model made sure
     model.eval().requires_grad_(False)
     source = _build_source(model, parts.train, settings)
-    _take_names(model, source.vocabulary.names)
-    views = _look(model, source, settings)
-    objective = DenseObjective(read_names(model, source.vocabulary.names))
-    kept = read_names(model, _unrelated(source.vocabulary))[:, 0]
-    said = _Said(head, kept)
-    optimizer = _build_optimizer(model, settings)
-    peaks = [group["lr"] for group in optimizer.param_groups]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=settings.steps)
-    rng = np.random.default_rng(settings.seed)
-    torch.manual_seed(settings.seed)
-    losses = []
-    for _ in range(settings.steps):
-        chosen = [views[i] for i in rng.choice(len(views), min(settings.batch_size, len(views)), replace=False)]
-        batch = source.collate([view.item for view in chosen]).to(model.device)
-        levels = zip(*(view.maps for view in chosen), strict=True)
-        pixels = model.fuse_maps([torch.stack(level).to(model.device).float() for level in levels]).pixel_embedding
-        assert pixels is not None  # the model has a dense head
-        cells = torch.stack([view.cells for view in chosen]).to(pixels)
-        loss = objective.judge(head, pixels, batch)["loss"] + settings.keep_weight * said.change(head, pixels, cells)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        watch(losses[-1])
-    model.requires_grad_(False)
+    _add_trained_names(model, source.vocabulary.names)
+    crops = encode_crops(model, source, batch_size=settings.batch_size, seed=settings.seed)
+    step = FinetuneStep(
+        objective=PixelTextObjective(embed_names(model, source.vocabulary.names)),
+        everyday=_LogitReference(model.dense, embed_names(model, _unrelated_names(source.vocabulary))[:, 0]),
+        keep_weight=settings.keep_weight,
+    )
+    losses = fit_model(
+        model,
+        crops,
+        step,
+        _train_config(settings, num_crops=len(crops)),
+        trainable=tuple(FITTED),
+        run_dir=run_dir,
+        resume=resume,
+        on_step=watch,
+    )
     return Fitted(losses, _shift_masks(model, parts.choose))
 
 
-def as_names(samples: Sequence[Sample]) -> list[Sample]:
-    """Take a folder's phrases as names of things, and those with a black mask as annotated completely."""
+def label_as_names(samples: Sequence[Sample]) -> list[Sample]:
+    """Mark a folder's phrases as names of things, and those with a black mask as annotated completely."""
     return [
         replace(
             sample,
@@ -190,112 +186,116 @@ def as_names(samples: Sequence[Sample]) -> list[Sample]:
     ]
 
 
-def _build_source(model: PromptSeg, samples: Sequence[Sample], settings: FinetuneSettings) -> DenseSource:
-    samples = as_names(samples)
+class FinetuneStep:
+    """The objective: the folder's names are learned, the logits of everyday names are kept.
+
+    Args:
+        objective: Loss of the folder's names.
+        everyday: Logits of everyday names before fine-tuning.
+        keep_weight: Weight of their change.
+    """
+
+    def __init__(self, objective: PixelTextObjective, everyday: "_LogitReference", keep_weight: float) -> None:
+        self.objective, self.everyday, self.keep_weight = objective, everyday, keep_weight
+
+    def __call__(self, model: PromptSegNetwork, batch: EncodedCropBatch) -> Mapping[str, Tensor]:
+        """Compute the loss and its parts, scalars."""
+        pixels = model.fuse_maps([level.float() for level in batch.maps]).pixel_embedding
+        losses = self.objective.losses(model.dense, pixels, batch.labels)
+        change = self.everyday.change(model.dense, pixels, batch.embedding.to(pixels))
+        return {**losses, "change": change.detach(), "loss": losses["loss"] + self.keep_weight * change}
+
+
+class _LogitReference:
+    """The logits of some names before fine-tuning, which the loss keeps.
+
+    Args:
+        head: The head before fine-tuning.
+        pooled: The text tower's pooled vectors of the names, shape (K, C).
+    """
+
+    @torch.no_grad()
+    def __init__(self, head: PixelTextHead, pooled: Tensor) -> None:
+        self._pooled, self._texts = pooled, head.embed_texts(pooled)
+        self._scale, self._bias = head.log_scale.exp().clone(), head.bias.clone()
+
+    def change(self, head: PixelTextHead, pixels: Tensor, reference: Tensor) -> Tensor:
+        """Return the mean squared change of the logits at pixels, now and before, each of shape (B, E, s, s)."""
+        before = self._scale * torch.einsum("ke,behw->bkhw", self._texts, reference) + self._bias
+        now = head.log_scale.exp() * torch.einsum("ke,behw->bkhw", head.embed_texts(self._pooled), pixels) + head.bias
+        return F.mse_loss(now, before)
+
+
+def _build_source(model: PromptSegNetwork, samples: Sequence[Sample], settings: FinetuneSettings) -> PixelTextSource:
+    samples = label_as_names(samples)
     vocabulary = collect_vocabulary(samples)
     config, tower = model.config, model.image_tower
-    side = max(1, round(CROP_SHARE * config.image_size / tower.multiple)) * tower.multiple
-    return DenseSource(
+    return PixelTextSource(
         samples=samples,
         vocabulary=vocabulary,
         set_weights={},
-        always_asked=vocabulary.names,
+        always_included=vocabulary.names,
         stuff=(),
         num_items=min(settings.crops * len(samples), settings.max_crops),
-        settings=DenseSettings(
-            side=side,
+        settings=PixelTextSettings(
+            side=max(1, round(CROP_SHARE * config.image_size / tower.multiple)) * tower.multiple,
             stride=FUSED_STRIDE if config.fine_stride is None else config.fine_stride,
             reference_side=config.image_size,
-            mean=tower.mean,
-            std=tower.std,
         ),
     )
 
 
-def _build_optimizer(model: PromptSeg, settings: FinetuneSettings) -> torch.optim.AdamW:
-    groups = []
-    for prefix, share in FITTED.items():
-        parameters = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-        groups.append({"params": parameters, "lr": share * settings.learning_rate})
-    return torch.optim.AdamW(groups, weight_decay=WEIGHT_DECAY)
+def _train_config(settings: FinetuneSettings, *, num_crops: int) -> TrainConfig:
+    batch_size = min(settings.batch_size, num_crops)
+    steps_per_epoch = max(1, num_crops // batch_size)
+    return TrainConfig(
+        steps=settings.steps,
+        batch_size=batch_size,
+        learning_rate=settings.learning_rate,
+        lr_multipliers={prefix: factor for prefix, factor in FITTED.items() if factor != 1.0},
+        weight_decay=WEIGHT_DECAY,
+        warmup_epochs=WARMUP_SHARE * settings.steps / steps_per_epoch,
+        clip_norm=NO_CLIPPING,
+        seed=settings.seed,
+    )
 
 
-@torch.no_grad()
-def _look(model: PromptSeg, source: DenseSource, settings: FinetuneSettings) -> list[_View]:
-    """Draw all crops and let the towers see them."""
-    views = []
-    for start in range(0, len(source), settings.batch_size):
-        indices = range(start, min(start + settings.batch_size, len(source)))
-        items = [source.item(index, np.random.default_rng([settings.seed, index])) for index in indices]
-        maps = model.image_tower(torch.from_numpy(np.stack([item.pixels for item in items])).to(model.device))
-        cells = model.fuse_maps(maps).pixel_embedding
-        assert cells is not None  # the model has a dense head
-        for row, item in enumerate(items):
-            seen = tuple(level[row].half().cpu() for level in maps)
-            views.append(_View(replace(item, pixels=item.pixels[:0]), seen, cells[row].half().cpu()))
-    return views
+def _add_trained_names(model: PromptSegNetwork, names: Sequence[str]) -> None:
+    """Add names to the trained ones, so that they no longer use their hypernyms."""
+    if model.config.trained_names:
+        trained = tuple(sorted({*model.config.trained_names, *names}))
+        model.config = replace(model.config, trained_names=trained)
 
 
-def _take_names(model: PromptSeg, names: Sequence[str]) -> None:
-    """Note that names are trained on from now, and no longer lean on their kinds."""
-    dense = model.config.dense
-    assert dense is not None  # check_model made sure
-    if dense.known_names:
-        known = tuple(sorted({*dense.known_names, *names}))
-        model.config = replace(model.config, dense=replace(dense, known_names=known))
-
-
-def _unrelated(vocabulary: Vocabulary) -> list[str]:
-    """Choose the everyday names that none of the folder's names has to do with."""
+def _unrelated_names(vocabulary: Vocabulary) -> list[str]:
+    """Return the everyday names that are not related to any of the folder's names."""
     both = Vocabulary(tuple(sorted({*vocabulary.names, *COCO_THINGS})))
-    related = np.any([both.unsure_of(index) for index in both.find(vocabulary.names)], axis=0)
-    return [name for name, out in zip(both.names, related, strict=True) if not out]
-
-
-class _Said:
-    """What some names said before fine-tuning, to hold the model to it.
-
-    Args:
-        head: As it is before.
-        kept: The names' pooled vectors, shape (K, C).
-    """
-
-    @torch.no_grad()
-    def __init__(self, head: DenseTextHead, kept: Tensor) -> None:
-        self._kept, self._texts = kept, head.embed_texts(kept)
-        self._scale, self._bias = head.log_scale.exp().clone(), head.bias.clone()
-
-    def change(self, head: DenseTextHead, pixels: Tensor, cells: Tensor) -> Tensor:
-        """Give the mean squared change of the names' logits at pixels, now and then, each of shape (B, E, s, s)."""
-        said = self._scale * torch.einsum("ke,behw->bkhw", self._texts, cells) + self._bias
-        says = head.log_scale.exp() * torch.einsum("ke,behw->bkhw", head.embed_texts(self._kept), pixels) + head.bias
-        return F.mse_loss(says, said)
+    related = np.any([both.may_coincide(index) for index in both.find(vocabulary.names)], axis=0)
+    return [name for name, is_related in zip(both.names, related, strict=True) if not is_related]
 
 
 @torch.no_grad()
-def _shift_masks(model: PromptSeg, samples: Sequence[Sample]) -> float:
-    """Shift the model's mask logits by what gives the best mean IoU on images, where that helps."""
+def _shift_masks(model: PromptSegNetwork, samples: Sequence[Sample]) -> float:
+    """Shift the mask logits by the value with the best mean IoU on images, if the gain is large enough; return it."""
     head = model.dense
-    assert head is not None
-    threshold = torch.tensor(model.mask_threshold).logit()
+    segmenter = segment_with(model)
+    threshold = torch.tensor(model.config.mask_threshold).logit()
     curves = []
     for sample in samples:
         targets = sample.with_evidence("mask")
-        features = model.encode_image(read_image(sample.image))
-        answer = model.segment_texts(features, [target.phrase for target in targets], sample.size_hw)
-        for target, logits in zip(targets, answer.mask_logits, strict=True):
+        queries = [Query(target.phrase, (TextPrompt(target.phrase),)) for target in targets]
+        prediction = segmenter.segment(segmenter.encode_image(read_image(sample.image)), queries)
+        for target, logits in zip(targets, torch.from_numpy(prediction.mask_logits), strict=True):
             truth = torch.from_numpy(target_mask(target, sample.size_hw)).float()
-            share = F.interpolate(truth[None, None], size=logits.shape, mode="area")[0, 0].to(logits) > 0.5
+            covered = F.interpolate(truth[None, None], size=logits.shape, mode="area")[0, 0].to(logits) > 0.5
             masks = logits + LOGIT_SHIFTS[:, None, None].to(logits) > threshold
-            union = (masks | share).sum((1, 2)).clamp_min(1)
-            curves.append((masks & share).sum((1, 2)) / union)
+            union = (masks | covered).sum((1, 2)).clamp_min(1)
+            curves.append((masks & covered).sum((1, 2)) / union)
     if not curves:
         return 0.0
     mean = torch.stack(curves).mean(dim=0)
     best = int(mean.argmax())
-    if mean[best] < mean[len(LOGIT_SHIFTS) // 2] + LEAST_GAIN:
+    if mean[best] < mean[len(LOGIT_SHIFTS) // 2] + MIN_GAIN:
         return 0.0
     shift = LOGIT_SHIFTS[best].item()
     head.mask_shift.add_(shift)

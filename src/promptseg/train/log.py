@@ -1,12 +1,12 @@
-"""The record of a run: `run.json` says what was run, `log.jsonl` what happened."""
+"""The record of a run: `run.json` describes the run, `log.jsonl` has its numbers."""
 
 import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from promptseg.errors import OutputError
+from promptseg.ops.atomic import atomic_file
 from promptseg.train.config import TrainConfig
 
 LOG_FILE = "log.jsonl"
@@ -16,14 +16,14 @@ RUN_FILE = "run.json"
 def write_run(
     out_dir: Path, *, recipe_name: str, config: TrainConfig, commit: str | None, facts: Mapping[str, Any]
 ) -> None:
-    """Record what is run, once, before the first step.
+    """Write the description of a run, once, before the first step.
 
     Args:
         out_dir: The run's directory.
         recipe_name: File name of the recipe.
-        config: Its numbers, after the command line changed them.
-        commit: Of the code, `evaluate.provenance.git_commit()`.
-        facts: Counts and devices worth knowing.
+        config: Numbers of the run, with the changes of the command line.
+        commit: Commit of the code, from `evaluate.provenance.git_commit()`.
+        facts: Counts and devices.
 
     Raises:
         OutputError: The file can't be written.
@@ -36,14 +36,12 @@ def write_run(
         "versions": {name: version(name) for name in ("promptseg", "torch", "lightning-fabric")},
         **facts,
     }
-    try:
-        (out_dir / RUN_FILE).write_text(json.dumps(record, indent=2) + "\n")
-    except OSError as error:
-        raise OutputError(f"{out_dir / RUN_FILE} can't be written: {error}") from error
+    with atomic_file(out_dir / RUN_FILE) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Lines of a log; a last line that a kill cut short is left out."""
+    """Read the lines of a log; an incomplete last line, left by a kill, is skipped."""
     lines = path.read_text().splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -54,17 +52,11 @@ class TrainLog:
     def __init__(self, out_dir: Path, *, step: int) -> None:
         self._path = out_dir / LOG_FILE
         kept = [line for line in read_log(self._path) if line["step"] <= step] if self._path.exists() else []
-        try:
-            self._path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            self._file: TextIO = self._path.open("a")
-        except OSError as error:
-            raise OutputError(f"{self._path} can't be written: {error}") from error
+        with atomic_file(self._path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, kind: str, step: int, **values: Any) -> None:
         """Append one line."""
-        self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        # opened for each line: a run that is stopped leaves nothing open
+        with self._path.open("a") as file:
+            file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")

@@ -1,4 +1,4 @@
-"""The training loop. There is one; what differs between runs is in their recipes."""
+"""The training loop. There is one; recipes define what differs between runs."""
 
 import math
 import time
@@ -10,20 +10,26 @@ from torch import Tensor
 
 from promptseg.errors import RecipeError, TrainingError
 from promptseg.train import optim
-from promptseg.train.plots import draw_run
 from promptseg.train.progress import ProgressBar
 from promptseg.train.recipe import Batch, Recipe
-from promptseg.train.run import Run, RunOptions, Sealed, start_run
+from promptseg.train.run import OpaqueBatch, RunOptions, TrainRun, start_run
 from promptseg.train.state import replace_directory, seed_step
 
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """How a run ended."""
+    """The end of a run.
+
+    Attributes:
+        steps: Updates done.
+        best_step: Step with the best validation metric; the last step where nothing is validated.
+        best_value: That metric; None where nothing is validated.
+        stopped_early: Whether the run ended before its last step, because the metric no longer improved.
+    """
 
     steps: int
     best_step: int
-    best_value: float
+    best_value: float | None
     stopped_early: bool
 
 
@@ -31,10 +37,10 @@ def train(recipe: Recipe, options: RunOptions) -> TrainOutcome:
     """Run a recipe from its first step, or from the last checkpoint, to its end.
 
     Raises:
-        RecipeError: The recipe asks for what does not exist.
-        DataError: The data is missing, or too little.
-        OutputError: The run's directory can't be written, or already holds a run and `resume` is not set.
-        CheckpointError: `resume` is set and there is nothing to resume, or it is another run's.
+        RecipeError: The recipe names something that does not exist.
+        DataError: The data is missing or too small.
+        OutputError: The run's directory can't be written, or it already holds a run and `resume` is not set.
+        CheckpointError: `resume` is set and there is no run, or another run.
         TrainingError: A loss or gradient is not finite; the last checkpoint is kept.
     """
     run = start_run(recipe, options)
@@ -56,7 +62,7 @@ def train(recipe: Recipe, options: RunOptions) -> TrainOutcome:
             )
             optim.set_learning_rate(optimizer, learning_rate)
 
-            losses = run.objective(Sealed(batch))
+            losses = run.objective(OpaqueBatch(batch))
             _check_finite(run, "loss", losses["loss"], batch)
             fabric.backward(losses["loss"])
             # With a gradient scaler an overflow is normal: the scaler skips that update and lowers its scale.
@@ -72,26 +78,31 @@ def train(recipe: Recipe, options: RunOptions) -> TrainOutcome:
             at_end = progress.step == run.total_steps
 
             progress.add({**losses, "gradient_norm": norm, "seconds": time.perf_counter() - started})
-            bar.advance(loss=losses["loss"].item(), learning_rate=learning_rate)
+            loss = losses["loss"].item()
+            bar.advance(loss=loss, learning_rate=learning_rate)
+            if options.on_step is not None:
+                options.on_step(loss)
             if progress.step % config.log_every == 0 or at_end:
                 _log_means(run, learning_rate)
-            if validates := progress.step % evaluate_every == 0 or at_end:
+            if validates := recipe.validate is not None and (progress.step % evaluate_every == 0 or at_end):
                 bar.show(**{config.metric: _validate(run)})
                 optim.set_train_mode(run.model)
-            if fabric.is_global_zero and (validates or progress.step % config.checkpoint_every == 0):
+            if fabric.is_global_zero and (validates or at_end or progress.step % config.checkpoint_every == 0):
                 run.checkpoint()
 
     if fabric.is_global_zero:
         _save_model(run, "final")
-        _draw_plots(run)
+        if options.draw_plots:
+            _draw_plots(run)
     fabric.barrier()
-    assert progress.best_value is not None  # the last step validates, and so did the one that stopped early
-    return TrainOutcome(progress.step, progress.best_step, progress.best_value, progress.step < run.total_steps)
+    best_step = progress.step if progress.best_value is None else progress.best_step
+    return TrainOutcome(progress.step, best_step, progress.best_value, progress.step < run.total_steps)
 
 
-def _validate(run: Run) -> float:
-    """Measure the weights that would be kept, keep them if they are the best so far, and return the metric."""
+def _validate(run: TrainRun) -> float:
+    """Validate the weights that a checkpoint would hold, save them if they are the best so far, return the metric."""
     config, progress = run.recipe.config, run.progress
+    assert run.recipe.validate is not None  # else the loop does not validate
     metrics: Mapping[str, float] = {}
     if run.fabric.is_global_zero:
         run.model.eval()
@@ -100,7 +111,9 @@ def _validate(run: Run) -> float:
     metrics = run.fabric.broadcast(metrics)
     value = metrics.get(config.metric)
     if value is None or not math.isfinite(value):
-        raise RecipeError(f"validation gave no finite {config.metric!r}, which picks the best weights: {dict(metrics)}")
+        raise RecipeError(
+            f"validation returned no finite {config.metric!r}, which selects the best weights: {dict(metrics)}"
+        )
     if run.log is not None:
         run.log.write("validation", progress.step, epoch=progress.step / run.steps_per_epoch, **metrics)
 
@@ -115,27 +128,30 @@ def _validate(run: Run) -> float:
     return value
 
 
-def _is_stale(run: Run) -> bool:
-    """Whether validation has stopped getting better for as long as the recipe has patience."""
+def _is_stale(run: TrainRun) -> bool:
+    """Return whether the metric has not improved for `patience` validations."""
     patience = run.recipe.config.patience
     return patience is not None and run.progress.num_stale >= patience
 
 
-def _save_model(run: Run, name: str) -> None:
+def _save_model(run: TrainRun, name: str) -> None:
     with optim.swapped_weights(run.model, run.kept_weights()):
         replace_directory(run.options.out_dir / name, lambda directory: run.recipe.save(run.model, directory))
 
 
-def _draw_plots(run: Run) -> None:
-    """Draw the curves, and with the best weights the plots that need cases."""
-    with optim.swapped_weights(run.model, run.progress.best_weights), torch.no_grad(), run.fabric.autocast():
+def _draw_plots(run: TrainRun) -> None:
+    """Draw the curves, and with the best weights the plots that need examples."""
+    from promptseg.train.plots import draw_run  # matplotlib takes a second to import, and runs without plots skip it
+
+    best_weights = run.progress.best_weights or run.kept_weights()
+    with optim.swapped_weights(run.model, best_weights), torch.no_grad(), run.fabric.autocast():
         run.model.eval()
-        cases = run.recipe.examine(run.model, run.validation_source) if run.recipe.examine else iter(())
-        draw_run(run.options.out_dir, cases)
+        examples = run.recipe.examine(run.model, run.validation_source) if run.recipe.examine else iter(())
+        draw_run(run.options.out_dir, examples)
 
 
-def _log_means(run: Run, learning_rate: float) -> None:
-    """Write the means since the last line, over all devices, and start again."""
+def _log_means(run: TrainRun, learning_rate: float) -> None:
+    """Write the means since the last line, over all devices, and reset them."""
     means = {name: run.fabric.all_reduce(torch.tensor(mean)) for name, mean in run.progress.take_means().items()}
     if run.log is not None:
         epoch = run.progress.step / run.steps_per_epoch
@@ -143,8 +159,8 @@ def _log_means(run: Run, learning_rate: float) -> None:
         run.log.write("train", run.progress.step, epoch=epoch, learning_rate=learning_rate, **numbers)
 
 
-def _check_finite(run: Run, what: str, value: Tensor, batch: Batch) -> None:
-    """Stop before a value that is not finite gets into the weights."""
+def _check_finite(run: TrainRun, what: str, value: Tensor, batch: Batch) -> None:
+    """Raise before a value that is not finite reaches the weights."""
     if torch.isfinite(value):
         return
     step, kept = run.progress.step, run.progress.checkpoint_step

@@ -1,4 +1,4 @@
-"""Parameter groups, learning-rate schedule, moving average, train mode: all about weights but their gradient."""
+"""Parameter groups, learning-rate schedule, moving average, and which parameters are trained."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,17 +12,17 @@ from promptseg.train.config import TrainConfig
 
 
 def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Parameters that are trained, by name."""
+    """Return the parameters that are trained, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with a group for each (learning-rate multiplier, decayed or not).
+    """Build AdamW with a group for each (learning-rate multiplier, decayed or not).
 
     Each group keeps its multiplier under "lr_multiplier", for `set_learning_rate`.
 
     Raises:
-        RecipeError: Nothing is trainable, or a prefix in `config.lr_multipliers` fits no trainable parameter.
+        RecipeError: No parameter is trainable, or a prefix in `config.lr_multipliers` matches no trainable parameter.
     """
     parameters = trainable_parameters(model)
     if not parameters:
@@ -50,13 +50,13 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
 
 
 def lr_factor(step: int, *, warmup_steps: int, total_steps: int, final_ratio: float = 0.0) -> float:
-    """Factor on the peak learning rate at a step: a linear rise, then half a cosine.
+    """Return the factor on the peak learning rate at a step: a linear rise, then half a cosine.
 
     Args:
         step: 0 for the first update.
         warmup_steps: Updates of the rise; the last of them has factor 1.
         total_steps: Updates of the whole run.
-        final_ratio: Where the cosine ends.
+        final_ratio: Factor at the end of the cosine.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
@@ -65,7 +65,7 @@ def lr_factor(step: int, *, warmup_steps: int, total_steps: int, final_ratio: fl
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Give each group `learning_rate` times its multiplier."""
+    """Set the learning rate of each group to `learning_rate` times its multiplier."""
     for group in optimizer.param_groups:
         group["lr"] = learning_rate * group["lr_multiplier"]
 
@@ -73,13 +73,27 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) ->
 def set_train_mode(model: nn.Module) -> None:
     """Put the trained parts in train mode and the frozen ones in eval mode.
 
-    Dropout and batch statistics of a frozen tower belong to whoever trained it.
+    A frozen tower keeps its batch statistics and has no dropout.
     """
     model.train()
     for module in model.modules():
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
+
+
+@contextmanager
+def only_trainable(model: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
+    """Train only the parameters whose names start with one of the prefixes; restore `requires_grad` afterwards."""
+    flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(prefixes))
+    try:
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(flags[name])
+            parameter.grad = None
 
 
 class WeightAverage:
@@ -91,20 +105,20 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model's weights, faster in the first steps, so that the start is soon forgotten."""
+        """Move towards the model's weights; faster in the first steps, so that the start is soon forgotten."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, parameter in trainable_parameters(model).items():
             self.weights[name].lerp_(parameter, 1.0 - decay)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over a saved average."""
+        """Load a saved average."""
         for name, value in weights.items():
             self.weights[name].copy_(value)
 
 
 @contextmanager
 def swapped_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
-    """Lend the model other trainable weights."""
+    """Give the model other trainable weights for the duration of the context."""
     parameters = trainable_parameters(model)
     own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     with torch.no_grad():

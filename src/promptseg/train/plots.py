@@ -1,4 +1,4 @@
-"""What a run looked like: curves from its log; from its answers on the validation images, two plots and a gallery."""
+"""Plots of a run: curves from its log, and from its validation examples two plots and a gallery."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from promptseg.evaluate.gallery import Tile, draw_sheet
 from promptseg.ops.atomic import atomic_file
 from promptseg.train.log import LOG_FILE, read_log
-from promptseg.train.recipe import Case
+from promptseg.train.recipe import ValidationExample
 
 _INK, _FAINT, _TRAIN, _VALIDATION = "#1f2328", "#9aa0a8", "#5b7fb5", "#d1603d"
 _GALLERY_TILES = 8
@@ -24,30 +24,32 @@ _MOST_WORDS = 12  # longer phrases share the last column
 
 @dataclass
 class _Gallery:
-    """The best and the worst cases so far; only these keep their images in memory."""
+    """The best and the worst examples so far; only their images stay in memory."""
 
-    best: list[tuple[float, int, Case]] = field(default_factory=list)
-    worst: list[tuple[float, int, Case]] = field(default_factory=list)
+    best: list[tuple[float, int, ValidationExample]] = field(default_factory=list)
+    worst: list[tuple[float, int, ValidationExample]] = field(default_factory=list)
 
-    def add(self, number: int, case: Case) -> None:
-        """Keep a case if it belongs to either; among equals the earlier one."""
-        for heap, key in ((self.best, case.iou), (self.worst, -case.iou)):
+    def add(self, number: int, example: ValidationExample) -> None:
+        """Keep an example if it belongs to either; of equal ones the earlier."""
+        for heap, key in ((self.best, example.iou), (self.worst, -example.iou)):
             push = heapq.heappush if len(heap) < _GALLERY_TILES else heapq.heappushpop
-            push(heap, (key, -number, case))
+            push(heap, (key, -number, example))
 
     def sections(self) -> dict[str, list[Tile]]:
-        """Tiles under their headings, the most telling first."""
+        """Return tiles by heading, the most extreme first."""
         heaps = {"best": self.best, "worst": self.worst}
-        return {name: [_tile(case) for _, _, case in sorted(heap, reverse=True)] for name, heap in heaps.items()}
+        return {name: [_tile(example) for _, _, example in sorted(heap, reverse=True)] for name, heap in heaps.items()}
 
 
-def draw_run(out_dir: Path, cases: Iterator[Case]) -> None:
-    """Draw into `plots/`: loss.png; iou.png where validation measures it; from cases iou_distribution.png,
-    prompt_length.png and gallery.png.
+def draw_run(out_dir: Path, examples: Iterator[ValidationExample]) -> None:
+    """Draw the plots of a run into `plots/`.
+
+    These are loss.png; iou.png, if validation measures it; and, from examples, iou_distribution.png, prompt_length.png
+    and gallery.png.
 
     Args:
-        out_dir: The run's directory, with its log.
-        cases: Answers of the model that is kept, or none.
+        out_dir: Directory of the run, with its log.
+        examples: Predictions of the best model; may be empty.
 
     Raises:
         OutputError: An image can't be written.
@@ -57,10 +59,10 @@ def draw_run(out_dir: Path, cases: Iterator[Case]) -> None:
     if any("iou" in line for line in lines if line["kind"] == "validation"):
         _save(_draw_ious(lines), out_dir / "plots" / "iou.png")
     ious, num_words, gallery = [], [], _Gallery()
-    for number, case in enumerate(cases):
-        ious.append(case.iou)
-        num_words.append(len(case.phrase.split()))
-        gallery.add(number, case)
+    for number, example in enumerate(examples):
+        ious.append(example.iou)
+        num_words.append(len(example.phrase.split()))
+        gallery.add(number, example)
     if not ious:
         return
     _save(_draw_distribution(np.array(ious)), out_dir / "plots" / "iou_distribution.png")
@@ -71,7 +73,7 @@ def draw_run(out_dir: Path, cases: Iterator[Case]) -> None:
 
 
 def _draw_losses(lines: Sequence[dict[str, Any]]) -> Figure:
-    """Training loss, thin, its running mean, and validation loss."""
+    """Draw training loss (thin), its running mean, and validation loss."""
     figure, axes = _new_figure("Loss", "epoch", "loss")
     epochs, losses = _series(lines, "train", "loss")
     axes.plot(epochs, losses, color=_TRAIN, linewidth=0.8, alpha=0.35)
@@ -89,7 +91,7 @@ def _draw_losses(lines: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _draw_ious(lines: Sequence[dict[str, Any]]) -> Figure:
-    """Validation IoU by epoch, the best marked; the share above 0.5 where it was measured."""
+    """Draw validation IoU by epoch with the best one marked, and the share above 0.5 if it was measured."""
     figure, axes = _new_figure("Validation IoU", "epoch", "IoU")
     epochs, ious = _series(lines, "validation", "iou")
     axes.plot(epochs, ious, color=_VALIDATION, marker="o", markersize=4, label="mean IoU")
@@ -111,7 +113,7 @@ def _draw_ious(lines: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _draw_distribution(ious: NDArray[np.floating]) -> Figure:
-    """How many phrases got which IoU."""
+    """Draw the histogram of IoU over phrases."""
     figure, axes = _new_figure(f"IoU of {len(ious)} validation phrases", "IoU", "phrases")
     axes.hist(ious, bins=np.linspace(0, 1, 21).tolist(), color=_TRAIN, edgecolor="white")
     for name, value, style in (("mean", float(ious.mean()), "-"), ("median", float(np.median(ious)), "--")):
@@ -123,12 +125,12 @@ def _draw_distribution(ious: NDArray[np.floating]) -> Figure:
 
 
 def _draw_lengths(num_words: NDArray[np.integer], ious: NDArray[np.floating]) -> Figure:
-    """IoU against the number of words: every phrase a dot, and the mean of each length with its standard error."""
+    """Draw IoU against the number of words: a dot per phrase, and the mean of each length with its standard error."""
     figure, axes = _new_figure(
         "Prompt length and IoU", "words in the phrase (line: mean with its error; gray: phrases)", "IoU"
     )
     lengths = np.minimum(num_words, _MOST_WORDS)
-    shift = np.random.default_rng(0).uniform(-0.28, 0.28, len(lengths))  # so that equal lengths don't hide each other
+    shift = np.random.default_rng(0).uniform(-0.28, 0.28, len(lengths))  # so that dots of equal length don't overlap
     axes.scatter(lengths + shift, ious, s=8, color=_TRAIN, alpha=0.35, linewidths=0)
     present = np.unique(lengths)
     means = [float(ious[lengths == length].mean()) for length in present]
@@ -145,25 +147,25 @@ def _draw_lengths(num_words: NDArray[np.integer], ious: NDArray[np.floating]) ->
     return figure
 
 
-def _tile(case: Case) -> Tile:
+def _tile(example: ValidationExample) -> Tile:
     return Tile(
-        image_rgb=case.image_rgb,
-        truth=case.truth,
-        prediction=case.prediction,
-        title=case.phrase,
-        caption=f"IoU {case.iou:.2f}   predicted {case.predicted_iou:.2f}",
+        image_rgb=example.image_rgb,
+        truth=example.truth,
+        prediction=example.prediction,
+        title=example.phrase,
+        caption=f"IoU {example.iou:.2f}   predicted {example.predicted_iou:.2f}",
     )
 
 
 def _series(lines: Sequence[dict[str, Any]], kind: str, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Epochs and values of one number of the log."""
+    """Return epochs and values of one number of the log."""
     pairs = [(line["epoch"], line[name]) for line in lines if line["kind"] == kind and name in line]
     values = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     return values[:, 0], values[:, 1]
 
 
 def _new_figure(title: str, x_label: str, y_label: str) -> tuple[Figure, Axes]:
-    # Without pyplot: no global state, no window system, so that it works in any process and thread.
+    # Without pyplot there is no global state and no window system: this works in any process and thread.
     figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", color=_INK, fontsize=12)

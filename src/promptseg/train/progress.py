@@ -1,4 +1,4 @@
-"""A progress bar on stderr, so that stdout stays free for data."""
+"""A progress bar on stderr; stdout is for data."""
 
 from types import TracebackType
 from typing import Self
@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class ProgressBar:
-    """Steps done, time left, and the latest numbers."""
+    """Shows the steps done, the time left, and the latest numbers."""
 
     def __init__(self, total_steps: int, step: int, *, enabled: bool) -> None:
         self._numbers: dict[str, float] = {}
@@ -20,12 +20,12 @@ class ProgressBar:
         self._task = self._progress.add_task("train", total=total_steps, completed=step, numbers="")
 
     def advance(self, **numbers: float) -> None:
-        """One step is done."""
+        """Count one step and show its numbers."""
         self.show(**numbers)
         self._progress.advance(self._task)
 
     def show(self, **numbers: float) -> None:
-        """Replace the numbers of these names."""
+        """Show new values of these numbers."""
         self._numbers |= numbers
         self._progress.update(self._task, numbers="  ".join(f"{name} {n:.4g}" for name, n in self._numbers.items()))
 

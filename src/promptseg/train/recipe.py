@@ -1,9 +1,9 @@
-"""A recipe: the Python file that says what to train, on what, towards what.
+"""A recipe: a Python file that defines the model, the data and the objective of a training run.
 
     def recipe() -> Recipe: ...
 
-is all that the loop looks for; a file with variants has `recipe(variant)` too and is given as FILE.py:VARIANT. The
-borders are narrow on purpose: a source makes items and batches, an objective turns a model and a batch into losses, a
+is all that the loop looks for. A file with variants has `recipe(variant)` and is given as FILE.py:VARIANT. The
+interfaces are narrow: a source makes items and batches, an objective turns a model and a batch into losses, a
 validation turns a model and a source into numbers.
 """
 
@@ -25,30 +25,30 @@ from promptseg.train.config import TrainConfig
 
 
 class Batch(Protocol):
-    """What an objective gets; the loop itself uses nothing but these two."""
+    """The input of an objective; the loop itself uses only these two members."""
 
     @property
     def sample_ids(self) -> Sequence[str]:
-        """Named in the error when a loss is not finite."""
+        """Names of the samples, for the error message when a loss is not finite."""
         ...
 
     def to(self, device: torch.device) -> Self:
-        """The same batch with its tensors on another device."""
+        """Return the same batch with its tensors on another device."""
         ...
 
 
 class TrainSource(Protocol):
-    """Training items, numbered from 0; must be picklable, because worker processes get a copy."""
+    """Training items, numbered from 0. It must be picklable: worker processes get a copy."""
 
     def __len__(self) -> int:
-        """Items in an epoch."""
+        """Return the number of items in an epoch."""
         ...
 
     def item(self, index: int, rng: np.random.Generator) -> Any:
         """Make one item.
 
-        Every random choice comes from `rng`, which the loop seeds with (seed, epoch, index): the item is then the same
-        in whichever process and after whichever resume it is made.
+        Every random choice must come from `rng`. The loop seeds it with (seed, epoch, index), so that an item is the
+        same in every process and after every resume.
         """
         ...
 
@@ -59,23 +59,23 @@ class TrainSource(Protocol):
 
 @dataclass(frozen=True)
 class CacheOptions:
-    """Where a frozen tower's features are kept, and how much they may take; None: whatever they need."""
+    """Directory of the features of a frozen tower, and the most bytes that they may take; None: no limit."""
 
     root: Path
     limit_bytes: int | None = None
 
 
 @dataclass(frozen=True)
-class Case:
-    """One (image, phrase) of the validation set with what the model said, for plots and galleries.
+class ValidationExample:
+    """One (image, phrase) of the validation set with the prediction, for plots and galleries.
 
     Attributes:
         image_rgb: Shape (H, W, 3), uint8.
-        phrase: What was asked for.
-        truth: Shape (H, W), bool.
-        prediction: Shape (H, W), bool, at the model's threshold.
-        iou: Intersection over union of the two, pixels that nobody knows left out.
-        predicted_iou: What the model expected it to be.
+        phrase: The text prompt.
+        truth: Ground truth, shape (H, W), bool.
+        prediction: Predicted mask, shape (H, W), bool, at the model's threshold.
+        iou: Intersection over union of the two; unlabeled pixels are left out.
+        predicted_iou: The model's own estimate of it.
     """
 
     image_rgb: np.ndarray
@@ -88,43 +88,44 @@ class Case:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a training run consists of.
+    """The parts of a training run.
 
     Attributes:
-        config: Its numbers.
-        build_model: Makes the model, trainable and frozen parts told apart by `requires_grad`. Called under the seed.
+        config: The numbers of the run.
+        build_model: Builds the model; `requires_grad` separates trained from frozen parts. Called under the seed.
         build_data: (data directory, pseudo-mask directory or None) to (training source, validation source). The
             validation source is whatever `validate` takes.
         step: The objective: (model, batch) to scalar tensors by name. "loss" is minimized; all are logged.
-        validate: (model, validation source) to numbers by name. Runs without gradient, in the run's precision.
-        save: (model, directory) writes what `promptseg.load(directory)` reads.
-        examine: (model, validation source) to cases for the plots, after the last step, with the best weights. None
-            leaves out the plots that need cases.
-        cache_features: (model, source, options) to a source whose items carry the frozen tower's features
-            instead of pixels; called for both sources when `--cache` is given. None means the recipe can't.
+        validate: (model, validation source) to numbers by name. Runs without gradient, in the run's precision. None:
+            nothing is validated, and the run writes `final` but no `best`.
+        save: (model, directory) writes a checkpoint that `promptseg.load(directory)` reads.
+        examine: (model, validation source) to examples for the plots, after the last step, with the best weights.
+            None leaves out the plots that need examples.
+        cache_features: (model, source, options) to a source whose items carry the frozen tower's features instead of
+            images; called for both sources when `--cache` is given. None: the recipe can't use cached features.
     """
 
     config: TrainConfig
     build_model: Callable[[], nn.Module]
     build_data: Callable[[Path, Path | None], tuple[TrainSource, Any]]
     step: Callable[[Any, Any], Mapping[str, Tensor]]
-    validate: Callable[[Any, Any], Mapping[str, float]]
+    validate: Callable[[Any, Any], Mapping[str, float]] | None
     save: Callable[[Any, Path], None] = save_pretrained
-    examine: Callable[[Any, Any], Iterator[Case]] | None = None
+    examine: Callable[[Any, Any], Iterator[ValidationExample]] | None = None
     cache_features: Callable[[Any, Any, CacheOptions], Any] | None = None
 
 
 def load_recipe(path: Path) -> Recipe:
     """Run a recipe file and call its `recipe()`.
 
-    A recipe is code and runs with the rights of the caller, as any Python file that one starts does.
+    A recipe is code and runs with the rights of the caller.
 
     Args:
         path: The file, or FILE.py:VARIANT for what `recipe("VARIANT")` returns.
 
     Raises:
-        RecipeError: The file is missing, is no Python, has no `recipe()` or no such variant, or that returns something
-            else.
+        RecipeError: The file is missing, is not Python, has no `recipe()` or no such variant, or `recipe` does not
+            return a `Recipe`.
     """
     file, separator, variant = str(path).rpartition(".py:")
     if separator:

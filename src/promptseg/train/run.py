@@ -1,12 +1,14 @@
-"""From a recipe and a directory to everything the loop works with, at the step where it left off.
+"""Build everything that the loop works with from a recipe and a directory, at the step of the last checkpoint.
 
 A run's directory:
-    run.json    recipe, seed, commit, config, versions       log.jsonl   one line per logged step and per validation
-    state.pt    what --resume reads                          best/ final/   models that promptseg.load() reads
-    plots/      images, drawn at the end
+    run.json        recipe, seed, commit, config, versions
+    log.jsonl       one line per logged step and per validation
+    state.pt        the state that --resume reads
+    best/ final/    checkpoints that promptseg.load() reads; a recipe without validation writes no best/
+    plots/          images, drawn at the end
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from torch.optim import Optimizer
 
 from promptseg.errors import CheckpointError, DataError, OutputError, RecipeError
 from promptseg.evaluate.provenance import git_commit
-from promptseg.models.registry import load_model
+from promptseg.models.registry import load_network
 from promptseg.train import log, optim, state
 from promptseg.train.recipe import Batch, CacheOptions, Recipe
 from promptseg.train.stream import stream_batches
@@ -26,19 +28,21 @@ from promptseg.train.stream import stream_batches
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where and on what a recipe is run.
+    """Directories and devices of a run.
 
     Attributes:
-        data_dir: Given to the recipe's `build_data`.
-        out_dir: The run's directory.
-        recipe_name: For the record.
-        pseudo_dir: Given to the recipe's `build_data`.
-        init: A shipped model's name or a checkpoint's directory to start from; None: the recipe's own start.
-        resume: Go on with the run in `out_dir`.
-        devices: How many; a batch is shared by them.
+        data_dir: Passed to the recipe's `build_data`.
+        out_dir: Directory of the run.
+        recipe_name: Name of the recipe in `run.json`.
+        pseudo_dir: Directory of pseudo-masks, passed to the recipe's `build_data`.
+        init: Name of a shipped model or directory of a checkpoint to start from; None: the recipe's own start.
+        resume: Continue the run in `out_dir`.
+        devices: Number of devices that share a batch.
         accelerator: Lightning Fabric's name of the kind of device.
-        cache: Where features of the frozen tower are kept; None computes them each time.
+        cache: Where features of the frozen tower are kept; None computes them in each step.
         show_progress: Draw a progress bar on stderr.
+        draw_plots: Draw the plots after the last step.
+        on_step: Called with the loss after each step.
     """
 
     data_dir: Path
@@ -51,10 +55,12 @@ class RunOptions:
     accelerator: str = "auto"
     cache: CacheOptions | None = None
     show_progress: bool = True
+    draw_plots: bool = True
+    on_step: Callable[[float], None] | None = None
 
 
-class Sealed:
-    """A batch that Fabric can't look into: it would take apart dataclasses to convert their tensors, frozen or not."""
+class OpaqueBatch:
+    """A batch that Fabric does not look into: it would convert tensors inside dataclasses, also inside frozen ones."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
@@ -68,28 +74,28 @@ class Objective(nn.Module):
         self.model = model
         self._step = recipe.step
 
-    def forward(self, sealed: Sealed) -> dict[str, Tensor]:
-        """Losses and metrics of a batch, scalars."""
-        losses = dict(self._step(self.model, sealed.batch))
+    def forward(self, opaque: OpaqueBatch) -> dict[str, Tensor]:
+        """Compute the losses and metrics of a batch, scalars."""
+        losses = dict(self._step(self.model, opaque.batch))
         if "loss" not in losses:
-            raise RecipeError(f"the recipe's step gave no 'loss', only {', '.join(losses) or 'nothing'}")
+            raise RecipeError(f"the recipe's step must return 'loss'; it returned {', '.join(losses) or 'nothing'}")
         return losses
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """Everything the loop works with.
+class TrainRun:
+    """Everything that the loop works with.
 
     Attributes:
-        model: The recipe's, without wrappers.
+        model: The recipe's model, without wrappers.
         objective: Model and objective, wrapped for precision and devices.
-        average: Moving average of the weights, where the config asks for one.
-        batches: From the first step not yet done.
-        validation_source: What the recipe's `validate` takes.
-        progress: How far the run has come; the one part that changes from outside.
-        log: None in all processes but the first.
+        average: Moving average of the weights, or None.
+        batches: Batches from the first step that is not done.
+        validation_source: Input of the recipe's `validate`.
+        progress: Progress of the run; the one mutable part.
+        log: None in every process but the first.
         frozen: Fingerprint of the frozen weights.
-        commit: Of the code.
+        commit: Commit of the code.
     """
 
     fabric: Fabric
@@ -109,11 +115,11 @@ class Run:
     commit: str | None
 
     def kept_weights(self) -> Mapping[str, Tensor]:
-        """Return the trainable weights that are validated and saved: the moving average, where there is one."""
+        """Return the trained weights that are validated and saved: the moving average, if there is one."""
         return self.average.weights if self.average is not None else optim.trainable_parameters(self.model)
 
     def checkpoint(self) -> None:
-        """Write what --resume reads."""
+        """Write the state that --resume reads."""
         self.progress.checkpoint_step = self.progress.step
         state.save_state(
             self.options.out_dir / state.STATE_FILE,
@@ -128,15 +134,15 @@ class Run:
         )
 
 
-def start_run(recipe: Recipe, options: RunOptions) -> Run:
-    """Build model and data, and restore the last checkpoint where there is one to resume.
+def start_run(recipe: Recipe, options: RunOptions) -> TrainRun:
+    """Build model and data, and restore the last checkpoint of a run that is resumed.
 
     Raises:
-        RecipeError: The recipe asks for what does not exist.
-        DataError: The data is missing, or too little.
-        OutputError: The run's directory can't be written, or already holds a run and `resume` is not set.
-        CheckpointError: `resume` is set and there is nothing to resume, or it is another run's; or the checkpoint to
-            start from has not one weight of this model.
+        RecipeError: The recipe names something that does not exist.
+        DataError: The data is missing or too small.
+        OutputError: The run's directory can't be written, or it already holds a run and `resume` is not set.
+        CheckpointError: `resume` is set and there is no run, or another run; or the checkpoint of `init` shares no
+            weight with this model.
     """
     config = recipe.config
     _check_directories(options)
@@ -147,7 +153,7 @@ def start_run(recipe: Recipe, options: RunOptions) -> Run:
     model = recipe.build_model()
     facts: dict[str, str | int] = {}
     if options.init is not None:
-        facts = {"init": options.init, "num_initialised": state.start_from(model, load_model(options.init))}
+        facts = {"init": options.init, "num_initialised": state.start_from(model, load_network(options.init))}
     source, validation_source = recipe.build_data(options.data_dir, options.pseudo_dir)
     if options.cache is not None:
         if recipe.cache_features is None:
@@ -193,7 +199,7 @@ def start_run(recipe: Recipe, options: RunOptions) -> Run:
                 "num_trainable": sum(p.numel() for p in optim.trainable_parameters(model).values()),
             },
         )
-    return Run(
+    return TrainRun(
         fabric=fabric, recipe=recipe, options=options, model=model, objective=objective, optimizer=optimizer,
         average=average, batches=batches, validation_source=validation_source, progress=progress,
         log=log.TrainLog(options.out_dir, step=progress.step) if fabric.is_global_zero else None,
@@ -208,7 +214,7 @@ def _check_directories(options: RunOptions) -> None:
         raise DataError(f"pseudo-mask directory {options.pseudo_dir} does not exist")
     run_exists = (options.out_dir / log.RUN_FILE).exists()
     if run_exists and not options.resume:
-        raise OutputError(f"{options.out_dir} already holds a run: go on with it (--resume) or choose another --out")
+        raise OutputError(f"{options.out_dir} already holds a run: continue it (--resume) or choose another --out")
     if options.resume and not run_exists:
         raise CheckpointError(f"there is no run to resume in {options.out_dir}")
     try:
@@ -218,7 +224,7 @@ def _check_directories(options: RunOptions) -> None:
 
 
 def _build_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
-    # Not every phrase kind is in every batch, so that a head may go without gradient in one of the processes.
+    # A batch need not hold every kind of phrase, so a head may get no gradient in one of the processes.
     strategy = DDPStrategy(find_unused_parameters=True) if options.devices > 1 else "auto"
     try:
         return Fabric(
@@ -228,4 +234,6 @@ def _build_fabric(recipe: Recipe, options: RunOptions) -> Fabric:
             precision=recipe.config.precision,
         )
     except (ValueError, RuntimeError) as error:
-        raise RecipeError(f"{options.devices} devices of kind {options.accelerator!r} can't be had: {error}") from error
+        raise RecipeError(
+            f"{options.devices} devices of kind {options.accelerator!r} are not available: {error}"
+        ) from error

@@ -1,4 +1,4 @@
-"""From annotated images to training batches: which phrases are asked, in which words, of which view."""
+"""Training batches from annotated images: phrases, their wordings, and one view of each image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +14,16 @@ from promptseg.data.sample import Sample, Target, ignore_mask, target_mask
 from promptseg.errors import DataError, RecipeError
 from promptseg.images import read_image
 from promptseg.language.phrases import PLURAL_TEMPLATES, STUFF_TEMPLATES, THING_TEMPLATES, fill, plural, wordings
+from promptseg.train.augment import View, random_crop, view_image, view_mask, visible_share
+from promptseg.train.batch import move_tensors
 from promptseg.train.cache import FeatureCache, ImageView
 from promptseg.train.color_jitter import ColorChange
-from promptseg.train.text_flip import mirror_phrase
-from promptseg.train.views import View, draw_crop, view_image, view_mask, visible_share
+from promptseg.train.text_flip import flip_phrase
 
 T = TypeVar("T")
 
-# Of a target that a crop cuts, this much must be left to ask for it; less is neither there nor absent.
-_LEAST_VISIBLE = 0.3
+# A target is present if a crop keeps at least this share of it; with less it is neither present nor absent.
+_MIN_VISIBLE = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,15 +31,16 @@ class SampleOptions:
     """How images become items.
 
     Attributes:
-        image_hw: Size of the pixels given to the tower.
-        mask_hw: Size of the loss grid.
-        num_present: Most phrases of an item that are in its image.
-        num_absent: Most phrases of an item that are not.
-        reword: Chance that a name is asked by a synonym, a plural or a template instead of as annotated.
-        mirror: Chance that the image is mirrored, where its phrases can be.
-        crop: Least share of each side that a random crop keeps; None: no crop. Phrases of place are never cropped.
-        jitter: Strength of the random brightness, contrast and saturation; 0: none.
-        passes: How often an epoch visits each image.
+        image_hw: Size of the image given to the tower, pixels.
+        mask_hw: Size of the loss grid, pixels.
+        num_present: Most phrases of an item that are present in its image.
+        num_absent: Most phrases of an item that are absent from it.
+        reword: Probability that a name is replaced by a synonym, a plural or a template.
+        horizontal_flip: Probability that the image is flipped, if its phrases can be.
+        crop: Least share of each side that a random crop keeps; None: no crop. Images with spatial phrases are not
+            cropped.
+        jitter: Strength of the color jitter (brightness, contrast and saturation); 0: none.
+        passes: Number of visits to each image in an epoch.
     """
 
     image_hw: tuple[int, int]
@@ -46,19 +48,19 @@ class SampleOptions:
     num_present: int = 1
     num_absent: int = 0
     reword: float = 0.0
-    mirror: float = 0.0
+    horizontal_flip: float = 0.0
     crop: float | None = None
     jitter: float = 0.0
     passes: int = 1
 
     def plain(self) -> "SampleOptions":
-        """The same without any random choice but which phrases are asked; for validation."""
-        return replace(self, reword=0.0, mirror=0.0, crop=None, jitter=0.0, passes=1)
+        """Return the same options for validation: the only random choice left is that of the phrases."""
+        return replace(self, reword=0.0, horizontal_flip=0.0, crop=None, jitter=0.0, passes=1)
 
 
 @dataclass(frozen=True)
 class PhraseItem:
-    """One view of an image and N phrases asked of it; see `PhraseBatch`."""
+    """One view of an image and N phrases for it; see `PhraseBatch`."""
 
     sample_id: str
     image_rgb: np.ndarray | None
@@ -72,18 +74,18 @@ class PhraseItem:
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseBatch:
-    """B images and N phrases, each asked of one of them.
+    """B images and N phrases, each for one of the images.
 
     Attributes:
         images_rgb: Shape (B, H, W, 3), uint8, normalized by the objective; None where `maps` are given.
         maps: The image tower's maps, each (B, C_i, h_i, w_i), float16; None where pixels are given.
         texts: N phrases.
-        image_index: Which image each is asked of, shape (N,), int64.
+        image_index: Image of each phrase, shape (N,), int64.
         target: Share of each pixel that is object, shape (N, h, w), float32.
-        valid: Pixels where that is known, shape (N, h, w), bool.
-        present: Whether the phrase is in the image, shape (N,), bool.
-        weight: How far the annotation is to be trusted, shape (N,), float32.
-        sample_ids: B names of images.
+        valid: Labeled pixels, shape (N, h, w), bool.
+        present: Whether the phrase is present in its image, shape (N,), bool.
+        weight: Confidence in the annotation, shape (N,), float32.
+        sample_ids: Names of the B images.
     """
 
     images_rgb: Tensor | None
@@ -97,31 +99,22 @@ class PhraseBatch:
     sample_ids: tuple[str, ...]
 
     def to(self, device: torch.device) -> Self:
-        """The same batch with its tensors on another device."""
-        return replace(
-            self,
-            images_rgb=None if self.images_rgb is None else self.images_rgb.to(device),
-            maps=None if self.maps is None else tuple(level.to(device) for level in self.maps),
-            image_index=self.image_index.to(device),
-            target=self.target.to(device),
-            valid=self.valid.to(device),
-            present=self.present.to(device),
-            weight=self.weight.to(device),
-        )
+        """Return the same batch with its tensors on another device."""
+        return move_tensors(self, device)
 
 
 class PhraseSource:
     """Items from annotated images; a `TrainSource`.
 
     Args:
-        samples: Images; those without a mask are left out, since nothing can be asked of them.
+        samples: Annotated images; those without a mask are left out.
         options: How they become items.
-        negatives: Draws absent names, besides those that a sample itself says are absent.
+        negatives: Draws absent names, besides those that a sample itself lists.
         cache: Features of the frozen tower, filled for every view that `options` can draw.
 
     Raises:
         DataError: No sample has a mask.
-        RecipeError: The cache can't hold the views that `options` draw.
+        RecipeError: A cache is given, and `options` draw crops or colors.
     """
 
     def __init__(
@@ -137,22 +130,22 @@ class PhraseSource:
         if not self.samples:
             raise DataError(f"none of {len(samples)} images has a mask to train on")
         if cache is not None and (options.crop is not None or options.jitter):
-            raise RecipeError("cached features hold whole and mirrored images only: set crop=None and jitter=0")
+            raise RecipeError("cached features hold only whole images, flipped or not: set crop=None and jitter=0")
 
     def __len__(self) -> int:
         return len(self.samples) * self.options.passes
 
     def views(self) -> list[ImageView]:
-        """Every view of every image that a cache has to hold."""
-        sides = (False, True) if self.options.mirror else (False,)
-        return [ImageView(sample.image, mirrored) for sample in self.samples for mirrored in sides]
+        """Return every view of every image that a cache must hold."""
+        sides = (False, True) if self.options.horizontal_flip else (False,)
+        return [ImageView(sample.image, flipped) for sample in self.samples for flipped in sides]
 
     def with_cache(self, cache: FeatureCache) -> "PhraseSource":
-        """The same source, with features instead of pixels."""
+        """Return the same source with features instead of images."""
         return PhraseSource(self.samples, self.options, negatives=self.negatives, cache=cache)
 
     def item(self, index: int, rng: np.random.Generator) -> PhraseItem:
-        """Make one item; every choice comes from `rng`.
+        """Make one item; every random choice comes from `rng`.
 
         Raises:
             ImageError: The image can't be read.
@@ -165,41 +158,41 @@ class PhraseSource:
             absent += self.negatives.draw(sample, options.num_absent - len(absent), rng)
         texts = [_wording(target, options.reword, rng) for target in targets] + absent
 
-        mirrored_texts = [mirror_phrase(text) for text in texts]
-        mirrored = rng.random() < options.mirror and None not in mirrored_texts
-        view = self._draw_view(sample, targets, mirrored, rng)
-        if mirrored:
-            texts = [text for text in mirrored_texts if text is not None]
+        flipped_texts = [flip_phrase(text) for text in texts]
+        flipped = rng.random() < options.horizontal_flip and None not in flipped_texts
+        view = self._draw_view(sample, targets, flipped, rng)
+        if flipped:
+            texts = [text for text in flipped_texts if text is not None]
 
         masks = [target_mask(target, sample.size_hw) for target in targets]
-        unknown = [ignore_mask(target, sample.size_hw) for target in targets]
-        there = [_is_there(mask, void, view) for mask, void in zip(masks, unknown, strict=True)]
-        asked = [i for i in range(len(targets)) if there[i] is not None]
+        ignored = [ignore_mask(target, sample.size_hw) for target in targets]
+        presence = [_presence(mask, void, view) for mask, void in zip(masks, ignored, strict=True)]
+        kept = [i for i in range(len(targets)) if presence[i] is not None]
         height, width = options.mask_hw
-        target = np.zeros((len(asked) + len(absent), height, width), dtype=np.float32)
+        target = np.zeros((len(kept) + len(absent), height, width), dtype=np.float32)
         valid = np.ones(target.shape, dtype=bool)
-        for row, i in enumerate(asked):
+        for row, i in enumerate(kept):
             target[row] = view_mask(masks[i], view, options.mask_hw)
-            valid[row] = view_mask(unknown[i], view, options.mask_hw) < 0.5
-        maps = None if self.cache is None else self.cache.load(ImageView(sample.image, mirrored))
+            valid[row] = view_mask(ignored[i], view, options.mask_hw) < 0.5
+        maps = None if self.cache is None else self.cache.load(ImageView(sample.image, flipped))
         return PhraseItem(
             sample_id=sample.sample_id,
             image_rgb=None if maps is not None else view_image(read_image(sample.image), view, options.image_hw),
             maps=maps,
-            texts=tuple(texts[i] for i in asked) + tuple(texts[len(targets) :]),
+            texts=tuple(texts[i] for i in kept) + tuple(texts[len(targets) :]),
             target=target,
             valid=valid,
-            present=np.array([bool(there[i]) for i in asked] + [False] * len(absent)),
-            weight=np.array([targets[i].score for i in asked] + [1.0] * len(absent), dtype=np.float32),
+            present=np.array([bool(presence[i]) for i in kept] + [False] * len(absent)),
+            weight=np.array([targets[i].score for i in kept] + [1.0] * len(absent), dtype=np.float32),
         )
 
-    def _draw_view(self, sample: Sample, targets: Sequence[Target], mirrored: bool, rng: np.random.Generator) -> View:
+    def _draw_view(self, sample: Sample, targets: Sequence[Target], flipped: bool, rng: np.random.Generator) -> View:
         options = self.options
         cropped = options.crop is not None and all(target.kind != "phrase" for target in targets)
         colors = ColorChange.draw((options.jitter,) * 3, rng)
         return View(
-            crop_xyxy=draw_crop(sample.size_hw, options.crop, rng) if cropped and options.crop is not None else None,
-            mirrored=mirrored,
+            crop_xyxy=random_crop(sample.size_hw, options.crop, rng) if cropped and options.crop is not None else None,
+            flipped=flipped,
             colors=colors,
         )
 
@@ -222,30 +215,30 @@ class PhraseSource:
 
 
 def one_phrase_each(samples: Sequence[Sample]) -> list[Sample]:
-    """Split samples so that each asks one phrase: an epoch then visits phrases, not images.
+    """Split samples so that each has one phrase: an epoch then visits phrases, not images.
 
-    Each keeps nothing of the other targets, so names of theirs must not be drawn as absent.
+    A split sample does not know the other targets of its image, so that absent names must not be drawn for it.
     """
     return [replace(sample, targets=(target,)) for sample in samples for target in sample.with_evidence("mask")]
 
 
 def _draw(choices: Sequence[T], most: int, rng: np.random.Generator) -> list[T]:
-    """Draw at most that many, in their own order."""
+    """Draw at most `most` of the choices, in their own order."""
     if len(choices) <= most:
         return list(choices)
     return [choices[i] for i in sorted(rng.choice(len(choices), size=most, replace=False))]
 
 
-def _is_there(mask: NDArray[np.bool_], unknown: NDArray[np.bool_], view: View) -> bool | None:
-    """Whether a view shows what a mask shows, bool (H, W); None where it shows too little of it to tell."""
+def _presence(mask: NDArray[np.bool_], ignored: NDArray[np.bool_], view: View) -> bool | None:
+    """Return whether a view shows a target, masks bool (H, W); None where it shows too little of it to decide."""
     share = visible_share(mask, view)
-    if share >= _LEAST_VISIBLE:
+    if share >= _MIN_VISIBLE:
         return True
-    return False if share == 0.0 and not (unknown.any() and visible_share(unknown, view) > 0.0) else None
+    return False if share == 0.0 and not (ignored.any() and visible_share(ignored, view) > 0.0) else None
 
 
 def _wording(target: Target, reword: float, rng: np.random.Generator) -> str:
-    """Choose the words in which a target is asked."""
+    """Choose the wording of a target."""
     if rng.random() >= reword:
         return target.phrase
     if target.kind == "phrase":

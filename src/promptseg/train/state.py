@@ -1,6 +1,6 @@
-"""What a run needs to go on after a kill as if nothing had happened, in one file, replaced atomically.
+"""The state with which a run resumes exactly, in one file that is replaced atomically.
 
-No random state is among it: order, augmentation and dropout are functions of (seed, step), see `seed_step`.
+It holds no random state: order, augmentation and dropout are functions of (seed, step), see `seed_step`.
 """
 
 import hashlib
@@ -28,16 +28,16 @@ _FORMAT = 1
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """The progress of a run.
 
     Attributes:
         step: Updates done.
         best_value: Best validation metric so far; None before the first validation.
-        best_step: When that was.
+        best_step: Step of that validation.
         num_stale: Validations since then.
-        best_weights: Trainable weights of that time.
+        best_weights: Trainable weights at that step.
         checkpoint_step: Step of the last checkpoint on disk; 0 before the first.
-        totals: Sums of the values to be logged, since the last line of the log.
+        totals: Sums of the values since the last line of the log.
         count: Steps in those sums.
     """
 
@@ -51,21 +51,21 @@ class Progress:
     count: int = 0
 
     def add(self, values: Mapping[str, Tensor | float]) -> None:
-        """Count a step's values towards the next line of the log."""
+        """Add the values of a step to the next line of the log."""
         for name, value in values.items():
             number = value.item() if isinstance(value, Tensor) else value
             self.totals[name] = self.totals.get(name, 0.0) + number
         self.count += 1
 
     def take_means(self) -> dict[str, float]:
-        """Return the means since the last call and start again."""
+        """Return the means since the last call and reset them."""
         means = {name: total / self.count for name, total in self.totals.items()}
         self.totals, self.count = {}, 0
         return means
 
 
 def seed_step(seed: int, step: int, rank: int = 0) -> None:
-    """Seed every global generator for one step, so that a step can be repeated without those before it."""
+    """Seed every global generator for one step, so that a step can be repeated without the steps before it."""
     (value,) = np.random.SeedSequence((seed, step, rank)).generate_state(1)
     random.seed(int(value))
     np.random.seed(int(value))
@@ -73,7 +73,7 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """Hash of tensors' names and bytes, sha256 in hexadecimal."""
+    """Return the hash of the names and bytes of tensors, sha256 in hexadecimal."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
@@ -82,12 +82,12 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def frozen_fingerprint(model: nn.Module) -> str:
-    """Fingerprint of the frozen weights."""
+    """Return the fingerprint of the frozen weights."""
     return fingerprint({name: p for name, p in model.named_parameters() if not p.requires_grad})
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """Everything of a model's state that training can change: trainable parameters and buffers."""
+    """Return the part of a model's state that training can change: trainable parameters and buffers."""
     frozen = dict(model.named_parameters()).keys() - trainable_parameters(model).keys()
     return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
@@ -123,22 +123,22 @@ def save_state(
     with atomic_file(path) as partial, partial.open("wb") as file:
         try:
             torch.save(state, file)
-        except RuntimeError as error:  # how torch reports a full disk
+        except RuntimeError as error:  # torch reports a full disk like this
             raise OutputError(f"{path} can't be written: {error}") from error
         file.flush()
         os.fsync(file.fileno())
 
 
 def load_state(path: Path, *, config: TrainConfig, frozen: str) -> dict[str, Any]:
-    """Read the state of a run and check that it belongs to this one.
+    """Read the state of a run and check that it belongs to this run.
 
     Args:
-        path: What `save_state` wrote.
-        config: Of the run that wants to go on.
+        path: File of `save_state`.
+        config: Config of the resumed run.
         frozen: `frozen_fingerprint` of its model.
 
     Raises:
-        CheckpointError: The file is damaged, or from a run with another config or other frozen weights.
+        CheckpointError: The file is damaged, or of a run with another config or other frozen weights.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -154,10 +154,10 @@ def load_state(path: Path, *, config: TrainConfig, frozen: str) -> dict[str, Any
 
 
 def restore_model(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Put back what `trained_state` took.
+    """Restore the state from `trained_state`.
 
     Raises:
-        CheckpointError: The names are not those of this model.
+        CheckpointError: The names do not match this model.
     """
     state = model.state_dict()
     own = trained_state(model).keys()
@@ -168,10 +168,10 @@ def restore_model(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
 
 
 def start_from(model: nn.Module, other: nn.Module) -> int:
-    """Take over the weights of another model wherever names and shapes agree; say how many.
+    """Copy the weights of another model wherever names and shapes agree; return their number.
 
     Raises:
-        CheckpointError: There is not one.
+        CheckpointError: The models share no weight.
     """
     own = model.state_dict()
     shared = {
@@ -186,7 +186,7 @@ def start_from(model: nn.Module, other: nn.Module) -> int:
 
 
 def replace_directory(directory: Path, write: Callable[[Path], None]) -> None:
-    """Write a directory beside its place, then swap it in.
+    """Write a directory under another name, then rename it into place.
 
     A kill between the two renames leaves no directory of that name; the resumed run repeats the step that wrote it.
     """

@@ -1,4 +1,4 @@
-"""The batches of a whole run, from any step on, the same however often the run was killed."""
+"""The batches of a run, from any step on; they do not depend on interruptions of the run."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,14 +11,17 @@ from promptseg.errors import DataError
 from promptseg.train.config import TrainConfig
 from promptseg.train.recipe import Batch, TrainSource
 
-_Place = tuple[int, int]  # (epoch, index in the source)
+_Position = tuple[int, int]  # (epoch, index in the source)
 
 
-class StepSampler(Sampler[list[_Place]]):
-    """For each step of a run, which items this process takes.
+class StepSampler(Sampler[list[_Position]]):
+    """Yields, for each step of a run, the items that this process takes.
 
-    Each epoch is a new permutation of the source, made from (seed, epoch) alone; the items that don't fill a batch are
-    left out of that epoch. The processes of a multi-device run take every world_size-th item of a batch.
+    Each epoch is a new permutation of the source, made from (seed, epoch) alone; items that don't fill a batch are left
+    out of that epoch. The processes of a multi-device run take every world_size-th item of a batch.
+
+    Raises:
+        DataError: The source is smaller than a batch, or the devices can't share a batch evenly.
     """
 
     def __init__(
@@ -34,7 +37,7 @@ class StepSampler(Sampler[list[_Place]]):
     def __len__(self) -> int:
         return len(self.steps)
 
-    def __iter__(self) -> Iterator[list[_Place]]:
+    def __iter__(self) -> Iterator[list[_Position]]:
         steps_per_epoch = self.num_items // self.batch_size
         order, order_epoch = np.empty(0, dtype=np.int64), -1
         for step in self.steps:
@@ -46,13 +49,13 @@ class StepSampler(Sampler[list[_Place]]):
 
 
 class _SeededItems(Dataset[Any]):
-    """A training source, asked with the random generator that belongs to (seed, epoch, index)."""
+    """A training source; each item gets the random generator of (seed, epoch, index)."""
 
     def __init__(self, source: TrainSource, seed: int) -> None:
         self.source, self.seed = source, seed
 
-    def __getitem__(self, place: _Place) -> Any:
-        return self.source.item(place[1], np.random.default_rng((self.seed, *place)))
+    def __getitem__(self, position: _Position) -> Any:
+        return self.source.item(position[1], np.random.default_rng((self.seed, *position)))
 
 
 def stream_batches(
@@ -61,7 +64,7 @@ def stream_batches(
     """Yield one batch for each step.
 
     Raises:
-        DataError: The source is smaller than a batch, or a batch can't be shared evenly by the devices.
+        DataError: The source is smaller than a batch, or the devices can't share a batch evenly.
     """
     sampler = StepSampler(
         len(source), batch_size=config.batch_size, seed=config.seed, steps=steps, rank=rank, world_size=world_size
@@ -72,7 +75,7 @@ def stream_batches(
             batch_sampler=sampler,
             collate_fn=source.collate,
             num_workers=config.num_workers,
-            # Its own generator: the loader must not draw from the one that dropout uses.
+            # A generator of its own: the loader must not draw from the one that dropout uses.
             generator=torch.Generator().manual_seed(config.seed),
         )
     )

@@ -1,77 +1,58 @@
-"""Teaching a dense model to take examples: episodes from annotated images, and a head that learns from them."""
+"""Training of the exemplar head: what it learns, what stays, and how a run is resumed."""
 
-import io
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from episode_world import build_model, collect, draw_samples
 
-from promptseg.data.sample import Sample, Target
-from promptseg.errors import DataError
-from promptseg.models.promptseg.config import PromptSegConfig
-from promptseg.models.promptseg.network import PromptSeg
-from promptseg.models.registry import find_record
-from promptseg.ops.rle import encode_rle
-from promptseg.train.pixel_text.exemplars import WEAK_ABSENCE, collect_episodes, fit_exemplars
-from promptseg.train.pixel_text.vocabulary import collect_vocabulary
-
-COLORS = {"apple": (220, 30, 30), "grass": (30, 200, 40), "sea": (20, 40, 220)}
-
-
-def image(number: int, *names: str) -> Sample:
-    """A gray image with one square for each name."""
-    rng = np.random.default_rng(number)
-    image = rng.integers(100, 140, (64, 64, 3), dtype=np.uint8)
-    targets = []
-    for place, name in enumerate(names):
-        mask = np.zeros((64, 64), dtype=bool)
-        top, left = 32 * place + int(rng.integers(0, 8)), int(rng.integers(0, 36))
-        mask[top : top + 24, left : left + 26] = True
-        image[mask] = COLORS[name]
-        targets.append(Target(name, masks=(encode_rle(mask),)))
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return Sample(str(number), stream.getvalue(), (64, 64), tuple(targets), exhaustive=frozenset({"apple"}))
+from promptseg.data.sample import Sample
+from promptseg.models.promptseg.network import PromptSegNetwork
+from promptseg.train.pixel_text.exemplars import EpisodeSource, fit_exemplars
 
 
 @pytest.fixture(scope="module")
-def model() -> PromptSeg:
-    config = find_record("promptseg-test-dense").config
-    assert isinstance(config, PromptSegConfig) and config.dense is not None
-    torch.manual_seed(0)
-    return PromptSeg(replace(config, dense=replace(config.dense, exemplar_dim=32))).eval()
+def model() -> PromptSegNetwork:
+    return build_model()
 
 
 @pytest.fixture(scope="module")
 def samples() -> list[Sample]:
-    names = [("apple", "grass"), ("sea",), ("apple",), ("sea", "grass"), ("apple", "sea"), ("grass",)]
-    return [image(number, *listed) for number, listed in enumerate(names)]
+    return draw_samples()
 
 
-def collect(model: PromptSeg, samples: list[Sample]):
-    return collect_episodes(model, samples, collect_vocabulary(samples), stuff=("grass",), max_names=2, seed=0)
-
-
-def test_episodes_hold_every_name_and_what_is_missing(model: PromptSeg, samples: list[Sample]) -> None:
-    episodes = collect(model, samples)
-    assert {name: len(examples) for name, examples in episodes.examples.items()} == {"apple": 3, "grass": 3, "sea": 3}
-    assert [set(scene.truths) for scene in episodes.scenes] == [{t.phrase for t in s.targets} for s in samples]
-    # people said of every image whether there is an apple; nobody believes that there is no grass
-    assert episodes.missing[1] == {"apple": 1.0}
-    assert episodes.missing[2] == {"sea": WEAK_ABSENCE}
-    assert "grass" not in episodes.missing[4]
-
-
-def test_a_name_has_to_be_seen_twice(model: PromptSeg, samples: list[Sample]) -> None:
-    with pytest.raises(DataError, match="no name is seen twice"):
-        collect(model, samples[:2])
-
-
-def test_the_head_learns_and_nothing_else_changes(model: PromptSeg, samples: list[Sample]) -> None:
+def test_the_head_learns_and_nothing_else_changes(model: PromptSegNetwork, samples: list[Sample]) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     losses = fit_exemplars(model, collect(model, samples), steps=60, seed=0)
     assert np.mean(losses[-10:]) < 0.8 * np.mean(losses[:10])
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed and all(name.startswith("exemplar.") for name in changed)
+
+
+def test_an_example_is_never_of_the_query_and_absent_names_have_an_empty_mask(
+    model: PromptSegNetwork, samples: list[Sample]
+) -> None:
+    episodes = collect(model, samples)
+    source = EpisodeSource(episodes, num_items=8)
+    own = {id(query.cells): query.sample.sample_id for query in episodes.queries}
+    regions = {id(region.cells): region.sample_id for of_name in episodes.support.values() for region in of_name}
+    num_absent = 0
+    for seed in range(40):
+        pair = source.item(0, np.random.default_rng(seed))
+        assert regions[id(pair.present.support)] != own[id(pair.present.query)] == pair.sample_id
+        assert pair.present.truth.sum() > 0 and pair.present.weight == 1.0
+        if pair.absent is not None:
+            num_absent += 1
+            assert pair.absent.truth.sum() == 0 and 0 < pair.absent.weight <= 1
+    assert num_absent > 10
+
+
+def test_an_interrupted_fit_goes_on(model: PromptSegNetwork, samples: list[Sample], tmp_path: Path) -> None:
+    episodes, start = collect(model, samples), {name: value.clone() for name, value in model.state_dict().items()}
+    whole = fit_exemplars(model, episodes, steps=6, seed=1, run_dir=tmp_path / "run")
+    after = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(start)
+    again = fit_exemplars(model, episodes, steps=6, seed=1, run_dir=tmp_path / "run", resume=True)
+    assert again == whole, "the losses of steps before the resume are read from the log"
+    assert all(torch.equal(value, after[name]) for name, value in model.state_dict().items())

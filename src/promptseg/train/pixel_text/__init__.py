@@ -1,1 +1,1 @@
-"""Training of the dense head: every pixel of a crop against every name of a vocabulary at once."""
+"""Open-vocabulary training: every pixel of a crop is compared with every name of a vocabulary at once."""

@@ -1,13 +1,13 @@
-"""From annotated images to batches in which every name of a shared list is true, false or unknown for each image.
+"""Training batches in which every name of a shared list is present, absent or unknown in each image.
 
 Shapes: B images, N names in the batch, s cells along each side of a crop, S pixels along each side.
 """
 
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,35 +15,37 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from promptseg.data.sample import Sample, Target, ignore_mask, target_mask
-from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
+from promptseg.data.sample import Mask, Sample, Target, ignore_mask, target_mask
 from promptseg.errors import DataError
 from promptseg.images import read_image
 from promptseg.language.phrases import canonical
+from promptseg.train.augment import ResizedCrop, random_resized_crop
+from promptseg.train.batch import move_tensors
 from promptseg.train.color_jitter import ColorChange
-from promptseg.train.pixel_text.crops import choose_crop
 from promptseg.train.pixel_text.vocabulary import Vocabulary
-from promptseg.train.text_flip import mirror_phrase
+from promptseg.train.text_flip import flip_phrases
 
 COLOR_STRENGTHS = (0.3, 0.3, 0.4)  # of brightness, contrast and saturation
-COVERED = 0.5  # share of a cell from which on it counts as the object's
+JITTER_SHARE = 0.6  # share of the crops whose colors are changed
+MAX_TAG_ZOOM = 0.85  # a crop of an image with a tag must show the whole object
+COVERED = 0.5  # share of a cell from which on the cell belongs to the object
 
 
 @dataclass(frozen=True)
-class DenseSettings:
-    """How crops are made and how much each kind of evidence weighs.
+class PixelTextSettings:
+    """How crops are made, and the weight of each kind of evidence.
 
     Attributes:
-        side: Pixels along each side of a crop.
-        stride: Pixels along each side of a cell.
-        reference_side: Longest side of an image at zoom 1.
+        side: Side of a crop, pixels.
+        stride: Side of a cell, pixels.
+        reference_side: Longest side of an image at zoom 1, pixels.
         zoom: Least and greatest magnification.
-        focus_share: Share of the crops that are centerd near a target.
+        focus_share: Share of the crops that are centered near a target.
         num_random_names: Names drawn from the whole vocabulary for each batch.
-        mean, std: Of the image tower, per channel, for RGB in [0, 1].
-        made_weight: Weight of a mask that a process made with a name that a detector gave.
+        pseudo_mask_weight: Weight of a pseudo-mask under the first name that a detector gave.
         other_name_weight: Weight of that detector's other names for the mask.
-        weak_absence: Weight of "a name nobody mentioned is absent"; 1 is for names that are known to be absent.
+        weak_absence: Weight of the absence of a name that the annotation does not mention; 1 is the weight of names
+            that are known to be absent.
     """
 
     side: int = 320
@@ -52,37 +54,35 @@ class DenseSettings:
     zoom: tuple[float, float] = (0.6, 1.9)
     focus_share: float = 0.75
     num_random_names: int = 90
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    made_weight: float = 0.5
+    pseudo_mask_weight: float = 0.5
     other_name_weight: float = 0.15
     weak_absence: float = 0.4
 
     @property
     def num_cells(self) -> int:
-        """Cells along each side of a crop."""
+        """Return the number of cells along each side of a crop."""
         return self.side // self.stride
 
 
 @dataclass(frozen=True)
-class DenseItem:
+class PixelTextItem:
     """One crop. Names are indexes into the vocabulary.
 
     Attributes:
-        sample_id: Of the image.
-        pixels: Shape (3, S, S), normalized float32.
+        sample_id: Name of the image.
+        image_rgb: The crop, shape (S, S, 3), uint8.
         valid: Share of each cell that lies in the image and is annotated, shape (s, s).
         name_ids: Name of each map; a target with several names has several maps.
         maps: Share of each cell that the target covers, shape (M, s, s).
-        weights: Of each map, shape (M,).
+        weights: Weight of each map, shape (M,).
         tag_ids: Names of the only object of an image without masks.
-        mentioned_ids: Every name that is said of the image, in the crop or not.
+        mentioned_ids: Every name in the annotation of the image, inside the crop or not.
         exhaustive_ids: Names that are known to be absent unless mentioned.
-        silence: Weight of "a name that nobody mentioned is absent".
+        absence_weight: Weight of the absence of names that the annotation does not mention.
     """
 
     sample_id: str
-    pixels: NDArray[np.float32]
+    image_rgb: NDArray[np.uint8]
     valid: NDArray[np.float32]
     name_ids: tuple[int, ...]
     maps: NDArray[np.float32]
@@ -90,26 +90,26 @@ class DenseItem:
     tag_ids: tuple[int, ...]
     mentioned_ids: tuple[int, ...]
     exhaustive_ids: tuple[int, ...]
-    silence: float
+    absence_weight: float
 
 
-@dataclass  # not frozen: Fabric puts converted tensors into a copy of it
-class DenseBatch:
+@dataclass(frozen=True)
+class PixelTextBatch:
     """Crops with one list of names.
 
     Attributes:
-        sample_ids: Of the images.
-        pixels: Shape (B, 3, S, S).
+        sample_ids: Names of the images.
+        images_rgb: Shape (B, S, S, 3), uint8, normalized by the objective; (B, 0, 0, 3) where their features are known.
         valid: Shape (B, s, s).
         name_ids: Shape (N,), int64, into the vocabulary.
-        maps: Where each name holds, share of each cell, shape (B, N, s, s).
-        present: Weight of a known map, shape (B, N); 0: there is none.
-        absent: Weight of the statement that a name is not in the crop, shape (B, N); 0: not known.
+        maps: Share of each cell that each name covers, shape (B, N, s, s).
+        present: Weight of a known map, shape (B, N); 0: the map is not known.
+        absent: Weight of the absence of a name from the image, shape (B, N); 0: not known to be absent.
         tags: True for the names of the only object of an image without masks, shape (B, N), bool.
     """
 
     sample_ids: Sequence[str]
-    pixels: Tensor
+    images_rgb: Tensor
     valid: Tensor
     name_ids: Tensor
     maps: Tensor
@@ -118,37 +118,37 @@ class DenseBatch:
     tags: Tensor
 
     def to(self, device: torch.device) -> Self:
-        """The same batch with its tensors on another device."""
-        moved: dict[str, Any] = {
-            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **moved)
+        """Return the same batch with its tensors on another device."""
+        return move_tensors(self, device)
 
 
 @dataclass(frozen=True)
-class DenseSource:
-    """Training crops, drawn with replacement: first an image by its set's share, then a window on it.
+class PixelTextSource:
+    """Training crops, drawn with replacement: first an image by the share of its set, then a crop; a `TrainSource`.
 
     Attributes:
         samples: Images to draw from.
-        vocabulary: Every name that can be asked for.
-        set_weights: Chance of an image of each set, relative; sets that are not named have `default_weight`.
-        always_asked: Names that every batch asks for, as far as they are known for an image.
-        stuff: Names whose absence is only believed where people say that they are not there.
+        vocabulary: Every name that batches may hold.
+        set_weights: Relative probability of an image of each set; other sets have `default_weight`.
+        always_included: Names that every batch holds.
+        stuff: Names that are absent only where people annotated their absence.
         num_items: Crops in an epoch.
-        settings: See `DenseSettings`.
-        default_weight: See set_weights.
-        stuff_factor: How much oftener an image is drawn in which people have drawn stuff.
-        partly_named: Sets whose annotation leaves out most of what they show: their silence says nothing.
+        settings: See `PixelTextSettings`.
+        default_weight: See `set_weights`.
+        stuff_factor: Factor on the probability of images in which people have drawn stuff.
+        partly_named: Sets whose annotation omits most of what they show: a name that they do not mention is unknown.
+
+    Raises:
+        DataError: No image has a mask, or a tag of its only object.
     """
 
     samples: Sequence[Sample]
     vocabulary: Vocabulary
     set_weights: Mapping[str, float]
-    always_asked: tuple[str, ...]
+    always_included: tuple[str, ...]
     stuff: tuple[str, ...]
     num_items: int
-    settings: DenseSettings = field(default_factory=DenseSettings)
+    settings: PixelTextSettings = field(default_factory=PixelTextSettings)
     default_weight: float = 0.4
     stuff_factor: float = 1.0
     partly_named: frozenset[str] = frozenset()
@@ -160,64 +160,47 @@ class DenseSource:
     def __len__(self) -> int:
         return self.num_items
 
-    def item(self, index: int, rng: np.random.Generator) -> DenseItem:
-        """Draw an image and a window on it; `index` only numbers the draws."""
-        sample = self.samples[int(rng.choice(len(self.samples), p=self.chances))]
-        settings, cells = self.settings, self.settings.num_cells
-        placed = [target for target in sample.targets if target.masks and target.kind != "phrase"]
-        masks = [target_mask(target, sample.size_hw) for target in placed]
-        focus_xy = None
-        if masks and rng.random() < settings.focus_share:
-            focus_xy = _point_inside(masks[int(rng.integers(len(masks)))], rng)
-        crop = choose_crop(
-            sample.size_hw,
-            rng,
-            side=settings.side,
-            reference_side=settings.reference_side,
-            zoom=settings.zoom if placed else (settings.zoom[0], 0.85),  # a tag needs its whole object in sight
-            focus_xy=focus_xy,
-        )
-        image = crop.cut_image(Image.fromarray(read_image(sample.image)))
-        if rng.random() < 0.6:
-            image = ColorChange.draw(COLOR_STRENGTHS, rng).apply(image)
-        mean, std = np.array(settings.mean, np.float32), np.array(settings.std, np.float32)
-        pixels = (np.asarray(image, np.float32) / 255.0 - mean) / std
+    def item(self, index: int, rng: np.random.Generator) -> PixelTextItem:
+        """Draw an image and a crop of it; `index` only numbers the draws.
 
-        valid = crop.cut_mask(np.ones(sample.size_hw, bool), cells)
-        for target in placed:
-            if target.void:
-                valid = valid * (1.0 - crop.cut_mask(ignore_mask(target, sample.size_hw), cells))
-        names: dict[int, tuple[NDArray[np.float32], float]] = {}
-        for target, mask in zip(placed, masks, strict=True):
-            covered = crop.cut_mask(mask, cells)
-            if covered.sum() > COVERED:
-                for name_index, weight in self._weigh_names(target, flipped=crop.flipped):
-                    known = names.get(name_index, (covered, weight))
-                    names[name_index] = (np.maximum(known[0], covered), max(known[1], weight))
+        Raises:
+            ImageError: The image can't be read.
+            DataError: One of its masks is damaged or of another size.
+        """
+        sample = self.samples[int(rng.choice(len(self.samples), p=self.probabilities))]
+        settings = self.settings
+        targets = [target for target in sample.targets if target.masks and target.kind != "phrase"]
+        masks = [target_mask(target, sample.size_hw) for target in targets]
+        crop = self._draw_crop(sample.size_hw, masks, rng)
+        image = crop.cut_image(Image.fromarray(read_image(sample.image)))
+        if rng.random() < JITTER_SHARE:
+            image = ColorChange.draw(COLOR_STRENGTHS, rng).apply(image)
+        names = self._cover_names(targets, masks, crop)
+        cells = settings.num_cells
         mentioned = [name for target in sample.targets for name in (target.phrase, *target.alternatives)]
-        tags = sample.targets if sample.single_object and not placed else ()
-        return DenseItem(
+        tags = sample.targets if sample.single_object and not targets else ()
+        return PixelTextItem(
             sample_id=sample.sample_id,
-            pixels=np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32),
-            valid=valid,
+            image_rgb=np.asarray(image),
+            valid=_valid_cells(sample, targets, crop, cells),
             name_ids=tuple(names),
             maps=np.stack([one for one, _ in names.values()]) if names else np.zeros((0, cells, cells), np.float32),
             weights=np.array([weight for _, weight in names.values()], np.float32),
             tag_ids=tuple(self.vocabulary.find(n for target in tags for n in (target.phrase, *target.alternatives))),
-            mentioned_ids=tuple(self.vocabulary.find(_mirror(mentioned) if crop.flipped else mentioned)),
+            mentioned_ids=tuple(self.vocabulary.find(flip_phrases(mentioned) if crop.flipped else mentioned)),
             exhaustive_ids=tuple(self.vocabulary.find(sample.exhaustive)),
-            silence=0.0 if sample.dataset in self.partly_named else settings.weak_absence,
+            absence_weight=0.0 if sample.dataset in self.partly_named else settings.weak_absence,
         )
 
-    def collate(self, items: list[DenseItem]) -> DenseBatch:
-        """Join crops; the names of one are questions to all."""
+    def collate(self, items: list[PixelTextItem]) -> PixelTextBatch:
+        """Join crops; the batch has one list of names for all of them."""
         rng = np.random.default_rng([len(items), *(zlib.crc32(item.sample_id.encode()) for item in items)])
-        asked = {name for item in items for name in (*item.name_ids, *item.tag_ids)}
-        asked.update(self.vocabulary.find((*self.always_asked, *self.stuff)))
+        included = {name for item in items for name in (*item.name_ids, *item.tag_ids)}
+        included.update(self.vocabulary.find((*self.always_included, *self.stuff)))
         size = len(self.vocabulary.names)
-        asked.update(rng.choice(size, min(self.settings.num_random_names, size), replace=False).tolist())
-        name_ids = np.array(sorted(asked))
-        place = {int(name): column for column, name in enumerate(name_ids)}
+        included.update(rng.choice(size, min(self.settings.num_random_names, size), replace=False).tolist())
+        name_ids = np.array(sorted(included))
+        column = {int(name): index for index, name in enumerate(name_ids)}
         cells = self.settings.num_cells
         maps = np.zeros((len(items), len(name_ids), cells, cells), np.float32)
         present = np.zeros((len(items), len(name_ids)), np.float32)
@@ -225,12 +208,12 @@ class DenseSource:
         tags = np.zeros_like(present, dtype=bool)
         for row, item in enumerate(items):
             for name, covered, weight in zip(item.name_ids, item.maps, item.weights, strict=True):
-                maps[row, place[name]], present[row, place[name]] = covered, weight
-            tags[row, [place[name] for name in item.tag_ids]] = True
+                maps[row, column[name]], present[row, column[name]] = covered, weight
+            tags[row, [column[name] for name in item.tag_ids]] = True
             absent[row] = self._weigh_absence(item, name_ids)
-        return DenseBatch(
+        return PixelTextBatch(
             sample_ids=[item.sample_id for item in items],
-            pixels=torch.from_numpy(np.stack([item.pixels for item in items])),
+            images_rgb=torch.from_numpy(np.stack([item.image_rgb for item in items])),
             valid=torch.from_numpy(np.stack([item.valid for item in items])),
             name_ids=torch.from_numpy(name_ids),
             maps=torch.from_numpy(maps),
@@ -240,8 +223,8 @@ class DenseSource:
         )
 
     @cached_property
-    def chances(self) -> NDArray[np.float64]:
-        """Chance of each sample to be drawn, shape (N,); of those without a mask or a tag it is 0."""
+    def probabilities(self) -> NDArray[np.float64]:
+        """Probability of each sample to be drawn, shape (N,); 0 for samples without a mask or a tag."""
         weights = np.array([self._image_weight(sample) for sample in self.samples])
         return np.asarray(weights / weights.sum())
 
@@ -252,41 +235,72 @@ class DenseSource:
         usable = sample.single_object or any(target.masks for target in sample.targets)
         return weight if usable else 0.0
 
+    def _draw_crop(self, size_hw: tuple[int, int], masks: Sequence[Mask], rng: np.random.Generator) -> ResizedCrop:
+        """Draw a crop, often one that shows a target."""
+        settings, focus_xy = self.settings, None
+        if masks and rng.random() < settings.focus_share:
+            focus_xy = _point_inside(masks[int(rng.integers(len(masks)))], rng)
+        return random_resized_crop(
+            size_hw,
+            rng,
+            side=settings.side,
+            reference_side=settings.reference_side,
+            zoom=settings.zoom if masks else (settings.zoom[0], MAX_TAG_ZOOM),
+            focus_xy=focus_xy,
+        )
+
+    def _cover_names(
+        self, targets: Sequence[Target], masks: Sequence[Mask], crop: ResizedCrop
+    ) -> dict[int, tuple[NDArray[np.float32], float]]:
+        """Return the map of each name in the crop, shape (s, s), and its weight."""
+        names: dict[int, tuple[NDArray[np.float32], float]] = {}
+        for target, mask in zip(targets, masks, strict=True):
+            covered = crop.cut_mask(mask, self.settings.num_cells)
+            if covered.sum() > COVERED:
+                for name_index, weight in self._weigh_names(target, flipped=crop.flipped):
+                    known = names.get(name_index, (covered, weight))
+                    names[name_index] = (np.maximum(known[0], covered), max(known[1], weight))
+        return names
+
     def _weigh_names(self, target: Target, *, flipped: bool) -> list[tuple[int, float]]:
-        """Give the names of a target with the weight of each; mirrored images swap left and right."""
+        """Return the names of a target with the weight of each; a flipped image swaps left and right."""
         trusted = target.source in ("human", "human-box")
         weighed = []
         for position, name in enumerate((target.phrase, *target.alternatives)):
-            weight = 1.0 if trusted else self.settings.made_weight
+            weight = 1.0 if trusted else self.settings.pseudo_mask_weight
             if position and not trusted:
                 weight = self.settings.other_name_weight
-            wordings = _mirror([name]) if flipped else [name]
+            wordings = flip_phrases([name]) if flipped else [name]
             weighed += [(name_index, weight) for name_index in self.vocabulary.find(wordings)]
         return weighed
 
-    def _weigh_absence(self, item: DenseItem, name_ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Say how surely each name of the batch is absent from the image, shape (N,)."""
-        weights = np.full(len(name_ids), item.silence, np.float32)
+    def _weigh_absence(self, item: PixelTextItem, name_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return how certainly each name of the batch is absent from the image, shape (N,)."""
+        weights = np.full(len(name_ids), item.absence_weight, np.float32)
         weights[np.isin(name_ids, self.vocabulary.find(self.stuff))] = 0.0
         for name in item.mentioned_ids:
-            weights[self.vocabulary.unsure_of(name)[name_ids]] = 0.0
+            weights[self.vocabulary.may_coincide(name)[name_ids]] = 0.0
         weights[np.isin(name_ids, item.exhaustive_ids)] = 1.0
-        said = {canonical(self.vocabulary.names[name]) for name in item.mentioned_ids}
+        mentioned = {canonical(self.vocabulary.names[name]) for name in item.mentioned_ids}
         for column, name in enumerate(name_ids):
-            if canonical(self.vocabulary.names[int(name)]) in said:
+            if canonical(self.vocabulary.names[int(name)]) in mentioned:
                 weights[column] = 0.0
         return weights
 
 
-def _point_inside(mask: NDArray[np.bool_], rng: np.random.Generator) -> tuple[float, float] | None:
-    """Choose a pixel of a mask, (x, y); None where it is empty."""
+def _valid_cells(sample: Sample, targets: Sequence[Target], crop: ResizedCrop, num_cells: int) -> NDArray[np.float32]:
+    """Return the share of each cell that lies in the image and is annotated, shape (num_cells, num_cells)."""
+    valid = crop.cut_mask(np.ones(sample.size_hw, bool), num_cells)
+    for target in targets:
+        if target.void:
+            valid = valid * (1.0 - crop.cut_mask(ignore_mask(target, sample.size_hw), num_cells))
+    return valid
+
+
+def _point_inside(mask: Mask, rng: np.random.Generator) -> tuple[float, float] | None:
+    """Draw a pixel of a mask, (x, y); None where the mask is empty."""
     ys, xs = np.nonzero(mask)
     if not len(ys):
         return None
-    chosen = int(rng.integers(len(ys)))
-    return float(xs[chosen]), float(ys[chosen])
-
-
-def _mirror(names: Sequence[str]) -> list[str]:
-    """Reword names for the mirrored image, without those that can't be."""
-    return [mirrored for name in names if (mirrored := mirror_phrase(name)) is not None]
+    drawn = int(rng.integers(len(ys)))
+    return float(xs[drawn]), float(ys[drawn])

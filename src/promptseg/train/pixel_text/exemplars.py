@@ -1,15 +1,16 @@
-"""What reads examples in other images, fitted after the pixels and the texts are trained and stay as they are.
+"""Training of the exemplar head, after the pixel-text head, which stays as it is.
 
-An episode is an example of a name and another image: one that has the name too, whose mask is to be found, or one
-that is known not to have it, where nothing is. Masks are judged as in training, presence by what was fitted for texts,
-so that an example has to speak their language.
+Masks have the losses of the pixel-text head. Presence is predicted by the head that was calibrated for texts, so that
+the vector of an example must lie where the vector of a text would.
 
-Shapes: E embedding, h w cells of a scene.
+Shapes: E embedding, h w cells of a query image, h' w' cells of a support region.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,174 +18,172 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from promptseg.data.negatives import absent_names, present_names
-from promptseg.data.sample import Sample, instance_masks, target_mask
-from promptseg.errors import DataError
-from promptseg.images import read_image
-from promptseg.layers.dense_text import DenseTextHead
 from promptseg.layers.exemplar import ExemplarHead
-from promptseg.models.promptseg.network import PromptSeg
-from promptseg.models.promptseg.text_segmenter import example_window
-from promptseg.segmenter import Segmenter
-from promptseg.train.pixel_text.vocabulary import Vocabulary
+from promptseg.layers.pixel_text import PixelTextHead
+from promptseg.models.promptseg.network import PromptSegNetwork
+from promptseg.train.batch import move_tensors
+from promptseg.train.config import TrainConfig
+from promptseg.train.fit import fit_model
+from promptseg.train.pixel_text.episodes import ExemplarEpisodes, QueryImage, SupportRegion
 
-EPISODES = 24  # of a step
+PAIRS = 12  # of a present and an absent episode, in a step
 LEARNING_RATE = 1.5e-3
 WEIGHT_DECAY = 0.05
-WEAK_ABSENCE = 0.4  # of a name that nobody mentioned, where names are not annotated completely
-MIN_CELLS = 1.0  # an example that covers less tells nothing
+WARMUP_SHARE = 0.3  # of the steps, as in PyTorch's OneCycleLR
+NO_CLIPPING = 1e9
 
 
 @dataclass(frozen=True, eq=False)
-class Example:
-    """A region of an image, seen from near.
+class Trial:
+    """A support region and a query image.
 
     Attributes:
-        sample_id: Of the image.
-        cells: Half-precision unit vectors, shape (E, h, w).
-        coverage: Share of each cell that is meant, half precision, shape (h, w).
+        support: Cells of the region's image, half precision, shape (E, h', w').
+        coverage: Share of each cell that the region covers, half precision, shape (h', w').
+        query: Cells of the query image, half precision, shape (E, h, w).
+        truth: Share of each cell that the name covers, half precision, shape (h, w); zero where it is absent.
+        weight: Weight of the loss.
     """
+
+    support: Tensor
+    coverage: Tensor
+    query: Tensor
+    truth: Tensor
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodePair:
+    """A query that has the name, and one that does not; None where a drawn query has no known absent name."""
 
     sample_id: str
-    cells: Tensor
-    coverage: Tensor
+    present: Trial
+    absent: Trial | None
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """An image to look for things in.
+class EpisodeBatch:
+    """The pairs of a step."""
 
-    Attributes:
-        sample: What is known of it.
-        cells: Half-precision unit vectors, shape (E, h, w).
-        truths: Share of each cell that each of its names covers, half precision, shape (h, w).
-    """
+    pairs: tuple[EpisodePair, ...]
 
-    sample: Sample
-    cells: Tensor
-    truths: Mapping[str, Tensor]
+    @property
+    def sample_ids(self) -> Sequence[str]:
+        """Return the names of the query images."""
+        return [pair.sample_id for pair in self.pairs]
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same batch with its tensors on another device."""
+        return move_tensors(self, device)
 
 
 @dataclass(frozen=True, eq=False)
-class Episodes:
-    """Scenes, and examples of their names.
+class EpisodeSource:
+    """Pairs of episodes, drawn with replacement; a `TrainSource`.
 
     Attributes:
-        scenes: Images.
-        examples: By name.
-        missing: For each scene, names with examples that are not in it, and how surely, in (0, 1].
+        episodes: Queries and support regions to draw from.
+        num_items: Pairs in an epoch.
     """
 
-    scenes: Sequence[Scene]
-    examples: Mapping[str, Sequence[Example]]
-    missing: Sequence[Mapping[str, float]]
+    episodes: ExemplarEpisodes
+    num_items: int
+
+    def __len__(self) -> int:
+        return self.num_items
+
+    def item(self, index: int, rng: np.random.Generator) -> EpisodePair:
+        """Draw a pair; `index` only numbers the draws."""
+        query, name = self._present[int(rng.choice(len(self._present), p=self._probabilities))]
+        regions = [one for one in self.episodes.support[name] if one.sample_id != query.sample.sample_id]
+        present = _trial(_draw(regions, rng), query, query.truths[name])
+        return EpisodePair(query.sample.sample_id, present, self._draw_absent(rng))
+
+    def collate(self, items: list[EpisodePair]) -> EpisodeBatch:
+        """Join pairs into a batch."""
+        return EpisodeBatch(tuple(items))
+
+    def _draw_absent(self, rng: np.random.Generator) -> Trial | None:
+        index = int(rng.integers(len(self.episodes.queries)))
+        query, absent = self.episodes.queries[index], self.episodes.absent[index]
+        if not absent:
+            return None
+        name = tuple(absent)[int(rng.integers(len(absent)))]
+        empty = query.cells.new_zeros(query.cells.shape[1:])
+        return _trial(_draw(self.episodes.support[name], rng), query, empty, weight=absent[name])
+
+    @cached_property
+    def _present(self) -> list[tuple[QueryImage, str]]:
+        """Every query and name of it that another image shows too."""
+        return [
+            (query, name)
+            for query in self.episodes.queries
+            for name in query.truths
+            if any(region.sample_id != query.sample.sample_id for region in self.episodes.support[name])
+        ]
+
+    @cached_property
+    def _probabilities(self) -> NDArray[np.float64]:
+        """Probability of each of them; a name counts by the square root of its frequency."""
+        weights = np.array([len(self.episodes.support[name]) ** -0.5 for _, name in self._present])
+        return np.asarray(weights / weights.sum())
 
 
-@torch.no_grad()
-def collect_episodes(
-    segmenter: Segmenter,
-    samples: Sequence[Sample],
-    vocabulary: Vocabulary,
-    stuff: Sequence[str],
+def exemplar_step(model: PromptSegNetwork, batch: EpisodeBatch) -> Mapping[str, Tensor]:
+    """Compute the losses of present and absent names: a recipe's `step`."""
+    head, exemplar = model.dense, model.exemplar
+    present = torch.stack([_present_loss(head, exemplar, pair.present) for pair in batch.pairs]).mean()
+    zero = head.bias.new_zeros(())
+    absent = torch.stack(
+        [zero if pair.absent is None else _absent_loss(head, exemplar, pair.absent) for pair in batch.pairs]
+    ).mean()
+    return {"loss": present + absent, "present": present.detach(), "absent": absent.detach()}
+
+
+def fit_exemplars(
+    model: PromptSegNetwork,
+    episodes: ExemplarEpisodes,
     *,
-    max_names: int,
+    steps: int,
     seed: int,
-) -> Episodes:
-    """Encode images as scenes, and the largest object of some of their names as examples.
+    run_dir: Path | None = None,
+    resume: bool = False,
+) -> list[float]:
+    """Train the model's exemplar head, in place; the rest of the model stays as it is.
 
     Args:
-        segmenter: A trained model, or an engine that runs it.
-        samples: Annotated images.
-        vocabulary: Every name that is said of them.
-        stuff: Names whose absence is only believed where people say that they are not there.
-        max_names: Names to take of an image, drawn.
-        seed: Of the draw.
-
-    Raises:
-        DataError: No name is seen in two images.
-    """
-    rng = np.random.default_rng(seed)
-    scenes: list[Scene] = []
-    examples: dict[str, list[Example]] = defaultdict(list)
-    for sample in samples:
-        targets = [target for target in sample.targets if target.masks and target.kind != "phrase"]
-        image_rgb = read_image(sample.image)
-        cells = _look(segmenter, image_rgb)
-        truths = {}
-        for index in rng.permutation(len(targets))[:max_names]:
-            target = targets[index]
-            truth = _cover(target_mask(target, sample.size_hw), cells)
-            if truth.sum() < MIN_CELLS:
-                continue
-            truths[target.phrase] = truth
-            objects = instance_masks(target, sample.size_hw)
-            rows, columns = example_window(objects[objects.sum(axis=(1, 2)).argmax()])
-            near = _look(segmenter, np.ascontiguousarray(image_rgb[rows, columns]))
-            meant = _cover(target_mask(target, sample.size_hw)[rows, columns], near)
-            examples[target.phrase].append(Example(sample.sample_id, near, meant))
-        scenes.append(Scene(sample, cells, truths))
-    if not any(len(of_name) > 1 for of_name in examples.values()):
-        raise DataError(
-            f"in {len(samples)} images no name is seen twice: an example needs another image to be found in"
-        )
-    missing = [_weigh_missing(scene.sample, tuple(examples), vocabulary, frozenset(stuff)) for scene in scenes]
-    return Episodes(scenes, dict(examples), missing)
-
-
-def fit_exemplars(model: PromptSeg, episodes: Episodes, *, steps: int, seed: int) -> list[float]:
-    """Fit the model's exemplar head, in place; all else stays as it is.
-
-    Args:
-        model: With `config.takes_exemplars`.
-        episodes: To learn from.
-        steps: Updates, of `EPISODES` episodes each.
-        seed: Of the draw of episodes.
+        model: A trained model.
+        episodes: From `collect_episodes`.
+        steps: Updates, of `PAIRS` pairs of episodes each.
+        seed: Seed of the draw of episodes.
+        run_dir: Directory for the log and the state of the run; None: a temporary one.
+        resume: Continue the run in `run_dir`.
 
     Returns:
         The loss of each step.
+
+    Raises:
+        OutputError: `run_dir` can't be written, or it already holds a run and `resume` is not set.
+        CheckpointError: `resume` is set and there is no run, or another run.
+        TrainingError: A loss is not finite.
     """
-    assert model.exemplar is not None and model.dense is not None  # the config has both
-    rng = np.random.default_rng(seed)
-    asked = [
-        (scene, name)
-        for scene in episodes.scenes
-        for name in scene.truths
-        if any(example.sample_id != scene.sample.sample_id for example in episodes.examples[name])
-    ]
-    # frequent names by the root of how often they are there
-    chances = np.array([len(episodes.examples[name]) ** -0.5 for _, name in asked])
-    chances /= chances.sum()
-    parameters = list(model.exemplar.parameters())
-    optimizer = torch.optim.AdamW(parameters, LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
-    losses = []
-    for _ in range(steps):
-        present = [
-            _judge_present(model.dense, scene, name, episodes, model.exemplar, rng)
-            for scene, name in (asked[index] for index in rng.choice(len(asked), EPISODES // 2, p=chances))
-        ]
-        absent = [_judge_absent(model.dense, episodes, model.exemplar, rng) for _ in range(EPISODES // 2)]
-        loss = torch.stack(present).mean() + torch.stack(absent).mean()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss, inputs=parameters)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-    return losses
+    config = TrainConfig(
+        steps=steps,
+        batch_size=PAIRS,
+        learning_rate=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        warmup_epochs=WARMUP_SHARE,  # the run is one epoch
+        clip_norm=NO_CLIPPING,
+        seed=seed,
+    )
+    source = EpisodeSource(episodes, num_items=PAIRS * steps)
+    return fit_model(model, source, exemplar_step, config, trainable=("exemplar.",), run_dir=run_dir, resume=resume)
 
 
-def _judge_present(
-    head: DenseTextHead,
-    scene: Scene,
-    name: str,
-    episodes: Episodes,
-    exemplar: ExemplarHead,
-    rng: np.random.Generator,
-) -> Tensor:
-    """Loss of finding what another image shows."""
-    others = [one for one in episodes.examples[name] if one.sample_id != scene.sample.sample_id]
-    logits, presence_logit = _ask(head, exemplar, _draw(others, rng), scene)
-    truth = scene.truths[name].float()
+def _present_loss(head: PixelTextHead, exemplar: ExemplarHead, trial: Trial) -> Tensor:
+    """Compute the loss of a query that has the name: balanced cross-entropy, Dice and presence."""
+    logits, presence_logit = _predict(head, exemplar, trial)
+    truth = trial.truth.float()
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     inside, outside = (truth * entropy).sum() / (truth.sum() + 4.0), ((1.0 - truth) * entropy).mean()
     probability = logits.sigmoid()
@@ -192,48 +191,23 @@ def _judge_present(
     return inside + 3.0 * outside + dice + F.softplus(-presence_logit)
 
 
-def _judge_absent(head: DenseTextHead, episodes: Episodes, exemplar: ExemplarHead, rng: np.random.Generator) -> Tensor:
-    """Loss of finding nothing where what is shown is not there."""
-    index = int(rng.integers(len(episodes.scenes)))
-    missing = episodes.missing[index]
-    if not missing:
-        return head.bias.new_zeros(())
-    names = tuple(missing)
-    name = names[int(rng.integers(len(names)))]
-    logits, presence_logit = _ask(head, exemplar, _draw(episodes.examples[name], rng), episodes.scenes[index])
-    return missing[name] * (3.0 * F.softplus(logits).mean() + F.softplus(presence_logit))
+def _absent_loss(head: PixelTextHead, exemplar: ExemplarHead, trial: Trial) -> Tensor:
+    """Compute the loss of a query that does not have the name: an empty mask and no presence."""
+    logits, presence_logit = _predict(head, exemplar, trial)
+    return trial.weight * (3.0 * F.softplus(logits).mean() + F.softplus(presence_logit))
 
 
-def _ask(head: DenseTextHead, exemplar: ExemplarHead, example: Example, scene: Scene) -> tuple[Tensor, Tensor]:
-    """Give the logits of a scene's cells, shape (h, w), and of presence, a scalar."""
-    vector = exemplar(example.cells.float(), example.coverage.float())
-    similarity = head.similarity(scene.cells.float(), vector[None])
-    presence_logit, _ = head.judge(similarity)
+def _predict(head: PixelTextHead, exemplar: ExemplarHead, trial: Trial) -> tuple[Tensor, Tensor]:
+    """Return the logits of the query's cells, shape (h, w), and the presence logit, a scalar."""
+    vector = exemplar(trial.support.float(), trial.coverage.float())
+    similarity = head.similarity(trial.query.float(), vector[None])
+    presence_logit, _ = head.presence(similarity)
     return similarity[0], presence_logit[0]
 
 
-def _draw(examples: Sequence[Example], rng: np.random.Generator) -> Example:
-    return examples[int(rng.integers(len(examples)))]
+def _trial(region: SupportRegion, query: QueryImage, truth: Tensor, *, weight: float = 1.0) -> Trial:
+    return Trial(region.cells, region.coverage, query.cells, truth, weight)
 
 
-def _look(segmenter: Segmenter, image_rgb: NDArray[np.uint8]) -> Tensor:
-    return segmenter.encode_image(image_rgb)["pixel_embedding"][0].cpu().half().clone()
-
-
-def _cover(mask: NDArray[np.bool_], cells: Tensor) -> Tensor:
-    shares = torch.from_numpy(mask.astype(np.float32))[None, None]
-    return F.interpolate(shares, cells.shape[1:], mode="area")[0, 0].half()
-
-
-def _weigh_missing(
-    sample: Sample, names: Sequence[str], vocabulary: Vocabulary, stuff: frozenset[str]
-) -> dict[str, float]:
-    """Say how surely each name is not in an image; names that may be there are left out."""
-    said = vocabulary.find(present_names(sample))
-    doubtful = np.any([vocabulary.unsure_of(index) for index in said], axis=0)
-    unmentioned = [
-        name
-        for name in names
-        if name not in stuff and said and not any(doubtful[index] for index in vocabulary.find([name]))
-    ]
-    return {**dict.fromkeys(unmentioned, WEAK_ABSENCE), **dict.fromkeys(absent_names(sample, names), 1.0)}
+def _draw(regions: Sequence[SupportRegion], rng: np.random.Generator) -> SupportRegion:
+    return regions[int(rng.integers(len(regions)))]

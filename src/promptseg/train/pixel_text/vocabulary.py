@@ -1,4 +1,4 @@
-"""The names that pixels are compared with in training, and which of them may be true of the same pixel."""
+"""The names that pixels are compared with in training, and which of them may hold at the same pixel."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from promptseg.language.phrases import related as related_by_table
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Names with an index each.
+    """Names, each with an index.
 
     Attributes:
         names: Normalized, sorted, each once.
@@ -24,18 +24,18 @@ class Vocabulary:
 
     @cached_property
     def index(self) -> dict[str, int]:
-        """Name to its place in `names`."""
+        """Index of each name in `names`."""
         return {name: i for i, name in enumerate(self.names)}
 
     def find(self, names: Iterable[str]) -> list[int]:
-        """Give the indexes of those names that are in the vocabulary."""
+        """Return the indexes of those names that are in the vocabulary."""
         return [self.index[name] for name in map(normalize_phrase, names) if name in self.index]
 
-    def unsure_of(self, name_index: int) -> NDArray[np.bool_]:
-        """Say which names, shape (V,), may be true where the given one is: no evidence against them.
+    def may_coincide(self, name_index: int) -> NDArray[np.bool_]:
+        """Return which names, shape (V,), may hold where the given one does, so that it is no evidence against them.
 
-        By the hand-written tables of kinship and parts, and by words: names that end alike ("sports car", "toy car") or
-        where one has all the words of the other.
+        These are names that the taxonomy relates (kinds, parts), names with the same last word ("sports car", "toy
+        car"), and names of which one has all the words of the other.
         """
         if name_index not in self._rows:
             name = self.names[name_index]
@@ -62,7 +62,7 @@ class Vocabulary:
 
 
 def collect_vocabulary(samples: Iterable[Sample], extra: Sequence[str] = ()) -> Vocabulary:
-    """Collect every name that is said of an image; referring phrases are not names."""
+    """Collect every name in the annotation of the images; referring phrases are not names."""
     names = {normalize_phrase(name) for name in extra}
     for sample in samples:
         for target in sample.targets:
@@ -72,7 +72,7 @@ def collect_vocabulary(samples: Iterable[Sample], extra: Sequence[str] = ()) -> 
 
 
 def shown_names(samples: Iterable[Sample]) -> tuple[str, ...]:
-    """Collect the names of what images show: it is drawn, or the only object there. Normalized, sorted, each once."""
+    """Collect the names that have a mask or belong to the only object of an image: normalized, sorted, each once."""
     shown = (
         target
         for sample in samples
