@@ -86,7 +86,7 @@ def test_platt_recovers_a_known_line_and_survives_perfect_separation():
 
 def test_platt_refuses_a_presence_that_is_upside_down():
     logits, present = scores()
-    with pytest.raises(DataError, match="presence is not higher for what is there"):
+    with pytest.raises(DataError, match="presence is not higher for present phrases"):
         fit_platt(-logits, present)
 
 

@@ -1,7 +1,8 @@
-"""Evaluation: every phrase of every image of a data set is asked, judged, kept and summed up.
+"""Evaluation: run a model on every phrase of every image of a data set, score it, and summarize the scores.
 
-    sets -> questions -> runner -> records -> tally (definitions) -> report, gallery
-    thresholds (calibration): where yes begins, fixed on training-side images
+    data_source -> absent_phrases -> labeled_queries -> runner (scoring) -> records
+    records -> accumulator (definitions) -> report, gallery
+    fit_thresholds (calibration): choosing thresholds on annotated images
 
-`docs/evaluation.md` defines every number.
+`docs/evaluation.md` defines every metric.
 """

@@ -1,4 +1,4 @@
-"""Where yes begins: mask threshold, presence threshold, calibration of presence; fixed on training-side images."""
+"""Choosing thresholds: mask threshold, presence threshold and calibration of presence, fitted on annotated images."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from promptseg.errors import DataError
 from promptseg.metrics import expected_calibration_error
-from promptseg.metrics.pixels import BoolMask
+from promptseg.metrics.pixel_counts import BoolMask
 from promptseg.metrics.statistics import Floats
 
 # Presence comes as float32: nearer to 0 or 1 its logit is rounding.
@@ -20,7 +20,7 @@ _PRESENCE_EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class Calibration:
-    """An operating point: the three fields of a checkpoint's config that say where yes begins, and their evidence.
+    """The thresholds of a checkpoint's config, and how well they do.
 
     The figures from `mean_iou` down were measured on the pairs of the fit.
 
@@ -28,13 +28,13 @@ class Calibration:
         mask_threshold: Probability from which a pixel belongs to the mask.
         presence_threshold: Calibrated presence from which a phrase counts as present.
         presence_calibration: (scale, shift): presence = sigmoid(scale x logit + shift), on the model's own logit.
-        mean_iou: Of the present pairs at the mask threshold, whatever the presence.
+        mean_iou: Ungated mean IoU of the present pairs at the mask threshold.
         present_kept: Share of the present pairs at or above the presence threshold.
         absent_rejected: Share of the absent pairs below it.
         calibration_error: Expected calibration error of the calibrated presence, both sides counting the same.
-        calibration_error_before: The same of the presence that the model gave.
-        num_present: Pairs.
-        num_absent: Pairs.
+        calibration_error_before: The same for the presence before the fit.
+        num_present: Number of present pairs.
+        num_absent: Number of absent pairs.
     """
 
     mask_threshold: float
@@ -68,18 +68,18 @@ def calibrate(
 
     Args:
         ious: IoU of every present pair at every candidate threshold, shape (P, T), as `iou_by_threshold` gives it.
-        presence: What the model said of every pair, shape (N,), in [0, 1].
-        present: Whether it is there, shape (N,), bool.
-        current: The (scale, shift) that already is in `presence`; the new one replaces it.
+        presence: Predicted presence of every pair, shape (N,), in [0, 1].
+        present: Whether the phrase is in the image, shape (N,), bool.
+        current: The (scale, shift) that `presence` was computed with; the new one replaces it.
         min_present_kept: See `choose_presence_threshold`.
 
     Raises:
-        DataError: There are no present or no absent pairs, or the model's presence does not tell them apart.
+        DataError: There are no present or no absent pairs, or the model's presence does not separate them.
     """
     if present.all() or not present.any():
         raise DataError(
-            f"thresholds need present and absent phrases, there are {present.sum()} and {(~present).sum()}; "
-            "a set whose names are annotated completely has both"
+            f"thresholds need present and absent phrases; there are {present.sum()} and {(~present).sum()}. Absent "
+            'phrases come from masks that are black all over, or from an index\'s complete names ("exhaustive")'
         )
     mask_threshold = choose_mask_threshold(ious)
     logits = logit(np.clip(presence, _PRESENCE_EPSILON, 1 - _PRESENCE_EPSILON))
@@ -104,11 +104,11 @@ def calibrate(
 def iou_by_threshold(
     probability: NDArray[np.float32], truth: BoolMask, *, valid: BoolMask | None = None, num_bins: int = 100
 ) -> Floats:
-    """IoU of one pair at the thresholds 0, 1/num_bins, 2/num_bins ... below 1.
+    """Compute the IoU of one pair at the thresholds 0, 1/num_bins, 2/num_bins ... below 1.
 
     Args:
         probability: Shape (H, W), in [0, 1].
-        truth: Shape (H, W), bool, not empty.
+        truth: Ground truth, shape (H, W), bool, not empty.
         valid: Pixels that count, shape (H, W), bool; None for all of them.
         num_bins: T.
 
@@ -122,7 +122,7 @@ def iou_by_threshold(
 
 
 def choose_mask_threshold(ious: Floats) -> float:
-    """Take the threshold of the best mean IoU; the middle one of equals.
+    """Choose the threshold of the best mean IoU; the middle one of equals.
 
     Args:
         ious: Shape (P, T), P pairs at the thresholds 0, 1/T, 2/T ...
@@ -138,7 +138,7 @@ def choose_mask_threshold(ious: Floats) -> float:
 def choose_presence_threshold(
     presence: Floats, present: NDArray[np.bool_], *, min_present_kept: float | None = None
 ) -> float:
-    """Take the threshold of the best balanced accuracy, or the highest that keeps enough of what is there.
+    """Choose the threshold of the best balanced accuracy, or the highest that keeps enough of the present pairs.
 
     Args:
         presence: Shape (N,).
@@ -158,10 +158,10 @@ def choose_presence_threshold(
 
 
 def fit_platt(logits: Floats, present: NDArray[np.bool_]) -> Platt:
-    """Fit the line on logits that makes presence a probability, for a phrase as likely there as not.
+    """Fit the line on logits that makes presence a probability, for a phrase that is present in every second image.
 
-    Maximum likelihood with both sides weighted the same, since how many absent phrases are asked is our choice, and
-    with Platt's smoothed targets, so that a model without mistakes does not get an infinite scale.
+    Maximum likelihood. Both sides have the same weight, since the number of absent phrases is arbitrary. Platt's
+    smoothed targets keep the scale finite for a model without mistakes.
 
     Args:
         logits: Shape (N,), finite.
@@ -185,10 +185,10 @@ def fit_platt(logits: Floats, present: NDArray[np.bool_]) -> Platt:
 
     scale, shift = minimize(loss, x0=np.array([1.0, 0.0]), jac=True, method="BFGS").x
     if not scale > 0 or not math.isfinite(scale):
-        raise DataError("presence is not higher for what is there than for what is not: there is nothing to calibrate")
+        raise DataError("presence is not higher for present phrases than for absent ones, so it can't be calibrated")
     return Platt(float(scale), float(shift))
 
 
 def _balanced_weights(present: NDArray[np.bool_]) -> Floats:
-    """Weights that sum to 1/2 on each side, shape (N,)."""
+    """Compute weights that sum to 1/2 on each side, shape (N,)."""
     return np.asarray(np.where(present, 0.5 / present.sum(), 0.5 / (~present).sum()))

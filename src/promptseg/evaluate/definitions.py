@@ -1,7 +1,7 @@
-"""Which numbers a set of (image, phrase) pairs has, and how each is defined.
+"""The metrics of a set of (image, phrase) pairs, and their definitions.
 
-A `_gated` number judges the mask that the model gives (empty where it says "absent"); its twin without the suffix
-judges the mask whatever the presence. A part after a slash restricts a number to such pairs: `/thing`, `/small`,
+A `_gated` metric scores the mask that a user gets: empty where the model predicts "absent". Its twin without the suffix
+scores the ungated mask. A part after a slash restricts a metric to some pairs: `/thing`, `/small`,
 `/name/cat`.
 """
 
@@ -33,12 +33,12 @@ IOU_LEVELS = (50, 70, 90)
 
 
 @dataclass(frozen=True, eq=False)
-class Definition:
-    """A number before it is computed.
+class MetricDefinition:
+    """A metric before it is computed.
 
     Attributes:
-        name: Of the number.
-        statistic: From weights (R, N) of the pairs to (R,) numbers.
+        name: Its name.
+        statistic: From weights (R, N) of the pairs to (R,) values.
         pair_index: The N pairs it is measured on.
         undefined: How many more were left out because their own value is undefined (the precision of an empty mask).
     """
@@ -49,27 +49,27 @@ class Definition:
     undefined: int = 0
 
 
-def define_numbers(pairs: Sequence[PairRecord], sequences: Sequence[str | None]) -> Iterator[Definition]:
-    """List every number that these pairs have.
+def define_metrics(pairs: Sequence[PairRecord], sequences: Sequence[str | None]) -> Iterator[MetricDefinition]:
+    """List every metric that these pairs have.
 
     Args:
         pairs: All pairs of a data set.
         sequences: The video each pair comes from, or None; as long as `pairs`.
 
     Yields:
-        Definitions, also of numbers that no pair has a part in.
+        Definitions, also of metrics that are measured on no pair.
     """
     if not pairs:
         return
     present = np.array([pair.present for pair in pairs], dtype=bool)
     groups = dict(_groups(pairs))
-    yield from _mask_numbers(pairs, present, groups, np.array([sequence or "" for sequence in sequences]))
-    yield from _presence_numbers(pairs, present, groups)
-    yield from _class_numbers(pairs)
+    yield from _mask_metrics(pairs, present, groups, np.array([sequence or "" for sequence in sequences]))
+    yield from _presence_metrics(pairs, present, groups)
+    yield from _class_metrics(pairs)
 
 
 def _groups(pairs: Sequence[PairRecord]) -> Iterator[tuple[str, Bools]]:
-    """Members of each part of the pairs, shape (N,); the empty name is everything."""
+    """List the members of each group, shape (N,); the empty name is the group of all pairs."""
     yield "", np.ones(len(pairs), dtype=bool)
     for kind in KINDS:
         yield f"/{kind}", np.array([pair.kind == kind for pair in pairs], dtype=bool)
@@ -78,9 +78,9 @@ def _groups(pairs: Sequence[PairRecord]) -> Iterator[tuple[str, Bools]]:
         yield f"/{size}", (area >= low) & (area < high)
 
 
-def _mask_numbers(
+def _mask_metrics(
     pairs: Sequence[PairRecord], present: Bools, groups: dict[str, Bools], sequences: NDArray[np.str_]
-) -> Iterator[Definition]:
+) -> Iterator[MetricDefinition]:
     names = np.array([pair.phrase for pair in pairs])
     for suffix, counts in (
         ("", [pair.counts for pair in pairs]),
@@ -108,7 +108,9 @@ def _mask_numbers(
     )
 
 
-def _presence_numbers(pairs: Sequence[PairRecord], present: Bools, groups: dict[str, Bools]) -> Iterator[Definition]:
+def _presence_metrics(
+    pairs: Sequence[PairRecord], present: Bools, groups: dict[str, Bools]
+) -> Iterator[MetricDefinition]:
     scores = np.array([pair.presence for pair in pairs])
     kept = np.array([pair.kept for pair in pairs], dtype=float)
     absent = ~present
@@ -121,7 +123,7 @@ def _presence_numbers(pairs: Sequence[PairRecord], present: Bools, groups: dict[
         yield _balanced_calibration_error("presence_calibration_error", scores, present)
 
 
-def _class_numbers(pairs: Sequence[PairRecord]) -> Iterator[Definition]:
+def _class_metrics(pairs: Sequence[PairRecord]) -> Iterator[MetricDefinition]:
     chosen = np.array([pair.argmax_counts is not None for pair in pairs], dtype=bool)
     names, class_index = np.unique([pair.phrase for pair in pairs], return_inverse=True)
     for suffix, counts in (
@@ -135,42 +137,42 @@ def _class_numbers(pairs: Sequence[PairRecord]) -> Iterator[Definition]:
             yield define_ratio(f"class_iou{suffix}/{name}", intersections, unions, chosen & (class_index == index))
 
 
-def define_mean(name: str, values: Floats, chosen: Bools) -> Definition:
-    """Mean of the values, shape (N,), over the chosen pairs whose value is defined."""
+def define_mean(name: str, values: Floats, chosen: Bools) -> MetricDefinition:
+    """Define the mean of the values, shape (N,), over the chosen pairs whose value is defined."""
     defined = chosen & ~np.isnan(values)
     kept = values[defined]
     undefined = int(chosen.sum() - defined.sum())
-    return Definition(name, lambda weights: weighted_mean(kept, weights), np.flatnonzero(defined), undefined)
+    return MetricDefinition(name, lambda weights: weighted_mean(kept, weights), np.flatnonzero(defined), undefined)
 
 
-def _median(name: str, values: Floats, chosen: Bools) -> Definition:
+def _median(name: str, values: Floats, chosen: Bools) -> MetricDefinition:
     kept = values[chosen]
-    return Definition(name, lambda weights: weighted_median(kept, weights), np.flatnonzero(chosen))
+    return MetricDefinition(name, lambda weights: weighted_median(kept, weights), np.flatnonzero(chosen))
 
 
-def _mean_of_means(name: str, values: Floats, labels: NDArray[np.str_], chosen: Bools) -> Definition:
+def _mean_of_means(name: str, values: Floats, labels: NDArray[np.str_], chosen: Bools) -> MetricDefinition:
     kept = values[chosen]
     _, group_index, group_sizes = np.unique(labels[chosen], return_inverse=True, return_counts=True)
     # Each pair by the inverse of its group's size: a group counts once, and twice where the bootstrap draws it twice.
     share = 1 / group_sizes[group_index]
-    return Definition(name, lambda weights: weighted_mean(kept, weights * share), np.flatnonzero(chosen))
+    return MetricDefinition(name, lambda weights: weighted_mean(kept, weights * share), np.flatnonzero(chosen))
 
 
-def define_ratio(name: str, numerators: Floats, denominators: Floats, chosen: Bools) -> Definition:
-    """Ratio of two sums, of shape (N,) values each, over the chosen pairs."""
+def define_ratio(name: str, numerators: Floats, denominators: Floats, chosen: Bools) -> MetricDefinition:
+    """Define the ratio of two sums, of shape (N,) values each, over the chosen pairs."""
     top, bottom = numerators[chosen], denominators[chosen]
-    return Definition(name, lambda weights: weighted_ratio(top, bottom, weights), np.flatnonzero(chosen))
+    return MetricDefinition(name, lambda weights: weighted_ratio(top, bottom, weights), np.flatnonzero(chosen))
 
 
-def _auroc(name: str, scores: Floats, present: Bools, chosen: Bools) -> Definition:
+def _auroc(name: str, scores: Floats, present: Bools, chosen: Bools) -> MetricDefinition:
     kept, is_present = scores[chosen], present[chosen]
-    return Definition(name, lambda weights: area_under_roc(kept, is_present, weights), np.flatnonzero(chosen))
+    return MetricDefinition(name, lambda weights: area_under_roc(kept, is_present, weights), np.flatnonzero(chosen))
 
 
-def _balanced_calibration_error(name: str, scores: Floats, present: Bools) -> Definition:
-    # Present and absent pairs count the same in sum: how many absent phrases are asked says nothing of the model.
+def _balanced_calibration_error(name: str, scores: Floats, present: Bools) -> MetricDefinition:
+    # Present and absent pairs count the same in sum: their numbers are a property of the data, not of the model.
     share = np.where(present, 1 / present.sum(), 1 / (~present).sum())
-    return Definition(
+    return MetricDefinition(
         name,
         lambda weights: expected_calibration_error(scores, present, weights * share),
         np.arange(len(scores)),
@@ -179,11 +181,11 @@ def _balanced_calibration_error(name: str, scores: Floats, present: Bools) -> De
 
 def _class_mean_iou(
     name: str, intersections: Floats, unions: Floats, class_index: NDArray[np.intp], chosen: Bools
-) -> Definition:
+) -> MetricDefinition:
     tops, bottoms, index = intersections[chosen], unions[chosen], class_index[chosen]
-    return Definition(name, lambda weights: mean_class_iou(tops, bottoms, index, weights), np.flatnonzero(chosen))
+    return MetricDefinition(name, lambda weights: mean_class_iou(tops, bottoms, index, weights), np.flatnonzero(chosen))
 
 
 def count_column(counts: Sequence[PixelCounts | None], measure: str) -> Floats:
-    """One measure of every pair, shape (N,); nan where there are no counts."""
+    """Collect one measure of every pair, shape (N,); nan where there are no counts."""
     return np.array([math.nan if count is None else getattr(count, measure) for count in counts], dtype=float)

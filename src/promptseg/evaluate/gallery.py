@@ -1,4 +1,4 @@
-"""Sheets of answers to look at: the best, the typical and the worst, truth in green and prediction in red."""
+"""Contact sheets of predictions: the best, the typical and the worst, ground truth in green and prediction in red."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import maximum_filter, minimum_filter
 
-from promptseg.data.sample import Mask, Sample
-from promptseg.evaluate.questions import build_questions
+from promptseg.data.sample import Mask
 from promptseg.evaluate.records import ImageRecord, PairRecord
-from promptseg.evaluate.runner import PhraseSegmenter, ask, ungated_mask
+from promptseg.evaluate.runner import EvaluationExample, PhraseSegmenter, predict
+from promptseg.evaluate.scoring import ungated_mask
 from promptseg.images import read_image
+from promptseg.ops.label_fonts import choose_font
 
 TRUTH_RGB = (40, 230, 90)
 PREDICTION_RGB = (255, 45, 60)
@@ -32,7 +33,7 @@ _LINE_WIDTH = 5
 
 @dataclass(frozen=True, eq=False)
 class Tile:
-    """One answer to look at.
+    """One prediction on a contact sheet.
 
     Attributes:
         image_rgb: The image, uint8 (H, W, 3).
@@ -77,28 +78,25 @@ def choose_pairs(
 
 def draw_pairs(
     model: PhraseSegmenter,
-    samples: Iterable[Sample],
+    examples: Iterable[EvaluationExample],
     chosen: Mapping[str, Sequence[tuple[ImageRecord, PairRecord]]],
     *,
     title: str,
-    class_names: Sequence[str] = (),
 ) -> Image.Image:
-    """Ask the model again for the chosen pairs and draw the sheet.
+    """Run the model again on the chosen pairs and draw the sheet.
 
     Args:
-        model: The one that made the records.
-        samples: The samples that the records are of.
+        model: The model that the records are of.
+        examples: The examples that the records are of.
         chosen: Rows of the sheet by their headings, as `choose_pairs` gives them.
         title: Heading of the sheet.
-        class_names: As in `evaluate_samples`.
 
     Raises:
-        PromptsegError: An image can't be read or judged any more.
+        PromptsegError: An image can't be read any more.
     """
-    by_id = {sample.sample_id: sample for sample in samples}
+    by_id = {example.sample_id: example for example in examples}
     sections = {
-        name: [_tile(model, by_id[image.sample_id], pair, class_names) for image, pair in pairs]
-        for name, pairs in chosen.items()
+        name: [_tile(model, by_id[image.sample_id], pair) for image, pair in pairs] for name, pairs in chosen.items()
     }
     return draw_sheet(sections, title=title)
 
@@ -144,18 +142,18 @@ def _spread(
     return (*taken, *rest[: num_each - len(taken)])
 
 
-def _tile(model: PhraseSegmenter, sample: Sample, pair: PairRecord, class_names: Sequence[str]) -> Tile:
-    questions = build_questions(sample, class_names=class_names)
-    answers = ask(model, sample.image, questions)
-    index = [question.phrase for question in questions].index(pair.phrase)
+def _tile(model: PhraseSegmenter, example: EvaluationExample, pair: PairRecord) -> Tile:
+    queries = example.load_queries()
+    predictions = predict(model, example.image, queries)
+    index = [query.phrase for query in queries].index(pair.phrase)
     iou = pair.counts.iou if pair.counts is not None else math.nan
-    said = "" if pair.kept else ", taken for absent"
+    verdict = "" if pair.kept else ", predicted absent"
     return Tile(
-        image_rgb=read_image(sample.image),
-        truth=questions[index].truth,
-        prediction=ungated_mask(answers[index]),
+        image_rgb=read_image(example.image),
+        truth=queries[index].truth,
+        prediction=ungated_mask(predictions[index]),
         title=pair.phrase,
-        caption=f"IoU {iou:.2f}   presence {pair.presence:.2f}{said}",
+        caption=f"IoU {iou:.2f}   presence {pair.presence:.2f}{verdict}",
     )
 
 
@@ -177,8 +175,8 @@ def _draw_tile(sheet: Image.Image, tile: Tile, corner_xy: tuple[int, int]) -> No
     sheet.paste(image, (x + (width - image.width) // 2, y + (height - image.height) // 2))
     draw = ImageDraw.Draw(sheet)
     for line, (text, size, color) in enumerate(((tile.title, 16, _INK), (tile.caption, 13, _FAINT))):
-        font = ImageFont.load_default(size)
-        draw.text((x, y + height + 14 + 20 * line), _fit(draw, text, font), fill=color, font=font, anchor="lm")
+        shown, font = choose_font(text, size)
+        draw.text((x, y + height + 14 + 20 * line), _fit(draw, shown, font), fill=color, font=font, anchor="lm")
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> str:

@@ -1,18 +1,18 @@
-"""Which code made a number."""
+"""The version of the code that computed a metric."""
 
 import subprocess
 from pathlib import Path
 
 
 def git_commit() -> str | None:
-    """Say which commit the running code is of.
+    """Find the commit of the running code.
 
     Returns:
         40 hex digits, "+changes" behind them where tracked files of the package differ; None where the package does not
         lie in a git checkout of its own (it was installed).
     """
     package = Path(__file__).parents[1]
-    # A virtual environment may lie inside somebody's repository: only a tracked file tells of our own.
+    # A virtual environment may lie inside somebody's repository: only a tracked file shows that it is ours.
     if _git(package, "ls-files", "--error-unmatch", __file__) is None:
         return None
     commit = _git(package, "rev-parse", "HEAD")

@@ -1,7 +1,7 @@
-"""What came out for each image and phrase, and the JSON-lines file that keeps it.
+"""The scores of each image and phrase, and the JSON-lines file that keeps them.
 
-One line an image: every number of a report can be computed again from this file, the worst cases can be looked up in
-it, and a run that was broken off continues from it.
+One line per image: every metric of a report can be computed again from this file, the worst cases can be looked up in
+it, and an interrupted run continues from it.
 """
 
 import json
@@ -18,25 +18,25 @@ from promptseg.ops.atomic import atomic_file
 
 @dataclass(frozen=True)
 class PairRecord:
-    """One phrase asked of one image.
+    """The scores of one phrase in one image.
 
     Attributes:
-        phrase: What was asked.
+        phrase: The phrase.
         kind: "thing", "stuff", "part" or "phrase"; None for an absent phrase.
-        source: Who drew the truth: "human", "box" for a filled box, or the process that made it; None for an absent
-            phrase.
+        source: Who drew the ground truth: "human", "box" for a filled box, or the process that made it; None for an
+            absent phrase.
         present: Whether it is in the image.
-        presence: What the model says of that, in [0, 1].
-        kept: Whether that reaches its presence threshold.
-        gated_counts: Of the mask that the model gives: empty where it says that the phrase is absent.
-        counts: Of the mask whatever the presence; None for an absent phrase.
-        average_precision: Of the pixels ranked by probability; nan for an absent phrase.
-        argmax_counts: Of the pixels where this name has the highest probability of all; None where the names asked do
+        presence: Predicted presence, in [0, 1].
+        kept: Whether that reaches the model's presence threshold.
+        gated_counts: Counts of the gated mask: empty where the model predicts that the phrase is absent.
+        counts: Counts of the ungated mask; None for an absent phrase.
+        average_precision: Average precision of the pixels ranked by probability; nan for an absent phrase.
+        argmax_counts: Counts of the pixels where this name has the highest probability of all; None where the names do
             not label every pixel.
-        gated_argmax_counts: The same among the names said to be present, and only where their probability reaches the
-            mask threshold.
-        sweep: Of the probability at the thresholds of `promptseg.metrics.SWEEP_THRESHOLDS`; None where no number of the
-            benchmark is made of it.
+        gated_argmax_counts: The same among the names predicted to be present, and only where their probability
+            reaches the mask threshold.
+        sweep: Counts at the thresholds of `promptseg.metrics.SWEEP_THRESHOLDS`; None where no metric of the benchmark
+            needs them.
     """
 
     phrase: str
@@ -55,14 +55,14 @@ class PairRecord:
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """All that was asked of one image, or why nothing could be.
+    """The scores of one image, or why it has none.
 
     Attributes:
-        sample_id: Of the image, in its data set.
+        sample_id: Id of the image in its data set.
         sequence: The video it was taken from; None for a single image.
-        digest: Of the image, the phrases and the truths; "" where the image failed.
-        asked: Who was asked: model, checkpoint, thresholds.
-        seconds: Time to read and encode the image and to answer all phrases.
+        digest: Hash of the image, the phrases and the ground truths; "" where the image failed.
+        run_id: Model, checkpoint, engine and thresholds, see `EvaluationRun.run_id`.
+        seconds: Time to read and encode the image and to segment all phrases.
         pairs: One per phrase.
         error: Why the image failed; None where it did not.
     """
@@ -70,21 +70,21 @@ class ImageRecord:
     sample_id: str
     sequence: str | None = None
     digest: str = ""
-    asked: str = ""
+    run_id: str = ""
     seconds: float = math.nan
     pairs: tuple[PairRecord, ...] = ()
     error: str | None = None
 
     @property
     def unit(self) -> str:
-        """What the bootstrap draws as one: the video where there is one, else the image."""
+        """What the bootstrap draws as one unit: the video where there is one, else the image."""
         return self.sample_id if self.sequence is None else f"sequence {self.sequence}"
 
 
 def to_json_line(record: ImageRecord) -> str:
     """Write a record as one line of strict JSON, without its line end.
 
-    nan becomes null, counts become [intersection, predicted, actual, valid]; a pair with counts tells its `iou` too.
+    nan becomes null, counts become [intersection, predicted, actual, valid]; a pair with counts has its `iou` too.
     """
     values = {name: _to_json(value) for name, value in vars(record).items()}
     values["pairs"] = [
@@ -104,13 +104,15 @@ def from_json_line(line: str) -> ImageRecord:
     try:
         values = json.loads(line)
         pairs = tuple(_to_pair(pair) for pair in values.pop("pairs"))
+        # Records of version 0.1 name this field "asked".
+        values.setdefault("run_id", values.pop("asked", ""))
         return ImageRecord(**values | {"seconds": _to_float(values["seconds"])}, pairs=pairs)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"not a record of an evaluation: {line[:80]!r}") from error
 
 
 def read_records(path: Path) -> Iterator[ImageRecord]:
-    """Read the records of a run; a last line that was broken off is left out.
+    """Read the records of a run; an incomplete last line is left out.
 
     Raises:
         DataError: Another line is not a record; the message names it.
@@ -124,7 +126,7 @@ def read_records(path: Path) -> Iterator[ImageRecord]:
 
 
 def load_done(path: Path) -> dict[str, ImageRecord]:
-    """Read what a broken-off run had already done, by sample id; nothing where there is no such file."""
+    """Read what an interrupted run had already done, by sample id; nothing where there is no such file."""
     if not path.exists():
         return {}
     return {record.sample_id: record for record in read_records(path) if record.error is None}
@@ -138,7 +140,7 @@ def keep_records(
     Args:
         records: As they come.
         path: JSON-lines file; replaced.
-        done: What it holds already; it stays in the file should this run break off too.
+        done: What it holds already; it stays in the file if this run is interrupted too.
 
     Yields:
         The same records. After the last one the file holds them and no others, in order.

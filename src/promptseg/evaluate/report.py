@@ -1,4 +1,4 @@
-"""What an evaluation says in the end: numbers, and all that is needed to get them again."""
+"""The report of an evaluation: metrics, and everything that is needed to reproduce them."""
 
 import hashlib
 import json
@@ -13,31 +13,31 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from promptseg.evaluate.benchmarks.published import PublishedRow
-from promptseg.evaluate.definitions import define_numbers
+from promptseg.evaluate.accumulator import DefineMetrics, MetricAccumulator, MetricValue
+from promptseg.evaluate.benchmarks.published_results import PublishedRow
+from promptseg.evaluate.definitions import define_metrics
 from promptseg.evaluate.records import ImageRecord
-from promptseg.evaluate.tally import Define, Number, Tally
 from promptseg.ops.atomic import atomic_file
 
 JSON_SCHEMA = "promptseg/evaluation-1"
 
 
 @dataclass(frozen=True)
-class Run:
-    """How the numbers were made.
+class EvaluationRun:
+    """The model and settings that produced the metrics.
 
     Attributes:
         model: Name or directory.
-        fingerprint: Of its checkpoint.
-        engine: What computed it.
-        device: Where.
+        fingerprint: Fingerprint of the checkpoint.
+        engine: What computed the predictions.
+        device: Device of the network.
         mask_threshold: Probability from which a pixel belongs to a mask.
         presence_threshold: Presence from which a phrase counts as present.
         command: The command line.
-        version: Of promptseg.
-        commit: Of promptseg; None where it was installed.
-        seed: Of the bootstrap.
-        num_resamples: Of the bootstrap.
+        version: Version of promptseg.
+        commit: Commit of promptseg; None where it was installed.
+        seed: Seed of the bootstrap.
+        num_resamples: Number of bootstrap draws.
     """
 
     model: str
@@ -53,28 +53,29 @@ class Run:
     num_resamples: int = 1000
 
     @property
-    def asked(self) -> str:
-        """Who was asked, in a text that differs whenever an answer might."""
+    def run_id(self) -> str:
+        """Model, checkpoint, engine and thresholds; differs whenever a prediction might differ."""
         thresholds = f"mask {self.mask_threshold}, presence {self.presence_threshold}"
         return f"{self.model} {self.fingerprint}, {self.engine} on {self.device}, {thresholds}, {self.version}"
 
 
 @dataclass(frozen=True)
 class Report:
-    """The numbers of one model on one data set.
+    """The metrics of one model on one data set.
 
     Attributes:
         data_set: Its name.
-        digest: sha256 over everything that was asked: images, phrases, truths.
-        num_images: Images that were judged.
-        truths: Present pairs by who drew the truth: "human", "box" for a filled box, or the process that made it.
+        digest: sha256 over all queries: images, phrases, ground truths.
+        num_images: Images that were scored.
+        truths: Present pairs by who drew the ground truth: "human", "box" for a filled box, or the process that made
+            it.
         num_present: Present pairs.
         num_absent: Absent pairs.
-        failures: Images that could not be judged, and why.
-        median_seconds: For one image with all its phrases.
-        numbers: By name; `docs/evaluation.md` defines them.
-        run: How they were made.
-        published: What others published on the same, where it is a benchmark.
+        failures: Images that could not be scored, and why.
+        median_seconds: Time for one image with all its phrases.
+        numbers: Metrics by name, each gated one before its ungated twin; `docs/evaluation.md` defines them.
+        run: The model and settings.
+        published: Published results of the same benchmark; empty for other data.
     """
 
     data_set: str
@@ -85,39 +86,72 @@ class Report:
     num_absent: int
     failures: Mapping[str, str]
     median_seconds: float
-    numbers: Mapping[str, Number]
-    run: Run
+    numbers: Mapping[str, MetricValue]
+    run: EvaluationRun
     published: tuple[PublishedRow, ...] = ()
 
 
-def build_report(data_set: str, images: Iterable[ImageRecord], run: Run, *, define: Define = define_numbers) -> Report:
-    """Sum up the records of all images of a data set."""
-    tally = Tally(define, seed=run.seed, num_resamples=run.num_resamples)
-    judged, failures = [], {}
+def build_report(
+    data_set: str, images: Iterable[ImageRecord], run: EvaluationRun, *, define: DefineMetrics = define_metrics
+) -> Report:
+    """Summarize the records of all images of a data set."""
+    accumulator = MetricAccumulator(define, seed=run.seed, num_resamples=run.num_resamples)
+    scored, failures = [], {}
     for image in images:
-        tally.add(image)
+        accumulator.update(image)
         if image.error is None:
-            judged.append(image)
+            scored.append(image)
         else:
             failures[image.sample_id] = image.error
-    pairs = [pair for image in judged for pair in image.pairs]
+    pairs = [pair for image in scored for pair in image.pairs]
     sources = Counter(pair.source for pair in pairs if pair.source is not None)
     return Report(
         data_set=data_set,
-        digest=hashlib.sha256("".join(image.digest for image in judged).encode()).hexdigest(),
-        num_images=len(judged),
+        digest=hashlib.sha256("".join(image.digest for image in scored).encode()).hexdigest(),
+        num_images=len(scored),
         truths=dict(sources),
         num_present=sources.total(),
         num_absent=len(pairs) - sources.total(),
         failures=failures,
-        median_seconds=statistics.median(image.seconds for image in judged) if judged else math.nan,
-        numbers=dict(tally.numbers()),
+        median_seconds=statistics.median(image.seconds for image in scored) if scored else math.nan,
+        numbers=_gated_first(dict(accumulator.compute())),
         run=run,
     )
 
 
+def gated_name(name: str) -> str:
+    """Name the metric of the gated mask that belongs to an ungated one.
+
+    Example:
+        >>> gated_name("mean_iou/name/cat")
+        'mean_iou_gated/name/cat'
+    """
+    head, slash, group = name.partition("/")
+    return f"{head}_gated{slash}{group}"
+
+
+def is_gated(name: str) -> bool:
+    """Whether a metric is of the gated mask.
+
+    Example:
+        >>> is_gated("mean_iou_gated/name/cat"), is_gated("mean_iou/name/cat")
+        (True, False)
+    """
+    return name.partition("/")[0].endswith("_gated")
+
+
+def _gated_first(numbers: Mapping[str, MetricValue]) -> dict[str, MetricValue]:
+    """Move each gated metric before its ungated twin: the gated mask is what a user gets."""
+    ordered: dict[str, MetricValue] = {}
+    for name in numbers:
+        if is_gated(name):
+            continue
+        ordered |= {twin: numbers[twin] for twin in (gated_name(name), name) if twin in numbers}
+    return ordered | {name: number for name, number in numbers.items() if name not in ordered}
+
+
 def write_reports(reports: Sequence[Report], path: Path) -> None:
-    """Write reports as strict JSON; a number that is not defined is null.
+    """Write reports as strict JSON; an undefined metric is null.
 
     Raises:
         OutputError: The file can't be written.
@@ -130,26 +164,39 @@ def write_reports(reports: Sequence[Report], path: Path) -> None:
 
 
 def report_table(report: Report) -> Table:
-    """Lay the numbers out for a terminal, each beside its gated twin, without those of single names."""
+    """Lay the metrics out for a terminal, gated beside ungated, without those of single names.
+
+    A metric that the presence gate does not affect stands in the first column alone.
+    """
     failed = f", {len(report.failures)} more failed" if report.failures else ""
     pairs = f"{report.num_present} present and {report.num_absent} absent pairs"
     made = "".join(f", {count} truths by {source}" for source, count in report.truths.items() if source != "human")
     title = f"{report.run.model} on {report.data_set}: {report.num_images} images{failed}, {pairs}{made}"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption="Value: of the gated mask, which is empty where the model predicts that the phrase is absent.",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("number")
     table.add_column("value (95 %)", justify="right")
-    table.add_column("gated (95 %)", justify="right")
+    table.add_column("ungated (95 %)", justify="right")
     table.add_column("pairs", justify="right")
     numbers = report.numbers
     for name, number in numbers.items():
-        head, slash, group = name.partition("/")
-        if "/name/" not in name and not head.endswith("_gated"):
-            gated = numbers.get(f"{head}_gated{slash}{group}")
-            table.add_row(name, _cell(number), _cell(gated) if gated else "", str(number.count))
+        if "/name/" in name or is_gated(name):
+            continue
+        gated = numbers.get(gated_name(name))
+        if gated is None:
+            table.add_row(name, _cell(number), "", str(number.count))
+        else:
+            table.add_row(name, _cell(gated), _cell(number), str(number.count))
     return table
 
 
-def _cell(number: Number) -> str:
+def _cell(number: MetricValue) -> str:
     if math.isnan(number.value):
         return "undefined"
     return f"{number.value:.3f}" + ("" if math.isnan(number.low) else f" ({number.low:.3f}-{number.high:.3f})")
@@ -159,6 +206,6 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _to_json(item) for key, item in value.items()}
     if isinstance(value, float):
-        # Six digits say more than any interval here; nan has no place in JSON.
+        # Six digits are finer than any interval here; JSON has no nan.
         return round(value, 6) if math.isfinite(value) else None
     return value

@@ -1,84 +1,53 @@
-"""Ask a model every question of a data set, image by image, and judge its answers."""
+"""Run a model on the examples of a data set, one image after the other, and score its predictions."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from promptseg.data.sample import Mask, Sample
+from promptseg.data.sample import Sample
 from promptseg.errors import DataError, ImageError, PromptError, UnsupportedPromptError
-from promptseg.evaluate.questions import Question, build_questions, digest_questions
+from promptseg.evaluate.labeled_queries import LabeledQuery, build_labeled_queries, digest_queries
 from promptseg.evaluate.records import ImageRecord, PairRecord
-from promptseg.metrics import argmax_counts, count_pixels, pixel_average_precision
+from promptseg.evaluate.scoring import QueryPrediction, score_labeling, score_queries
 from promptseg.prompts import QueryLike
 
-
-class Answer(Protocol):
-    """What a model says to one phrase; `promptseg.QueryResult` is one."""
-
-    @property
-    def mask(self) -> Mask:
-        """Where the phrase holds, bool (H, W); empty where the model says that it is absent."""
-
-    @property
-    def probability(self) -> NDArray[np.float32]:
-        """For every pixel, float32 (H, W) in [0, 1]; filled also where the phrase is absent."""
-
-    @property
-    def mask_logits(self) -> NDArray[np.float32]:
-        """The model's own map over the whole image, before it is brought to the image's size: float32 (h, w)."""
-
-    @property
-    def presence(self) -> float:
-        """Whether the phrase holds anywhere, in [0, 1]."""
-
-    @property
-    def is_present(self) -> bool:
-        """Whether that reaches the model's threshold."""
-
-    @property
-    def mask_threshold(self) -> float:
-        """Probability from which a pixel belongs to the mask."""
+ScoreExample = Callable[[Sequence[LabeledQuery], Sequence[QueryPrediction]], Sequence[PairRecord]]
+"""Compares the predictions for one image with the ground truth; one record per query."""
 
 
 class PhraseSegmenter(Protocol):
-    """What is evaluated: `promptseg.Predictor`, or anything else that answers phrases.
+    """The model under evaluation: `promptseg.Predictor`, or anything else that segments phrases.
 
-    Some benchmarks ask with example images too.
+    Some benchmarks also use example images as prompts.
     """
 
     def encode(self, image: Path | bytes, /) -> Any:
-        """Look at an image once."""
+        """Encode an image once."""
 
-    def segment(self, embedding: Any, queries: Sequence[QueryLike], /) -> Sequence[Answer]:
-        """Answer phrases or other queries about an image, in their order."""
+    def segment(self, embedding: Any, queries: Sequence[QueryLike], /) -> Sequence[QueryPrediction]:
+        """Predict a mask for each query, in the order of the queries."""
 
 
 @dataclass(frozen=True, eq=False)
-class Sheet:
-    """What is asked of one image. Nothing is read before the sheet is worked on.
+class EvaluationExample:
+    """One image and its queries. No file is read before the example is run.
 
     Attributes:
-        sample_id: Of the image; unique among the sheets of an evaluation.
+        sample_id: Id of the image; unique among the examples of an evaluation.
         image: The image file, or its encoded bytes.
-        questions: Reads the truths, and the exemplars where there are any.
-        judge: Compares answers with the truth; one record per question.
+        load_queries: Reads the ground truth, and the exemplar images where there are any.
+        score: Compares the predictions with the ground truth.
         sequence: The video the image was taken from, or None.
     """
 
     sample_id: str
     image: Path | bytes
-    questions: Callable[[], Sequence[Question]]
-    judge: "Judge"
+    load_queries: Callable[[], Sequence[LabeledQuery]]
+    score: ScoreExample
     sequence: str | None = None
-
-
-Judge = Callable[[Sequence[Question], Sequence[Answer]], Sequence[PairRecord]]
 
 
 def evaluate_samples(
@@ -86,138 +55,88 @@ def evaluate_samples(
     samples: Iterable[Sample],
     *,
     class_names: Sequence[str] = (),
-    asked: str = "",
+    run_id: str = "",
     done: Mapping[str, ImageRecord] | None = None,
 ) -> Iterator[ImageRecord]:
-    """Ask everything that can be judged, one image after the other.
+    """Evaluate a model on annotated images.
 
     Args:
-        model: Who is asked.
+        model: The model.
         samples: Annotated images.
         class_names: Names that together label every pixel, for class IoU; empty where there are none.
-        asked: See `evaluate_sheets`.
-        done: See `evaluate_sheets`.
+        run_id: See `evaluate_examples`.
+        done: See `evaluate_examples`.
 
     Yields:
-        One record per sample, in order, as `evaluate_sheets` does.
+        One record per sample, in order, as `evaluate_examples` does.
     """
-    return evaluate_sheets(model, sample_sheets(samples, class_names=class_names), asked=asked, done=done)
+    return evaluate_examples(model, sample_examples(samples, class_names=class_names), run_id=run_id, done=done)
 
 
-def sample_sheets(samples: Iterable[Sample], *, class_names: Sequence[str] = ()) -> Iterator[Sheet]:
-    """Make a sheet of every annotated image, as `build_questions` asks it."""
+def sample_examples(samples: Iterable[Sample], *, class_names: Sequence[str] = ()) -> Iterator[EvaluationExample]:
+    """Make an example of every annotated image; `build_labeled_queries` gives its queries."""
     for sample in samples:
-        questions = partial(build_questions, sample, class_names=class_names)
-        judge = judge_labeling if class_names else judge_pairs
-        yield Sheet(sample.sample_id, sample.image, questions, judge, sample.sequence)
+        load_queries = partial(build_labeled_queries, sample, class_names=class_names)
+        score = score_labeling if class_names else score_queries
+        yield EvaluationExample(sample.sample_id, sample.image, load_queries, score, sample.sequence)
 
 
-def evaluate_sheets(
+def evaluate_examples(
     model: PhraseSegmenter,
-    sheets: Iterable[Sheet],
+    examples: Iterable[EvaluationExample],
     *,
-    asked: str = "",
+    run_id: str = "",
     done: Mapping[str, ImageRecord] | None = None,
 ) -> Iterator[ImageRecord]:
-    """Work on one sheet after the other.
+    """Run a model on one example after the other and score it.
 
     Args:
-        model: Who is asked.
-        sheets: What is asked of each image.
-        asked: Who is asked, in a text that differs whenever an answer might: model, checkpoint, thresholds, engine.
-        done: Records of an earlier run by sample id; one is taken over where the same would be asked of the same again.
+        model: The model.
+        examples: Images with their queries.
+        run_id: Names the model, checkpoint, thresholds and engine; differs whenever a prediction might differ.
+        done: Records of an earlier run by sample id. A record is reused if image, queries and run id are the same.
 
     Yields:
-        One record per sheet, in order. An image that can't be read or judged is a record with its error; an error of
-        the model itself ends the evaluation, and so does a kind of prompt that it does not take.
+        One record per example, in order. If an image can't be read or scored, its record holds the error. An error
+        of the model itself ends the evaluation, and so does a kind of prompt that the model does not take.
     """
-    for sheet in sheets:
+    for example in examples:
         try:
-            questions = sheet.questions()
-            digest = digest_questions(sheet.image, questions)
-            earlier = (done or {}).get(sheet.sample_id)
-            if earlier is not None and (earlier.digest, earlier.asked) == (digest, asked):
+            queries = example.load_queries()
+            digest = digest_queries(example.image, queries)
+            earlier = (done or {}).get(example.sample_id)
+            if earlier is not None and (earlier.digest, earlier.run_id) == (digest, run_id):
                 yield earlier
                 continue
             started = time.perf_counter()
-            answers = ask(model, sheet.image, questions)
+            predictions = predict(model, example.image, queries)
             seconds = time.perf_counter() - started
         except UnsupportedPromptError:
             raise
         except (ImageError, DataError, PromptError, OSError) as error:
-            yield ImageRecord(sheet.sample_id, sheet.sequence, error=f"{type(error).__name__}: {error}")
+            yield ImageRecord(example.sample_id, example.sequence, error=f"{type(error).__name__}: {error}")
             continue
-        pairs = tuple(sheet.judge(questions, answers))
-        yield ImageRecord(sheet.sample_id, sheet.sequence, digest, asked, seconds, pairs)
+        pairs = tuple(example.score(queries, predictions))
+        yield ImageRecord(example.sample_id, example.sequence, digest, run_id, seconds, pairs)
 
 
-def ask(model: PhraseSegmenter, image: Path | bytes, questions: Sequence[Question]) -> Sequence[Answer]:
-    """Encode an image and put all questions to it at once.
+def predict(model: PhraseSegmenter, image: Path | bytes, queries: Sequence[LabeledQuery]) -> Sequence[QueryPrediction]:
+    """Encode an image and segment it by all queries at once.
 
     Returns:
-        One answer per question; none, without a look at the image, for no question.
+        One prediction per query. Without queries the image is not read and the result is empty.
 
     Raises:
-        PromptsegError: The image can't be read, is not of the size of its annotation, or a phrase is refused.
+        PromptsegError: The image can't be read, its size differs from that of its annotation, or the model rejects a
+            query.
     """
-    if not questions:
+    if not queries:
         return ()
-    answers = model.segment(model.encode(image), [question.query for question in questions])
-    for question, answer in zip(questions, answers, strict=True):
-        if answer.mask.shape != question.truth.shape:
+    predictions = model.segment(model.encode(image), [query.request for query in queries])
+    for query, prediction in zip(queries, predictions, strict=True):
+        if prediction.mask.shape != query.truth.shape:
             raise DataError(
-                f"the image is {answer.mask.shape} (height, width), its annotation {question.truth.shape}; "
+                f"the image is {prediction.mask.shape} (height, width), its annotation {query.truth.shape}; "
                 "an annotation is in the pixels of the stored image"
             )
-    return answers
-
-
-def ungated_mask(answer: Answer) -> Mask:
-    """The mask whatever the presence, bool (H, W)."""
-    return answer.mask if answer.is_present else answer.probability >= answer.mask_threshold
-
-
-def judge_pairs(questions: Sequence[Question], answers: Sequence[Answer]) -> list[PairRecord]:
-    """Judge every answer by itself."""
-    return [judge_pair(question, answer) for question, answer in zip(questions, answers, strict=True)]
-
-
-def judge_pair(question: Question, answer: Answer) -> PairRecord:
-    """Count what an answer shares with the truth; of an absent phrase only what was said to be there."""
-    truth, valid = question.truth, question.valid
-    record = PairRecord(
-        phrase=question.phrase,
-        kind=question.kind if question.present else None,
-        source=question.source if question.present else None,
-        present=question.present,
-        presence=float(answer.presence),
-        kept=bool(answer.is_present),
-        gated_counts=count_pixels(answer.mask, truth, valid=valid),
-    )
-    if not question.present:
-        return record
-    return replace(
-        record,
-        counts=count_pixels(ungated_mask(answer), truth, valid=valid),
-        average_precision=pixel_average_precision(answer.probability, truth, valid=valid),
-    )
-
-
-def judge_labeling(questions: Sequence[Question], answers: Sequence[Answer]) -> list[PairRecord]:
-    """Give every pixel the name of its highest probability, with and without gates, and count name by name."""
-    pairs = judge_pairs(questions, answers)
-    probabilities = np.stack([answer.probability for answer in answers])
-    truths = np.stack([question.truth for question in questions])
-    valid = questions[0].valid
-    label = probabilities.argmax(axis=0)
-    claimed = np.stack([answer.is_present & (answer.probability >= answer.mask_threshold) for answer in answers])
-    gated_label = np.where(claimed.any(axis=0), np.where(claimed, probabilities, -1).argmax(axis=0), -1)
-    return [
-        replace(pair, argmax_counts=counts, gated_argmax_counts=gated_counts)
-        for pair, counts, gated_counts in zip(
-            pairs,
-            argmax_counts(label, truths, valid=valid),
-            argmax_counts(gated_label, truths, valid=valid),
-            strict=True,
-        )
-    ]
+    return predictions

@@ -1,13 +1,13 @@
 """Metrics: pure functions on arrays, each with one definition and no state.
 
-Four kinds: pixels of one (image, phrase) pair (`pixels`), numbers over many pairs (`statistics`, which take weights
-so that one definition gives both the number and its bootstrap interval), both again at many thresholds (`sweep`), and
-the interval itself (`bootstrap`).
-An undefined number is nan, never a stand-in value.
+Four kinds: pixels of one (image, phrase) pair (`pixel_counts`), averages over many pairs (`statistics`, which take
+weights so that one definition gives both the value and its bootstrap interval), both again at many thresholds
+(`sweep`), and the interval itself (`bootstrap`).
+An undefined value is nan, never a stand-in.
 """
 
 from promptseg.metrics.bootstrap import bootstrap_interval
-from promptseg.metrics.pixels import PixelCounts, argmax_counts, count_pixels, pixel_average_precision
+from promptseg.metrics.pixel_counts import PixelCounts, argmax_counts, count_pixels, pixel_average_precision
 from promptseg.metrics.statistics import (
     area_under_roc,
     expected_calibration_error,

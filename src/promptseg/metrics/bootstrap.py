@@ -1,4 +1,4 @@
-"""Percentile bootstrap over images: how far would the number move with another draw of images?"""
+"""Percentile bootstrap over images: how much a metric would vary with other images."""
 
 from collections.abc import Callable
 
@@ -24,11 +24,11 @@ def bootstrap_interval(
     The pairs of one image are not independent of each other, so they are drawn together.
 
     Args:
-        statistic: From weights (R, N) to numbers (R,), as in `promptseg.metrics.statistics`.
+        statistic: From weights (R, N) to values (R,), as in `promptseg.metrics.statistics`.
         unit_index: Image of every pair, shape (N,), int; pairs with one index are drawn together.
         num_resamples: Number of draws.
         level: Share of the distribution inside the interval.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Lower and upper end; nan for fewer than two images. Draws in which the statistic is undefined are left out.

@@ -1,7 +1,7 @@
-"""Numbers over many (image, phrase) pairs.
+"""Averages over many (image, phrase) pairs.
 
-Every function takes `weights` of shape (R, N): R weightings of the same N pairs, and returns R numbers. A row of ones
-gives the number itself; a row that counts how often each pair was drawn gives one bootstrap replicate. One definition
+Every function takes `weights` of shape (R, N): R weightings of the same N pairs, and returns R values. A row of ones
+gives the metric itself; a row that counts how often each pair was drawn gives one bootstrap replicate. One definition
 serves both.
 """
 
@@ -19,7 +19,7 @@ def divide(numerator: Floats, denominator: Floats) -> Floats:
 
 
 def weighted_mean(values: Floats, weights: Floats) -> Floats:
-    """Mean over the pairs whose value is defined.
+    """Compute the mean over the pairs whose value is defined.
 
     Args:
         values: Shape (N,); nan leaves a pair out.
@@ -33,7 +33,7 @@ def weighted_mean(values: Floats, weights: Floats) -> Floats:
 
 
 def weighted_ratio(numerators: Floats, denominators: Floats, weights: Floats) -> Floats:
-    """Ratio of two sums: cumulative IoU from intersections and unions.
+    """Compute the ratio of two sums: cumulative IoU from intersections and unions.
 
     Args:
         numerators: Shape (N,).
@@ -47,7 +47,7 @@ def weighted_ratio(numerators: Floats, denominators: Floats, weights: Floats) ->
 
 
 def weighted_median(values: Floats, weights: Floats) -> Floats:
-    """Median of the values, each repeated as often as its weight says.
+    """Compute the median of the values, each repeated as often as its weight.
 
     Args:
         values: Shape (N,); nan leaves a pair out.
@@ -68,7 +68,7 @@ def weighted_median(values: Floats, weights: Floats) -> Floats:
 
 
 def area_under_roc(scores: Floats, present: NDArray[np.bool_], weights: Floats) -> Floats:
-    """Chance that a present pair scores above an absent one; ties count half.
+    """Compute the probability that a present pair scores above an absent one; ties count half.
 
     Args:
         scores: Shape (N,).
@@ -96,14 +96,14 @@ def mean_class_iou(
     *,
     num_classes: int | None = None,
 ) -> Floats:
-    """Mean over the classes of the IoU that each has over the whole data set (mIoU).
+    """Compute the mean over the classes of the IoU that each has over the whole data set (mIoU).
 
     Args:
         intersections: Shape (N,), pixels; one entry a (image, class) pair.
         unions: Shape (N,), pixels.
         class_index: Shape (N,), int from 0.
         weights: Shape (R, N).
-        num_classes: Take the mean over so many classes, those without a pixel with an IoU of 0, as the code of
+        num_classes: Take the mean over this many classes, with an IoU of 0 for those without a pixel, as the code of
             zero-shot segmentation does; None: a class that is neither predicted nor true anywhere is left out.
 
     Returns:
@@ -121,7 +121,7 @@ def mean_class_iou(
 def expected_calibration_error(
     probabilities: Floats, present: NDArray[np.bool_], weights: Floats, *, num_bins: int = 10
 ) -> Floats:
-    """Mean distance between what a probability says and how often it comes true.
+    """Compute the mean distance between a probability and how often it comes true.
 
     Args:
         probabilities: Shape (N,), in [0, 1].

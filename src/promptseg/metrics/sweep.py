@@ -1,12 +1,12 @@
-"""Pixels counted at many thresholds at once, and the numbers that CLIPSeg's paper draws from them.
+"""Pixels counted at many thresholds at once, and the metrics that CLIPSeg's paper computes from them.
 
 The published code adds 1 to the denominator of every ratio and compares with `>`; `added=1` gives its numbers and
 `added=0` the plain ones. Counts of several pairs are summed before a ratio is formed.
 
 Source:
     Lüddecke and Ecker 2022, arXiv:2112.10003; timojl/clipseg metrics.py (FixedIntervalMetrics) @ 77c4e2d (MIT).
-    Differs: counts by binning instead of one sort and 49 searches a mask; weights, so that one definition gives both
-    the number and its bootstrap interval.
+    Differs: counts by binning instead of one sort and 49 searches per mask; weights, so that one definition gives
+    both the value and its bootstrap interval.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import simpson, trapezoid
 
-from promptseg.metrics.pixels import BoolMask
+from promptseg.metrics.pixel_counts import BoolMask
 from promptseg.metrics.statistics import Floats, divide
 
 SWEEP_THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0, 1, 51)[1:-1].tolist())
@@ -26,7 +26,7 @@ SWEEP_THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0, 1, 51)[1:-1].tolist()
 
 @dataclass(frozen=True)
 class SweepCounts:
-    """What a prediction and the truth share at T thresholds, over the pixels that are not ignored.
+    """The pixels that a prediction and the ground truth share at T thresholds, over the pixels that are not ignored.
 
     Attributes:
         intersection: Pixels above each threshold that are true, T counts.
@@ -48,7 +48,7 @@ def sweep_counts(
     valid: BoolMask | None = None,
     thresholds: Sequence[float] = SWEEP_THRESHOLDS,
 ) -> SweepCounts:
-    """Count what lies above each threshold, and how much of that is true.
+    """Count the pixels above each threshold, and the true ones among them.
 
     Args:
         probability: Shape (H, W), in [0, 1].
@@ -107,7 +107,7 @@ class Sweep:
         return cls(*(np.array(column, dtype=float) for column in columns))
 
     def take(self, pair_index: NDArray[np.integer]) -> "Sweep":
-        """The counts of some pairs."""
+        """Select the counts of some pairs."""
         return Sweep(*(values[pair_index] for values in (self.intersection, self.predicted, self.actual, self.valid)))
 
     def apart(self) -> Confusion:
@@ -126,18 +126,18 @@ class Sweep:
 
 
 def foreground_iou(counts: Confusion, *, added: float = 0.0) -> Floats:
-    """IoU of what the query names (IoU_FG), shape (R, T)."""
+    """Compute the IoU of the foreground (IoU_FG), shape (R, T)."""
     return divide(counts.hits, added + counts.hits + counts.false_alarms + counts.misses)
 
 
 def binary_iou(counts: Confusion, *, added: float = 0.0) -> Floats:
-    """Mean of the IoU of foreground and of background (IoU_BIN, FB-IoU), shape (R, T)."""
+    """Compute the mean of the IoU of foreground and of background (IoU_BIN, FB-IoU), shape (R, T)."""
     background = divide(counts.rejections, added + counts.rejections + counts.misses + counts.false_alarms)
     return (foreground_iou(counts, added=added) + background) / 2
 
 
 def mean_pair_iou(sweep: Sweep, weights: Floats, *, added: float = 0.0) -> Floats:
-    """Mean of the foreground IoU that each pair has by itself, over the pairs where it is defined.
+    """Compute the mean of the foreground IoU that each pair has by itself, over the pairs where it is defined.
 
     Args:
         sweep: Of N pairs.
@@ -153,7 +153,7 @@ def mean_pair_iou(sweep: Sweep, weights: Floats, *, added: float = 0.0) -> Float
 
 
 def mean_group_iou(sweep: Sweep, group_index: NDArray[np.integer], weights: Floats, *, added: float = 0.0) -> Floats:
-    """Mean of the foreground IoU that each group of pairs has when pooled: mIoU over classes.
+    """Compute the mean of the foreground IoU that each group of pairs has when pooled: mIoU over classes.
 
     Args:
         sweep: Of N pairs.
@@ -176,11 +176,10 @@ def mean_group_iou(sweep: Sweep, group_index: NDArray[np.integer], weights: Floa
 
 
 def simpson_average_precision(counts: Confusion) -> Floats:
-    """Average precision as CLIPSeg's code has it: Simpson's rule on precision over recall.
+    """Compute average precision as CLIPSeg's code does: Simpson's rule on precision over recall.
 
     Thresholds above which there is no pixel are left out, 1 is added to both denominators, and equal points count
-    once. What the curve does not reach (recall below that of the highest threshold, above that of the lowest) has no
-    area.
+    once. Recall outside the curve (below that of the highest threshold, above that of the lowest) adds no area.
 
     Args:
         counts: Pooled; T thresholds.
@@ -214,8 +213,9 @@ def _simpson(points: Floats) -> float:
 
 
 def step_average_precision(counts: Confusion) -> Floats:
-    """Average precision of the pooled pixels: sum over the thresholds, from high to low, of recall gained x precision.
+    """Compute average precision of the pooled pixels.
 
+    It is the sum over the thresholds, from high to low, of recall gained x precision.
     Pixels between two thresholds count as ties: scikit-learn's `average_precision_score` on the binned probabilities.
 
     Args:

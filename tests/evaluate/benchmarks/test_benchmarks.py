@@ -26,13 +26,13 @@ from promptseg.data.phrasecut import read_phrasecut
 from promptseg.data.refcoco import read_grefcoco, read_refcoco
 from promptseg.data.sample import ignore_mask, target_mask
 from promptseg.errors import DataError, UnsupportedPromptError
+from promptseg.evaluate.benchmarks.benchmark_table import BENCHMARKS, find_benchmark
 from promptseg.evaluate.benchmarks.comparison import comparison_table
 from promptseg.evaluate.benchmarks.one_shot import exemplar_prompt
-from promptseg.evaluate.benchmarks.published import PUBLISHED
-from promptseg.evaluate.benchmarks.session import load_exam, run_benchmark
-from promptseg.evaluate.benchmarks.table import BENCHMARKS, find_benchmark
-from promptseg.evaluate.report import Run, write_reports
-from promptseg.evaluate.session import Outputs
+from promptseg.evaluate.benchmarks.published_results import PUBLISHED
+from promptseg.evaluate.benchmarks.run_benchmark import load_benchmark, run_benchmark
+from promptseg.evaluate.evaluate_set import Outputs
+from promptseg.evaluate.report import EvaluationRun, write_reports
 from promptseg.images import read_image
 from promptseg.prompts import ExemplarPrompt, Query, TextPrompt
 from promptseg.results import QueryResult
@@ -40,23 +40,23 @@ from promptseg.results import QueryResult
 # Two libraries that enlarge a map differ in its last bits: of 352 x 352 pixels, a few change sides of a threshold.
 ENLARGED = 1e-4
 
-RUN = Run("noise", "0", "numpy", "cpu", 0.4, 0.5, "test", "0", None, num_resamples=20)
+RUN = EvaluationRun("noise", "0", "numpy", "cpu", 0.4, 0.5, "test", "0", None, num_resamples=20)
 
 
 @dataclass
 class NoiseSegmenter:
-    """Answers that depend on the image and the query alone: smooth noise, and presence by chance."""
+    """Predictions that depend on the image and the query alone: smooth noise and random presence."""
 
-    asked: list = field(default_factory=list)
+    queries: list = field(default_factory=list)
 
     def encode(self, image):
         return read_image(image)
 
     def segment(self, embedding, queries):
-        return [self.answer(embedding, query) for query in queries]
+        return [self.prediction(embedding, query) for query in queries]
 
-    def answer(self, image_rgb, query):
-        self.asked.append(query)
+    def prediction(self, image_rgb, query):
+        self.queries.append(query)
         key = query
         if isinstance(query, Query):
             (prompt,) = query.prompts
@@ -74,9 +74,9 @@ class NoiseSegmenter:
 
 def measure(name, root, *, model=None, outputs=None, **options):
     benchmark = find_benchmark(name)
-    choice = benchmark.choose(root, **options)
-    exam = load_exam(benchmark, choice)
-    return run_benchmark(model or NoiseSegmenter(), choice, exam, run=RUN, outputs=outputs or Outputs())
+    selection = benchmark.select(root, **options)
+    loaded = load_benchmark(benchmark, selection)
+    return run_benchmark(model or NoiseSegmenter(), selection, loaded, run=RUN, outputs=outputs or Outputs())
 
 
 def check(report, expected, *, within=1e-9):
@@ -84,8 +84,8 @@ def check(report, expected, *, within=1e-9):
         assert report.numbers[name].value == pytest.approx(value, abs=within), name
 
 
-def ungated(answer):
-    return answer.probability >= np.float32(0.4)
+def ungated(prediction):
+    return prediction.probability >= np.float32(0.4)
 
 
 def at_352(array, *, nearest):
@@ -105,8 +105,8 @@ def paper_numbers(scores):
     return expected
 
 
-def add_at_352(scores, answer, truth, class_id):
-    logits = at_352(answer.mask_logits, nearest=False)
+def add_at_352(scores, prediction, truth, class_id):
+    logits = at_352(prediction.mask_logits, nearest=False)
     probability = torch.sigmoid(torch.from_numpy(logits)).numpy()
     scores.add(probability, at_352(truth, nearest=True) > 0.5, np.ones((352, 352), bool), class_id)
 
@@ -121,9 +121,9 @@ def test_phrasecut_is_scored_as_published_and_plainly(tmp_path):
     for sample in read_phrasecut(tmp_path, "test"):
         for target in sample.targets:
             truth = target_mask(target, SIZE_HW)
-            answer = model.answer(read_image(sample.image), target.phrase)
-            add_at_352(scores, answer, truth, len(ious))  # each phrase is a class of its own
-            mask = ungated(answer)
+            prediction = model.prediction(read_image(sample.image), target.phrase)
+            add_at_352(scores, prediction, truth, len(ious))  # each phrase is a class of its own
+            mask = ungated(prediction)
             ious.append(iou_of(mask, truth))
             common, either = common + (mask & truth).sum(), either + (mask | truth).sum()
     check(report, paper_numbers(scores), within=ENLARGED)
@@ -136,8 +136,8 @@ def test_phrasecut_is_asked_with_exemplars_of_other_images(tmp_path):
     model = NoiseSegmenter()
     report = measure("phrasecut", write_phrasecut(tmp_path), model=model, prompt="exemplar")
     assert report.num_present == 4, "only one phrase is in more than one image"
-    assert all(query.label == "red chair" for query in model.asked)
-    assert all(isinstance(query.prompts[0], ExemplarPrompt) for query in model.asked)
+    assert all(query.label == "red chair" for query in model.queries)
+    assert all(isinstance(query.prompts[0], ExemplarPrompt) for query in model.queries)
     assert {row.prompt for row in report.published} == {"exemplar"}
 
 
@@ -151,7 +151,7 @@ def test_refcoco_asks_every_sentence(tmp_path, name, split_by, split):
     for sample in read_refcoco(tmp_path, name, split_by, "val"):
         for target in sample.targets:
             truth = target_mask(target, SIZE_HW)
-            mask = ungated(model.answer(read_image(sample.image), target.phrase))
+            mask = ungated(model.prediction(read_image(sample.image), target.phrase))
             ious.append(iou_of(mask, truth))
             dices.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
             common, either = common + (mask & truth).sum(), either + (mask | truth).sum()
@@ -162,18 +162,18 @@ def test_refcoco_asks_every_sentence(tmp_path, name, split_by, split):
 
 def test_grefcoco_is_scored_as_published(tmp_path):
     report = measure("grefcoco", write_grefcoco(tmp_path))
-    answers, model = [], NoiseSegmenter()
+    predictions, model = [], NoiseSegmenter()
     for sample in read_grefcoco(tmp_path, "val"):
         image_rgb = read_image(sample.image)
         truths = [(target.phrase, target_mask(target, SIZE_HW)) for target in sample.targets]
         truths += [(phrase, np.zeros(SIZE_HW, bool)) for phrase in sample.absent]
         for phrase, truth in truths:
-            answer = model.answer(image_rgb, phrase)
-            answers.append((ungated(answer), not answer.is_present, truth))
+            prediction = model.prediction(image_rgb, phrase)
+            predictions.append((ungated(prediction), not prediction.is_present, truth))
     assert (report.num_present, report.num_absent) == (6, 6)
-    expected = rela_scores(answers)
+    expected = rela_scores(predictions)
     check(report, {"ciou_paper": expected.pop("ciou")} | {f"{name}_gated": value for name, value in expected.items()})
-    gated = [(painted & (not silent), truth) for painted, silent, truth in answers]
+    gated = [(painted & (not silent), truth) for painted, silent, truth in predictions]
     union = sum((mask | truth).sum() for mask, truth in gated)
     check(report, {"ciou_gated": sum((mask & truth).sum() for mask, truth in gated) / union})
     assert 0 < expected["n_acc"] < 1 > expected["t_acc"] > 0, "the noise must say both"
@@ -191,11 +191,11 @@ def test_pascal_5i_is_scored_as_published_and_as_hsnet_does(tmp_path, prompt, fo
             said = TextPrompt(f"a photo of a {target.category}.")
             shown = exemplar_prompt(episode.support[0])
             query = Query(target.category, (shown if prompt == "exemplar" else said,))
-            answer = model.answer(read_image(episode.query.image), query)
+            prediction = model.prediction(read_image(episode.query.image), query)
             truth, ignored = target_mask(target, SIZE_HW), ignore_mask(target, SIZE_HW)
             assert ignored.any()
-            scores.add(answer.probability, truth, ~ignored, episode.class_id)
-            judged.append((ungated(answer), truth, ignored, episode.class_id))
+            scores.add(prediction.probability, truth, ~ignored, episode.class_id)
+            judged.append((ungated(prediction), truth, ignored, episode.class_id))
         paper.append(paper_numbers(scores))
         hsnet.append(hsnet_scores(judged))
         check(report, {f"{name}/fold{each}": value for name, value in hsnet[-1].items()})
@@ -213,9 +213,9 @@ def test_coco_20i_is_counted_at_352_pixels(tmp_path):
         (target,) = episode.query.targets
         truth = target_mask(target, SIZE_HW)
         query = Query(target.phrase, (exemplar_prompt(episode.support[0]),))
-        answer = model.answer(read_image(episode.query.image), query)
-        add_at_352(scores, answer, truth, episode.class_id)
-        judged.append((ungated(answer), truth, np.zeros(SIZE_HW, bool), episode.class_id))
+        prediction = model.prediction(read_image(episode.query.image), query)
+        add_at_352(scores, prediction, truth, episode.class_id)
+        judged.append((ungated(prediction), truth, np.zeros(SIZE_HW, bool), episode.class_id))
     assert set(scores.classes) == {0, 4}
     check(report, paper_numbers(scores), within=ENLARGED)
     check(report, hsnet_scores(judged))
@@ -233,12 +233,12 @@ def test_pascal_zero_shot_names_every_pixel_as_published_and_by_masks(tmp_path):
             label[target_mask(target, SIZE_HW)] = 1 + VOC_CLASSES.index(target.category)
             label[ignore_mask(target, SIZE_HW)] = 255
         words = ["background", "airplane", *VOC_CLASSES[1:]]
-        maps = [at_352(model.answer(image_rgb, word).mask_logits, nearest=False) for word in words]
+        maps = [at_352(model.prediction(image_rgb, word).mask_logits, nearest=False) for word in words]
         maps = [torch.sigmoid(torch.from_numpy(each)).numpy() for each in maps]
         guesses.append(np.stack([maps[0] * 3, *maps[1:]]).argmax(axis=0))
         labels.append(at_352(label, nearest=True).astype(int))
-        answers = [model.answer(image_rgb, spoken[name]) for name in VOC_CLASSES]
-        masked = np.stack([np.where(answer.mask, answer.probability, 0) for answer in answers])
+        predictions = [model.prediction(image_rgb, spoken[name]) for name in VOC_CLASSES]
+        masked = np.stack([np.where(prediction.mask, prediction.probability, 0) for prediction in predictions])
         small_guesses.append(np.where(masked.any(axis=0), masked.argmax(axis=0) + 1, 0))
         small_labels.append(label)
     unseen = [1 + VOC_CLASSES.index(name) for name in ("cow", "motorbike", "aeroplane", "sofa")]
@@ -248,37 +248,37 @@ def test_pascal_zero_shot_names_every_pixel_as_published_and_by_masks(tmp_path):
     assert "iou/name/cow" in report.numbers
 
 
-def test_records_are_kept_and_gone_on_from(tmp_path):
+def test_records_are_kept_and_resumed(tmp_path):
     root, outputs = write_phrasecut(tmp_path), Outputs(records=tmp_path / "out.jsonl", resume=True)
     first = measure("phrasecut", root, outputs=outputs)
     lines = outputs.records.read_text().splitlines()
     outputs.records.write_text("".join(f"{line}\n" for line in lines[:2]))
     model = NoiseSegmenter()
     again = measure("phrasecut", root, outputs=outputs, model=model)
-    assert len(model.asked) == 4, "two of four images were done"
+    assert len(model.queries) == 4, "two of four images were done"
     assert {name: each.value for name, each in again.numbers.items()} == pytest.approx(
         {name: each.value for name, each in first.numbers.items()}
     )
     path = tmp_path / "report.json"
     write_reports([again], path)
     stored = json.loads(path.read_text())["reports"][0]
-    assert stored["data_set"] == "phrasecut test, asked with text"
+    assert stored["data_set"] == "phrasecut test, text prompts"
     assert stored["published"][0]["values"] == {"miou_paper": 43.4, "iou_fg_paper": 54.7, "ap_paper": 76.7}
 
 
-def test_another_exemplar_is_another_question(tmp_path):
+def test_another_exemplar_is_another_query(tmp_path):
     root, outputs = write_coco_20i(tmp_path), Outputs(records=tmp_path / "out.jsonl", resume=True)
     measure("coco-20i", root, fold=0, limit=1, outputs=outputs)
     model = NoiseSegmenter()
     measure("coco-20i", root, fold=0, limit=1, outputs=outputs, model=model)
-    assert not model.asked, "the same images and masks"
-    asked = json.loads(outputs.records.read_text())["sample_id"].removeprefix("fold0/coco/")
-    others = set((root / "COCO2014/val2014").glob("*.jpg")) - {root / "COCO2014" / asked}
+    assert not model.queries, "the same images and masks"
+    query_image = json.loads(outputs.records.read_text())["sample_id"].removeprefix("fold0/coco/")
+    others = set((root / "COCO2014/val2014").glob("*.jpg")) - {root / "COCO2014" / query_image}
     assert len(others) == 3
     for path in others:
         Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(path)
     measure("coco-20i", root, fold=0, limit=1, outputs=outputs, model=model)
-    assert model.asked, "other images show what is meant"
+    assert model.queries, "other images show the class"
 
 
 def test_a_broken_image_is_recorded_and_skipped(tmp_path):
@@ -299,7 +299,7 @@ def test_the_number_of_images_can_be_limited(tmp_path):
 
 def test_a_model_that_takes_no_exemplars_is_told_so(tmp_path):
     root = write_coco_20i(tmp_path)
-    model = promptseg.load("promptseg-test", device="cpu", engine="torch")
+    model = promptseg.load("promptseg-s1-test", device="cpu", engine="torch")
     with pytest.raises(UnsupportedPromptError, match="no exemplar prompts"):
         measure("coco-20i", root, fold=0, model=model)
     assert measure("coco-20i", root, fold=0, limit=1, prompt="text", model=model).num_images == 1
@@ -309,7 +309,7 @@ def test_a_model_that_takes_no_exemplars_is_told_so(tmp_path):
     ("name", "options", "message"),
     [
         ("phrasecut", {"split": "testA"}, "phrasecut has no split 'testA'; it has test, val, miniv"),
-        ("refcoco", {"prompt": "exemplar"}, "refcoco is not asked with 'exemplar' prompts, but with text"),
+        ("refcoco", {"prompt": "exemplar"}, "refcoco has no 'exemplar' prompts; it has text"),
         ("pascal-5i", {"fold": 4}, "pascal-5i has no fold 4; it has folds 0 to 3"),
         ("phrasecut", {"fold": 0}, "phrasecut has no fold 0; it has no folds"),
         ("pascal-zs", {"split": "unseen-3"}, "pascal-zs has no split 'unseen-3'; it has unseen-10"),
@@ -317,7 +317,7 @@ def test_a_model_that_takes_no_exemplars_is_told_so(tmp_path):
 )
 def test_a_wrong_choice_is_answered_with_the_right_ones(tmp_path, name, options, message):
     with pytest.raises(DataError, match=message):
-        find_benchmark(name).choose(tmp_path, **options)
+        find_benchmark(name).select(tmp_path, **options)
 
 
 def test_an_unknown_benchmark_is_answered_with_all():
@@ -329,7 +329,7 @@ def test_an_unknown_benchmark_is_answered_with_all():
 def test_a_data_set_that_is_not_there_says_where_to_get_it(tmp_path, name):
     benchmark = find_benchmark(name)
     with pytest.raises(DataError, match="http"):
-        load_exam(benchmark, benchmark.choose(tmp_path))
+        load_benchmark(benchmark, benchmark.select(tmp_path))
 
 
 def test_published_rows_are_of_benchmarks_that_exist():

@@ -1,7 +1,8 @@
-"""Published benchmarks, each with the numbers of the paper it comes from and the ones that are usual now.
+"""Published benchmarks, with the numbers of the original papers and the common ones of today.
 
-    table (who there is) -> referring, one_shot, zero_shot (sheets and numbers of a family) -> session -> comparison
-    paper_counts: CLIPSeg's own way of counting; published: its tables, and those of others
+    benchmark_table -> referring, one_shot, zero_shot (examples and metrics of each family)
+    run_benchmark -> comparison
+    paper_counts: CLIPSeg's way of counting; published_results: its tables, and those of others
 
-`docs/evaluation.md` defines every number.
+`docs/evaluation.md` defines every metric.
 """

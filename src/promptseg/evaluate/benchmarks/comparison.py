@@ -1,18 +1,20 @@
-"""A model's numbers beside the published rows of the same benchmark, in percent."""
+"""A model's metrics beside the published rows of the same benchmark, in percent."""
 
 import math
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from promptseg.evaluate.report import Report
+from promptseg.evaluate.report import Report, gated_name, is_gated
 
 
 def comparison_table(report: Report) -> Table:
-    """Lay out what was measured over what was published.
+    """Lay the measured metrics out above the published ones.
 
-    The model has a row for every threshold that somebody used, with the paper's numbers at it, and one for its own
-    threshold, with the plain numbers. Average precision needs no threshold.
+    The model has one row for every threshold of the published tables, with the paper's metrics at it, and two at its
+    own threshold, with the plain metrics: first those of the gated mask, which is what a user gets, then the ungated
+    ones. A metric that the presence gate does not affect stands in the first of the two. Average precision needs no
+    threshold.
     """
     rows = report.published
     names = list(dict.fromkeys(name for row in rows for name in row.values))
@@ -33,13 +35,19 @@ def comparison_table(report: Report) -> Table:
     for threshold in sorted({row.threshold for row in rows if row.threshold is not None}):
         measured = (_measured(report, name if name == "ap_paper" else f"{name}@{threshold}") for name in names)
         table.add_row(report.run.model, f"{threshold:g}", *measured, "this run", style="bold")
-    own = [_measured(report, name) for name in names]
-    if any(own):
-        table.add_row(report.run.model, f"own: {report.run.mask_threshold:g}", *own, "this run", style="bold")
+    for label, own_names in (
+        ("gated", [gated_name(name) if gated_name(name) in report.numbers else name for name in names]),
+        ("ungated", [name if gated_name(name) in report.numbers and not is_gated(name) else "" for name in names]),
+    ):
+        own = [_measured(report, name) for name in own_names]
+        if any(own):
+            table.add_row(
+                report.run.model, f"own: {report.run.mask_threshold:g}, {label}", *own, "this run", style="bold"
+            )
     for row in rows:
-        threshold_said = "" if row.threshold is None else f"{row.threshold:g}"
+        threshold_text = "" if row.threshold is None else f"{row.threshold:g}"
         values = (f"{row.values[name]:.1f}" if name in row.values else "" for name in names)
-        table.add_row(row.model, threshold_said, *values, f"({1 + sources.index(row.source)})")
+        table.add_row(row.model, threshold_text, *values, f"({1 + sources.index(row.source)})")
     return table
 
 

@@ -1,4 +1,4 @@
-"""CLIPSeg's own way of counting and summing up, shared by its benchmarks; the names of its numbers end in `_paper`.
+"""CLIPSeg's way of counting and averaging, shared by its benchmarks; the names of its metrics end in `_paper`.
 
 Source:
     Lüddecke and Ecker 2022, arXiv:2112.10003; timojl/clipseg metrics.py, score.py, datasets/ @ 77c4e2d (MIT).
@@ -11,15 +11,13 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn.functional import interpolate
 
 from promptseg.data.sample import Mask
-from promptseg.evaluate.definitions import Definition
-from promptseg.evaluate.questions import Question
+from promptseg.evaluate.definitions import MetricDefinition
+from promptseg.evaluate.labeled_queries import LabeledQuery
 from promptseg.evaluate.records import PairRecord
-from promptseg.evaluate.runner import Answer, judge_pair
+from promptseg.evaluate.scoring import QueryPrediction, score_query
 from promptseg.metrics import (
     SWEEP_THRESHOLDS,
     Sweep,
@@ -46,40 +44,47 @@ SweepNumber = Callable[[Sweep, NDArray[np.integer], Floats], Floats]
 """From the counts of N pairs, the class of each, (N,), and weights (R, N) to (R, T) or (R,)."""
 
 
-def judge_swept(
-    questions: Sequence[Question], answers: Sequence[Answer], *, size_hw: tuple[int, int] | None
+def score_with_sweep(
+    queries: Sequence[LabeledQuery], predictions: Sequence[QueryPrediction], *, size_hw: tuple[int, int] | None
 ) -> list[PairRecord]:
-    """Judge every answer by itself, also at the thresholds of the paper.
+    """Score every prediction by itself, also at the thresholds of the paper.
 
     Args:
-        questions: What was asked.
-        answers: What the model said.
+        queries: Queries with their ground truth.
+        predictions: One per query.
         size_hw: Where pixels are counted for the paper's numbers; None: in the image itself.
     """
     return [
         replace(
-            judge_pair(question, answer),
+            score_query(query, prediction),
             sweep=sweep_counts(
-                probability_at(answer, size_hw),
-                resize_nearest(question.truth, size_hw),
-                valid=resize_nearest(question.valid, size_hw),
+                probability_at(prediction, size_hw),
+                resize_nearest(query.truth, size_hw),
+                valid=resize_nearest(query.valid, size_hw),
             ),
         )
-        for question, answer in zip(questions, answers, strict=True)
+        for query, prediction in zip(queries, predictions, strict=True)
     ]
 
 
-def probability_at(answer: Answer, size_hw: tuple[int, int] | None) -> NDArray[np.float32]:
+def probability_at(prediction: QueryPrediction, size_hw: tuple[int, int] | None) -> NDArray[np.float32]:
     """Give the probability of every pixel of the image stretched to a size; None: at its own."""
-    return answer.probability if size_hw is None else sigmoid(resize_map(answer.mask_logits, size_hw))
+    return prediction.probability if size_hw is None else sigmoid(resize_map(prediction.mask_logits, size_hw))
 
 
 def resize_nearest(mask: Mask, size_hw: tuple[int, int] | None) -> Mask:
-    """Stretch a mask as the published code does: for each pixel the one at floor(index x scale)."""
+    """Stretch a mask, bool (H, W), as the published code does: torch's "nearest", the pixel at floor(index x scale)."""
     if size_hw is None:
         return mask
-    resized = interpolate(torch.from_numpy(mask.astype(np.uint8))[None, None], size_hw, mode="nearest")
-    return np.asarray(resized[0, 0].numpy(), dtype=bool)
+    rows, columns = (_nearest_index(*sizes) for sizes in zip(mask.shape, size_hw, strict=True))
+    return mask[rows[:, None], columns]
+
+
+def _nearest_index(num_old: int, num_new: int) -> NDArray[np.intp]:
+    # In float32, as torch computes it: at some sizes float64 gives another pixel.
+    scale = np.float32(num_old) / np.float32(num_new)
+    position = np.floor(np.arange(num_new, dtype=np.float32) * scale)
+    return np.minimum(position.astype(np.intp), num_old - 1)
 
 
 def over_folds(
@@ -101,7 +106,7 @@ def define_paper_numbers(
     folds: Sequence[NDArray[np.intp]],
     *,
     mean_iou: SweepNumber = mean_class_iou_plus_one,
-) -> Iterator[Definition]:
+) -> Iterator[MetricDefinition]:
     """List the numbers of the paper's tables, at its thresholds and at the best one.
 
     Args:
@@ -120,15 +125,15 @@ def define_paper_numbers(
     for name, number in numbers.items():
         curve = over_folds(number, sweep, class_index, folds)
         for threshold in SHOWN_THRESHOLDS:
-            yield Definition(f"{name}@{threshold}", partial(_at, threshold, curve), everyone)
-        yield Definition(f"{name}@best", partial(_best, curve), everyone)
-        yield Definition(f"{name}@best_threshold", partial(_best_threshold, curve), everyone)
+            yield MetricDefinition(f"{name}@{threshold}", partial(_at, threshold, curve), everyone)
+        yield MetricDefinition(f"{name}@best", partial(_best, curve), everyone)
+        yield MetricDefinition(f"{name}@best_threshold", partial(_best_threshold, curve), everyone)
     areas: dict[str, SweepNumber] = {
         "ap_paper": lambda part, _, weights: simpson_average_precision(part.pool(weights)),
         "ap": lambda part, _, weights: step_average_precision(part.pool(weights)),
     }
     for name, area in areas.items():
-        yield Definition(name, over_folds(area, sweep, class_index, folds), everyone)
+        yield MetricDefinition(name, over_folds(area, sweep, class_index, folds), everyone)
 
 
 def _at(threshold: float, curve: Curve, weights: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Generalised zero-shot segmentation: every pixel of a Pascal image gets a name, of seen classes and of unseen ones.
+"""Generalized zero-shot segmentation: every pixel of a Pascal image gets a name, of seen classes and of unseen ones.
 
 Source:
     Bucher et al. 2019, arXiv:1906.00817; numbers as in cvlab-yonsei/JoEm model/metric.py; how CLIPSeg names pixels:
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from promptseg.data.pascal import VOC_CLASSES, read_pascal_zeroshot
 from promptseg.data.sample import Mask, Sample, target_mask, union_mask
-from promptseg.evaluate.benchmarks.exam import Choice, Exam
+from promptseg.evaluate.benchmarks.benchmark import BenchmarkSelection, LoadedBenchmark
 from promptseg.evaluate.benchmarks.paper_counts import PAPER_SIZE_HW, probability_at, resize_nearest
-from promptseg.evaluate.definitions import Definition, count_column, define_ratio
-from promptseg.evaluate.questions import Question
+from promptseg.evaluate.definitions import MetricDefinition, count_column, define_ratio
+from promptseg.evaluate.labeled_queries import LabeledQuery
 from promptseg.evaluate.records import PairRecord
-from promptseg.evaluate.runner import Answer, Sheet, judge_pairs
+from promptseg.evaluate.runner import EvaluationExample
+from promptseg.evaluate.scoring import QueryPrediction, score_queries
 from promptseg.language.class_names import VOC_NAMES
 from promptseg.metrics import argmax_counts, mean_class_iou
 from promptseg.metrics.statistics import Floats, divide
@@ -32,43 +33,43 @@ BACKGROUND = "background"
 # How much the probability of "background" counts among the others, in CLIPSegMultiLabel.
 BACKGROUND_FACTOR = 3.0
 
-# CLIPSeg's code asks the names as VOC spells them ("pottedplant"), but for this one.
+# CLIPSeg's code uses the names as VOC spells them ("pottedplant"), except this one.
 _RESPELLED = {"aeroplane": "airplane"}
 
 
-def load_pascal_zeroshot(choice: Choice) -> Exam:
-    """Read Pascal VOC with so many unseen classes as the split says: "unseen-4"."""
-    data = read_pascal_zeroshot(choice.root, int(choice.split.removeprefix("unseen-")))
-    sheets = tuple(
-        Sheet(
+def load_pascal_zeroshot(selection: BenchmarkSelection) -> LoadedBenchmark:
+    """Read Pascal VOC with as many unseen classes as the split names: "unseen-4"."""
+    data = read_pascal_zeroshot(selection.root, int(selection.split.removeprefix("unseen-")))
+    examples = tuple(
+        EvaluationExample(
             sample.sample_id,
             sample.image,
-            partial(_build_questions, sample),
-            judge_named_pixels,
+            partial(_build_queries, sample),
+            score_named_pixels,
         )
-        for sample in data.samples.samples[: choice.limit]
+        for sample in data.samples.samples[: selection.limit]
     )
-    return Exam(sheets, partial(define_zero_shot, unseen=frozenset(data.unseen)), data.samples.problems)
+    return LoadedBenchmark(examples, partial(define_zero_shot, unseen=frozenset(data.unseen)), data.samples.problems)
 
 
-def _build_questions(sample: Sample) -> list[Question]:
-    """Ask every class by the words that a person uses, then background and every class by those of the paper."""
+def _build_queries(sample: Sample) -> list[LabeledQuery]:
+    """Make a query of every class in plain words, then of background and every class in the words of the paper."""
     truths = {target.category: target_mask(target, sample.size_hw) for target in sample.targets if target.masks}
     nothing = np.zeros(sample.size_hw, dtype=bool)
     valid = ~union_mask([rle for target in sample.targets for rle in target.void], sample.size_hw)
     background = ~np.any([*truths.values(), nothing], axis=0)
 
-    def ask(name: str, words: str, truth: Mask) -> Question:
-        return Question(name, "thing", truth, valid, "human", TextPrompt(words))
+    def label(name: str, words: str, truth: Mask) -> LabeledQuery:
+        return LabeledQuery(name, "thing", truth, valid, "human", TextPrompt(words))
 
     return [
-        *(ask(name, words, truths.get(name, nothing)) for name, words in zip(VOC_CLASSES, VOC_NAMES, strict=True)),
-        ask(BACKGROUND, BACKGROUND, background),
-        *(ask(name, _RESPELLED.get(name, name), truths.get(name, nothing)) for name in VOC_CLASSES),
+        *(label(name, words, truths.get(name, nothing)) for name, words in zip(VOC_CLASSES, VOC_NAMES, strict=True)),
+        label(BACKGROUND, BACKGROUND, background),
+        *(label(name, _RESPELLED.get(name, name), truths.get(name, nothing)) for name in VOC_CLASSES),
     ]
 
 
-def judge_named_pixels(questions: Sequence[Question], answers: Sequence[Answer]) -> list[PairRecord]:
+def score_named_pixels(queries: Sequence[LabeledQuery], predictions: Sequence[QueryPrediction]) -> list[PairRecord]:
     """Name every pixel in two ways and count class by class; background is the first class.
 
     As the paper does, in `argmax_counts`: at 352 x 352 pixels, by the highest probability, that of the word
@@ -76,22 +77,22 @@ def judge_named_pixels(questions: Sequence[Question], answers: Sequence[Answer])
     probability among the classes whose mask holds the pixel; a pixel in none is background.
 
     Args:
-        questions: The classes by plain words, then background and the classes by the paper's words.
-        answers: To them.
+        queries: The classes by plain words, then background and the classes by the paper's words.
+        predictions: One per query.
 
     Returns:
         A record of background, then one of each class by plain words.
     """
     plain, paper = slice(len(VOC_CLASSES)), slice(len(VOC_CLASSES), None)
-    asked, valid = questions[paper], questions[0].valid
-    pairs = judge_pairs(asked, (answers[paper][0], *answers[plain]))
+    paper_queries, valid = queries[paper], queries[0].valid
+    pairs = score_queries(paper_queries, (predictions[paper][0], *predictions[plain]))
     named = argmax_counts(
-        name_as_published([probability_at(answer, PAPER_SIZE_HW) for answer in answers[paper]]),
-        np.stack([resize_nearest(question.truth, PAPER_SIZE_HW) for question in asked]),
+        name_as_published([probability_at(prediction, PAPER_SIZE_HW) for prediction in predictions[paper]]),
+        np.stack([resize_nearest(query.truth, PAPER_SIZE_HW) for query in paper_queries]),
         valid=resize_nearest(valid, PAPER_SIZE_HW),
     )
     plainly_named = argmax_counts(
-        name_by_masks(answers[plain]), np.stack([question.truth for question in asked]), valid=valid
+        name_by_masks(predictions[plain]), np.stack([query.truth for query in paper_queries]), valid=valid
     )
     return [
         replace(pair, argmax_counts=counts, gated_argmax_counts=plain_counts)
@@ -100,7 +101,7 @@ def judge_named_pixels(questions: Sequence[Question], answers: Sequence[Answer])
 
 
 def name_as_published(probabilities: Sequence[NDArray[np.float32]]) -> NDArray[np.intp]:
-    """Number every pixel by its highest probability; the first one, background, counts three times.
+    """Give every pixel the number of its most probable class; the first one, background, counts three times.
 
     Args:
         probabilities: One map per class, shape (H, W).
@@ -113,15 +114,15 @@ def name_as_published(probabilities: Sequence[NDArray[np.float32]]) -> NDArray[n
     return stacked.argmax(axis=0)
 
 
-def name_by_masks(answers: Sequence[Answer]) -> NDArray[np.intp]:
-    """Number every pixel by the highest probability among the answers whose mask holds it, from 1; 0: none does."""
-    claimed = np.stack([np.where(answer.mask, answer.probability, -1.0) for answer in answers])
+def name_by_masks(predictions: Sequence[QueryPrediction]) -> NDArray[np.intp]:
+    """Give every pixel the number of the most probable class whose mask holds it, from 1; 0 where none does."""
+    claimed = np.stack([np.where(prediction.mask, prediction.probability, -1.0) for prediction in predictions])
     return np.where(claimed.max(axis=0) >= 0, claimed.argmax(axis=0) + 1, 0)
 
 
 def define_zero_shot(
     pairs: Sequence[PairRecord], _: Sequence[str | None], *, unseen: frozenset[str]
-) -> Iterator[Definition]:
+) -> Iterator[MetricDefinition]:
     """List mIoU of seen classes with background, of unseen ones, their harmonic mean, and of all; IoU of each.
 
     Args:
@@ -148,9 +149,9 @@ def define_zero_shot(
             statistics[name] = partial(
                 _group_iou, at, (intersection[at], union[at], index), num_classes=size if fixed else None
             )
-            yield Definition(f"{name}{suffix}", statistics[name], np.arange(len(pairs)))
+            yield MetricDefinition(f"{name}{suffix}", statistics[name], np.arange(len(pairs)))
         harmonic = partial(_harmonic_mean, statistics["miou_seen"], statistics["miou_unseen"])
-        yield Definition(f"hiou{suffix}", harmonic, np.arange(len(pairs)))
+        yield MetricDefinition(f"hiou{suffix}", harmonic, np.arange(len(pairs)))
         for name in np.unique(names):
             yield define_ratio(f"iou{suffix}/name/{name}", intersection, union, names == name)
 

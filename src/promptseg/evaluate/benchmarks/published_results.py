@@ -1,4 +1,4 @@
-"""What others published on these benchmarks, in percent, with the source of every row.
+"""Published results on these benchmarks, in percent, with the source of every row.
 
 `_paper` numbers are CLIPSeg's own definitions; where a table mixes them with figures copied from other papers, those
 stand under the name of the plain definition. Nothing here was measured by this project.
@@ -15,7 +15,7 @@ class PublishedRow:
     """One row of somebody's table.
 
     Attributes:
-        benchmark: A name of `table.BENCHMARKS`.
+        benchmark: A name of `benchmark_table.BENCHMARKS`.
         split: One of its splits.
         prompt: "text" or "exemplar".
         model: As its authors call it.
@@ -34,9 +34,9 @@ class PublishedRow:
 
 
 def find_published(benchmark: str, split: str, prompt: str) -> tuple[PublishedRow, ...]:
-    """List what was published on just this."""
-    asked = (benchmark, split, prompt)
-    return tuple(row for row in PUBLISHED if (row.benchmark, row.split, row.prompt) == asked)
+    """List the published results of exactly this split and kind of prompt."""
+    key = (benchmark, split, prompt)
+    return tuple(row for row in PUBLISHED if (row.benchmark, row.split, row.prompt) == key)
 
 
 def _phrasecut(model: str, threshold: float, *values: float) -> PublishedRow:

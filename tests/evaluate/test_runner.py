@@ -7,18 +7,11 @@ import pytest
 from evaluate_world import ColorSegmenter, block, paint
 
 from promptseg.data.sample import Sample, Target
-from promptseg.errors import CheckpointError, DataError
-from promptseg.evaluate.questions import build_questions
-from promptseg.evaluate.records import (
-    ImageRecord,
-    from_json_line,
-    keep_records,
-    load_done,
-    read_records,
-    to_json_line,
-)
+from promptseg.errors import CheckpointError
+from promptseg.evaluate.accumulator import MetricAccumulator
+from promptseg.evaluate.labeled_queries import build_labeled_queries
+from promptseg.evaluate.records import ImageRecord
 from promptseg.evaluate.runner import evaluate_samples
-from promptseg.evaluate.tally import Tally
 from promptseg.ops.rle import encode_rle
 
 
@@ -55,10 +48,10 @@ def evaluate(samples, **options):
 
 
 def numbers(records):
-    tally = Tally(num_resamples=50)
+    accumulator = MetricAccumulator(num_resamples=50)
     for record in records:
-        tally.add(record)
-    return dict(tally.numbers())
+        accumulator.update(record)
+    return dict(accumulator.compute())
 
 
 def test_numbers_are_those_counted_by_hand(samples):
@@ -120,7 +113,7 @@ def test_a_phrase_without_a_mask_or_wholly_ignored_is_not_asked():
     box = Target("cat", boxes_xyxy=((0, 0, 4, 4),))
     tag = Target("dog")
     crowd = Target("person", void=(encode_rle(block(0, 0, 5, 5)),))
-    assert build_questions(Sample("x", b"", (10, 10), (box, tag, crowd))) == ()
+    assert build_labeled_queries(Sample("x", b"", (10, 10), (box, tag, crowd))) == ()
 
 
 def test_class_iou_labels_every_pixel_and_ignores_unlabeled_ones(tmp_path):
@@ -185,51 +178,3 @@ def test_a_broken_model_is_not_blamed_on_the_images(samples):
 def test_no_image_gives_no_number():
     assert numbers([]) == {}
     assert numbers([ImageRecord("x", error="ImageError: broken")]) == {}
-
-
-def test_records_survive_their_file(samples, tmp_path):
-    classes = evaluate(samples, class_names=("red", "green", "blue"))
-    failed = ImageRecord("é.png", error="ImageError: broken")
-    for record in (*evaluate(samples), *classes, failed):
-        line = to_json_line(record)
-        assert "\n" not in line and "NaN" not in line
-        # repr, since nan is not equal to itself
-        assert repr(from_json_line(line)) == repr(record)
-
-
-def test_a_broken_off_run_continues_where_it_was(samples, tmp_path):
-    path = tmp_path / "records.jsonl"
-    list(keep_records(evaluate(samples[:1], asked="model 1"), path, done={}))
-    with path.open("a") as file:
-        file.write('{"sample_id": "b.png", "pai')
-
-    encoded = []
-
-    class WatchedSegmenter(ColorSegmenter):
-        def encode(self, image):
-            encoded.append(image.name)
-            return super().encode(image)
-
-    done = load_done(path)
-    resumed = evaluate_samples(WatchedSegmenter(), samples, asked="model 1", done=done)
-    records = list(keep_records(resumed, path, done=done))
-    assert encoded == ["b.png"]
-    assert [record.sample_id for record in read_records(path)] == ["a.png", "b.png"]
-    assert numbers(records)["mean_iou"].value == pytest.approx(2.3 / 3)
-    encoded.clear()
-    list(evaluate_samples(WatchedSegmenter(), samples, asked="model 2", done=load_done(path)))
-    assert encoded == ["a.png", "b.png"], "another model is asked again"
-
-
-def test_a_run_that_breaks_off_keeps_what_it_had(samples, tmp_path):
-    path = tmp_path / "records.jsonl"
-    stream = keep_records(evaluate_samples(ColorSegmenter(), samples), path, done={})
-    next(stream), next(stream)
-    assert [record.sample_id for record in read_records(path)] == ["a.png", "b.png"], "before the run has ended"
-
-
-def test_a_file_of_something_else_is_refused(tmp_path):
-    path = tmp_path / "records.jsonl"
-    path.write_text('{"image": "x"}\n')
-    with pytest.raises(DataError, match="line 1: not a record of an evaluation"):
-        load_done(path)

@@ -1,4 +1,4 @@
-"""Sets asked with examples: which image shows what, what can't be asked, and that answers are judged as ever."""
+"""Exemplar queries: the image that shows each phrase, phrases that nothing shows, and scores as for text."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,8 +10,9 @@ from evaluate_world import COLORS, ColorSegmenter, block, paint
 
 import promptseg
 from promptseg.data.sample import Sample, Target
-from promptseg.evaluate.by_example import example_sheets
-from promptseg.evaluate.runner import evaluate_sheets
+from promptseg.errors import UnsupportedPromptError
+from promptseg.evaluate.exemplar_examples import build_exemplar_examples
+from promptseg.evaluate.runner import evaluate_examples
 from promptseg.images import read_image
 from promptseg.ops.rle import encode_rle
 from promptseg.prompts import ExemplarPrompt, Query
@@ -44,32 +45,37 @@ def samples(tmp_path: Path) -> list[Sample]:
     return made
 
 
-def test_another_image_shows_what_is_meant(samples: list[Sample]) -> None:
+def test_another_image_shows_the_phrase(samples: list[Sample]) -> None:
     images = {sample.sample_id: read_image(sample.image) for sample in samples}
-    asked = {sheet.sample_id: list(sheet.questions()) for sheet in example_sheets(samples)}
-    # nobody else shows green, and nobody at all what is unheard of
-    assert [question.phrase for question in asked["0.png"]] == ["red", "blue"]
-    assert [question.phrase for question in asked["1.png"]] == ["red", "blue", "green"]
-    assert asked["3.png"] == []
-    for sample_id, questions in asked.items():
-        for question in questions:
-            assert isinstance(question.prompt, ExemplarPrompt)
-            assert not np.array_equal(question.prompt.image_rgb, images[sample_id])
-            shown = question.prompt.image_rgb[question.prompt.foreground]
-            assert (shown == COLORS[question.phrase]).all()
+    queries_of = {example.sample_id: list(example.load_queries()) for example in build_exemplar_examples(samples)}
+    # no other image shows green, and none shows "unheard of"
+    assert [query.phrase for query in queries_of["0.png"]] == ["red", "blue"]
+    assert [query.phrase for query in queries_of["1.png"]] == ["red", "blue", "green"]
+    assert queries_of["3.png"] == []
+    for sample_id, queries in queries_of.items():
+        for query in queries:
+            assert isinstance(query.prompt, ExemplarPrompt)
+            assert not np.array_equal(query.prompt.image_rgb, images[sample_id])
+            shown = query.prompt.image_rgb[query.prompt.foreground]
+            assert (shown == COLORS[query.phrase]).all()
 
 
-def test_the_draw_does_not_depend_on_who_else_is_asked(samples: list[Sample]) -> None:
-    def drawn(sheets):
-        return {sheet.sample_id: [q.prompt.image_rgb.tobytes() for q in sheet.questions()] for sheet in sheets}
+def test_the_draw_does_not_depend_on_the_other_images(samples: list[Sample]) -> None:
+    def drawn(examples):
+        return {
+            example.sample_id: [query.prompt.image_rgb.tobytes() for query in example.load_queries()]
+            for example in examples
+        }
 
-    everybody = drawn(example_sheets(samples, seed=3))
-    assert drawn(example_sheets(samples[::-1], seed=3)).keys() == everybody.keys()
-    assert drawn(example_sheets(samples, seed=3)) == everybody
+    everything = drawn(build_exemplar_examples(samples, seed=3))
+    fewer = drawn(build_exemplar_examples(samples[:3], seed=3))
+    # 3.png shows green, a query of 1.png alone
+    assert {name: fewer[name] for name in ("0.png", "2.png")} == {name: everything[name] for name in ("0.png", "2.png")}
+    assert drawn(build_exemplar_examples(samples, seed=3)) == everything
 
 
-def test_answers_are_judged_as_those_to_phrases(samples: list[Sample]) -> None:
-    records = list(evaluate_sheets(ColorMatcher(), example_sheets(samples)))
+def test_predictions_are_scored_as_those_for_phrases(samples: list[Sample]) -> None:
+    records = list(evaluate_examples(ColorMatcher(), build_exemplar_examples(samples)))
     pairs = [pair for record in records for pair in record.pairs]
     assert [record.error for record in records] == [None] * 4
     assert [(pair.phrase, pair.present) for pair in records[1].pairs] == [
@@ -79,16 +85,16 @@ def test_answers_are_judged_as_those_to_phrases(samples: list[Sample]) -> None:
 
 
 def test_a_model_that_takes_no_examples_says_so(samples: list[Sample]) -> None:
-    model = promptseg.load("promptseg-test", engine="torch")
-    with pytest.raises(promptseg.UnsupportedPromptError, match="no exemplar prompts"):
-        list(evaluate_sheets(model, example_sheets(samples)))
+    model = promptseg.load("promptseg-s1-test", engine="torch")
+    with pytest.raises(UnsupportedPromptError, match="no exemplar prompts"):
+        list(evaluate_examples(model, build_exemplar_examples(samples)))
 
 
 def test_a_phrase_that_stands_for_two_objects_shows_both(samples: list[Sample]) -> None:
     first, second = samples[0], samples[1]
     (target,) = second.targets
     other = replace(target, masks=(encode_rle(block(6, 0, 9, 3)),))
-    sheets = list(example_sheets([first, replace(second, targets=(target, other))]))
-    (question,) = sheets[0].questions()
-    assert isinstance(question.prompt, ExemplarPrompt)
-    assert question.prompt.foreground.sum() == 25 + 9
+    examples = list(build_exemplar_examples([first, replace(second, targets=(target, other))]))
+    (query,) = examples[0].load_queries()
+    assert isinstance(query.prompt, ExemplarPrompt)
+    assert query.prompt.foreground.sum() == 25 + 9

@@ -14,7 +14,7 @@ def _ratio(numerator: float, denominator: float) -> float:
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """What a prediction and the truth share, counted over the pixels that are not ignored.
+    """The pixels that a prediction and the ground truth share, counted over the pixels that are not ignored.
 
     Each ratio is nan where its denominator is zero.
 
@@ -57,16 +57,16 @@ class PixelCounts:
 
     @property
     def iou_of_everything(self) -> float:
-        """IoU of the prediction "the whole image": the reference that needs no model."""
+        """IoU of the prediction "the whole image": a baseline that needs no model."""
         return _ratio(self.actual, self.valid)
 
 
 def count_pixels(mask: BoolMask, truth: BoolMask, *, valid: BoolMask | None = None) -> PixelCounts:
-    """Count what a mask and its truth share.
+    """Count the pixels that a mask and its ground truth share.
 
     Args:
         mask: Prediction, shape (H, W), bool.
-        truth: Truth, shape (H, W), bool.
+        truth: Ground truth, shape (H, W), bool.
         valid: Pixels that count, shape (H, W), bool; None for all of them.
 
     Raises:
@@ -87,7 +87,7 @@ def count_pixels(mask: BoolMask, truth: BoolMask, *, valid: BoolMask | None = No
 def pixel_average_precision(
     probability: NDArray[np.float32], truth: BoolMask, *, valid: BoolMask | None = None, num_bins: int = 1000
 ) -> float:
-    """Rank the pixels of one image by probability and measure the average precision of that ranking.
+    """Compute the average precision of the pixels of one image, ranked by probability.
 
     Probabilities are put into equal bins, pixels of one bin count as ties, and AP = sum over bins, from high to low, of
     (recall gained) x (precision so far): scikit-learn's `average_precision_score` on the binned probabilities.
@@ -114,11 +114,11 @@ def pixel_average_precision(
 def argmax_counts(
     assigned: NDArray[np.integer], truths: BoolMask, *, valid: BoolMask | None = None
 ) -> tuple[PixelCounts, ...]:
-    """Count, class by class, what a labeling of the pixels shares with the truth.
+    """Count, class by class, the pixels that a labeling shares with the ground truth.
 
     Args:
         assigned: Class of every pixel, shape (H, W), int in [0, C); -1 for a pixel left without a class.
-        truths: Truth of every class, shape (C, H, W), bool.
+        truths: Ground truth of every class, shape (C, H, W), bool.
         valid: Pixels that count, shape (H, W), bool; None for all of them.
 
     Returns:

@@ -1,10 +1,10 @@
-"""The benchmarks that have a name."""
+"""The table of benchmarks."""
 
 from collections.abc import Mapping
 from functools import partial
 
 from promptseg.errors import DataError
-from promptseg.evaluate.benchmarks.exam import Benchmark
+from promptseg.evaluate.benchmarks.benchmark import Benchmark
 from promptseg.evaluate.benchmarks.one_shot import load_coco_20i, load_pascal_5i
 from promptseg.evaluate.benchmarks.referring import load_grefcoco, load_phrasecut, load_refcoco
 from promptseg.evaluate.benchmarks.zero_shot import load_pascal_zeroshot
@@ -25,7 +25,7 @@ _ROWS = (
     ),
     Benchmark(
         name="refcoco+",
-        summary="the same without words of place",
+        summary="the same without spatial words",
         load=partial(load_refcoco, dataset="refcoco+"),
         splits=("unc/val", "unc/testA", "unc/testB"),
     ),
@@ -69,10 +69,10 @@ BENCHMARKS: Mapping[str, Benchmark] = {row.name: row for row in _ROWS}
 
 
 def find_benchmark(name: str) -> Benchmark:
-    """Look a benchmark up by its name.
+    """Find a benchmark by its name.
 
     Raises:
-        DataError: There is none of that name; the message lists all.
+        DataError: There is no benchmark of that name; the message lists all.
     """
     if name not in BENCHMARKS:
         raise DataError(f"no benchmark is named '{name}'; there are {', '.join(BENCHMARKS)}")

@@ -1,21 +1,21 @@
-"""The accumulator: takes the records of images, gives named numbers with 95 % intervals."""
+"""The metric accumulator: takes the records of images, gives named metrics with 95 % intervals."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from promptseg.evaluate.definitions import Definition, define_numbers
+from promptseg.evaluate.definitions import MetricDefinition, define_metrics
 from promptseg.evaluate.records import ImageRecord, PairRecord
 from promptseg.metrics import bootstrap_interval
 
-Define = Callable[[Sequence[PairRecord], Sequence[str | None]], Iterator[Definition]]
-"""Lists every number that pairs have, as `definitions.define_numbers` does; each benchmark has its own."""
+DefineMetrics = Callable[[Sequence[PairRecord], Sequence[str | None]], Iterator[MetricDefinition]]
+"""Lists every metric that pairs have, as `definitions.define_metrics` does; each benchmark has its own."""
 
 
 @dataclass(frozen=True)
-class Number:
-    """A measured number.
+class MetricValue:
+    """A measured metric.
 
     Attributes:
         value: nan where it is undefined.
@@ -32,16 +32,16 @@ class Number:
     undefined: int
 
 
-class Tally:
-    """Collects pairs and draws the bootstrap by image, or by video where the images are frames of one."""
+class MetricAccumulator:
+    """Collects pairs; the bootstrap draws images, or whole videos where the images are frames."""
 
-    def __init__(self, define: Define = define_numbers, *, seed: int = 0, num_resamples: int = 1000) -> None:
+    def __init__(self, define: DefineMetrics = define_metrics, *, seed: int = 0, num_resamples: int = 1000) -> None:
         """Start empty.
 
         Args:
-            define: Which numbers there are.
-            seed: Of the bootstrap.
-            num_resamples: Of the bootstrap.
+            define: Lists the metrics.
+            seed: Seed of the bootstrap.
+            num_resamples: Number of bootstrap draws.
         """
         self._define = define
         self._seed = seed
@@ -49,13 +49,13 @@ class Tally:
         self._pairs: list[PairRecord] = []
         self._images: list[ImageRecord] = []
 
-    def add(self, image: ImageRecord) -> None:
-        """Take in the pairs of one image; a failed image has none."""
+    def update(self, image: ImageRecord) -> None:
+        """Add the pairs of one image; a failed image has none."""
         self._pairs += image.pairs
         self._images += [image] * len(image.pairs)
 
-    def numbers(self) -> Iterator[tuple[str, Number]]:
-        """Yield (name, number) for everything that some pair so far has a part in."""
+    def compute(self) -> Iterator[tuple[str, MetricValue]]:
+        """Yield (name, value) of every metric that is measured on at least one pair."""
         _, unit_index = np.unique([image.unit for image in self._images], return_inverse=True)
         for definition in self._define(self._pairs, [image.sequence for image in self._images]):
             num_pairs = len(definition.pair_index)
@@ -68,4 +68,4 @@ class Tally:
                 seed=self._seed,
             )
             value = float(definition.statistic(np.ones((1, num_pairs)))[0])
-            yield definition.name, Number(value, low, high, num_pairs, definition.undefined)
+            yield definition.name, MetricValue(value, low, high, num_pairs, definition.undefined)

@@ -1,0 +1,98 @@
+"""Evaluate one model on one set of samples: records, gallery, report."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptseg.data.sample import Sample
+from promptseg.evaluate.exemplar_examples import build_exemplar_examples
+from promptseg.evaluate.gallery import choose_pairs, draw_pairs
+from promptseg.evaluate.records import ImageRecord, keep_records, load_done
+from promptseg.evaluate.report import EvaluationRun, Report, build_report
+from promptseg.evaluate.runner import EvaluationExample, PhraseSegmenter, evaluate_examples, sample_examples
+from promptseg.ops.atomic import atomic_file
+
+Watch = Callable[[Iterable[ImageRecord]], Iterable[ImageRecord]]
+"""Sees every record and passes it on, for a progress bar."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files to write; None: the file is not written.
+
+    Attributes:
+        records: JSON-lines file of every pair.
+        gallery: Contact sheet, PNG.
+        resume: Reuse the records that are in the file.
+    """
+
+    records: Path | None = None
+    gallery: Path | None = None
+    resume: bool = False
+
+
+def collect_records(
+    model: PhraseSegmenter,
+    examples: Iterable[EvaluationExample],
+    *,
+    run: EvaluationRun,
+    outputs: Outputs = Outputs(),
+    watch: Watch = iter,
+) -> list[ImageRecord]:
+    """Run a model on all examples and write each record at once; with `outputs.resume`, reuse those of an earlier run.
+
+    Args:
+        model: The model.
+        examples: Images with their queries.
+        run: Describes the model; records of a run with another id are not reused.
+        outputs: Files to write.
+        watch: Sees every record.
+
+    Raises:
+        OutputError: The records can't be written.
+        DataError: The file to resume from holds no records.
+    """
+    done = load_done(outputs.records) if outputs.resume and outputs.records is not None else {}
+    records = evaluate_examples(model, examples, run_id=run.run_id, done=done)
+    return list(watch(records if outputs.records is None else keep_records(records, outputs.records, done=done)))
+
+
+def evaluate_set(
+    model: PhraseSegmenter,
+    name: str,
+    samples: Sequence[Sample],
+    *,
+    run: EvaluationRun,
+    outputs: Outputs = Outputs(),
+    watch: Watch = iter,
+    class_names: Sequence[str] = (),
+    by_example: bool = False,
+) -> Report:
+    """Evaluate a model on a set of samples, write the records and the gallery, and build the report.
+
+    Args:
+        model: The model.
+        name: Name of the set in the report.
+        samples: Annotated images.
+        run: Describes the model in the report.
+        outputs: Files to write.
+        watch: Sees every record.
+        class_names: Names that together label every pixel, for class IoU; empty where there are none. Not used with
+            `by_example`.
+        by_example: Show each phrase by another image of the set instead of naming it.
+
+    Raises:
+        OutputError: A file can't be written.
+        DataError: The file to resume from holds no records.
+    """
+    if by_example:
+        examples = tuple(build_exemplar_examples(samples))
+    else:
+        examples = tuple(sample_examples(samples, class_names=class_names))
+    records = collect_records(model, examples, run=run, outputs=outputs, watch=watch)
+    if outputs.gallery is not None:
+        title = f"{run.model} on {name}"
+        sheet = draw_pairs(model, examples, choose_pairs(records), title=title)
+        with atomic_file(outputs.gallery) as temporary:
+            sheet.save(temporary)
+    return build_report(f"{name}, by example" if by_example else name, records, run)
