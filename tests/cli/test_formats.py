@@ -105,7 +105,7 @@ def test_autolabel_refuses_bad_requests_before_a_model_is_loaded(
     names = ("--names", tmp_path / "names.txt")
     nowhere = ("--model", "no-such-model", "-o", tmp_path / "out")
     for request, said in (
-        ((folder, "--names", tmp_path / "twice.txt", "-f", "coco"), "line 2: 'cat' stands in line 1 already"),
+        ((folder, "--names", tmp_path / "twice.txt", "-f", "coco"), "line 2: 'cat' is in line 1 already"),
         ((folder, *names, "-f", "pdf"), "no format is named 'pdf'"),
         ((folder / "*", *names, "-f", "coco"), "no such folder"),  # two folders may hold images of one name
     ):

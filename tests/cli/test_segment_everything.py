@@ -41,7 +41,8 @@ def test_says_and_writes_what_it_found(run: Callable[..., Result], photo: Path, 
     assert {path.name for path in folder.iterdir()} >= {"everything.png", "overlay.png", "result.json"}
     labels = [result["label"] for result in json.loads((folder / "result.json").read_text())["results"]]
     assert labels == ["cat", "dog", "unnamed"]
-    assert Image.open(folder / "everything.png").size == (60, 40)
+    with Image.open(folder / "everything.png") as drawn:
+        assert drawn.size == (60, 40)
 
 
 def test_json_has_a_line_for_each_image(run: Callable[..., Result], photo: Path, tmp_path: Path) -> None:

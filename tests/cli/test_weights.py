@@ -56,7 +56,7 @@ def test_path_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_name() -> None:
     result = RUNNER.invoke(weights_app, ["pull", "mobilesam"])
     assert isinstance(result.exception, WeightsError)
-    assert str(result.exception) == "no weights named 'mobilesam'; near: mobile-sam"
+    assert str(result.exception) == "no weights are named 'mobilesam'; similar names: mobile-sam"
 
 
 def test_list_as_json_and_as_a_table() -> None:

@@ -1,1 +1,1 @@
-"""The command line: data on stdout, talk on stderr; everything it does is one Python call."""
+"""The command line: results on stdout, messages on stderr; each command wraps one Python call."""

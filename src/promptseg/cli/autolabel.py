@@ -8,18 +8,20 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from promptseg.cli.images import counted
-from promptseg.cli.options import FORMAT_HELP, Device, Engine, EngineChoice, Model, Offline, Threshold
+from promptseg.cli.checks import check_device, check_output_folder
+from promptseg.cli.image_results import counted
+from promptseg.cli.options import FORMAT_HELP, Device, Engine, EngineChoice, Model, Offline, Threshold, Tolerance
 
 
 def autolabel(
-    folder: Annotated[Path, typer.Argument(help="The images right in it are labeled.")],
-    names: Annotated[Path, typer.Option(help="Text file of the names to look for, one a line: the class map.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set: new, or one to go on with.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the images; subfolders are not searched.")],
+    names: Annotated[Path, typer.Option(help="Text file of the class names, one per line.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the data set: a new one, or one to continue.")],
     format: Annotated[
         str,
-        typer.Option("--format", "-f", help=f"What to write: {FORMAT_HELP}"),
+        typer.Option("--format", "-f", help=f"Format of the data set: {FORMAT_HELP}"),
     ],
+    tolerance: Tolerance = None,
     model: Model = None,
     threshold: Threshold = None,
     device: Device = "auto",
@@ -28,18 +30,23 @@ def autolabel(
 ) -> None:
     """Label a folder of images by names, in the format of another tool.
 
-    Run it again to go on after a break, or to add new images of the folder. preview.png shows what was labeled.
+    Run it again to continue after an interruption, or to add new images of the folder. preview.png shows the labels.
 
-    Exit code 1: some images failed. Each is named on stderr and in failures.txt, the others are done.
+    Exit code 1: some images failed; each is named on stderr and in failures.txt.
     """
     from promptseg.formats.table import find_format
     from promptseg.labeling import FAILURES, list_folder, read_names
     from promptseg.labeling import autolabel as label_folder
+    from promptseg.skipped_files import SkippedFile, describe_skipped
 
-    # What is wrong with the request is said before a model is loaded for it.
     labels = read_names(names)
     find_format(format)
-    list_folder(folder)
+    skipped: list[SkippedFile] = []
+    list_folder(folder, skipped=skipped)
+    for line in describe_skipped(skipped):
+        typer.echo(line, err=True)
+    check_device(device)
+    check_output_folder(out)
 
     from promptseg.predictor import load
     from promptseg.weights import progress_bar
@@ -48,11 +55,11 @@ def autolabel(
         predictor = load(
             model, device=device, engine=engine.value, offline=offline, threshold=threshold, progress=report
         )
-    done = label_folder(predictor, folder, labels, out, format=format, watch=_watch)
+    done = label_folder(predictor, folder, labels, out, format=format, tolerance=tolerance, watch=_watch)
     for error in done.failures.values():
         typer.echo(f"error: {error}", err=True)
-    shown = f"; see {done.preview}" if done.preview is not None else ""
-    typer.echo(f"{counted(done.num_images)} labeled, {done.num_done_before} of them before{shown}")
+    preview = f"; see {done.preview}" if done.preview is not None else ""
+    typer.echo(f"{counted(done.num_images)} labeled, {done.num_done_before} of them before{preview}")
     if done.failures:
         typer.echo(f"{counted(len(done.failures))} failed, see {out / FAILURES}", err=True)
         raise typer.Exit(1)

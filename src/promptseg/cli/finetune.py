@@ -1,4 +1,4 @@
-"""`promptseg finetune`: the default model, made better at what is in a folder."""
+"""`promptseg finetune`: fine-tune the default model on a folder of images and masks."""
 
 import json
 from pathlib import Path
@@ -7,63 +7,70 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptseg._extras import require
-from promptseg.cli.options import EngineChoice, Offline
+from promptseg.cli.checks import check_output_folder, read_mask_value
+from promptseg.cli.options import EngineChoice, MaskValueText, Offline
 from promptseg.errors import OutputError
 
 if TYPE_CHECKING:
-    from promptseg.train.before_after import Exam
+    from promptseg.train.before_after import HeldOutResults
 
 RECORD, SHEET = "finetune.json", "before-after.png"
 
 
 def finetune(
-    folder: Annotated[Path, typer.Argument(help="Holds images/NAME.jpg and masks/PHRASE/NAME.png; see docs/data.md.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Holds images/NAME.jpg and masks/PHRASE/NAME.png, or what autolabel wrote; see docs/data.md."
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the new model; it must not exist yet.")],
     model: Annotated[str, typer.Option(help="Start from this model or checkpoint.")] = "promptseg",
-    steps: Annotated[int, typer.Option(min=1, help="How many updates.")] = 80,
-    learning_rate: Annotated[float, typer.Option(min=0.0, help="At its highest; it falls towards the end.")] = 1e-3,
-    seed: Annotated[int, typer.Option(min=0, help="Of all chance: crops and their order.")] = 0,
+    mask_value: MaskValueText = None,
+    steps: Annotated[int, typer.Option(min=1, help="Number of updates.")] = 80,
+    learning_rate: Annotated[float, typer.Option(min=0.0, help="Peak learning rate.")] = 1e-3,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
     engine: Annotated[
-        EngineChoice, typer.Option(help="What computes the answers before and after; auto takes the fastest.")
+        EngineChoice, typer.Option(help="Inference engine for the figures before and after; auto takes the fastest.")
     ] = EngineChoice.auto,
     offline: Offline = False,
 ) -> None:
-    """Teach a model the names of a folder of images and masks; a few minutes on a laptop for 50 images.
+    """Fine-tune a model on a folder of images and masks; 50 images take a few minutes on a laptop.
 
-    One image of five is held out; stdout says how good the model is on these before and after.
+    One image in five is held out; the IoU on these before and after is printed.
     """
     require("lightning_fabric", extra="train")
     from promptseg.data.folder import read_folder
     from promptseg.models.checkpoint import save_pretrained
-    from promptseg.models.registry import load_model
+    from promptseg.models.registry import load_network
     from promptseg.ops.atomic import atomic_file
     from promptseg.predictor import load
-    from promptseg.train.before_after import draw_before_after, examine
+    from promptseg.train.before_after import draw_before_after, evaluate_held_out
     from promptseg.train.finetune import FinetuneSettings, check_model, split_images
     from promptseg.train.finetune import finetune as fit
     from promptseg.train.progress import ProgressBar
     from promptseg.weights import progress_bar
 
-    # What is wrong with the request is said before anything is computed.
     if out.exists():
-        raise OutputError(f"{out} is there already: choose another --out")
-    images = read_folder(folder)
+        raise OutputError(f"{out} exists already: choose another --out")
+    check_output_folder(out)
+    images = read_folder(folder, mask_value=read_mask_value(mask_value))
     for problem in images.problems:
         typer.echo(f"left out: {problem}", err=True)
     settings = FinetuneSettings(steps=steps, learning_rate=learning_rate, seed=seed)
     parts = split_images([sample for sample in images if sample.targets], one_in=settings.one_in)
     with progress_bar() as report:
-        network = check_model(load_model(model, offline=offline, progress=report))
+        network = check_model(load_network(model, offline=offline, progress=report))
     num_train = len(parts.train) + len(parts.choose)
     typer.echo(
-        f"{num_train} images to learn from, {len(parts.held_out)} held out, {len(images.problems)} files left out",
+        f"{num_train} images to train on, {len(parts.held_out)} held out, {len(images.problems)} files left out",
         err=True,
     )
-    before = examine(load(model, engine=engine.value, offline=offline), parts.held_out)
+    before = evaluate_held_out(load(model, engine=engine.value, offline=offline), parts.held_out)
     with ProgressBar(steps, 0, enabled=True) as bar:
         fitted = fit(network, parts, settings, watch=lambda loss: bar.advance(loss=loss))
     save_pretrained(network, out, half=True)
-    after = examine(load(out, engine=engine.value, offline=offline), parts.held_out)
+    after = evaluate_held_out(load(out, engine=engine.value, offline=offline), parts.held_out)
 
     with atomic_file(out / SHEET) as partial:
         draw_before_after(before, after, title=f"{model}, fine-tuned on {num_train} images of {folder.name}").save(
@@ -90,8 +97,8 @@ def finetune(
     typer.echo(f"written: {out} (a model for --model), {out / SHEET}, {out / RECORD}", err=True)
 
 
-def describe(before: "Exam", after: "Exam") -> str:
-    """Say in a table how good each name is, before and after."""
+def describe(before: "HeldOutResults", after: "HeldOutResults") -> str:
+    """Lay the IoU of each name out in a table, before and after."""
     width = max(len("IoU, mean of held-out"), *(len(name) for name in before.ious))
     lines = [f"{'IoU, mean of held-out':<{width}}  pairs  before  after"]
     for name, ious in before.ious.items():
@@ -99,5 +106,5 @@ def describe(before: "Exam", after: "Exam") -> str:
         lines.append(f"{name:<{width}}  {len(ious):>5}  {sum(ious) / len(ious):>6.3f}  {sum(later) / len(later):.3f}")
     num_pairs = sum(map(len, before.ious.values()))
     lines.append(f"{'all':<{width}}  {num_pairs:>5}  {before.mean_iou:>6.3f}  {after.mean_iou:.3f}")
-    lines.append(f"{'said to be there':<{width}}  {num_pairs:>5}  {before.kept:>6.1%}  {after.kept:.1%}")
+    lines.append(f"{'predicted present':<{width}}  {num_pairs:>5}  {before.kept:>6.1%}  {after.kept:.1%}")
     return "\n".join(lines)

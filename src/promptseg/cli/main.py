@@ -1,52 +1,71 @@
-"""`promptseg`: the commands, and how they end.
+"""`promptseg`: the commands and their exit codes.
 
-Exit codes: 0 all went well, 1 some images failed (each named), 2 the request or its input is wrong, 130 interrupted.
-A command is a function in a module of its own; heavy imports stay inside it, so that `--help` answers at once.
+Exit codes: 0 success, 1 some images failed (each named on stderr), 2 invalid request or input, 130 interrupted.
+Each command is a function in its own module. Heavy imports stay inside the function, so that `--help` is fast.
 """
 
+import atexit
+import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from promptseg.cli.autolabel import autolabel
+from promptseg.cli.calibrate import calibrate
+from promptseg.cli.deprecated_spellings import translate
 from promptseg.cli.evaluate import evaluate
+from promptseg.cli.evaluate_benchmark import evaluate_benchmark
 from promptseg.cli.finetune import finetune
 from promptseg.cli.models import models
+from promptseg.cli.output import escape_unencodable
 from promptseg.cli.predict import predict
 from promptseg.cli.pseudo_masks import pseudo_masks
 from promptseg.cli.segment_everything import segment_everything
 from promptseg.cli.train import train
-from promptseg.cli.version import version
+from promptseg.cli.version import print_version, version
 from promptseg.cli.weights import weights_app
 from promptseg.errors import EngineError, OfflineError, PromptsegError, UnknownModelError
 
 app = typer.Typer(
     name="promptseg",
-    help="Point at something in a photo with words, and get its mask.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _promptseg(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    """Segment images by text, example images, points and boxes."""
+
+
 app.command()(predict)
-app.command()(autolabel)
 app.command()(segment_everything)
-app.command()(train)
+app.command()(autolabel)
 app.command()(finetune)
 app.command()(evaluate)
+app.command()(evaluate_benchmark)
+app.command()(calibrate)
 app.command()(pseudo_masks)
+app.command()(train)
 app.command()(models)
 app.add_typer(weights_app, name="weights")
 app.command()(version)
 
-# Errors whose message does not hold the way out already.
+# Hints for errors whose message does not name a way out.
 _HINTS: dict[type[PromptsegError], str] = {
     UnknownModelError: "`promptseg models` lists them; a checkpoint is given as its directory",
     OfflineError: "run it once without --offline, or `promptseg weights pull` where there is a network",
-    EngineError: "`promptseg version` shows what is here",
+    EngineError: "`promptseg version` shows what is installed here",
 }
 
 
@@ -54,16 +73,45 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
     Args:
-        arguments: What stands after the program's name; None: the process's own arguments.
+        arguments: The arguments after the program's name; None: those of this process.
     """
-    # Pillow warns of what `read_image` refuses anyway, by name and in one line.
+    if arguments is not None:
+        sys.exit(_run(arguments))
+    escape_unencodable()
+    code = _run(sys.argv[1:])
+    _exit_at_once(code)
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run a command; return its exit code."""
+    # `read_image` refuses such images itself, by name and in one line.
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
+    current, notice = translate(arguments)
+    if notice is not None:
+        typer.echo(notice, err=True)
     try:
-        app(arguments, prog_name="promptseg")
+        app(current, prog_name="promptseg")
+    except SystemExit as exit:
+        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except PromptsegError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
         if hint:
             typer.echo(f"hint: {hint}", err=True)
-        sys.exit(2)
-    sys.exit(0)
+        return 2
+    return 0
+
+
+def _exit_at_once(code: int) -> NoReturn:
+    """End the process without freeing its modules one by one, which takes seconds once PyTorch is loaded.
+
+    Files are closed by their commands; exit handlers, such as those of temporary folders and of worker processes, run.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # The reader has gone, as with `promptseg ... | head`, or the disk is full.
+            code = code or 1
+    os._exit(code)

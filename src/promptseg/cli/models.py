@@ -1,18 +1,21 @@
-"""`promptseg models`: which models have a name."""
+"""`promptseg models`: list the models."""
 
-import json
 from typing import Annotated
 
 import typer
 
+from promptseg.cli.output import dump_json
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False) -> None:
-    """List the models that have a name.
 
-    --model takes those of status shipped (in the package), published (fetched when first used) and test (tiny, random);
-    recipe: train it with `promptseg train`, then give its directory.
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """List the models.
+
+    --model takes those of status shipped (in the package), published (fetched when first used) and test (tiny, random).
+    Train those of status recipe with `promptseg train`, then give the directory of the checkpoint.
     """
-    from promptseg.models.registry import MODELS
+    from promptseg.models.table import MODELS
 
     if as_json:
         rows = [
@@ -27,7 +30,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of
             }
             for row in MODELS.values()
         ]
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        typer.echo(dump_json(rows, indent=2))
         return
     lines = [("name", "status", "prompts", "trained", "license", "what")]
     for row in MODELS.values():

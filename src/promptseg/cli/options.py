@@ -8,7 +8,7 @@ import typer
 
 
 class EngineChoice(StrEnum):
-    """What computes."""
+    """What computes the predictions."""
 
     auto = "auto"
     torch = "torch"
@@ -16,32 +16,79 @@ class EngineChoice(StrEnum):
     openvino_bf16 = "openvino-bf16"
 
 
-# Spelled out, for the table itself would import numpy, and `--help` is to answer at once.
+class PromptChoice(StrEnum):
+    """The kind of prompt that stands for a phrase."""
+
+    text = "text"
+    exemplar = "exemplar"
+
+
+# Written out: importing the format table would import numpy and slow down `--help`.
 FORMAT_HELP = (
     "coco, coco-polygons, coco-panoptic, yolo, labelstudio, labelstudio-polygons, labelme, labelme-masks, voc, "
     "geojson, png or npz."
 )
 
 Images: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="PHOTO", help="Images, folders, and patterns such as 'photos/**/*.jpg'.")
+    list[str], typer.Argument(metavar="IMAGE", help="Images, folders, and patterns such as 'photos/**/*.jpg'.")
 ]
 Formats: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--format", "-f", help=f"Write a data set to a folder in --out; repeat it for more: {FORMAT_HELP}"),
 ]
-AsJsonLines: TypeAlias = Annotated[bool, typer.Option("--json", help="One line of JSON for each image on stdout.")]
+Tolerance: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="Of polygons in data sets, pixels: corners are dropped where the outline moves by this at most; 0 keeps "
+        "the exact mask. Default: 0.5.",
+    ),
+]
+AsJsonLines: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print one line of JSON for each image on stdout.")
+]
 Model: TypeAlias = Annotated[
-    str | None, typer.Option(help="A name that `promptseg models` lists, or a checkpoint's directory.")
+    str | None,
+    typer.Option(help="Name of a model (see `promptseg models`) or directory of a checkpoint. Default: promptseg."),
 ]
 Threshold: TypeAlias = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.0, help="Presence below which a thing is absent; else the model's own."),
+    typer.Option(
+        min=0.0, max=1.0, help="Presence below which a phrase counts as absent. Default: the model's own threshold."
+    ),
 ]
-MadeMasks: TypeAlias = Annotated[
+MaskValueText: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--mask-value",
+        help="What is inside a mask of several classes: a number (gray value or palette index), a color such as "
+        "255,0,0, or nonzero. Default: the one value besides 0.",
+    ),
+]
+PseudoMaskFolder: TypeAlias = Annotated[
     Path | None, typer.Option(help="Directory of masks that `promptseg pseudo-masks` made.")
 ]
+AnnotatedData: TypeAlias = Annotated[
+    Path,
+    typer.Option(
+        help="Folder of images and masks, or a JSONL index (docs/data.md); with --set, the directory of the indexes."
+    ),
+]
+IndexNames: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--set", help="Name of an index in --data, without .jsonl; repeat it for more.")
+]
+OnlyListed: TypeAlias = Annotated[
+    Path | None, typer.Option(help="Text file of the images to use, one per line, named as in the records.")
+]
+ReportFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="Write a report (JSON) here, and the records of every pair beside it."),
+]
+BootstrapSeed: TypeAlias = Annotated[int, typer.Option(help="Seed of the bootstrap intervals.")]
+Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Continue from the records beside --out.")]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Engine: TypeAlias = Annotated[
-    EngineChoice, typer.Option(help="What computes; auto: OpenVINO on a CPU (bf16 where it has it), else torch.")
+    EngineChoice,
+    typer.Option(help="Inference engine. auto: OpenVINO on a CPU (bf16 where the CPU supports it), else PyTorch."),
 ]
-Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Fetch nothing.")]
+Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Do not download anything.")]

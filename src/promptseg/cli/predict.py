@@ -1,12 +1,18 @@
 """`promptseg predict`: phrases and images in, masks out."""
 
+import itertools
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli.exemplars import FORM_HELP, collect_queries
-from promptseg.cli.images import check_formats, segment_images
+from promptseg.cli.checks import check_device, read_mask_value
+from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
+from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing
+from promptseg.cli.image_results import IMAGE_ERRORS, ImageResults, check_outputs, find_images
+from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
     AsJsonLines,
     Device,
@@ -14,14 +20,18 @@ from promptseg.cli.options import (
     EngineChoice,
     Formats,
     Images,
+    MaskValueText,
     Model,
     Offline,
     Threshold,
+    Tolerance,
 )
-from promptseg.cli.pointing import BOX_HELP, POINT_HELP, add_pointing
+from promptseg.errors import PromptError
 
 if TYPE_CHECKING:
+    from promptseg.prompts import Query
     from promptseg.results import Segmentation
+    from promptseg.stored_values import MaskValue
 
 
 def predict(
@@ -33,12 +43,13 @@ def predict(
     exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
     point: Annotated[list[str] | None, typer.Option(help=POINT_HELP)] = None,
     box: Annotated[list[str] | None, typer.Option(help=BOX_HELP)] = None,
+    mask_value: MaskValueText = None,
     model: Model = None,
     detector: Annotated[
         str | None,
         typer.Option(
-            help="Every object of every --text, instead of --model: promptseg, grounding-dino-tiny or -base, "
-            "owlv2-base, yolo-world-v2-s (AGPL-3.0) or a path finds boxes, and --masker draws what is in them."
+            help="Instead of --model: detect every object of each --text with promptseg, grounding-dino-tiny or -base, "
+            "owlv2-base, yolo-world-v2-s (AGPL-3.0) or a checkpoint, and segment it with --masker."
         ),
     ] = None,
     masker: Annotated[
@@ -52,66 +63,108 @@ def predict(
         typer.Option("--out", "-o", help="Write overlay.png, the masks and result.json to a folder in here."),
     ] = None,
     formats: Formats = None,
+    tolerance: Tolerance = None,
     as_json: AsJsonLines = False,
     threshold: Threshold = None,
     tile: Annotated[
-        int | None, typer.Option(min=64, help="Look at tiles of so many pixels too, for large images.")
+        int | None,
+        typer.Option(min=64, help="Also process overlapping tiles of this size (pixels), for large images."),
     ] = None,
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
 ) -> None:
-    """Find things in photos by phrases, by examples in other images, by points and boxes.
+    """Segment images by phrases, by example images, by points and boxes.
 
-    Points and boxes belong to the one phrase that is given with them, or to a thing without a name.
+    Points and boxes belong to the one phrase that is given with them; without a phrase, to an object without a name.
 
-    Without --out nothing is written: stdout says what was found.
+    Prints what was found; files are written only with --out.
 
-    Exit code 1: some images failed. Each is named on stderr, the others are done.
+    Exit code 1: some images failed; each is named on stderr.
     """
-    from promptseg.images import list_images
-    from promptseg.prompts import to_queries
-
-    # What is wrong with the request is said before a model is loaded for it.
-    paths = list_images(images)
-    asked = collect_queries(text or (), exemplar or ())
-    pointed = bool(point or box)
-    queries = add_pointing(() if pointed and not asked else to_queries(asked), point or (), box or ())
+    queries = read_queries(
+        images, text or (), exemplar or (), point or (), box or (), mask_value=read_mask_value(mask_value)
+    )
+    paths = find_images(images)
     for part, hint in ((masker, "--masker"), (detector, "--detector")):
         if part is not None and model is not None:
             raise typer.BadParameter(f"give --model or {hint}, not both", param_hint=hint)
-    check_formats(formats or (), out)
+    check_outputs(out, formats or ())
+    check_device(device)
 
-    from promptseg.models.grounded_sam.config import LangSamConfig
-    from promptseg.predictor import load
-    from promptseg.weights import progress_bar
-
-    parts = LangSamConfig(detector, masker or LangSamConfig.masker) if detector is not None else None
-    with progress_bar() as report:
-        predictor = load(
-            parts or masker or model,
-            device=device,
-            engine=engine.value,
-            offline=offline,
-            threshold=threshold,
-            progress=report,
-        )
+    parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
+    predictor = load_predictor(
+        "langsam" if detector is not None else masker or model,
+        device=device,
+        engine=engine.value,
+        offline=offline,
+        threshold=threshold,
+        **(parts if detector is not None else {}),
+    )
     if tile is not None:
         predictor = predictor.tiled(tile)
-    segment_images(
+
+    classes = tuple(dict.fromkeys(query.label for query in queries))
+    with ImageResults(
         paths,
-        lambda path: predictor.segment(path, queries),
-        _save,
         out=out,
         formats=formats or (),
-        classes=tuple(dict.fromkeys(query.label for query in queries)),
+        classes=classes,
         origin=predictor.origin,
         as_json=as_json,
-    )
+        tolerance=tolerance,
+    ) as results:
+        for path in results.track():
+            try:
+                result = predictor.segment(path, queries)
+                folder = results.add(path, result)
+            except IMAGE_ERRORS as error:
+                results.fail(path, error)
+                continue
+            if folder is not None:
+                typer.echo(f"written: {save(result, folder)}", err=True)
+    results.finish()
 
 
-def _save(found: "Segmentation", folder: Path) -> str:
-    overlay, *masks, document = found.save(folder)
+def read_queries(
+    images: Sequence[str],
+    texts: Sequence[str],
+    exemplars: Sequence[str],
+    points: Sequence[str],
+    boxes: Sequence[str],
+    *,
+    mask_value: "MaskValue | None" = None,
+) -> "tuple[Query, ...]":
+    """Read all prompts.
+
+    Raises:
+        PromptError: There is none, or one is malformed. The message then hints
+            at --text.
+        ImageError: An exemplar can't be read.
+    """
+    from promptseg.prompts import to_queries
+    from promptseg.results.background import find_objects
+
+    if not (texts or exemplars or points or boxes):
+        raise PromptError(
+            "no prompt was given; use --text, --exemplar, --point or --box, for example: "
+            f"--text {shlex.quote(_trailing_phrase(images) or 'cat')}"
+        )
+    queries = collect_queries(texts, exemplars, mask_value=mask_value)
+    requested = add_pointing(to_queries(queries) if queries else (), points, boxes)
+    find_objects(requested)  # a background alone is refused before anything is loaded
+    return requested
+
+
+def _trailing_phrase(images: Sequence[str]) -> str:
+    """Join the last arguments that are no files: `predict photo.jpg red mug` leaves out --text."""
+    words = itertools.takewhile(lambda word: not Path(word).suffix and not Path(word).exists(), reversed(images[1:]))
+    return " ".join(reversed(list(words)))
+
+
+def save(result: "Segmentation", folder: Path) -> str:
+    """Save a result to a folder, and name the files."""
+    overlay, *masks, document = result.save(folder)
     num_masks = f"{len(masks)} mask{'s' if len(masks) > 1 else ''} ({masks[0].name}"
     ending = ", ..." if len(masks) > 1 else ""
     return f"{overlay}, {num_masks}{ending}), {document.name}"

@@ -1,21 +1,23 @@
-"""`promptseg segment-everything`: every mask of an image, named from a list where a name fits."""
+"""`promptseg segment-everything`: every mask of an image, labeled from a list where a name fits."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli.images import check_formats, segment_images
-from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Images, Offline
+from promptseg.cli.image_results import IMAGE_ERRORS, ImageResults, check_outputs, find_images
+from promptseg.cli.loading import load_predictor, tell_compile
+from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Images, Offline, Tolerance
 
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
+    from promptseg.sam.automatic import ReportBatches
 
 
 def segment_everything(
     images: Images,
     names: Annotated[
-        Path | None, typer.Option(help="Text file of names, one a line: masks that one fits are named.")
+        Path | None, typer.Option(help="Text file of names, one per line; masks that a name fits are labeled.")
     ] = None,
     out: Annotated[
         Path | None,
@@ -24,44 +26,47 @@ def segment_everything(
         ),
     ] = None,
     formats: Formats = None,
+    tolerance: Tolerance = None,
     as_json: AsJsonLines = False,
     masker: Annotated[
         str, typer.Option(help="Finds the masks: mobile-sam, sam2-hiera-tiny, sam-vit-base or a directory.")
     ] = "mobile-sam",
     model: Annotated[
-        str | None, typer.Option(help="Knows the names: one that `promptseg models` lists, or a directory.")
+        str | None,
+        typer.Option(help="Labels the masks: name of a model (see `promptseg models`) or directory of a checkpoint."),
     ] = None,
-    points_per_side: Annotated[int, typer.Option(min=1, help="Points along each side of an image.")] = 32,
+    points_per_side: Annotated[int, typer.Option(min=1, help="Number of points along each side of an image.")] = 32,
     crop_layers: Annotated[int, typer.Option(min=0, max=4, help="Layers of crops, for small objects.")] = 0,
     min_score: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="A mask's own score, about its IoU, must be above this.")
+        float, typer.Option(min=0.0, max=1.0, help="Minimum predicted IoU of a mask (SAM uses 0.88).")
     ] = 0.88,
     min_stability: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="How little a mask may depend on where it is cut; SAM's own is 0.95."),
+        float, typer.Option(min=0.0, max=1.0, help="Minimum stability score of a mask (SAM uses 0.95).")
     ] = 0.9,
-    min_area: Annotated[int, typer.Option(min=0, help="Holes and islands of fewer pixels are removed.")] = 0,
+    min_area: Annotated[int, typer.Option(min=0, help="Remove holes and islands of fewer pixels.")] = 0,
     tile: Annotated[
-        int | None, typer.Option(min=64, help="Search tiles of so many pixels too, for large images.")
+        int | None,
+        typer.Option(min=64, help="Also process overlapping tiles of this size (pixels), for large images."),
     ] = None,
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
 ) -> None:
-    """Find every object in photos, without being told what to look for.
+    """Segment every object of an image, without a prompt.
 
-    Without --out nothing is written: stdout says what was found.
+    Prints what was found; files are written only with --out.
 
-    Exit code 1: some images failed. Each is named on stderr, the others are done.
+    Exit code 1: some images failed; each is named on stderr.
     """
+    paths = find_images(images)
+    check_outputs(out, formats or ())
+
     from promptseg.everything import UNNAMED
-    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, list_images
+    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS
     from promptseg.labeling import read_names
     from promptseg.ops.windows import Tiles
     from promptseg.prompts import to_queries
     from promptseg.sam.automatic import AutomaticSettings
 
-    # What is wrong with the request is said before a model is loaded for it.
-    paths = list_images(images)
     phrases = () if names is None else read_names(names)
     if phrases:
         to_queries(phrases)
@@ -73,52 +78,65 @@ def segment_everything(
         min_mask_region_area=min_area,
     )
     tiles = None if tile is None else Tiles(tile, tile // 4)
-    check_formats(formats or (), out)
-
-    import torch
 
     from promptseg.everything import describe_origin
     from promptseg.everything import segment_everything as segment
-    from promptseg.predictor import load
-    from promptseg.runtime import resolve_engine
-    from promptseg.runtime.graph_runner import GraphRunner
-    from promptseg.sam.load import load_masker
+    from promptseg.runtime import Runtime
+    from promptseg.sam.load import load_sam
 
-    runner = None
-    if (computes := resolve_engine(engine.value, torch.device("cpu"))) != "torch":
-        runner = GraphRunner(
-            "openvino",
-            precision="bf16" if computes == "openvino-bf16" else "f32",
-            num_threads=torch.get_num_threads(),
-        )
-    finder = load_masker(masker, runner=runner, offline=offline)
-    predictor = load(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
-
-    segment_images(
+    runtime = Runtime.choose(engine.value, "cpu", tell_compile())
+    finder = load_sam(masker, runtime=runtime, offline=offline)
+    predictor = load_predictor(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
+    limits = DEFAULT_LIMITS if tiles is None else LARGEST_LIMITS
+    with ImageResults(
         paths,
-        lambda path: segment(
-            finder,
-            path,
-            names=phrases,
-            predictor=predictor,
-            settings=settings,
-            tiles=tiles,
-            limits=DEFAULT_LIMITS if tiles is None else LARGEST_LIMITS,
-        ),
-        _save,
         out=out,
         formats=formats or (),
         classes=(*phrases, UNNAMED),
         origin=describe_origin(masker, predictor, settings, tiles),
         as_json=as_json,
-    )
+        tolerance=tolerance,
+    ) as results:
+        for path in results.track():
+            try:
+                result = segment(
+                    finder,
+                    path,
+                    names=phrases,
+                    predictor=predictor,
+                    settings=settings,
+                    tiles=tiles,
+                    limits=limits,
+                    report=tell_share(path),
+                )
+                folder = results.add(path, result)
+            except IMAGE_ERRORS as error:
+                results.fail(path, error)
+                continue
+            if folder is not None:
+                typer.echo(f"written: {save(result, folder)}", err=True)
+    results.finish()
 
 
-def _save(found: "Segmentation", folder: Path) -> str:
+def tell_share(path: Path) -> "ReportBatches":
+    """Give what tells on stderr how far the search in an image is, in tenths."""
+    told = {0}
+
+    def tell(done: int, total: int) -> None:
+        tenths = 10 * done // total
+        if tenths not in told and total > 1:
+            told.add(tenths)
+            typer.echo(f"{path}: searched {10 * tenths} %", err=True)
+
+    return tell
+
+
+def save(result: "Segmentation", folder: Path) -> str:
+    """Save a result and a drawing of all its masks to a folder, and count the files."""
     from promptseg.everything import draw_everything
     from promptseg.ops.atomic import atomic_file
 
-    num_files = len(found.save(folder)) + 1
+    num_files = len(result.save(folder)) + 1
     with atomic_file(folder / "everything.png") as temporary:
-        draw_everything(found).save(temporary)
+        draw_everything(result).save(temporary)
     return f"{num_files} files in {folder}"

@@ -8,37 +8,37 @@ from typing import Annotated
 import typer
 
 from promptseg._extras import require
-from promptseg.cli.options import MadeMasks
+from promptseg.cli.options import PseudoMaskFolder
 
 
 def train(
     recipe: Annotated[
         Path,
-        typer.Argument(
-            help="A Python file with a function recipe(), which is run; FILE.py:VARIANT where it has variants."
-        ),
+        typer.Argument(help="Python file with a function recipe(); FILE.py:VARIANT where it has variants."),
     ],
-    data: Annotated[Path, typer.Option(help="Directory of the training data; the recipe says of what layout.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the run; best/ and final/ in it are models.")],
-    pseudo: MadeMasks = None,
+    data: Annotated[Path, typer.Option(help="Directory of the training data; the recipe defines its layout.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Directory of the run; best/ and final/ in it are checkpoints.")
+    ],
+    pseudo: PseudoMaskFolder = None,
     init: Annotated[
-        str | None, typer.Option(help="Start from this model or checkpoint, where names and shapes agree.")
+        str | None, typer.Option(help="Initialize from this model or checkpoint, where names and shapes agree.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out, exactly.")] = False,
-    epochs: Annotated[float | None, typer.Option(help="Length of the run, instead of the recipe's.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Length of the run in updates, instead of --epochs.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all chance in the run, instead of the recipe's.")] = None,
-    devices: Annotated[int, typer.Option(min=1, help="How many GPUs share each batch.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out, exactly.")] = False,
+    epochs: Annotated[float | None, typer.Option(help="Number of epochs, instead of the recipe's.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of updates, instead of --epochs.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed, instead of the recipe's.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Number of GPUs that share each batch.")] = 1,
     accelerator: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that prepare batches.")] = None,
     cache: Annotated[
-        Path | None, typer.Option(help="Keep the frozen image tower's features here and compute each once.")
+        Path | None, typer.Option(help="Cache the frozen image encoder's features in this directory.")
     ] = None,
-    cache_gb: Annotated[float | None, typer.Option(min=0.0, help="Most that --cache may take, in GB.")] = None,
+    cache_gb: Annotated[float | None, typer.Option(min=0.0, help="Maximum size of --cache, in GB.")] = None,
 ) -> None:
-    """Train a model by a recipe. Progress on stderr; the outcome on stdout, as JSON.
+    """Train a model by a recipe. Progress goes to stderr, the outcome to stdout as JSON.
 
-    A killed run goes on with --resume and ends with the same weights as one that was not.
+    An interrupted run continues with --resume and ends with the same weights as an uninterrupted one.
     """
     if epochs is not None and steps is not None:
         raise typer.BadParameter("give --epochs or --steps, not both")

@@ -1,16 +1,19 @@
-"""`promptseg version`: what is installed here, and what it would compute on."""
+"""`promptseg version`: the installed versions, and the device that `auto` takes."""
 
 import json
 import platform
-from importlib.metadata import version as installed_version
 from typing import Annotated
 
 import typer
 
 
-def version(as_json: Annotated[bool, typer.Option("--json", help="JSON instead of lines.")] = False) -> None:
-    """Show the versions that matter, and the device that `auto` takes."""
-    from promptseg.predictor import resolve_device
+def version(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of lines.")] = False,
+) -> None:
+    """Show the installed versions, and the device that `auto` takes. `promptseg --version` is faster."""
+    from importlib.metadata import version as installed_version
+
+    from promptseg.runtime.engine import resolve_device
 
     facts = {name: installed_version(name) for name in ("promptseg", "torch", "transformers", "openvino")}
     facts["python"] = platform.python_version()
@@ -20,3 +23,12 @@ def version(as_json: Annotated[bool, typer.Option("--json", help="JSON instead o
         return
     for name, fact in facts.items():
         typer.echo(f"{name:<12}  {fact}")
+
+
+def print_version(value: bool) -> None:
+    """Print the version of promptseg and end the command, for `--version`."""
+    if value:
+        from importlib.metadata import version as installed_version
+
+        typer.echo(f"promptseg {installed_version('promptseg')}")
+        raise typer.Exit

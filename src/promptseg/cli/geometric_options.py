@@ -1,4 +1,4 @@
-"""Points and boxes as the command line writes them."""
+"""Points and boxes on the command line."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,9 +9,9 @@ from promptseg.errors import PromptError
 if TYPE_CHECKING:
     from promptseg.prompts import BoxPrompt, PointPrompt, Prompt, Query
 
-POINT_HELP = "A point on the object, x,y in pixels; x,y,0 is beside it. Repeat it for more."
-BOX_HELP = "A box around the object, x0,y0,x1,y1 in pixels. Repeat it for more objects."
-# The label of what is pointed at without a phrase.
+POINT_HELP = "A point on the object: x,y in pixels; x,y,0 is a point beside it. Repeat it for more points."
+BOX_HELP = "A box around the object: x0,y0,x1,y1 in pixels. Repeat it for more objects."
+# The label of an object that is marked without a phrase.
 UNNAMED = "object"
 
 
@@ -19,7 +19,7 @@ def parse_points(points: Sequence[str]) -> "PointPrompt":
     """Read points written "x,y" or "x,y,label", where 1 is on the object and 0 beside it.
 
     Raises:
-        PromptError: One is written otherwise.
+        PromptError: One has another form.
     """
     from promptseg.prompts import PointPrompt
 
@@ -34,7 +34,7 @@ def parse_box(box: str) -> "BoxPrompt":
     """Read a box written "x0,y0,x1,y1".
 
     Raises:
-        PromptError: It is written otherwise, or has no area.
+        PromptError: It has another form, or no area.
     """
     from promptseg.prompts import BoxPrompt
 
@@ -43,15 +43,15 @@ def parse_box(box: str) -> "BoxPrompt":
 
 
 def add_pointing(queries: "Sequence[Query]", points: Sequence[str], boxes: Sequence[str]) -> "tuple[Query, ...]":
-    """Add points and boxes to what is asked: to its one query, or as a query of their own.
+    """Add points and boxes to the one query there is, or as a query of their own.
 
     Args:
-        queries: What is asked in words and by examples, perhaps nothing.
+        queries: The queries of phrases and exemplars, perhaps none.
         points: As `parse_points` takes them.
         boxes: As `parse_box` takes them.
 
     Raises:
-        PromptError: A point or box is malformed, or it is not clear which of several queries is meant.
+        PromptError: A point or box is malformed, or there are several queries to add it to.
     """
     from promptseg.prompts import Query
 
@@ -63,7 +63,7 @@ def add_pointing(queries: "Sequence[Query]", points: Sequence[str], boxes: Seque
         return (Query(UNNAMED, tuple(prompts)),)
     if len(queries) > 1:
         labels = ", ".join(query.label for query in queries)
-        raise PromptError(f"--point and --box belong to one thing, but {len(queries)} are asked for: {labels}")
+        raise PromptError(f"--point and --box belong to one query, but there are {len(queries)}: {labels}")
     return (replace(queries[0], prompts=(*queries[0].prompts, *prompts)),)
 
 

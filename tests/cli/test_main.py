@@ -1,6 +1,7 @@
 """The command line: what goes to stdout, what to stderr, and how it ends."""
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import signal
@@ -17,10 +18,9 @@ import typer
 from command_line import Ended
 from PIL import Image
 
-from promptseg.cli.images import name_folders
 from promptseg.cli.main import app
+from promptseg.images import bundled_image
 from promptseg.ops.rle import decode_rle
-from promptseg.photos import find_photo
 
 MODEL = ("--model", "promptseg-test", "--threshold", "0")
 
@@ -55,7 +55,9 @@ def test_predict_says_what_it_found(promptseg: Callable[..., Ended], photo: Path
 
 
 def test_predict_prints_one_line_of_json_for_each_image(promptseg: Callable[..., Ended], photo: Path) -> None:
-    ended = promptseg("predict", photo, find_photo("coffee"), "-t", "cat", "-t", "dog", "-t", "cat", "--json", *MODEL)
+    ended = promptseg(
+        "predict", photo, bundled_image("coffee"), "-t", "cat", "-t", "dog", "-t", "cat", "--json", *MODEL
+    )
     assert ended.code == 0, ended.err
     first, second = (json.loads(line) for line in ended.out.splitlines())
     assert first["image"] == str(photo)
@@ -77,7 +79,7 @@ def test_predict_writes_files_and_says_where(promptseg: Callable[..., Ended], ph
 
 
 def test_predict_takes_folders_and_patterns(promptseg: Callable[..., Ended], photo: Path) -> None:
-    (photo.parent / "dog.JPG").write_bytes(find_photo("chelsea").read_bytes())
+    (photo.parent / "dog.JPG").write_bytes(bundled_image("chelsea").read_bytes())
     for argument in (photo.parent, photo.parent / "*.*"):
         ended = promptseg("predict", argument, "-t", "cat", "--json", *MODEL)
         images = [Path(json.loads(line)["image"]).name for line in ended.out.splitlines()]
@@ -86,7 +88,7 @@ def test_predict_takes_folders_and_patterns(promptseg: Callable[..., Ended], pho
 
 def test_predict_names_failed_images_and_does_the_rest(promptseg: Callable[..., Ended], photo: Path) -> None:
     broken, missing = photo.parent / "broken.jpg", photo.parent / "gone.jpg"
-    broken.write_bytes(find_photo("chelsea").read_bytes()[:5000])
+    broken.write_bytes(bundled_image("chelsea").read_bytes()[:5000])
     ended = promptseg("predict", broken, missing, photo, "-t", "cat", "--json", *MODEL)
     assert ended.code == 1
     assert f"error: {broken}: damaged or cut short" in ended.err
@@ -161,8 +163,6 @@ def test_usage_errors_exit_2(promptseg: Callable[..., Ended], photo: Path) -> No
         assert ended.code == 2
         assert "Usage" in ended.out + ended.err
         assert "Traceback" not in ended.err
-    ended = promptseg("predict", photo)
-    assert (ended.code, ended.err) == (2, "error: nothing was asked for: give at least one phrase\n")
 
 
 def commands(group: Any, prefix: str = "") -> dict[str, Any]:
@@ -200,18 +200,84 @@ def test_models_and_version_as_table_and_json(promptseg: Callable[..., Ended]) -
     assert facts["torch"] in promptseg("version").out
 
 
-def test_name_folders_are_unique() -> None:
-    paths = [Path(name) for name in ("a/cat.jpg", "b/cat.jpg", "cat.png", "dog.png")]
-    names = name_folders(paths)
-    assert list(names.values()) == ["cat-jpg", "cat-jpg-2", "cat-png", "dog"]
-    names = name_folders([Path("a/Cat.jpg"), Path("b/cat.jpg")])
-    assert list(names.values()) == ["Cat-jpg", "cat-jpg-2"], "one folder on Windows and macOS"
+def test_a_missing_prompt_is_answered_with_how_to_write_it(promptseg: Callable[..., Ended], photo: Path) -> None:
+    for arguments, hint in (
+        ((photo,), "--text cat"),
+        ((photo, "dog"), "--text dog"),
+        ((photo, "red", "mug"), "--text 'red mug'"),
+    ):
+        ended = promptseg("predict", *arguments)
+        assert_refused(ended, "no prompt was given")
+        assert ended.err.strip().endswith(hint)
 
 
-def test_help_answers_without_torch() -> None:
-    program = "import promptseg.cli.main, sys; print(sorted({'numpy', 'torch', 'transformers'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+HEAVY = "{'numpy', 'torch', 'transformers', 'openvino', 'scipy', 'PIL'}"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["predict", "--help"], ["evaluate", "--help"]])
+def test_help_and_version_load_no_heavy_library(arguments: list[str]) -> None:
+    program = f"""
+import sys
+from promptseg.cli.main import main
+try:
+    main({arguments})
+finally:
+    print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "gone.jpg", "-t", "cat"],
+        ["predict", "{photo}", "cat"],
+        ["predict", "{photo}", "--point", "here"],
+        ["predict", "{photo}", "-t", "cat", "--device", "tpu"],
+        ["predict", "{photo}", "-t", "cat", "--out", "{photo}/out"],
+        ["predict", "{photo}", "-t", "cat", "--format", "jpeg2000", "--out", "out"],
+        ["segment-everything", "gone.jpg"],
+        ["evaluate", "--data", "gone"],
+        ["calibrate", "--data", "gone"],
+    ],
+)
+def test_a_wrong_request_is_noticed_before_torch_is_loaded(arguments: list[str], photo: Path) -> None:
+    words = [word.format(photo=photo) for word in arguments]
+    program = f"""
+import sys
+from promptseg.cli.main import main
+try:
+    main({words})
+finally:
+    print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_version_is_one_line(promptseg: Callable[..., Ended]) -> None:
+    ended = promptseg("--version")
+    assert (ended.code, ended.out) == (0, f"promptseg {importlib.metadata.version('promptseg')}\n")
+
+
+def test_python_m_promptseg_is_the_command_line() -> None:
+    for arguments, code in ((["--version"], 0), (["fly"], 2)):
+        command = [sys.executable, "-m", "promptseg", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert ("promptseg " in done.stdout) == (code == 0)
+
+
+def test_a_reader_that_goes_away_causes_no_traceback() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "promptseg", "--help"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = process.communicate()
+    assert "Traceback" not in err and "Exception ignored" not in err
 
 
 def test_interrupt_exits_130_without_a_traceback(tmp_path: Path) -> None:

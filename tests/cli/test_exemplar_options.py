@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from promptseg.cli.exemplars import collect_queries, parse_exemplar
+from promptseg.cli.exemplar_options import collect_queries, parse_exemplar
 from promptseg.errors import ImageError, PromptError
 from promptseg.prompts import ExemplarPrompt, TextPrompt
 
@@ -84,6 +84,24 @@ def test_refuses_a_name_with_negative_examples_only(folder: Path) -> None:
         collect_queries(["mug"], ["vase=vase.png@-1"])
 
 
+def test_a_mask_of_classes_is_refused_until_one_is_chosen(folder: Path) -> None:
+    classes = MASK.astype(np.uint8) * 2
+    classes[4:] = 5
+    Image.fromarray(classes).save(folder / "classes.png")
+    with pytest.raises(ImageError, match=r"classes\.png: the mask has the values 0, 2, 5, .*--mask-value"):
+        parse_exemplar("mug.png:classes.png")
+    for value, expected in ((2, MASK), ("nonzero", classes > 0)):
+        _, _, exemplar = parse_exemplar("mug.png:classes.png", mask_value=value)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(exemplar.foreground, expected)
+
+
+def test_a_mask_value_that_is_none_is_noticed_before_a_model_is_loaded(
+    folder: Path, promptseg: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, _, err = promptseg("predict", "vase.png", "-x", "mug.png:mug-mask.png", "--mask-value", "red")
+    assert code == 2 and "'red' is no mask value" in err
+
+
 def test_predict_by_examples_alone_and_mixed(folder: Path, promptseg: Callable[..., tuple[int, str, str]]) -> None:
     arguments = ["predict", "vase.png", "-t", "mug", "-x", "mug=mug.png:2,1,5,4@0.5", "-x", "vase.png", "--json"]
     code, out, err = promptseg(*arguments, "--model", "clipseg-test", "--threshold", "0")
@@ -91,12 +109,15 @@ def test_predict_by_examples_alone_and_mixed(folder: Path, promptseg: Callable[.
     assert [result["label"] for result in json.loads(out)["results"]] == ["mug", "vase"]
 
 
-def test_predict_says_which_models_take_examples_and_that_nothing_was_asked(
+def test_predict_names_the_models_that_take_exemplars_and_a_missing_prompt(
     folder: Path, promptseg: Callable[..., tuple[int, str, str]]
 ) -> None:
     for arguments, said in [
-        (["-x", "mug.png", "--model", "promptseg-test"], "promptseg-test takes text prompts, no exemplar prompts"),
-        ([], "nothing was asked for"),
+        (
+            ["-x", "mug.png", "--model", "promptseg-s1-test"],
+            "promptseg-s1-test takes text prompts, no exemplar prompts",
+        ),
+        ([], "no prompt was given"),
         (["-x", "vase=vase.png@-1"], "says only what is not meant"),
     ]:
         code, _, err = promptseg("predict", "vase.png", *arguments)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from promptseg import BoxPrompt, PointPrompt
-from promptseg.cli.pointing import UNNAMED, add_pointing, parse_box, parse_points
+from promptseg.cli.geometric_options import UNNAMED, add_pointing, parse_box, parse_points
 from promptseg.errors import PromptError
 from promptseg.prompts import to_queries
 
@@ -55,7 +55,7 @@ def test_they_belong_to_the_one_thing_that_is_asked_for() -> None:
     (query,) = add_pointing(to_queries("cat"), ["3,4"], [])
     assert (query.label, [prompt.kind for prompt in query.prompts]) == ("cat", ["text", "point"])
     assert len(add_pointing(to_queries(["cat", "dog"]), [], [])) == 2
-    with pytest.raises(PromptError, match="belong to one thing, but 2 are asked for: cat, dog"):
+    with pytest.raises(PromptError, match="belong to one query, but there are 2: cat, dog"):
         add_pointing(to_queries(["cat", "dog"]), ["3,4"], [])
 
 
@@ -82,7 +82,7 @@ def test_a_image_that_a_point_does_not_lie_in_has_failed(promptseg: Run, photo: 
         (("--point", "3,3", "--model", "promptseg-s1"), "promptseg-s1"),
         (("--point", "3,3", "--model", "promptseg-test"), "models that do: promptseg, mobile-sam, sam2-hiera-tiny"),
         (("--point", "3,3", "--model", "promptseg", "--masker", "sam-test"), "not both"),
-        ((), "nothing was asked for"),
+        ((), "no prompt was given"),
     ],
 )
 def test_what_means_nothing_is_named(promptseg: Run, photo: Path, arguments: tuple[str, ...], said: str) -> None:

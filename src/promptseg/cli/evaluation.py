@@ -1,0 +1,128 @@
+"""What the commands that measure a model share: problems and progress on stderr, tables on stdout, one JSON report."""
+
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+if TYPE_CHECKING:
+    from promptseg.data.sample import Problem, SampleSet
+    from promptseg.evaluate.evaluate_set import Outputs
+    from promptseg.evaluate.records import ImageRecord
+    from promptseg.evaluate.report import EvaluationRun, Report
+    from promptseg.predictor import Predictor
+    from promptseg.stored_values import MaskValue
+
+
+def read_sets(
+    data: Path,
+    names: Sequence[str] | None,
+    *,
+    pseudo: Path | None,
+    only: Path | None,
+    limit: int | None,
+    mask_value: "MaskValue | None" = None,
+) -> "dict[str, SampleSet]":
+    """Read the annotated images of a command, by the name of their set; problems go to stderr.
+
+    Args:
+        data: A folder of images and masks or an index; with `names`, the directory of the indexes.
+        names: Indexes in `data`; None or empty: `data` itself.
+        pseudo: Directory of pseudo-masks, or None.
+        only: Text file of the sample ids to take, or None for all.
+        limit: Take only so many images of each set; None: all.
+        mask_value: What is inside masks of several classes, as `promptseg.read_mask` takes it.
+
+    Raises:
+        DataError: The data is missing or malformed, or no image of a set is selected.
+    """
+    from promptseg.data.jsonl import load_pseudo_mask_folder
+    from promptseg.data.layout import load_list
+    from promptseg.evaluate.absent_phrases import add_absent_phrases
+    from promptseg.evaluate.data_source import read_samples, select_samples
+
+    pseudo_masks = None if pseudo is None else load_pseudo_mask_folder(pseudo)
+    ids = None if only is None else load_list(only)
+    own_name = data.stem if data.is_file() else data.absolute().name
+    sources = {name: data / f"{name}.jsonl" for name in names or ()} or {own_name: data}
+    chosen = {}
+    for name, source in sources.items():
+        samples = add_absent_phrases(read_samples(source, pseudo_masks=pseudo_masks, mask_value=mask_value))
+        chosen[name] = select_samples(samples, name, only=ids, limit=limit)
+        name_problems(chosen[name].problems)
+    return chosen
+
+
+def name_problems(problems: "Iterable[Problem]") -> None:
+    """Name on stderr what was left out of the data."""
+    for problem in problems:
+        typer.echo(f"left out: {problem}", err=True)
+
+
+def describe_run(predictor: "Predictor", model: str | None, seed: int) -> "EvaluationRun":
+    """Describe the model and settings of this process."""
+    import promptseg
+    from promptseg.evaluate.provenance import git_commit
+    from promptseg.evaluate.report import EvaluationRun
+
+    return EvaluationRun(
+        model=model or predictor.name,
+        fingerprint=predictor.fingerprint,
+        engine=predictor.engine,
+        device=predictor.device,
+        mask_threshold=predictor.segmenter.mask_threshold,
+        presence_threshold=predictor.presence_threshold,
+        command=shlex.join(["promptseg", *sys.argv[1:]]),
+        version=promptseg.__version__,
+        commit=git_commit(),
+        seed=seed,
+    )
+
+
+def name_outputs(name: str, *, out: Path | None, gallery: Path | None = None, resume: bool = False) -> "Outputs":
+    """Name the files of one set: its records beside the report, and its gallery."""
+    from promptseg.evaluate.evaluate_set import Outputs
+
+    return Outputs(
+        records=None if out is None else out.with_name(f"{out.stem}.{name}.jsonl"), gallery=gallery, resume=resume
+    )
+
+
+def watch_records(name: str, total: int) -> "Callable[[Iterable[ImageRecord]], Iterator[ImageRecord]]":
+    """Show the progress on stderr, and name every image that fails."""
+    return partial(_watch, name, total)
+
+
+def _watch(name: str, total: int, records: "Iterable[ImageRecord]") -> "Iterator[ImageRecord]":
+    for record in track(records, name, total=total, console=Console(stderr=True), transient=True):
+        if record.error is not None:
+            typer.echo(f"error: {record.sample_id}: {record.error}", err=True)
+        yield record
+
+
+def publish(reports: "Iterable[Report]", out: Path | None) -> None:
+    """Print the table of each report as soon as it is there, and write all so far to --out.
+
+    Raises:
+        Exit: With code 1, after all is done: some images could not be scored.
+        OutputError: The report can't be written.
+    """
+    from promptseg.evaluate.benchmarks.comparison import comparison_table
+    from promptseg.evaluate.report import report_table, write_reports
+
+    done: list[Report] = []
+    for report in reports:
+        done.append(report)
+        Console().print(report_table(report))
+        if report.published:
+            Console().print(comparison_table(report))
+        if out is not None:
+            write_reports(done, out)
+    if any(report.failures for report in done):
+        raise typer.Exit(1)

@@ -1,0 +1,199 @@
+"""Results of images, one by one: print them, write them, and continue where an image fails."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from promptseg.cli.checks import check_output_folder
+from promptseg.cli.output import dump_json
+from promptseg.errors import ImageError, OutsideImageError
+
+if TYPE_CHECKING:
+    from promptseg.results import Segmentation
+
+IMAGE_ERRORS = (ImageError, OutsideImageError)
+"""Errors of one image; the others are done all the same. Any other error ends the command."""
+
+
+def find_images(paths: Sequence[str]) -> list[Path]:
+    """List the images that arguments stand for, and check that at least one of them exists.
+
+    What folders and patterns hold besides images is counted and named on stderr.
+
+    Raises:
+        ImageError: None of the files exists, or a folder or pattern holds no image.
+    """
+    from promptseg.images import list_images
+    from promptseg.skipped_files import SkippedFile, describe_skipped
+
+    skipped: list[SkippedFile] = []
+    images = list_images(paths, skipped=skipped)
+    for line in describe_skipped(skipped):
+        typer.echo(line, err=True)
+    if not any(image.exists() for image in images):
+        others = f" (nor the other {len(images) - 1} files)" if len(images) > 1 else ""
+        raise ImageError(f"{images[0]}: no such file{others}")
+    return images
+
+
+def check_outputs(out: Path | None, formats: Sequence[str]) -> None:
+    """Check that the formats exist, and that there is a folder that can be written to.
+
+    Raises:
+        OutputError: There is no such format, or the folder can't be written to.
+    """
+    if formats:
+        from promptseg.formats.table import find_format
+
+        for name in formats:
+            find_format(name)
+        if out is None:
+            raise typer.BadParameter("it needs a folder to write to: --out", param_hint="--format")
+    check_output_folder(out)
+
+
+class ImageResults:
+    """The results of a command, image by image: on stdout, in data sets, and in a folder for each image."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        *,
+        out: Path | None,
+        formats: Sequence[str],
+        classes: Sequence[str],
+        origin: str,
+        as_json: bool,
+        tolerance: float | None = None,
+    ) -> None:
+        """Open the data sets.
+
+        Args:
+            paths: The images.
+            out: A data set for each format goes in here, or a folder for each image; None: nothing is written.
+            formats: Names of data set formats; see `check_outputs`.
+            classes: Classes of the data sets.
+            origin: What made the results, for the data sets.
+            as_json: Print one line of JSON for each image on stdout, instead of lines for people.
+            tolerance: Of polygons, as `promptseg.write` takes it.
+
+        Raises:
+            OutputError: A data set can't be opened.
+        """
+        from promptseg.formats.dataset import DatasetWriter
+
+        self._paths = paths
+        self._as_json = as_json
+        self._num_failed = 0
+        self._folders = (
+            {} if out is None or formats else {path: out / name for path, name in name_folders(paths).items()}
+        )
+        self._stack = ExitStack()
+        self._writers = [
+            self._stack.enter_context(
+                DatasetWriter(
+                    out / name,
+                    format=name,
+                    classes=classes,
+                    origin=origin,
+                    sources=tuple(map(str, paths)),
+                    tolerance=tolerance,
+                )
+            )
+            for name in formats
+            if out is not None
+        ]
+
+    def __enter__(self) -> "ImageResults":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def track(self) -> Iterator[Path]:
+        """Yield the images, with a progress bar on a terminal."""
+        console = Console(stderr=True)
+        columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        is_quiet = not console.is_terminal or len(self._paths) == 1
+        with Progress(*columns, console=console, disable=is_quiet, transient=True) as progress:
+            yield from progress.track(self._paths)
+
+    def add(self, path: Path, result: "Segmentation") -> Path | None:
+        """Write a result to the data sets and print it.
+
+        Returns:
+            The folder to save the image's own files to; None: they are not wanted.
+
+        Raises:
+            ImageError: A format needs the image, and it can't be read.
+            OutputError: A data set can't be written.
+        """
+        for writer in self._writers:
+            writer.add(str(path), result, path=path)
+        if self._as_json:
+            self._print_json(path, result.to_dict())
+        else:
+            typer.echo(describe(path, result))
+        return self._folders.get(path)
+
+    def fail(self, path: Path, error: Exception) -> None:
+        """Name an image that failed."""
+        self._num_failed += 1
+        message = str(error) if str(path) in str(error) else f"{path}: {error}"
+        typer.echo(f"error: {message}", err=True)
+        if self._as_json:
+            self._print_json(path, {"error": message})
+
+    def finish(self) -> None:
+        """Name the data sets and the number of failed images on stderr.
+
+        Raises:
+            Exit: With code 1: some images failed.
+        """
+        for writer in self._writers:
+            typer.echo(f"written: {writer.directory}, {counted(len(writer))} as {writer.format.name}", err=True)
+        if self._num_failed:
+            typer.echo(f"{self._num_failed} of {counted(len(self._paths))} failed", err=True)
+            raise typer.Exit(1)
+
+    def _print_json(self, path: Path, values: dict[str, object]) -> None:
+        # "picture" is the name of "image" in version 0.1; it will be removed in 0.3.
+        typer.echo(dump_json({"image": str(path), "picture": str(path), **values}))
+
+
+def counted(number: int) -> str:
+    """Write a number of images."""
+    return f"{number} image{'' if number == 1 else 's'}"
+
+
+def name_folders(paths: Sequence[Path]) -> dict[Path, str]:
+    """Give each image a folder name of its own: its stem, with its folders before it where stems clash."""
+    from promptseg.formats.names import OutputNames
+
+    names = OutputNames(map(str, paths))
+    return {path: names.choose(str(path)) for path in dict.fromkeys(paths)}
+
+
+def describe(path: Path, result: "Segmentation") -> str:
+    """Describe a result in a few lines: presence, label, number of objects, share of the image."""
+    width = max(len(query.label) for query in result)
+    lines = [str(path)]
+    for query in result:
+        if query.is_present:
+            objects = "1 object" if len(query.instances) == 1 else f"{len(query.instances)} objects"
+            summary = f"{objects}, {query.mask.mean():.1%} of the image"
+        else:
+            summary = "absent"
+        lines.append(f"  {query.presence:.2f}  {query.label:<{width}}  {summary}")
+    return "\n".join(lines)
