@@ -1,37 +1,46 @@
-"""How fast promptseg answers beside transformers' CLIPSeg: same photo, same phrases, same threads, one run.
+"""Speed of promptseg compared with transformers' CLIPSeg: same image, same phrases, same threads, one run.
 
-Command:   python benchmarks/speed.py --threads 2 --rounds 15
-Contenders: promptseg by each engine; CLIPSeg (rd64-refined, 352 px, eager PyTorch; random weights, which take the same
-           time) as its documentation shows it, with the image repeated for each phrase; and by a careful caller, who
-           encodes the image once.
-Output:    one JSON line for each contender and task; `times_floor` compares with the time that its arithmetic takes at
-           the best rate of a float32 matrix product measured here, `clipseg_over_this` with CLIPSeg in the same run.
+Command:    python benchmarks/speed.py --threads 2 --rounds 15
+Contenders: promptseg with each engine; CLIPSeg (rd64-refined, 352 px, eager PyTorch; random weights, which take the
+            same time) as its documentation shows it, with the image repeated for each phrase; and CLIPSeg that encodes
+            the image once. A task starts with an RGB array and ends with boolean masks of the image's size.
+Command line: the row "warm predict" is a new process `promptseg predict IMAGE --text cat --offline`, from its start to
+            its end, when weights and compiled graphs are in the cache; medians of three.
+Output:     the CPU's model, and whether it has avx512_bf16; then one JSON line for each contender and task.
+            `times_floor` compares with the time that the contender's arithmetic takes at the best rate of a float32
+            matrix product measured here, `clipseg_over_this` with CLIPSeg in the same run.
 
-Each contender has a process of its own, for the memory; tasks go round the contenders, so that all have the same noise.
-A task starts with an RGB array and ends with boolean masks of the photo's size.
+Each contender has a process of its own, for the memory; the contenders take turns, so that all have the same noise.
 """
 
 import argparse
 import json
 import multiprocessing
 import os
+import platform
 import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Protocol
+
+# Every import of something heavy is in the function that needs it, so that --help answers at once, and that the number
+# of threads is set before PyTorch and OpenVINO are imported.
 
 PHRASES = ("cat", "the cat's left ear", "grass", "a dog", "whiskers", "a red ball", "the sky", "the eye on the right")
 TASKS = {"first answer, 1 phrase": (True, 1), "first answer, 8 phrases": (True, 8)}
 TASKS |= {"again, 1 phrase": (False, 1), "again, 8 phrases": (False, 8)}
 CLIPSEG_SIZE = 352
+PREDICT_ROUNDS = 3
 
 
 class Contender(Protocol):
-    """Encodes a photo, then answers for phrases; `encode` may do nothing where the two can't be told apart."""
+    """Encodes an image, then segments it by phrases; `encode` may do nothing where the two are one step."""
 
     def encode(self, image_rgb: Any) -> Any: ...
 
@@ -39,6 +48,13 @@ class Contender(Protocol):
 
 
 class Promptseg:
+    """promptseg with one engine.
+
+    Args:
+        model: A name or directory.
+        engine: As `promptseg.load` takes it.
+    """
+
     def __init__(self, model: str, engine: str) -> None:
         import promptseg
 
@@ -52,7 +68,7 @@ class Promptseg:
 
 
 class ClipSeg:
-    """The image is encoded again for each phrase: `encode` only resizes it."""
+    """CLIPSeg that encodes the image again for each phrase: `encode` only resizes it."""
 
     def __init__(self) -> None:
         from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
@@ -75,37 +91,51 @@ class ClipSeg:
 
     def masks(self, encoded: Any, phrases: tuple[str, ...]) -> list[Any]:
         import torch
-        import torch.nn.functional as F
 
         pixels, size_hw = encoded
+        token_ids = _token_ids(phrases)
         with torch.inference_mode():
-            logits = self.logits(pixels, _token_ids(phrases)).view(len(phrases), 1, CLIPSEG_SIZE, CLIPSEG_SIZE)
-            maps = F.interpolate(logits, size=size_hw, mode="bilinear", align_corners=False)
-        return list((maps[:, 0] > 0).numpy())
-
-    def logits(self, pixels: Any, token_ids: Any) -> Any:
-        repeated = pixels.expand(len(token_ids), -1, -1, -1)
-        return self.model(input_ids=token_ids, pixel_values=repeated).logits
+            repeated = pixels.expand(len(token_ids), -1, -1, -1)
+            return _to_masks(self.model(input_ids=token_ids, pixel_values=repeated).logits, size_hw)
 
 
-class ClipSegEncodedOnce(ClipSeg):
+class ClipSegEncodedOnce:
+    """CLIPSeg that encodes the image once for all phrases."""
+
+    def __init__(self) -> None:
+        self.clipseg = ClipSeg()
+
     def encode(self, image_rgb: Any) -> Any:
         import torch
 
-        pixels, size_hw = super().encode(image_rgb)
+        pixels, size_hw = self.clipseg.encode(image_rgb)
+        model = self.clipseg.model
         with torch.inference_mode():
-            states = self.model.clip.vision_model(pixels, output_hidden_states=True).hidden_states
+            states = model.clip.vision_model(pixels, output_hidden_states=True).hidden_states
         # the layers that the decoder reads, counted from the embedding
-        return [states[layer + 1] for layer in self.model.extract_layers], size_hw
+        return [states[layer + 1] for layer in model.extract_layers], size_hw
 
-    def logits(self, pixels: Any, token_ids: Any) -> Any:
-        conditions = self.model.get_conditional_embeddings(batch_size=len(token_ids), input_ids=token_ids)
-        activations = [state.expand(len(token_ids), -1, -1) for state in pixels]
-        return self.model.decoder(activations, conditions).logits
+    def masks(self, encoded: Any, phrases: tuple[str, ...]) -> list[Any]:
+        import torch
+
+        states, size_hw = encoded
+        model, token_ids = self.clipseg.model, _token_ids(phrases)
+        with torch.inference_mode():
+            conditions = model.get_conditional_embeddings(batch_size=len(token_ids), input_ids=token_ids)
+            activations = [state.expand(len(token_ids), -1, -1) for state in states]
+            return _to_masks(model.decoder(activations, conditions).logits, size_hw)
+
+
+def _to_masks(logits: Any, size_hw: tuple[int, int]) -> list[Any]:
+    """Give boolean masks of the image's size from CLIPSeg's logits of N phrases."""
+    import torch.nn.functional as F
+
+    maps = logits.view(-1, 1, CLIPSEG_SIZE, CLIPSEG_SIZE)
+    return list((F.interpolate(maps, size=size_hw, mode="bilinear", align_corners=False)[:, 0] > 0).numpy())
 
 
 def _token_ids(phrases: tuple[str, ...]) -> Any:
-    """Start token, a token a word, end token, padding as CLIP pads: which words they are does not matter here."""
+    """Give a start token, a token for each word, an end token, and CLIP's padding; which words does not matter here."""
     import torch
 
     longest = max(len(phrase.split()) for phrase in phrases) + 2
@@ -127,29 +157,27 @@ class Process:
 
 
 def serve(pipe: Connection, name: str, model: str, num_threads: int) -> None:
-    """Answer the parent's questions about one contender, until it says stop."""
+    """Answer the parent's questions about one contender, until it sends "stop"."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
-    from promptseg.images import read_image
-    from promptseg.photos import find_photo
+    from promptseg.errors import PromptsegError
+    from promptseg.images import bundled_image, read_image
 
     torch.set_num_threads(num_threads)
     builders: dict[str, Callable[[], Contender]] = {"clipseg": ClipSeg, "clipseg encoded once": ClipSegEncodedOnce}
-    contender = builders[name]() if name in builders else Promptseg(model, name.removeprefix("promptseg "))
-    image_rgb = read_image(find_photo("chelsea"))
+    try:
+        contender = builders[name]() if name in builders else Promptseg(model, name.removeprefix("promptseg "))
+    except PromptsegError as error:
+        pipe.send(f"{name}: {error}")
+        return
+    image_rgb = read_image(bundled_image("chelsea"))
     encoded = contender.encode(image_rgb)
 
     def do(task: str) -> None:
         encodes, num_phrases = TASKS[task]
         contender.masks(contender.encode(image_rgb) if encodes else encoded, PHRASES[:num_phrases])
 
-    flop = {}
-    for task in TASKS:
-        do(task)  # warm up; what an engine compiles now could not be traced while operations are counted
-        with FlopCounterMode(display=False) as counter:
-            do(task)
-        flop[task] = counter.get_total_flops()
+    flop = {task: _count_flop(do, task) for task in TASKS}
     pipe.send("ready")
     while (question := pipe.recv()) != "stop":
         if question == "peak_rss_mb":
@@ -160,6 +188,45 @@ def serve(pipe: Connection, name: str, model: str, num_threads: int) -> None:
             start = time.perf_counter()
             do(question)
             pipe.send(time.perf_counter() - start)
+
+
+def _count_flop(do: Callable[[str], None], task: str) -> int:
+    """Count the operations of a task that PyTorch does."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    do(task)  # warm up; what an engine compiles now could not be traced while operations are counted
+    with FlopCounterMode(display=False) as counter:
+        do(task)
+    return int(counter.get_total_flops())
+
+
+def time_predict(model: str) -> dict[str, float]:
+    """Give the median wall and CPU seconds of `promptseg predict` in a new process, with a warm cache."""
+    from promptseg.images import bundled_image
+
+    command = [sys.executable, "-m", "promptseg", "predict", str(bundled_image("chelsea")), "--text", "cat"]
+    command += ["--offline", "--model", model]
+    times = []
+    for _ in range(1 + PREDICT_ROUNDS):  # the first one fills the cache
+        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        after, end = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+        if done.returncode:
+            raise SystemExit(f"promptseg predict failed: {done.stderr.strip()}")
+        times.append((end - start, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime))
+    wall, cpu = zip(*times[1:], strict=True)
+    return {"wall_s": round(statistics.median(wall), 3), "cpu_s": round(statistics.median(cpu), 3)}
+
+
+def describe_cpu() -> dict[str, str | bool | None]:
+    """Give the CPU's model name, and whether it has avx512_bf16; None where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return {"cpu": platform.processor() or platform.machine(), "avx512_bf16": None}
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = facts.get("flags", "").split()
+    return {"cpu": facts.get("model name", platform.machine()), "avx512_bf16": "avx512_bf16" in flags}
 
 
 def best_matmul_rate(num_threads: int) -> float:
@@ -180,6 +247,7 @@ def best_matmul_rate(num_threads: int) -> float:
 
 
 def main() -> None:
+    """Time the command line, then all contenders."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="promptseg", help="a model's name or directory")
     parser.add_argument("--engines", nargs="+", default=["torch", "openvino", "openvino-bf16"])
@@ -189,14 +257,12 @@ def main() -> None:
     # before PyTorch or OpenVINO is imported, here or in a child
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
 
-    context = multiprocessing.get_context("spawn")
-    processes = []
-    for name in ("clipseg", "clipseg encoded once", *(f"promptseg {engine}" for engine in options.engines)):
-        ours, theirs = context.Pipe()
-        context.Process(target=serve, args=(theirs, name, options.model, options.threads), daemon=True).start()
-        theirs.close()  # so that a child that dies ends the wait
-        processes.append(Process(name, ours))
-        ours.recv()
+    write_line(describe_cpu())
+    # before the contenders start, so that nothing else of this run is in memory
+    warm = time_predict(options.model)
+    row = {"contender": "promptseg predict", "task": "warm predict", **warm}
+    write_line(row | {"threads": options.threads, "rounds": PREDICT_ROUNDS})
+    processes = start_contenders(options)
     for _ in range(options.rounds):
         for task in TASKS:
             for process in processes:
@@ -204,10 +270,30 @@ def main() -> None:
     report(processes, best_matmul_rate(options.threads), options.threads)
 
 
+def start_contenders(options: argparse.Namespace) -> list[Process]:
+    """Start every contender in a process of its own, one after the other."""
+    context = multiprocessing.get_context("spawn")
+    processes = []
+    for name in ("clipseg", "clipseg encoded once", *(f"promptseg {engine}" for engine in options.engines)):
+        ours, theirs = context.Pipe()
+        context.Process(target=serve, args=(theirs, name, options.model, options.threads), daemon=True).start()
+        theirs.close()  # so that a child that dies ends the wait
+        processes.append(Process(name, ours))
+        if (answer := ours.recv()) != "ready":
+            raise SystemExit(answer)
+    return processes
+
+
+def write_line(line: dict[str, Any]) -> None:
+    """Write a line of JSON to the standard output, at once."""
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
 def report(processes: list[Process], flop_rate: float, num_threads: int) -> None:
     """Write a line for each contender and task."""
     reference = processes[0]
-    # an engine does the arithmetic of the network that it runs, where it can't be counted: PyTorch's contender tells
+    # a compiled graph does the same arithmetic, which can be counted in PyTorch only
     counted = {"promptseg openvino": "promptseg torch", "promptseg openvino-bf16": "promptseg torch"}
     by_name = {process.name: process for process in processes}
     for process in processes:
@@ -234,7 +320,7 @@ def report(processes: list[Process], flop_rate: float, num_threads: int) -> None
                 "threads": num_threads,
                 "rounds": len(seconds),
             }
-            sys.stdout.write(json.dumps(line) + "\n")
+            write_line(line)
     for process in processes:
         process.pipe.send("stop")
 
