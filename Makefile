@@ -3,7 +3,7 @@
 VENV ?= .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DEMO_OUT ?= demo-output
-DEMO_PHOTO ?= src/promptseg/photos/astronaut.jpg
+DEMO_IMAGE ?= src/promptseg/photos/astronaut.jpg
 PYTEST_ARGS ?=
 
 # constraints.txt says why torch is pinned; pip hands the constraint on to the build's own environment too.
@@ -11,11 +11,11 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bi
 
 .PHONY: demo test test-weights check fix clean
 
-demo: $(VENV)/.installed  ## segment a bundled photo by two phrases
-	$(VENV)/bin/promptseg predict $(DEMO_PHOTO) --text "hair" --text "face" --out $(DEMO_OUT)
+demo: $(VENV)/.installed  ## segment a bundled image by two phrases
+	$(VENV)/bin/promptseg predict $(DEMO_IMAGE) --text "person" --text "face" --out $(DEMO_OUT)
 
 test: $(VENV)/.installed-dev  ## pass the tests that need no pretrained weights
-	$(VENV)/bin/python -m pytest -m "not weights" $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal -m "not weights" $(PYTEST_ARGS)
 
 test-weights: $(VENV)/.installed-dev  ## pass the others; fetches about 500 MB the first time
 	$(VENV)/bin/python -m pytest -m weights $(PYTEST_ARGS)

@@ -44,3 +44,23 @@ def test_answer_stays_what_it_is(model: promptseg.Predictor, request_name: str) 
     expected_boxes = np.array([each["box_xyxy"] for each in golden["instances"]]).reshape(-1, 4)
     assert boxes.shape == expected_boxes.shape
     assert np.abs(boxes - expected_boxes).max(initial=0) <= 3
+
+
+# On another engine: numbers that are rounded differently, so only the most important requests and looser tolerances.
+FEW = ["astronaut: person", "chelsea: the cat's ear", "rocket: sky", "coffee: the cup on the left", "rocket: giraffe"]
+
+
+@pytest.fixture(scope="module")
+def fast_model() -> Iterator[promptseg.Predictor]:
+    yield promptseg.load(engine="auto", device="cpu")
+
+
+@pytest.mark.parametrize("request_name", [*FEW, "coffee: click", "chelsea: exemplar"])
+def test_the_fastest_engine_gives_nearly_the_same(fast_model: promptseg.Predictor, request_name: str) -> None:
+    asked, golden = REQUESTS[request_name], ANSWERS[request_name]
+    result = fast_model.segment(asked.path, asked.query, threshold=0.0)[0]
+    assert result.presence == pytest.approx(golden["presence"], abs=0.05)
+    expected = decode_rle(golden["mask"])
+    union = (result.mask | expected).sum()
+    # the mask of what is absent means nothing
+    assert result.presence < 0.5 or (result.mask & expected).sum() / union > 0.9
