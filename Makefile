@@ -14,7 +14,7 @@ PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bi
 demo: $(VENV)/.installed  ## segment a bundled image by two phrases
 	$(VENV)/bin/promptseg predict $(DEMO_IMAGE) --text "person" --text "face" --out $(DEMO_OUT)
 
-test: $(VENV)/.installed-dev  ## pass the tests that need no pretrained weights
+test: $(VENV)/.installed-dev  ## pass the tests that need no other weights than the demo
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal -m "not weights" $(PYTEST_ARGS)
 
 test-weights: $(VENV)/.installed-dev  ## pass the others; fetches about 500 MB the first time

@@ -210,7 +210,7 @@ def expand_home(path: str | Path) -> Path:
 
 
 def bundled_image(name: str) -> Path:
-    """Find a photograph that comes with the package; `photos/LICENCES.md` names the authors (CC0 or public domain).
+    """Find a photograph that comes with the package; `photos/LICENSES.md` names the authors (CC0 or public domain).
 
     Args:
         name: "astronaut", "chelsea", "coffee" or "rocket".

@@ -87,8 +87,8 @@ def finetune(
         "held_out": [sample.sample_id for sample in parts.held_out],
         "left_out": [str(problem) for problem in images.problems],
         **{
-            when: {"iou": exam.mean_iou, "kept": exam.kept, "ious": exam.ious}
-            for when, exam in (("before", before), ("after", after))
+            when: {"iou": scores.mean_iou, "kept": scores.kept, "ious": scores.ious}
+            for when, scores in (("before", before), ("after", after))
         },
     }
     with atomic_file(out / RECORD) as partial:

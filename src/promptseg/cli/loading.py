@@ -1,4 +1,4 @@
-"""Load a model for a command: what takes long is told on stderr."""
+"""Load a model for a command, and report on stderr what takes long."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -107,7 +107,7 @@ def segment_everything(
                     settings=settings,
                     tiles=tiles,
                     limits=limits,
-                    report=tell_share(path),
+                    report=report_share(path),
                 )
                 folder = results.add(path, result)
             except IMAGE_ERRORS as error:
@@ -118,17 +118,17 @@ def segment_everything(
     results.finish()
 
 
-def tell_share(path: Path) -> "ReportBatches":
-    """Give what tells on stderr how far the search in an image is, in tenths."""
-    told = {0}
+def report_share(path: Path) -> "ReportBatches":
+    """Return a callback that reports on stderr how far the search in an image is, in tenths."""
+    reported = {0}
 
-    def tell(done: int, total: int) -> None:
+    def report(done: int, total: int) -> None:
         tenths = 10 * done // total
-        if tenths not in told and total > 1:
-            told.add(tenths)
+        if tenths not in reported and total > 1:
+            reported.add(tenths)
             typer.echo(f"{path}: searched {10 * tenths} %", err=True)
 
-    return tell
+    return report
 
 
 def save(result: "Segmentation", folder: Path) -> str:

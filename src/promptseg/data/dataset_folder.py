@@ -92,11 +92,11 @@ def _to_sample(directory: Path, path: Path, annotation: Annotation, classes: tup
             if instance.area:
                 assembler.add_mask(region.label, instance.to_rle(), kind="phrase")
         # Small parts that belong to no object: neither inside nor outside.
-        crumbs = region.area.mask.copy()
+        small_parts = region.area.mask.copy()
         for instance in region.instances:
-            crumbs &= ~instance.mask
-        if region.instances and np.any(crumbs):
-            assembler.add_void(region.label, encode_rle(crumbs))
+            small_parts &= ~instance.mask
+        if region.instances and np.any(small_parts):
+            assembler.add_void(region.label, encode_rle(small_parts))
     return Sample(
         sample_id=path.relative_to(directory).as_posix() if path.is_relative_to(directory) else path.name,
         image=path,
