@@ -61,3 +61,9 @@ def test_every_public_name_of_version_0_1_still_resolves() -> None:
         else:
             with pytest.warns(DeprecationWarning, match=f"promptseg.{name} is deprecated; use promptseg"):
                 assert getattr(promptseg, name) is not None
+
+
+@pytest.mark.parametrize("phrase", ["the one on the left", "the man next to the one with a hat", "the ones not in red"])
+def test_a_referring_phrase_may_leave_its_object_without_a_name(phrase: str, pair: tuple[Any, Any]) -> None:
+    (result,) = pair[0].segment(PHOTOS / "astronaut.jpg", phrase)
+    assert 0 <= result.presence <= 1 and result.mask.any() == result.is_present

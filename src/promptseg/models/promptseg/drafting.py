@@ -175,7 +175,8 @@ class Drafter:
         """
         maps = {}
         for mention in reading.mentions:
-            if (found := coarse.get((TextPrompt(mention.text),))) is not None:
+            # "the one on the left" has a mention without a name, and so without a map
+            if mention.text and (found := coarse.get((TextPrompt(mention.text),))) is not None:
                 maps[mention.text] = found.mask_logits
         detected = self._detected(reading, image)
         candidates = detected[reading.mentions[0].any_classes]
