@@ -110,11 +110,23 @@ def loader() -> Callable[..., promptseg.Predictor]:
     return load
 
 
+USERS_OF_LOAD_SAM = [
+    "promptseg._deprecated",
+    "promptseg.models.grounded_sam.build",
+    "promptseg.models.interactive.build",
+    "promptseg.models.promptseg.build",
+    "promptseg.pseudo_masks.run",
+]
+
+
 def use_tiny_models(monkeypatch: pytest.MonkeyPatch, load: Callable[..., promptseg.Predictor]) -> None:
     def load_tiny(model: Any = None, **_: Any) -> promptseg.Predictor:
         is_langsam = model is not None and "langsam" in str(model).lower().replace("_", "")
         return load("langsam-test" if is_langsam else "promptseg-test", engine="torch")
 
+    # Modules that are imported while the function is replaced would keep the replacement.
+    for user in USERS_OF_LOAD_SAM:
+        importlib.import_module(user)
     load_sam = importlib.import_module("promptseg.sam.load").load_sam
     monkeypatch.setattr(
         "promptseg.sam.load.load_sam", lambda name, *, runtime, **_: load_sam("sam-test", runtime=runtime)
