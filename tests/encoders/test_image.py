@@ -184,7 +184,7 @@ def test_dinov2_small_loads_from_the_package_index_and_sees_shapes() -> None:
     load_tower(tower, "dinov2-small-saliency")
     image_rgb = read_image(bundled_image("chelsea"))
     with torch.inference_mode():
-        (x,) = tower(to_pixels(image_rgb, (112, 168), tower))
+        (x,) = tower(torch.from_numpy(to_pixels(image_rgb, (112, 168), tower)))
     assert x.shape == (1, 384, 8, 12)
     cells = torch.nn.functional.normalize(x[0].flatten(1), dim=0)
     nearest = cells.T @ cells - 2 * torch.eye(96)

@@ -50,7 +50,7 @@ def test_tiny_text_takes_what_people_type() -> None:
 
 @pytest.mark.weights
 def test_minilm_keeps_the_contract_and_knows_words(caplog: pytest.LogCaptureFixture) -> None:
-    tower = MiniLM(max_tokens=16).eval()
+    tower = MiniLM().eval()
     tower.load_weights(weights.resolve("minilm-l6"))
     check_contract(tower)
     token_ids, token_mask = tower.tokenize(["a photo of a cat"])
@@ -60,9 +60,9 @@ def test_minilm_keeps_the_contract_and_knows_words(caplog: pytest.LogCaptureFixt
     assert cat @ kitten > 0.7 > 0.5 > cat @ bus
     with caplog.at_level(logging.WARNING):
         token_ids, _ = tower.tokenize(["cat " * 200])
-    assert token_ids.shape == (1, 16)
+    assert token_ids.shape == (1, tower.max_tokens)
     assert token_ids[0, -1] == 102  # a cut text still ends with its end token
-    assert "cut to its first 16 tokens: cat cat" in caplog.text
+    assert f"cut to its first {tower.max_tokens} tokens: cat cat" in caplog.text
 
 
 @pytest.mark.weights
