@@ -5,6 +5,7 @@ python -m lab.calibrate --data DATA --set coco_train --only held_out.txt --out t
 The same options and output as `promptseg calibrate`. --only lists the images that training left out.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +13,8 @@ import typer
 
 from lab.sets import load_calibration_set
 from promptseg.cli.calibrate import write_thresholds
-from promptseg.cli.evaluation import name_problems
+from promptseg.cli.evaluation import select_sets
 from promptseg.cli.options import Device, Engine, EngineChoice, Model, Offline, OnlyListed, PseudoMaskFolder
-from promptseg.data.jsonl import load_pseudo_mask_folder
-from promptseg.data.layout import load_list
-from promptseg.evaluate.data_source import select_samples
 from promptseg.predictor import load
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -37,14 +35,8 @@ def calibrate(
     offline: Offline = False,
 ) -> None:
     """Fit a model's thresholds on this project's training sets."""
-    pseudo_masks = None if pseudo is None else load_pseudo_mask_folder(pseudo)
-    ids = None if only is None else load_list(only)
-    chosen = {
-        name: select_samples(load_calibration_set(name, data, pseudo_masks=pseudo_masks), name, only=ids, limit=limit)
-        for name in sets
-    }
-    for samples in chosen.values():
-        name_problems(samples.problems)
+    loaders = {name: partial(load_calibration_set, name, data) for name in sets}
+    chosen = select_sets(loaders, pseudo=pseudo, only=only, limit=limit)
     predictor = load(model, device=device, engine=engine.value, offline=offline)
     write_thresholds(predictor, chosen, out=out, keep=keep)
 

@@ -5,14 +5,14 @@ python -m lab.evaluate --data DATA --pseudo MASKS --set coco_dev --set camvid_va
 The same options and reports as `promptseg evaluate`; the sets are those of `lab.sets.EVAL_SETS`, or training indexes.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from lab.sets import EVAL_SETS, load_samples
-from promptseg.cli.evaluate import gallery_of
-from promptseg.cli.evaluation import describe_run, name_outputs, name_problems, publish, watch_records
+from promptseg.cli.evaluation import evaluate_sets, select_sets
 from promptseg.cli.options import (
     BootstrapSeed,
     Device,
@@ -26,10 +26,6 @@ from promptseg.cli.options import (
     ReportFile,
     Resume,
 )
-from promptseg.data.jsonl import load_pseudo_mask_folder
-from promptseg.data.layout import load_list
-from promptseg.evaluate.data_source import select_samples
-from promptseg.evaluate.evaluate_set import evaluate_set
 from promptseg.predictor import load
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -53,30 +49,19 @@ def evaluate(
     offline: Offline = False,
 ) -> None:
     """Evaluate a model on this project's named sets; exit code 1: some images failed."""
-    pseudo_masks = None if pseudo is None else load_pseudo_mask_folder(pseudo)
-    ids = None if only is None else load_list(only)
-    chosen = {
-        name: select_samples(load_samples(name, data, pseudo_masks=pseudo_masks), name, only=ids, limit=limit)
-        for name in sets
-    }
-    predictor = load(model, device=device, engine=engine.value, offline=offline)
-    run = describe_run(predictor, model, seed)
-    for samples in chosen.values():
-        name_problems(samples.problems)
-    reports = (
-        evaluate_set(
-            predictor,
-            name,
-            samples,
-            run=run,
-            outputs=name_outputs(name, out=out, gallery=gallery_of(gallery, name, len(chosen)), resume=resume),
-            watch=watch_records(name, len(samples)),
-            class_names=EVAL_SETS[name].class_names if name in EVAL_SETS else (),
-            by_example=prompt is PromptChoice.exemplar,
-        )
-        for name, samples in chosen.items()
+    loaders = {name: partial(load_samples, name, data) for name in sets}
+    chosen = select_sets(loaders, pseudo=pseudo, only=only, limit=limit)
+    evaluate_sets(
+        load(model, device=device, engine=engine.value, offline=offline),
+        chosen,
+        model=model,
+        seed=seed,
+        out=out,
+        gallery=gallery,
+        resume=resume,
+        by_example=prompt is PromptChoice.exemplar,
+        class_names={name: EVAL_SETS[name].class_names for name in sets if name in EVAL_SETS},
     )
-    publish(reports, out)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from promptseg.cli.checks import check_device, check_output_folder
-from promptseg.cli.image_results import counted
+from promptseg.cli.image_results import counted, name_skipped
 from promptseg.cli.options import FORMAT_HELP, Device, Engine, EngineChoice, Model, Offline, Threshold, Tolerance
 
 
@@ -37,14 +37,13 @@ def autolabel(
     from promptseg.formats.table import find_format
     from promptseg.labeling import FAILURES, list_folder, read_names
     from promptseg.labeling import autolabel as label_folder
-    from promptseg.skipped_files import SkippedFile, describe_skipped
+    from promptseg.skipped_files import SkippedFile
 
     labels = read_names(names)
     find_format(format)
     skipped: list[SkippedFile] = []
     list_folder(folder, skipped=skipped)
-    for line in describe_skipped(skipped):
-        typer.echo(line, err=True)
+    name_skipped(skipped)
     check_device(device)
     check_output_folder(out)
 

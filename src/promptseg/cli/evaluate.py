@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from promptseg.cli.checks import check_device, check_output_file, read_mask_value
-from promptseg.cli.evaluation import describe_run, name_outputs, publish, read_sets, watch_records
+from promptseg.cli.evaluation import evaluate_sets, read_sets
 from promptseg.cli.options import (
     AnnotatedData,
     BootstrapSeed,
@@ -56,28 +56,16 @@ def evaluate(
     check_output_file(gallery)
     chosen = read_sets(data, sets, pseudo=pseudo, only=only, limit=limit, mask_value=read_mask_value(mask_value))
 
-    from promptseg.evaluate.evaluate_set import evaluate_set
     from promptseg.predictor import load
 
     predictor = load(model, device=device, engine=engine.value, offline=offline)
-    run = describe_run(predictor, model, seed)
-    reports = (
-        evaluate_set(
-            predictor,
-            name,
-            samples,
-            run=run,
-            outputs=name_outputs(name, out=out, gallery=gallery_of(gallery, name, len(chosen)), resume=resume),
-            watch=watch_records(name, len(samples)),
-            by_example=prompt is PromptChoice.exemplar,
-        )
-        for name, samples in chosen.items()
+    evaluate_sets(
+        predictor,
+        chosen,
+        model=model,
+        seed=seed,
+        out=out,
+        gallery=gallery,
+        resume=resume,
+        by_example=prompt is PromptChoice.exemplar,
     )
-    publish(reports, out)
-
-
-def gallery_of(gallery: Path | None, name: str, num_sets: int) -> Path | None:
-    """Name the gallery of one set: the file itself, or one per set where there are several."""
-    if gallery is None or num_sets == 1:
-        return gallery
-    return gallery.with_name(f"{gallery.stem}.{name}.png")

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 if TYPE_CHECKING:
+    from promptseg.data.jsonl import PseudoMasks
     from promptseg.data.sample import Problem, SampleSet
     from promptseg.evaluate.evaluate_set import Outputs
     from promptseg.evaluate.records import ImageRecord
@@ -42,19 +43,43 @@ def read_sets(
     Raises:
         DataError: The data is missing or malformed, or no image of a set is selected.
     """
+    from promptseg.evaluate.absent_phrases import add_absent_phrases
+    from promptseg.evaluate.data_source import read_samples
+
+    def load(source: Path, *, pseudo_masks: "PseudoMasks | None") -> "SampleSet":
+        return add_absent_phrases(read_samples(source, pseudo_masks=pseudo_masks, mask_value=mask_value))
+
+    own_name = data.stem if data.is_file() else data.absolute().name
+    sources = {name: data / f"{name}.jsonl" for name in names or ()} or {own_name: data}
+    loaders = {name: partial(load, source) for name, source in sources.items()}
+    return select_sets(loaders, pseudo=pseudo, only=only, limit=limit)
+
+
+def select_sets(
+    loaders: "Mapping[str, Callable[..., SampleSet]]",
+    *,
+    pseudo: Path | None,
+    only: Path | None,
+    limit: int | None,
+) -> "dict[str, SampleSet]":
+    """Load sets by their names and select images of them; problems go to stderr.
+
+    Args:
+        loaders: Each loads a set; the only argument is `pseudo_masks`, None without pseudo-masks.
+        pseudo: As `read_sets`, and so `only` and `limit`.
+
+    Raises:
+        DataError: The data is missing or malformed, or no image of a set is selected.
+    """
     from promptseg.data.jsonl import load_pseudo_mask_folder
     from promptseg.data.layout import load_list
-    from promptseg.evaluate.absent_phrases import add_absent_phrases
-    from promptseg.evaluate.data_source import read_samples, select_samples
+    from promptseg.evaluate.data_source import select_samples
 
     pseudo_masks = None if pseudo is None else load_pseudo_mask_folder(pseudo)
     ids = None if only is None else load_list(only)
-    own_name = data.stem if data.is_file() else data.absolute().name
-    sources = {name: data / f"{name}.jsonl" for name in names or ()} or {own_name: data}
     chosen = {}
-    for name, source in sources.items():
-        samples = add_absent_phrases(read_samples(source, pseudo_masks=pseudo_masks, mask_value=mask_value))
-        chosen[name] = select_samples(samples, name, only=ids, limit=limit)
+    for name, load in loaders.items():
+        chosen[name] = select_samples(load(pseudo_masks=pseudo_masks), name, only=ids, limit=limit)
         name_problems(chosen[name].problems)
     return chosen
 
@@ -104,6 +129,61 @@ def _watch(name: str, total: int, records: "Iterable[ImageRecord]") -> "Iterator
         if record.error is not None:
             typer.echo(f"error: {record.sample_id}: {record.error}", err=True)
         yield record
+
+
+def evaluate_sets(
+    predictor: "Predictor",
+    chosen: "Mapping[str, SampleSet]",
+    *,
+    model: str | None,
+    seed: int,
+    out: Path | None,
+    gallery: Path | None,
+    resume: bool,
+    by_example: bool,
+    class_names: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Evaluate a model on sets, one after the other, and publish the reports.
+
+    Args:
+        predictor: The loaded model.
+        chosen: The sets by name.
+        model: The model as the command line names it; None: the default.
+        seed: Of the bootstrap intervals.
+        out: File of the report; None: only the tables.
+        gallery: File of the best, typical and worst masks; of several sets, one file each. None: none.
+        resume: Continue from the records beside `out`.
+        by_example: Prompt with another image that shows the phrase, not with the phrase.
+        class_names: For sets whose names label every pixel, these names.
+
+    Raises:
+        Exit: With code 1, after all is done: some images could not be scored.
+        OutputError: A file can't be written.
+    """
+    from promptseg.evaluate.evaluate_set import evaluate_set
+
+    run = describe_run(predictor, model, seed)
+    reports = (
+        evaluate_set(
+            predictor,
+            name,
+            samples,
+            run=run,
+            outputs=name_outputs(name, out=out, gallery=_gallery_of(gallery, name, len(chosen)), resume=resume),
+            watch=watch_records(name, len(samples)),
+            class_names=(class_names or {}).get(name, ()),
+            by_example=by_example,
+        )
+        for name, samples in chosen.items()
+    )
+    publish(reports, out)
+
+
+def _gallery_of(gallery: Path | None, name: str, num_sets: int) -> Path | None:
+    """Name the gallery of one set: the file itself, or one per set where there are several."""
+    if gallery is None or num_sets == 1:
+        return gallery
+    return gallery.with_name(f"{gallery.stem}.{name}.png")
 
 
 def publish(reports: "Iterable[Report]", out: Path | None) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from promptseg._extras import require
 from promptseg.cli.checks import check_output_folder, read_mask_value
+from promptseg.cli.evaluation import name_problems
 from promptseg.cli.options import EngineChoice, MaskValueText, Offline
 from promptseg.errors import OutputError
 
@@ -55,8 +56,7 @@ def finetune(
         raise OutputError(f"{out} exists already: choose another --out")
     check_output_folder(out)
     images = read_folder(folder, mask_value=read_mask_value(mask_value))
-    for problem in images.problems:
-        typer.echo(f"left out: {problem}", err=True)
+    name_problems(images.problems)
     settings = FinetuneSettings(steps=steps, learning_rate=learning_rate, seed=seed)
     parts = split_images([sample for sample in images if sample.targets], one_in=settings.one_in)
     with progress_bar() as report:

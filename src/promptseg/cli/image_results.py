@@ -1,6 +1,6 @@
 """Results of images, one by one: print them, write them, and continue where an image fails."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,10 @@ from promptseg.errors import ImageError, OutsideImageError
 
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
+    from promptseg.skipped_files import SkippedFile
 
-IMAGE_ERRORS = (ImageError, OutsideImageError)
-"""Errors of one image; the others are done all the same. Any other error ends the command."""
+# Errors of one image; the others are done all the same. Any other error ends the command.
+_IMAGE_ERRORS = (ImageError, OutsideImageError)
 
 
 def find_images(paths: Sequence[str]) -> list[Path]:
@@ -30,16 +31,23 @@ def find_images(paths: Sequence[str]) -> list[Path]:
         ImageError: None of the files exists, or a folder or pattern holds no image.
     """
     from promptseg.images import list_images
-    from promptseg.skipped_files import SkippedFile, describe_skipped
+    from promptseg.skipped_files import SkippedFile
 
     skipped: list[SkippedFile] = []
     images = list_images(paths, skipped=skipped)
-    for line in describe_skipped(skipped):
-        typer.echo(line, err=True)
+    name_skipped(skipped)
     if not any(image.exists() for image in images):
         others = f" (nor the other {len(images) - 1} files)" if len(images) > 1 else ""
         raise ImageError(f"{images[0]}: no such file{others}")
     return images
+
+
+def name_skipped(skipped: "Sequence[SkippedFile]") -> None:
+    """Count and name on stderr what was found besides images."""
+    from promptseg.skipped_files import describe_skipped
+
+    for line in describe_skipped(skipped):
+        typer.echo(line, err=True)
 
 
 def check_outputs(out: Path | None, formats: Sequence[str]) -> None:
@@ -121,7 +129,29 @@ class ImageResults:
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
 
-    def track(self) -> Iterator[Path]:
+    def segment_all(
+        self, segment: "Callable[[Path], Segmentation]", save: "Callable[[Segmentation, Path], str]"
+    ) -> None:
+        """Segment the images one by one; one that fails is named, and the others are done all the same.
+
+        Args:
+            segment: Segments an image.
+            save: Writes the files of one result to a folder, and names them.
+
+        Raises:
+            OutputError: A result can't be written.
+        """
+        for path in self._track():
+            try:
+                result = segment(path)
+                folder = self._add(path, result)
+            except _IMAGE_ERRORS as error:
+                self._fail(path, error)
+                continue
+            if folder is not None:
+                typer.echo(f"written: {save(result, folder)}", err=True)
+
+    def _track(self) -> Iterator[Path]:
         """Yield the images, with a progress bar on a terminal."""
         console = Console(stderr=True)
         columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -129,7 +159,7 @@ class ImageResults:
         with Progress(*columns, console=console, disable=is_quiet, transient=True) as progress:
             yield from progress.track(self._paths)
 
-    def add(self, path: Path, result: "Segmentation") -> Path | None:
+    def _add(self, path: Path, result: "Segmentation") -> Path | None:
         """Write a result to the data sets and print it.
 
         Returns:
@@ -147,7 +177,7 @@ class ImageResults:
             typer.echo(describe(path, result))
         return self._folders.get(path)
 
-    def fail(self, path: Path, error: Exception) -> None:
+    def _fail(self, path: Path, error: Exception) -> None:
         """Name an image that failed."""
         self._num_failed += 1
         message = str(error) if str(path) in str(error) else f"{path}: {error}"

@@ -11,7 +11,7 @@ import typer
 from promptseg.cli.checks import check_device, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
 from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing
-from promptseg.cli.image_results import IMAGE_ERRORS, ImageResults, check_outputs, find_images
+from promptseg.cli.image_results import ImageResults, check_outputs, find_images
 from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
     AsJsonLines,
@@ -114,15 +114,7 @@ def predict(
         as_json=as_json,
         tolerance=tolerance,
     ) as results:
-        for path in results.track():
-            try:
-                result = predictor.segment(path, queries)
-                folder = results.add(path, result)
-            except IMAGE_ERRORS as error:
-                results.fail(path, error)
-                continue
-            if folder is not None:
-                typer.echo(f"written: {save(result, folder)}", err=True)
+        results.segment_all(lambda path: predictor.segment(path, queries), save)
     results.finish()
 
 

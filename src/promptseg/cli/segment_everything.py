@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli.image_results import IMAGE_ERRORS, ImageResults, check_outputs, find_images
+from promptseg.cli.image_results import ImageResults, check_outputs, find_images
 from promptseg.cli.loading import load_predictor, tell_compile
 from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Images, Offline, Tolerance
 
@@ -97,24 +97,19 @@ def segment_everything(
         as_json=as_json,
         tolerance=tolerance,
     ) as results:
-        for path in results.track():
-            try:
-                result = segment(
-                    finder,
-                    path,
-                    names=phrases,
-                    predictor=predictor,
-                    settings=settings,
-                    tiles=tiles,
-                    limits=limits,
-                    report=report_share(path),
-                )
-                folder = results.add(path, result)
-            except IMAGE_ERRORS as error:
-                results.fail(path, error)
-                continue
-            if folder is not None:
-                typer.echo(f"written: {save(result, folder)}", err=True)
+        results.segment_all(
+            lambda path: segment(
+                finder,
+                path,
+                names=phrases,
+                predictor=predictor,
+                settings=settings,
+                tiles=tiles,
+                limits=limits,
+                report=report_share(path),
+            ),
+            save,
+        )
     results.finish()
 
 
