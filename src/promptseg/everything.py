@@ -16,7 +16,6 @@ from promptseg.errors import PromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_image
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.ops.resize import sigmoid
-from promptseg.ops.rle import rle_area
 from promptseg.ops.windows import Tiles
 from promptseg.results import Instance, QueryResult, Segmentation
 from promptseg.sam.automatic import AutomaticSettings, ReportBatches, generate_masks
@@ -180,7 +179,7 @@ def _best_name(instance: Instance, answers: Sequence[QueryResult] | None) -> tup
 
 def _find_parts(masks: Sequence[Instance], name_indexes: Sequence[int | None]) -> set[int]:
     """Find masks that are only parts of another one of their name, such as the eyes of a cat: small, and inside it."""
-    areas = [rle_area(instance.rle) for instance in masks]
+    areas = [instance.area for instance in masks]
     return {
         part
         for part, instance in enumerate(masks)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptseg.errors import ImageError, PromptError
-from promptseg.formats.base import check_classes, write_png, write_text
+from promptseg.formats.base import write_png, write_text
 from promptseg.formats.dataset import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
-from promptseg.formats.table import find_format
 from promptseg.images import expand_home, list_images, read_image
 from promptseg.prompts import to_queries
 from promptseg.skipped_files import SkippedFile
@@ -109,14 +108,12 @@ def autolabel(
     """
     paths = list_folder(folder)
     queries = to_queries(names)
-    find_format(format)
-    classes = check_classes([query.label for query in queries])
     directory = expand_home(directory)
     failures: dict[str, str] = {}
     with DatasetWriter(
         directory,
         format=format,
-        classes=classes,
+        classes=[query.label for query in queries],
         origin=predictor.origin,
         sources=[path.name for path in paths],
         tolerance=tolerance,

@@ -4,6 +4,7 @@ The files of the format are read, so what a person mended in them counts. A clas
 not show is known to be absent there: `autolabel` looks for every class in every image.
 """
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -41,15 +42,14 @@ def read_dataset_folder(directory: Path) -> SampleSet:
     dataset = read(directory)
     problems = [Problem(each.where, each.what) for each in dataset.left_out]
     folder = find_format(stated_format(directory)).images
-    sources = read_sources(directory) if folder is None else {}
+    sources = _find_sources(directory) if folder is None else {}
+    unknown = defaultdict(set)
+    for each in dataset.left_out:
+        unknown[each.file_name].add(each.label)
     samples = []
     found: set[Path] = set()
     for annotation in dataset.annotations:
-        path = (
-            directory / folder / annotation.file_name
-            if folder is not None
-            else _find_source(directory, annotation, sources)
-        )
+        path = sources.get(annotation.stem, directory / (folder or "images") / annotation.file_name)
         found.add(path)
         try:
             size_hw = read_image(path).shape[:2]
@@ -60,8 +60,7 @@ def read_dataset_folder(directory: Path) -> SampleSet:
             what = f"the image is {size_hw} (height, width), its annotation {annotation.size_hw}"
             problems.append(Problem(str(path), what))
             continue
-        unknown = {each.label for each in dataset.left_out if each.file_name == annotation.file_name}
-        classes = tuple(name for name in dataset.classes if name not in unknown)
+        classes = tuple(name for name in dataset.classes if name not in unknown[annotation.file_name])
         samples.append(_to_sample(directory, path, annotation, classes))
     if folder is not None and (directory / folder).is_dir():
         for path in sorted((directory / folder).iterdir()):
@@ -73,12 +72,11 @@ def read_dataset_folder(directory: Path) -> SampleSet:
     return SampleSet(tuple(samples), tuple(problems))
 
 
-def _find_source(directory: Path, annotation: Annotation, sources: dict[str, Path]) -> Path:
-    """Find the image of an annotation in a format that holds none."""
-    for path in sorted((directory / "images").glob("*")):
-        if path.stem == annotation.stem and path.suffix.lower() in IMAGE_SUFFIXES:
-            return path
-    return sources.get(annotation.stem, directory / "images" / annotation.file_name)
+def _find_sources(directory: Path) -> dict[str, Path]:
+    """Find the images of a format that holds none, by the stem of their annotation: beside it, or where they were."""
+    images = [path for path in sorted((directory / "images").glob("*")) if path.suffix.lower() in IMAGE_SUFFIXES]
+    # reversed, so that of several images of one stem the first one stays
+    return read_sources(directory) | {path.stem: path for path in reversed(images)}
 
 
 def _to_sample(directory: Path, path: Path, annotation: Annotation, classes: tuple[str, ...]) -> Sample:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
 from promptseg.errors import DataError
-from promptseg.ops.rle import Rle, decode_rle, encode_rle, merge_rles
+from promptseg.ops.rle import Rle, decode_rle, encode_rle, merge_rles, rle_area
 
 Box = tuple[float, float, float, float]
 Kind = Literal["thing", "stuff", "part", "phrase"]
@@ -207,6 +207,8 @@ def instance_masks(target: Target, size_hw: tuple[int, int]) -> Mask:
 
 def ignore_mask(target: Target, size_hw: tuple[int, int]) -> Mask:
     """Decode the region where it is unknown whether the phrase applies, bool, shape (H, W), without `target_mask`."""
+    if not target.void:
+        return np.zeros(size_hw, dtype=bool)
     void = union_mask(target.void, size_hw)
     return void & ~union_mask(target.masks, size_hw)
 
@@ -219,7 +221,7 @@ def instance_boxes(target: Target) -> tuple[Box, ...]:
 def instance_areas(target: Target) -> tuple[float, ...]:
     """Compute one area per instance, in pixels: that of its mask, else that of its box."""
     if target.masks:
-        return tuple(float(coco_mask.area(_coco(rle))) for rle in target.masks)
+        return tuple(float(rle_area(rle)) for rle in target.masks)
     return tuple((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in target.boxes_xyxy)
 
 

@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from promptseg.errors import DataError
 from promptseg.metrics import expected_calibration_error
-from promptseg.metrics.pixel_counts import BoolMask
+from promptseg.metrics.pixel_counts import BoolMask, count_by_probability
 from promptseg.metrics.statistics import Floats
 
 # Presence comes as float32: nearer to 0 or 1 its logit is rounding.
@@ -115,9 +115,7 @@ def iou_by_threshold(
     Returns:
         Shape (T,).
     """
-    bins = np.minimum((probability * num_bins).astype(np.int32), num_bins - 1)
-    hits = np.bincount(bins[truth if valid is None else truth & valid], minlength=num_bins)
-    misses = np.bincount(bins[~truth if valid is None else ~truth & valid], minlength=num_bins)
+    hits, misses = count_by_probability(probability, truth, valid=valid, num_bins=num_bins)
     return np.asarray(hits[::-1].cumsum()[::-1] / (hits.sum() + misses[::-1].cumsum()[::-1]))
 
 

@@ -80,7 +80,10 @@ def score_labeling(queries: Sequence[LabeledQuery], predictions: Sequence[QueryP
     valid = queries[0].valid
     label = probabilities.argmax(axis=0)
     claimed = np.stack(
-        [prediction.is_present & (prediction.probability >= prediction.mask_threshold) for prediction in predictions]
+        [
+            prediction.is_present & (probability >= prediction.mask_threshold)
+            for prediction, probability in zip(predictions, probabilities, strict=True)
+        ]
     )
     gated_label = np.where(claimed.any(axis=0), np.where(claimed, probabilities, -1).argmax(axis=0), -1)
     return [

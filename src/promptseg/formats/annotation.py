@@ -85,7 +85,9 @@ class Annotation:
             if not found:
                 continue
             score = max(result.presence for result in found)
-            area = Instance.from_mask(np.logical_or.reduce([result.mask for result in found]), score)
+            area = found[0].whole
+            if len(found) > 1:
+                area = Instance.from_mask(np.logical_or.reduce([result.mask for result in found]), score)
             instances = tuple(instance for result in found for instance in result.instances)
             regions.append(Region(label, score, area, instances))
         return cls(file_name, size_hw, tuple(regions))

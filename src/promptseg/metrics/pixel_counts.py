@@ -84,6 +84,16 @@ def count_pixels(mask: BoolMask, truth: BoolMask, *, valid: BoolMask | None = No
     )
 
 
+def count_by_probability(
+    probability: NDArray[np.float32], truth: BoolMask, *, valid: BoolMask | None, num_bins: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count the pixels inside and outside the truth by their probability, in equal bins: two arrays (num_bins,)."""
+    bins = np.minimum((probability * num_bins).astype(np.int32), num_bins - 1)
+    hits = np.bincount(bins[truth if valid is None else truth & valid], minlength=num_bins)
+    misses = np.bincount(bins[~truth if valid is None else ~truth & valid], minlength=num_bins)
+    return hits, misses
+
+
 def pixel_average_precision(
     probability: NDArray[np.float32], truth: BoolMask, *, valid: BoolMask | None = None, num_bins: int = 1000
 ) -> float:
@@ -101,9 +111,7 @@ def pixel_average_precision(
     Returns:
         A value in (0, 1]; nan where the truth is empty.
     """
-    bins = np.minimum((probability * num_bins).astype(np.int32), num_bins - 1)
-    hits = np.bincount(bins[truth if valid is None else truth & valid], minlength=num_bins)
-    misses = np.bincount(bins[~truth if valid is None else ~truth & valid], minlength=num_bins)
+    hits, misses = count_by_probability(probability, truth, valid=valid, num_bins=num_bins)
     if not hits.any():
         return float("nan")
     hits_so_far, misses_so_far = hits[::-1].cumsum(), misses[::-1].cumsum()

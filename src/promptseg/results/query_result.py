@@ -79,12 +79,12 @@ class QueryResult:
     @property
     def mask(self) -> NDArray[np.bool_]:
         """The pixels of the object: bool, shape (H, W); empty when it is absent."""
-        return self._whole.mask
+        return self.whole.mask
 
     @property
     def area(self) -> int:
         """Number of pixels of `mask`."""
-        return self._whole.area
+        return self.whole.area
 
     @cached_property
     def instances(self) -> tuple[Instance, ...]:
@@ -104,15 +104,15 @@ class QueryResult:
 
     def polygons(self, *, tolerance: float = 0.0) -> tuple[Polygon, ...]:
         """Convert `mask` to polygons, one for each part; see `Instance.polygons`."""
-        return self._whole.polygons(tolerance=tolerance)
+        return self.whole.polygons(tolerance=tolerance)
 
     def cut_out(self, image: ImageSource) -> Image.Image:
         """Cut everything in `mask` out of its image, as RGBA; see `Instance.cut_out`."""
-        return self._whole.cut_out(image)
+        return self.whole.cut_out(image)
 
     def to_rle(self) -> Rle:
         """Encode `mask`, of the size (H, W)."""
-        return self._whole.to_rle()
+        return self.whole.to_rle()
 
     def as_prompt(self) -> MaskPrompt:
         """Convert the result to a prompt, to correct it: send it again together with the next clicks.
@@ -125,7 +125,8 @@ class QueryResult:
         return MaskPrompt(self.mask, self.mask_logits - np.float32(edge) if np.isfinite(edge) else None)
 
     @cached_property
-    def _whole(self) -> Instance:
+    def whole(self) -> Instance:
+        """Everything in `mask` as one instance, with the presence as its score."""
         # A code, not the array: the masks of a long request on a large image would not fit in memory.
         mask = np.zeros(self.size_hw, dtype=np.bool_)
         if self.stored_mask is not None:

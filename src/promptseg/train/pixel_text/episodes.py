@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from promptseg.data.negatives import absent_names, present_names
-from promptseg.data.sample import Sample, instance_masks, target_mask
+from promptseg.data.sample import Sample, instance_masks
 from promptseg.errors import DataError
 from promptseg.images import read_image
 from promptseg.models.promptseg.coarse import exemplar_window
@@ -107,14 +107,15 @@ def collect_episodes(
         truths = {}
         for index in rng.permutation(len(targets))[:max_names]:
             target = targets[index]
-            truth = _cover(target_mask(target, sample.size_hw), cells)
+            objects = instance_masks(target, sample.size_hw)
+            mask = np.asarray(objects.any(axis=0))
+            truth = _cover(mask, cells)
             if truth.sum() < MIN_CELLS:
                 continue
             truths[target.phrase] = truth
-            objects = instance_masks(target, sample.size_hw)
             rows, columns = exemplar_window(objects[objects.sum(axis=(1, 2)).argmax()], network.config.settings)
             window_cells = _encode(network, np.ascontiguousarray(image_rgb[rows, columns]))
-            coverage = _cover(target_mask(target, sample.size_hw)[rows, columns], window_cells)
+            coverage = _cover(mask[rows, columns], window_cells)
             support[target.phrase].append(SupportRegion(sample.sample_id, window_cells, coverage))
         queries.append(QueryImage(sample, cells, truths))
     if not any(len(regions) > 1 for regions in support.values()):
