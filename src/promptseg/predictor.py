@@ -23,9 +23,6 @@ from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter
 from promptseg.weights import ReportProgress
 
 if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
     from promptseg.sam.automatic import AutomaticSettings, ReportBatches
     from promptseg.sam.base import PromptableSegmenter
 

@@ -1,40 +1,16 @@
 """The recipe of the shipped checkpoint: its sets, held-out images and vocabulary."""
 
-import io
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+from cat_world import samples
 
 from lab import recipe
 from lab.held_out import training_name
 from lab.sets import EVAL_SETS
-from promptseg.data.sample import Sample, Target
-from promptseg.ops.rle import encode_rle
 from promptseg.train.pixel_text.training import validate_masks
 from promptseg.train.recipe import load_recipe
 
 RECIPE = Path(__file__).parents[2] / "lab" / "recipe.py"
-
-
-def samples(count: int, dataset: str = "coco_train") -> list[Sample]:
-    rng = np.random.default_rng(0)
-    made = []
-    for number in range(count):
-        mask = np.zeros((64, 96), dtype=bool)
-        mask[16:48, number % 40 : number % 40 + 40] = True
-        image = rng.integers(0, 80, (64, 96, 3), dtype=np.uint8)
-        image[mask] += 120
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "PNG")
-        targets = (
-            Target("cat", masks=(encode_rle(mask),)),
-            Target("sky", kind="stuff", masks=(encode_rle(~mask),)),
-            Target("dog", masks=(encode_rle(mask),), source="made"),
-        )
-        name = f"{dataset}/{number}.png"
-        made.append(Sample(name, stream.getvalue(), (64, 96), targets, exhaustive=frozenset({"cat"}), dataset=dataset))
-    return made
 
 
 def test_nothing_held_out_is_trained_on() -> None:

@@ -64,9 +64,3 @@ def cells_inside(cells: NDArray[Cell], box_xyxy: NDArray[np.float64]) -> NDArray
     left, top = int(box_xyxy[0] * width), int(box_xyxy[1] * height)
     right, bottom = int(np.ceil(box_xyxy[2] * width)), int(np.ceil(box_xyxy[3] * height))
     return cells[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
-
-
-def peak_inside(cells: NDArray[np.float32], box_xyxy: NDArray[np.float64], *, share: float) -> float:
-    """Average the highest cells of a map inside a box, this share of them; arguments as `cells_inside`."""
-    inside = np.sort(cells_inside(cells, box_xyxy).ravel())[::-1]
-    return float(inside[: max(1, int(inside.size * share))].mean())

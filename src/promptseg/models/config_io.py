@@ -2,7 +2,7 @@
 
 import typing
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 from promptseg.errors import CheckpointError
@@ -60,8 +60,3 @@ def check_choices(config: object, **choices: tuple[object, ...]) -> None:
     for name, allowed in choices.items():
         if getattr(config, name) not in allowed:
             raise ValueError(f"{name} must be one of {allowed}, got {getattr(config, name)!r}")
-
-
-def known_fields(part: type[Any]) -> frozenset[str]:
-    """Name the fields of a config."""
-    return frozenset(field.name for field in fields(part))

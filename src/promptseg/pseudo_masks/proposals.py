@@ -13,7 +13,6 @@ from promptseg.errors import DataError
 from promptseg.language.phrases import canonical, may_name_same
 
 Source = Literal["human-box", "region", "teacher-box", "single-object"]
-SOURCES: tuple[Source, ...] = ("human-box", "region", "teacher-box", "single-object")
 
 # At this score about half of the boxes of a detector trained on the same names are right.
 MIN_TEACHER_SCORE = 0.30

@@ -21,7 +21,6 @@ WINDOWS = (7, 7, 14, 7)
 # The last stage keeps its resolution, so that the output stride is 16 as in SAM.
 DOWNSAMPLE_STRIDES = (2, 2, 1)
 OUTPUT_CHANNELS = 256
-OUTPUT_STRIDE = 16
 
 
 class ConvNorm(nn.Sequential):

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock
@@ -66,12 +66,6 @@ def workspace(entry: Path) -> Iterator[Path]:
         yield work
     finally:
         shutil.rmtree(work)
-
-
-def forget_oldest(entries: Iterable[Path], num_kept: int) -> None:
-    """Remove all directories except the `num_kept` most recently modified ones."""
-    for entry in sorted(entries, key=lambda path: path.stat().st_mtime, reverse=True)[num_kept:]:
-        shutil.rmtree(entry, ignore_errors=True)  # another process may remove it at the same time
 
 
 def publish(built: Path, entry: Path, fetched_from: dict[str, str]) -> None:

@@ -1,21 +1,17 @@
 """Training of the default architecture: frozen parts, validation, and a run with a small model."""
 
-import io
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from cat_world import samples
 
-from promptseg.data.sample import Sample, Target
 from promptseg.encoders.towers import build_image_tower
 from promptseg.errors import RecipeError
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.network import PromptSegNetwork
 from promptseg.models.registry import find_row, load_network
-from promptseg.ops.rle import encode_rle
 from promptseg.train.config import TrainConfig
 from promptseg.train.log import read_log
 from promptseg.train.loop import train
@@ -23,26 +19,6 @@ from promptseg.train.pixel_text.batches import PixelTextSettings
 from promptseg.train.pixel_text.training import DEFAULT_FROZEN, PixelTextTraining, validate_masks
 from promptseg.train.presence_calibration import calibrate_head, collect_pairs
 from promptseg.train.run import RunOptions
-
-
-def samples(count: int, dataset: str = "coco_train") -> list[Sample]:
-    rng = np.random.default_rng(0)
-    made = []
-    for number in range(count):
-        mask = np.zeros((64, 96), dtype=bool)
-        mask[16:48, number % 40 : number % 40 + 40] = True
-        image = rng.integers(0, 80, (64, 96, 3), dtype=np.uint8)
-        image[mask] += 120
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "PNG")
-        targets = (
-            Target("cat", masks=(encode_rle(mask),)),
-            Target("sky", kind="stuff", masks=(encode_rle(~mask),)),
-            Target("dog", masks=(encode_rle(mask),), source="made"),
-        )
-        name = f"{dataset}/{number}.png"
-        made.append(Sample(name, stream.getvalue(), (64, 96), targets, exhaustive=frozenset({"cat"}), dataset=dataset))
-    return made
 
 
 def test_frozen_are_yolox_and_the_finest_strides_of_efficientnet() -> None:

@@ -17,5 +17,5 @@ def build(config: ClipSegConfig, source: Any, options: Any) -> ClipSegSegmenter:
         tokens: TokenArrays = source.network.get().text_tower.tokenizer(texts)
         return tokens
 
-    graphs = open_graphs(config, source.identity, source.network.get, options.runtime)
+    graphs = open_graphs(source.identity, source.network.get, options.runtime)
     return ClipSegSegmenter(config, graphs, tokenize)

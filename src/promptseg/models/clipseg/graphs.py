@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.clipseg.visual_prompt import TokenMask
 from promptseg.runtime import Graph, GraphSource, Runtime, Step
 
@@ -43,10 +42,8 @@ class ClipSegGraphs:
     embed_image: EmbedImage
 
 
-def open_graphs(
-    config: ClipSegConfig, identity: str, network: Callable[[], "ClipSeg"], runtime: Runtime
-) -> ClipSegGraphs:
-    """Open the graphs of a network; arguments and errors as `promptseg.graphs.open_graphs`."""
+def open_graphs(identity: str, network: Callable[[], "ClipSeg"], runtime: Runtime) -> ClipSegGraphs:
+    """Open the graphs of a network; arguments and errors as `models.promptseg.graphs.open_graphs`."""
 
     def source(name: str) -> GraphSource:
         def build() -> Step:
