@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.ops.boxes import suppress_boxes
-
-Cell = TypeVar("Cell", np.float32, np.bool_)
+from promptseg.ops.masks import iterate_components
 
 # Boxes of one name that overlap more are of one object.
 MAX_BOX_IOU = 0.6
@@ -53,14 +52,17 @@ def select_boxes(detections: NDArray[np.float32], name_index: Sequence[int], *, 
     return Boxes(boxes[kept], best[kept])
 
 
-def cells_inside(cells: NDArray[Cell], box_xyxy: NDArray[np.float64]) -> NDArray[Cell]:
-    """Cut the cells that a box touches out of a map over the image, shape (h, w): a view.
+def box_regions(inside: NDArray[np.bool_], values: NDArray[Any], *, min_share: float) -> Boxes:
+    """Find the boxes of a mask's connected regions, in shares of the sides; the scores are the mean values in them.
 
     Args:
-        cells: The map.
-        box_xyxy: In shares of the image's sides, shape (4,).
+        inside: The mask, bool, shape (h, w).
+        values: Such as probabilities, shape (h, w).
+        min_share: Regions with a smaller share of the largest region's area are left out.
     """
-    height, width = cells.shape
-    left, top = int(box_xyxy[0] * width), int(box_xyxy[1] * height)
-    right, bottom = int(np.ceil(box_xyxy[2] * width)), int(np.ceil(box_xyxy[3] * height))
-    return cells[min(top, height - 1) : max(bottom, top + 1), min(left, width - 1) : max(right, left + 1)]
+    height, width = inside.shape
+    boxes, scores = [], []
+    for (rows, columns), region in iterate_components(inside, min_share=min_share):
+        boxes.append((columns.start / width, rows.start / height, columns.stop / width, rows.stop / height))
+        scores.append(float(values[rows, columns][region].mean()))
+    return Boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64))

@@ -19,13 +19,11 @@ from transformers import CLIPTokenizer, Owlv2ForObjectDetection
 
 from promptseg.detectors.base import Detections, Thresholds, collect_best, corners, take_array
 from promptseg.detectors.pixels import normalize_unit, resize_rgb
+from promptseg.encoders.tower_facts import CLIP_MEAN, CLIP_STD
 from promptseg.errors import CheckpointError, PromptError
 from promptseg.segmenter import Arrays
 
 THRESHOLDS = Thresholds(box=0.2)  # the published demo's
-# CLIP's
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
 PATCHES = "detector.patches"
 BOXES = "detector.boxes"
 # Two boxes of one phrase that overlap more are one object.
@@ -121,7 +119,7 @@ def to_square(image_rgb: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
     scaled_hw = (max(1, round(height * scale)), max(1, round(width * scale)))
     square = np.full((side, side, 3), 127, dtype=np.uint8)
     square[: scaled_hw[0], : scaled_hw[1]] = resize_rgb(image_rgb, scaled_hw)
-    return normalize_unit(square, MEAN, STD)
+    return normalize_unit(square, CLIP_MEAN, CLIP_STD)
 
 
 def load_owlv2(directory: Path, device: str) -> Owlv2:

@@ -1,19 +1,19 @@
 """Any text segmenter as a detector: the boxes that it finds for a phrase, or those around the objects of its masks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.detectors.base import BoxFinder, Detections, PhraseBoxes, Thresholds, collect
-from promptseg.ops.masks import iterate_components
+from promptseg.detectors.box_selection import box_regions
 from promptseg.ops.resize import logit, sigmoid
 from promptseg.prompts import Query, TextPrompt
+from promptseg.results import MIN_INSTANCE_SHARE
 from promptseg.segmenter import EncodedImage, Segmenter
 
 # Objects smaller than this share of the largest one of their phrase are specks of its mask.
-MIN_SHARE = 0.02
 
 
 class SegmenterDetector:
@@ -70,16 +70,8 @@ class SegmenterDetector:
         prediction = self.segmenter.segment(image, queries)
         found = []
         for mask_logits, presence in zip(prediction.mask_logits, prediction.presence.tolist(), strict=True):
-            objects = list(self._objects(mask_logits))
-            to_image = np.tile(np.array(image.size_hw[::-1]) / mask_logits.shape[::-1], 2)
-            boxes_xyxy = np.array([box for box, _ in objects], dtype=np.float64).reshape(-1, 4) * to_image
-            scores = np.array([probability for _, probability in objects], dtype=np.float64) * presence
-            found.append(PhraseBoxes(boxes_xyxy, scores, presence))
+            is_inside = mask_logits >= logit(self.segmenter.mask_threshold)
+            regions = box_regions(is_inside, sigmoid(mask_logits), min_share=MIN_INSTANCE_SHARE)
+            to_image = np.tile(np.array(image.size_hw[::-1]), 2)
+            found.append(PhraseBoxes(regions.boxes_xyxy * to_image, regions.scores * presence, presence))
         return found
-
-    def _objects(self, mask_logits: NDArray[np.float32]) -> Iterator[tuple[tuple[int, int, int, int], float]]:
-        """Yield the box, in cells, and the mean probability of each connected object of a map (h, w)."""
-        is_inside = mask_logits >= logit(self.segmenter.mask_threshold)
-        for (rows, columns), inside in iterate_components(is_inside, min_share=MIN_SHARE):
-            probability = float(sigmoid(mask_logits[rows, columns][inside]).mean())
-            yield (columns.start, rows.start, columns.stop, rows.stop), probability

@@ -25,7 +25,7 @@ from torch import Tensor
 from promptseg.detectors.base import Detections, Thresholds, collect_best, take_array
 from promptseg.detectors.name_vectors import NameTable, PhraseVectors
 from promptseg.detectors.pixels import resize_rgb
-from promptseg.detectors.yolo_world_net import Layout, YoloWorldNet
+from promptseg.detectors.yolo_world_net import STRIDES, Layout, YoloWorldNet
 from promptseg.encoders.base import TextTower
 from promptseg.errors import CheckpointError
 from promptseg.segmenter import Arrays
@@ -37,7 +37,6 @@ THRESHOLDS = Thresholds(box=0.15)  # best on a held-out calibration set
 INPUT_SIDE = 640
 PADDING_GRAY = 114 / 255
 MAX_IOU = 0.7
-STRIDES = (8, 16, 32)
 LEVEL = "detector.stride{}"
 FRAME = "detector.frame"
 LICENCE = (

@@ -10,10 +10,9 @@ Shapes: B images, N texts, A cells of all strides, C channels, h w cells of a ma
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from promptseg.encoders.yolox import Conv, PyramidPooling
+from promptseg.encoders.yolox import Conv, PyramidPooling, double_size
 
 STRIDES = (8, 16, 32)
 TEXT_DIM = 512
@@ -183,8 +182,8 @@ class YoloWorldNet(nn.Module):
             Boxes (B, A, 4), pixels of the encoded image, and logits (B, A, N).
         """
         layers = self.layers
-        down16 = layers["12"](torch.cat([_double(coarse), middle], dim=1), texts)
-        up8 = layers["15"](torch.cat([_double(down16), fine], dim=1), texts)
+        down16 = layers["12"](torch.cat([double_size(coarse), middle], dim=1), texts)
+        up8 = layers["15"](torch.cat([double_size(down16), fine], dim=1), texts)
         up16 = layers["18"](torch.cat([layers["16"](up8), down16], dim=1), texts)
         up32 = layers["21"](torch.cat([layers["19"](up16), coarse], dim=1), texts)
         answers = [
@@ -196,7 +195,3 @@ class YoloWorldNet(nn.Module):
 
 def _three_layers(in_channels: int, hidden: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(Conv(in_channels, hidden, 3), Conv(hidden, hidden, 3), nn.Conv2d(hidden, out_channels, 1))
-
-
-def _double(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -147,6 +147,17 @@ class TextTower(nn.Module, ABC):
         token_ids, token_mask = self.tokenizer(texts)
         return torch.from_numpy(token_ids), torch.from_numpy(token_mask)
 
+    def read(self, texts: Sequence[str]) -> TextFeatures:
+        """Tokenize and encode N texts, on the tower's device.
+
+        Raises:
+            WeightsError: The vocabulary is not loaded.
+        """
+        token_ids, token_mask = self.tokenize(texts)
+        device = next(self.parameters()).device
+        features: TextFeatures = self(token_ids.to(device), token_mask.to(device))
+        return features
+
     @abstractmethod
     def forward(self, token_ids: Tensor, token_mask: Tensor) -> TextFeatures:
         """Encode token ids, shape (N, T), int64, with their mask, shape (N, T), bool."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from promptseg.encoders.tower_facts import image_tower_facts
 from promptseg.ops.masks import tight_box
 from promptseg.ops.pixels import normalize_pixels
 
@@ -38,6 +39,25 @@ class PixelStatistics:
     std: tuple[float, float, float]
 
 
+class ResizesImages(Protocol):
+    """Config of a model that resizes images for its image tower; see `fit_size`."""
+
+    @property
+    def image_tower(self) -> str:
+        """Name of the tower."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Longest side after resizing, pixels."""
+        ...
+
+    @property
+    def resize(self) -> Literal["square", "aspect"]:
+        """Whether the aspect ratio is kept."""
+        ...
+
+
 def fit_size(
     size_hw: tuple[int, int], *, image_size: int, multiple: int, resize: Literal["square", "aspect"]
 ) -> tuple[int, int]:
@@ -61,6 +81,12 @@ def fit_size(
     scale = image_size / max(size_hw)
     height, width = (_round(side * scale, multiple) for side in size_hw)
     return height, width
+
+
+def input_size(config: ResizesImages, size_hw: tuple[int, int]) -> tuple[int, int]:
+    """Choose the height and width, pixels, that a model with this config resizes an image to."""
+    multiple = image_tower_facts(config.image_tower).multiple
+    return fit_size(size_hw, image_size=config.image_size, multiple=multiple, resize=config.resize)
 
 
 def to_pixels(image_rgb: np.ndarray, size_hw: tuple[int, int], statistics: Normalizes) -> NDArray[np.float32]:

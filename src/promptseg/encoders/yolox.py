@@ -179,8 +179,8 @@ class YoloxNano(ImageTower):
         c3 = self.stage3(self.stage2(self.stem(x)))
         c4 = self.stage4(c3)
         top = self.lateral5(self.stage5(c4))
-        middle = self.lateral4(self.down4(torch.cat([_double(top), c4], dim=1)))
-        p3 = self.down3(torch.cat([_double(middle), c3], dim=1))
+        middle = self.lateral4(self.down4(torch.cat([double_size(top), c4], dim=1)))
+        p3 = self.down3(torch.cat([double_size(middle), c3], dim=1))
         p4 = self.join4(torch.cat([self.up4(p3), middle], dim=1))
         p5 = self.join5(torch.cat([self.up5(p4), top], dim=1))
         for head, level in zip(self.heads, (p3, p4, p5), strict=True):
@@ -259,5 +259,6 @@ def _decode(raw: Tensor, stride: int) -> Tensor:
     return torch.stack(corners, dim=-1).flatten(1, 2)
 
 
-def _double(x: Tensor) -> Tensor:
+def double_size(x: Tensor) -> Tensor:
+    """Repeat every cell of a map, shape (B, C, h, w), to (B, C, 2h, 2w)."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import resources
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError
 from promptseg.models.checkpoint_files import config_text, read_description
 from promptseg.models.promptseg.config import PromptSegConfig
-from promptseg.models.table import MODELS, ModelConfig, ModelRow, NetworkConfig
+from promptseg.models.table import MODELS, NETWORK_CONFIGS, ModelConfig, ModelRow, NetworkConfig
 from promptseg.ops.deferred import Deferred
 from promptseg.runtime import Runtime
 from promptseg.segmenter import Segmenter
@@ -51,10 +51,8 @@ class LoadOptions:
 
     def load_segmenter(self, name: str) -> Segmenter[Any]:
         """Load a model, without its refiner, as a part of another one, with these options; errors as `load_model`."""
-        loaded = load_model(name, self)
-        if isinstance(loaded.config, PromptSegConfig) and loaded.config.refiner is not None:
-            loaded = load_model(name, self, {"refiner": None})
-        return loaded.segmenter
+        _, config, source = _find(name, self)
+        return _build_without_refiner(config, source, self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +129,7 @@ def load_model(
     """
     name, config, source = _find(name_or_path, options)
     config = _override(name, config, overrides or {})
-    builder = importlib.import_module(BUILDERS[config.architecture])
-    segmenter = builder.build(config, source, options)
+    segmenter = _build(config, source, options)
     known = source.identity if source is not None else ""
     identity = hashlib.sha256(f"{known} {config_text(config)}".encode()).hexdigest()[:16]
     return LoadedModel(name, config, segmenter, identity, source)
@@ -169,15 +166,18 @@ def segment_with(network: "Network", runtime: Runtime | None = None) -> Segmente
         runtime: None: PyTorch on the network's device. A compiled runtime keeps the weights of its compilation.
     """
     runtime = runtime or Runtime("torch", str(network.device))
-    config: NetworkConfig = network.config
+    source = NetworkSource(_state_hash(network) if runtime.is_compiled else "", Deferred.of(network))
+    return _build_without_refiner(network.config, source, LoadOptions(runtime))
+
+
+def _build_without_refiner(config: ModelConfig, source: NetworkSource | None, options: LoadOptions) -> Segmenter[Any]:
     if isinstance(config, PromptSegConfig):
         config = replace(config, refiner=None)
-    builder = importlib.import_module(BUILDERS[config.architecture])
-    segmenter: Segmenter[Any] = builder.build(
-        config,
-        NetworkSource(_state_hash(network) if runtime.is_compiled else "", Deferred.of(network)),
-        LoadOptions(runtime),
-    )
+    return _build(config, source, options)
+
+
+def _build(config: ModelConfig, source: NetworkSource | None, options: LoadOptions) -> Segmenter[Any]:
+    segmenter: Segmenter[Any] = importlib.import_module(BUILDERS[config.architecture]).build(config, source, options)
     return segmenter
 
 
@@ -201,7 +201,7 @@ def _find(
     if row.status == "shipped":
         directory = Path(str(resources.files("promptseg") / "checkpoints" / row.name))
         return row.name, *_read_checkpoint(directory, options)
-    if row.config.architecture in ("langsam", "interactive"):
+    if row.config.architecture not in NETWORK_CONFIGS:
         return row.name, row.config, None
     if row.status == "published":
         from promptseg.models.clipseg.files import published_source
@@ -258,9 +258,6 @@ def _override(name: str, config: ModelConfig, overrides: Mapping[str, Any]) -> M
 
 def _options_of(config: ModelConfig) -> tuple[str, ...]:
     """Name the fields that a caller may replace: all of a model without training, else those that need no training."""
-    if config.architecture in ("langsam", "interactive"):
+    if config.architecture not in NETWORK_CONFIGS:
         return tuple(field.name for field in fields(config))
     return tuple(name for name in ("refiner", "settings") if name in {field.name for field in fields(config)})
-
-
-Build = Callable[[Any, NetworkSource | None, LoadOptions], Segmenter[Any]]

@@ -56,7 +56,7 @@ class OpenVinoGraph:
 @cache
 def cpu_capabilities() -> frozenset[str]:
     """Name what this CPU computes by itself, as OpenVINO finds it: "FP32", "BF16", ..."""
-    return frozenset(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return frozenset(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, report: Any = None) -> OpenVinoGraph:
@@ -109,7 +109,8 @@ def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: An
                 "set PROMPTSEG_CACHE to a directory that can be written"
             ) from error
     with exclusive(entry):
-        if not (entry / GRAPH_FILE).is_file():
+        is_new = not (entry / GRAPH_FILE).is_file()
+        if is_new:
             _make(entry, source, report)
         try:
             compiled = _compile(entry, settings)
@@ -118,7 +119,9 @@ def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: An
             _make(entry, source, report)
             compiled = _compile(entry, settings)
         os.utime(entry)
-        _forget_oldest(entry)
+        if is_new:
+            # not each time: reading the sizes of all entries takes longer than opening one
+            _forget_oldest(entry)
     return OpenVinoGraph(compiled)
 
 

@@ -1,6 +1,5 @@
 """What was detected counts for, or against, a name's presence."""
 
-import doctest
 import math
 from dataclasses import replace
 
@@ -10,8 +9,8 @@ from drawn_coarse import counted_graphs
 from numpy.typing import NDArray
 
 from promptseg.encoders.tokenizers import BytesTokenizer
-from promptseg.language import matching
 from promptseg.language.class_names import COCO_THINGS
+from promptseg.language.reading import PhraseReader
 from promptseg.models.promptseg.coarse import CoarseImage, CoarseSegmenter
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.prompts import TextPrompt
@@ -45,9 +44,9 @@ def presence_logits(
     return (np.log(presence / (1 - presence)) - shift) / scale
 
 
-def test_the_examples_in_the_docstrings_hold() -> None:
-    results = doctest.testmod(matching)
-    assert results.attempted and not results.failed
+def test_a_phrase_may_have_adjectives_and_contents() -> None:
+    assert PhraseReader(("person", "car")).read("old woman").any_classes == (0,)
+    assert PhraseReader(("person", "cup")).read("cup of tea").any_classes == (1,)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,19 +46,19 @@ class ClipSegGraphs:
 def open_graphs(identity: str, network: Callable[[], "ClipSeg"], runtime: Runtime) -> ClipSegGraphs:
     """Open the graphs of a network; arguments and errors as `models.promptseg.graphs.open_graphs`."""
 
-    def source(name: str) -> GraphSource:
-        def build() -> Step:
-            # imported here because it imports torch
-            from promptseg.models.clipseg.network_steps import build_step
+    def build(name: str) -> Step:
+        # imported here because it imports torch
+        from promptseg.models.clipseg.network_steps import build_step
 
-            return build_step(name, network())
-
-        return GraphSource(f"clipseg-{name}", identity, build, CODE)
+        return build_step(name, network())
 
     def embed_image(pixels: NDArray[Any], token_mask: TokenMask | None) -> NDArray[np.float32]:
         from promptseg.models.clipseg.network_steps import embed_image
 
         return embed_image(network(), pixels, token_mask)
 
-    tokens, texts, decode = (runtime.graph(source(name)) for name in ("tokens", "texts", "decode"))
+    tokens, texts, decode = (
+        runtime.graph(GraphSource(f"clipseg-{name}", identity, partial(build, name), CODE))
+        for name in ("tokens", "texts", "decode")
+    )
     return ClipSegGraphs(tokens, texts, decode, embed_image)

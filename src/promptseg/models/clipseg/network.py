@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from promptseg.encoders.base import AttentionMask, ImageTower, TextTower, TokenTower
-from promptseg.encoders.pixels import PixelStatistics
+from promptseg.encoders.pixels import Normalizes
 from promptseg.encoders.towers import build_image_tower, build_text_tower
 from promptseg.models.clipseg.config import ClipSegConfig
 from promptseg.models.clipseg.decoder import ClipSegDecoder
@@ -84,7 +84,7 @@ class ClipSeg(nn.Module):
         return input_side(self.config)
 
     @property
-    def pixel_statistics(self) -> PixelStatistics:
+    def pixel_statistics(self) -> Normalizes:
         """Mean and deviation that normalize the pixels."""
         return pixel_statistics(self.config)
 
@@ -123,9 +123,7 @@ class ClipSeg(nn.Module):
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed N texts, shape (N, E), without normalizing the vectors' length, as in the decoder's training."""
-        token_ids, token_mask = self.text_tower.tokenize(texts)
-        embedding: Tensor = self.text_tower(token_ids.to(self.device), token_mask.to(self.device)).embedding
-        return embedding
+        return self.text_tower.read(texts).embedding
 
     @torch.no_grad()
     def embed_images(self, pixels: Tensor, attention_mask: AttentionMask | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.encoders.pixels import PixelStatistics, context_window, fit_size, to_pixels
+from promptseg.encoders.pixels import context_window, input_size, to_pixels
 from promptseg.encoders.tokenizers import Tokenizer
 from promptseg.encoders.tower_facts import image_tower_facts
 from promptseg.errors import DataError
@@ -93,13 +93,8 @@ class CoarseSegmenter:
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> CoarseImage:
         """Encode an image, uint8, shape (H, W, 3)."""
-        size_hw = fit_size(
-            (image_rgb.shape[0], image_rgb.shape[1]),
-            image_size=self.config.image_size,
-            multiple=self._tower.multiple,
-            resize=self.config.resize,
-        )
-        pixels = to_pixels(image_rgb, size_hw, PixelStatistics(self._tower.mean, self._tower.std))
+        input_hw = input_size(self.config, (image_rgb.shape[0], image_rgb.shape[1]))
+        pixels = to_pixels(image_rgb, input_hw, self._tower)
         encoded = self._graphs.images(pixels=pixels)
         detections = encoded.get("detections")
         return CoarseImage(encoded["pixel_embedding"], None if detections is None else detections[0])

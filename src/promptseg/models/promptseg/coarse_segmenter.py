@@ -1,17 +1,16 @@
 """Segment with the network of the default model alone, without SAM: coarse masks of phrases and exemplars."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.detectors.base import PhraseBoxes
-from promptseg.detectors.box_selection import Boxes
+from promptseg.detectors.box_selection import Boxes, box_regions
 from promptseg.models.promptseg.coarse import CoarseAnswer, CoarseImage, CoarseSegmenter
 from promptseg.models.promptseg.detected_objects import DetectedObjects
-from promptseg.ops.masks import iterate_components
 from promptseg.ops.resize import sigmoid
 from promptseg.prompts import Query, TextPrompt
 from promptseg.results import MIN_INSTANCE_SHARE
@@ -118,10 +117,5 @@ class TextAndExemplarSegmenter:
 def _boxes_of_regions(answer: CoarseAnswer, mask_threshold: float) -> Boxes:
     """Find the connected regions of a map; the score of each is its mean probability times the presence."""
     probability = sigmoid(answer.mask_logits)
-    height, width = probability.shape
-    boxes, scores = [], []
-    for window, region in iterate_components(probability >= mask_threshold, min_share=MIN_INSTANCE_SHARE):
-        rows, columns = window
-        boxes.append((columns.start / width, rows.start / height, columns.stop / width, rows.stop / height))
-        scores.append(float(probability[window][region].mean()) * answer.presence)
-    return Boxes(np.array(boxes, dtype=np.float64).reshape(-1, 4), np.array(scores, dtype=np.float64))
+    regions = box_regions(probability >= mask_threshold, probability, min_share=MIN_INSTANCE_SHARE)
+    return replace(regions, scores=regions.scores * answer.presence)

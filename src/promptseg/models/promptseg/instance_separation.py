@@ -114,11 +114,11 @@ def separate_touching(
     """
     mask = threshold_map(mask_logits, size_hw, edge)
     kept = _drop_repeated([one > 0 for one in masks], settings.max_mask_iou)
+    areas = [size_hw[0] * size_hw[1] * float((masks[index] > 0).mean()) for index in kept]
     instances = []
     for (rows, columns), region in iterate_components(mask, min_share=MIN_INSTANCE_SHARE):
         window = (columns.start, rows.start, columns.stop, rows.stop)
         maps = [resize_map(masks[index], size_hw, window_xyxy=window) for index in kept]
-        areas = [size_hw[0] * size_hw[1] * float((masks[index] > 0).mean()) for index in kept]
         own = [
             one
             for one, area in zip(maps, areas, strict=True)

@@ -9,7 +9,7 @@ Shapes: B images, N texts, E = config.embedding_dim, h w cells.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -117,28 +117,18 @@ class PromptSegNetwork(nn.Module):
     def encode_images(self, pixels: Tensor) -> PixelTextImages:
         """Encode normalized pixels, shape (B, 3, H, W); H and W are multiples of the tower's `multiple`."""
         maps, detections = self.image_tower.detect(pixels)
-        return PixelTextImages(self.embed_maps(maps), detections)
+        return replace(self.fuse_maps(maps), detections=detections)
 
     def fuse_maps(self, maps: Sequence[Tensor]) -> PixelTextImages:
-        """Encode images from the image tower's maps, each of shape (B, C_i, h_i, w_i)."""
-        return PixelTextImages(self.embed_maps(maps))
-
-    def embed_maps(self, maps: Sequence[Tensor]) -> Tensor:
-        """Embed the image tower's maps, each of shape (B, C_i, h_i, w_i), as unit vectors, shape (B, E, h, w)."""
+        """Embed the cells of images from the image tower's maps, each of shape (B, C_i, h_i, w_i)."""
         neck = self.neck(maps)
-        return self.dense.embed_pixels(neck.fused if neck.fine is None else neck.fine)
+        return PixelTextImages(self.dense.embed_pixels(neck.fused if neck.fine is None else neck.fine))
 
     # Texts: the same two stages.
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed N texts as unit vectors, shape (N, E)."""
-        return self.project_texts(self.read_texts(texts))
-
-    def read_texts(self, texts: Sequence[str]) -> TextFeatures:
-        """Run the text tower on N texts."""
-        token_ids, token_mask = self.text_tower.tokenize(texts)
-        features: TextFeatures = self.text_tower(token_ids.to(self.device), token_mask.to(self.device))
-        return features
+        return self.project_texts(self.text_tower.read(texts))
 
     def project_texts(self, features: TextFeatures) -> Tensor:
         """Embed the output of the text tower as unit vectors, shape (N, E)."""

@@ -19,7 +19,7 @@ from promptseg.sam.base import PromptableSegmenter, SamEmbedding
 from promptseg.sam.geometric_prompts import GEOMETRIC_KINDS, read_geometric_prompts
 from promptseg.sam.prompt_batching import mask_objects
 from promptseg.sam.query_masks import propose_masks
-from promptseg.segmenter import Prediction
+from promptseg.segmenter import Prediction, read_text
 
 
 class PromptSegPipeline:
@@ -108,11 +108,8 @@ class PromptSegPipeline:
         concepts = tuple(prompt for prompt in query.prompts if isinstance(prompt, TextPrompt | ExemplarPrompt))
         if len(concepts) < len(query.prompts):
             return Request(query, concepts, read_geometric_prompts(query, size_hw), None)
-        match concepts:
-            case (TextPrompt(text=phrase),):
-                return Request(query, concepts, None, self._coarse.reader.read(phrase))
-            case _:
-                return Request(query, concepts, None, None)
+        phrase = read_text(query)
+        return Request(query, concepts, None, None if phrase is None else self._coarse.reader.read(phrase))
 
     def _segment_coarsely(self, image: PromptSegImage, requests: Sequence[Request]) -> dict[ConceptGroup, CoarseAnswer]:
         """Segment all concept groups of the requests, and the names in their referring expressions, in one call."""

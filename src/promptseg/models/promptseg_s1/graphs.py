@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from promptseg.encoders.pixels import fit_size
-from promptseg.encoders.tower_facts import image_tower_facts
+from promptseg.encoders.pixels import input_size
 from promptseg.models.promptseg_s1.config import PromptSegS1Config
 from promptseg.runtime import Graph, GraphSource, Runtime, Step
 
@@ -35,19 +35,14 @@ def open_graphs(
 ) -> PromptSegS1Graphs:
     """Open the graphs of a network; arguments and errors as `promptseg.graphs.open_graphs`."""
 
-    def source(name: str) -> GraphSource:
-        def build() -> Step:
-            # imported here because it imports torch
-            from promptseg.models.promptseg_s1.network_steps import build_step
+    def build(name: str) -> Step:
+        # imported here because it imports torch
+        from promptseg.models.promptseg_s1.network_steps import build_step
 
-            return build_step(name, network(), example_size(config))
+        return build_step(name, network(), input_size(config, (1, 1)))
 
-        return GraphSource(f"promptseg-s1-{name}", identity, build, CODE)
-
-    return PromptSegS1Graphs(*(runtime.graph(source(name)) for name in ("images", "texts", "decode")))
-
-
-def example_size(config: PromptSegS1Config) -> tuple[int, int]:
-    """Return the height and width of the input for tracing a graph, pixels."""
-    multiple = image_tower_facts(config.image_tower).multiple
-    return fit_size((1, 1), image_size=config.image_size, multiple=multiple, resize=config.resize)
+    sources = (
+        GraphSource(f"promptseg-s1-{name}", identity, partial(build, name), CODE)
+        for name in ("images", "texts", "decode")
+    )
+    return PromptSegS1Graphs(*map(runtime.graph, sources))

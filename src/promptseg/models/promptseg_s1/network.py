@@ -114,13 +114,7 @@ class PromptSegS1Network(nn.Module):
 
     def encode_texts(self, texts: Sequence[str]) -> TextPrompts:
         """Encode N texts."""
-        return self.project_texts(self.read_texts(texts))
-
-    def read_texts(self, texts: Sequence[str]) -> TextFeatures:
-        """Run the text tower on N texts."""
-        token_ids, token_mask = self.text_tower.tokenize(texts)
-        features: TextFeatures = self.text_tower(token_ids.to(self.device), token_mask.to(self.device))
-        return features
+        return self.project_texts(self.text_tower.read(texts))
 
     def project_texts(self, features: TextFeatures) -> TextPrompts:
         """Compute the decoder's prompt tokens from the output of the text tower."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.encoders.pixels import PixelStatistics, fit_size, to_pixels
+from promptseg.encoders.pixels import input_size, to_pixels
 from promptseg.encoders.tokenizers import Tokenizer
 from promptseg.encoders.tower_facts import image_tower_facts
 from promptseg.errors import DataError
@@ -73,9 +73,7 @@ class PromptSegS1Segmenter:
     def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool) -> PromptSegS1Image:
         """Encode a view of a larger image, uint8, shape (H, W, 3); `compact`: as float16."""
         size_hw = (image_rgb.shape[0], image_rgb.shape[1])
-        config, tower = self._config, self._tower
-        input_hw = fit_size(size_hw, image_size=config.image_size, multiple=tower.multiple, resize=config.resize)
-        maps = self._graphs.images(pixels=to_pixels(image_rgb, input_hw, PixelStatistics(tower.mean, tower.std)))
+        maps = self._graphs.images(pixels=to_pixels(image_rgb, input_size(self._config, size_hw), self._tower))
         return PromptSegS1Image(
             size_hw, {name: one.astype(np.float16) if compact else one for name, one in maps.items()}
         )

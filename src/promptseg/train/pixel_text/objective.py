@@ -179,7 +179,7 @@ def embed_names(model: PromptSegNetwork, names: Sequence[str]) -> Tensor:
     """Return the text tower's pooled vectors of V names in each of W templates, shape (V, W, C)."""
     rows = [
         torch.cat(
-            [model.read_texts([fill(t, n) for n in names[i : i + 128]]).pooled for i in range(0, len(names), 128)]
+            [model.text_tower.read([fill(t, n) for n in names[i : i + 128]]).pooled for i in range(0, len(names), 128)]
         )
         for t in THING_TEMPLATES
     ]
