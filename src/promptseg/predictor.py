@@ -19,7 +19,7 @@ from promptseg.prompts import Query, QueryLike, to_queries
 from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.results.background import add_background, find_objects
 from promptseg.runtime import Runtime
-from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter
+from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter, ThreeWaySegmenter
 from promptseg.weights import ReportProgress
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ def load(
             it, else PyTorch. All parts of a model compute in the same precision. OpenVINO compiles a model at its
             first use on a machine, for about a minute, and keeps it in the cache.
         offline: Fetch nothing.
-        threshold: Presence below which an object counts as absent, in [0, 1]; None: the model's own.
+        threshold: Presence below which an object counts as absent, in [0, 1]; nothing is unsure then. None: the
+            model's own thresholds.
         progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
         report_compile: Told the name of each graph before it is compiled.
         options: Of the model, such as detector="owlv2-base" and box_threshold=0.2 of "langsam".
@@ -76,6 +77,7 @@ def load(
         name=loaded.name,
         segmenter=loaded.segmenter,
         presence_threshold=presence_threshold,
+        unsure_threshold=_find_unsure_threshold(loaded.segmenter) if threshold is None else None,
         engine=runtime.engine,
         device=runtime.device,
         fingerprint=loaded.identity,
@@ -129,7 +131,7 @@ class Predictor:
     Attributes:
         name: Its name, or that of the directory it is from.
         segmenter: Computes.
-        presence_threshold: Presence below which an object counts as absent.
+        presence_threshold: Presence from which an object counts as present.
         engine: The engine that "auto" came to.
         fingerprint: Identifies this checkpoint: a hash of the config and of everything that was trained.
         device: Where the network runs.
@@ -138,6 +140,7 @@ class Predictor:
         limits: Larger images are refused.
         tiles: How images are cut; None: they are not.
         automatic_sam: Finds every mask of an image; loaded when it is first needed.
+        unsure_threshold: Presence from which a less present object is unsure, not absent; None: nothing is unsure.
     """
 
     name: str
@@ -151,6 +154,7 @@ class Predictor:
     limits: ImageLimits = DEFAULT_LIMITS
     tiles: Tiles | None = None
     automatic_sam: "Deferred[PromptableSegmenter]" = field(default_factory=lambda: Deferred(_load_mobile_sam))
+    unsure_threshold: float | None = None
 
     def __repr__(self) -> str:
         tiles = "" if self.tiles is None else f", tiles of {self.tiles.side} px"
@@ -288,7 +292,8 @@ class Predictor:
             image: What `encode` returned, or an image of any kind that it takes.
             queries: Phrases, prompts and queries, 1 to 1,000. "background", "everything else" and the like mean all
                 pixels that no object of the other queries has.
-            threshold: Presence below which an object counts as absent, in [0, 1]; None: the predictor's own.
+            threshold: Presence below which an object counts as absent, in [0, 1]; nothing is unsure then. None: the
+                predictor's own thresholds.
             mask_threshold: A pixel belongs to a mask from this probability on; None: the model's own. Instances that
                 the model separates keep the masks that it gave them.
 
@@ -308,11 +313,14 @@ class Predictor:
         _check_probability(threshold)
         _check_probability(mask_threshold, name="mask_threshold")
         presence_threshold = self.presence_threshold if threshold is None else threshold
+        unsure_threshold = self.unsure_threshold if threshold is None else None
         mask_edge = self.segmenter.mask_threshold if mask_threshold is None else mask_threshold
         embedding = image if isinstance(image, Embedding) else self.encode(image)
         prediction = self.segmenter.segment(self._open(embedding), objects)
         labels = [query.label for query in objects]
-        results = self._to_results(prediction, labels, embedding, presence_threshold, mask_edge)
+        results = self._to_results(
+            prediction, labels, embedding, presence_threshold, mask_edge, unsure_threshold=unsure_threshold
+        )
         return Segmentation(
             image_rgb=embedding.image_rgb,
             results=add_background(requested, results, presence_threshold=presence_threshold, mask_threshold=mask_edge),
@@ -321,6 +329,7 @@ class Predictor:
             mask_threshold=mask_edge,
             fingerprint=self.fingerprint,
             source=embedding.source,
+            unsure_threshold=unsure_threshold,
         )
 
     def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
@@ -384,6 +393,8 @@ class Predictor:
         embedding: Embedding,
         presence_threshold: float,
         mask_threshold: float,
+        *,
+        unsure_threshold: float | None = None,
     ) -> tuple[QueryResult, ...]:
         if not (np.isfinite(prediction.mask_logits).all() and np.isfinite(prediction.presence).all()):
             raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
@@ -396,12 +407,15 @@ class Predictor:
                 presence_threshold,
                 mask_threshold,
                 instances,
+                unsure_threshold=unsure_threshold,
+                read_as=read_as,
             )
-            for label, presence, mask_logits, instances in zip(
+            for label, presence, mask_logits, instances, read_as in zip(
                 labels,
                 prediction.presence.tolist(),
                 prediction.mask_logits,
                 prediction.instances or (None,) * len(labels),
+                prediction.read_as or (None,) * len(labels),
                 strict=True,
             )
         )
@@ -414,6 +428,10 @@ class Predictor:
                     f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
                     f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
                 )
+
+
+def _find_unsure_threshold(segmenter: Segmenter[Any]) -> float | None:
+    return segmenter.unsure_threshold if isinstance(segmenter, ThreeWaySegmenter) else None
 
 
 def _automatic_sam(

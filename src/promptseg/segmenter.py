@@ -41,18 +41,21 @@ class Prediction:
         mask_quality: Predicted IoU of each mask, shape (N,), float32, in [0, 1].
         instances: Instances of each query, best first, if the model separates them. None for a query, or for all: the
             connected regions of the mask are the instances.
+        read_as: The known name that the model took each query's phrase as, if it is another; None for a query, or for
+            all: it took the phrase as it is.
     """
 
     mask_logits: NDArray[np.float32]
     presence: NDArray[np.float32]
     mask_quality: NDArray[np.float32]
     instances: tuple[tuple[Instance, ...] | None, ...] | None = None
+    read_as: tuple[str | None, ...] | None = None
 
     @classmethod
     def empty(cls) -> "Prediction":
         """Return the prediction for zero queries."""
         none = np.zeros(0, dtype=np.float32)
-        return cls(np.zeros((0, 1, 1), dtype=np.float32), none, none, ())
+        return cls(np.zeros((0, 1, 1), dtype=np.float32), none, none, (), ())
 
 
 Encoded = TypeVar("Encoded")
@@ -108,6 +111,16 @@ class Segmenter(Protocol[Encoded]):
             PromptError: A prompt is invalid for this image.
             UnsupportedPromptError: The model does not take a kind of prompt, or a combination.
         """
+        ...
+
+
+@runtime_checkable
+class ThreeWaySegmenter(Protocol):
+    """A segmenter that can be unsure whether an object is in the image."""
+
+    @property
+    def unsure_threshold(self) -> float:
+        """Minimum presence of a query that is shown as unsure; at most `Segmenter.presence_threshold`."""
         ...
 
 

@@ -217,13 +217,14 @@ def name_folders(paths: Sequence[Path]) -> dict[Path, str]:
 
 def describe(path: Path, result: "Segmentation") -> str:
     """Describe a result in a few lines: presence, label, number of objects, share of the image."""
-    width = max(len(query.label) for query in result)
+    width = max(len(query.caption) for query in result)
     lines = [str(path)]
     for query in result:
-        if query.is_present:
-            objects = "1 object" if len(query.instances) == 1 else f"{len(query.instances)} objects"
-            summary = f"{objects}, {query.mask.mean():.1%} of the image"
-        else:
+        if query.status == "absent":
             summary = "absent"
-        lines.append(f"  {query.presence:.2f}  {query.label:<{width}}  {summary}")
+        else:
+            objects = "1 object" if len(query.instances) == 1 else f"{len(query.instances)} objects"
+            doubt = "unsure: " if query.status == "unsure" else ""
+            summary = f"{doubt}{objects}, {query.mask.mean():.1%} of the image"
+        lines.append(f"  {query.presence:.2f}  {query.caption:<{width}}  {summary}")
     return "\n".join(lines)
