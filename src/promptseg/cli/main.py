@@ -19,6 +19,7 @@ from promptseg.cli.deprecated_spellings import translate
 from promptseg.cli.evaluate import evaluate
 from promptseg.cli.evaluate_benchmark import evaluate_benchmark
 from promptseg.cli.finetune import finetune
+from promptseg.cli.library_caches import keep_library_caches
 from promptseg.cli.models import models
 from promptseg.cli.output import escape_unencodable
 from promptseg.cli.predict import predict
@@ -61,6 +62,8 @@ app.command()(models)
 app.add_typer(weights_app, name="weights")
 app.command()(version)
 
+_HELP = frozenset({"-h", "--help", "--version"})
+
 # Hints for errors whose message does not name a way out.
 _HINTS: dict[type[PromptsegError], str] = {
     UnknownModelError: "`promptseg models` lists them; a checkpoint is given as its directory",
@@ -89,6 +92,8 @@ def _run(arguments: Sequence[str]) -> int:
     current, notice = translate(arguments)
     if notice is not None:
         typer.echo(notice, err=True)
+    if _HELP.isdisjoint(current):
+        keep_library_caches()
     try:
         app(current, prog_name="promptseg")
     except SystemExit as exit:
