@@ -1,10 +1,11 @@
-"""A model for tests of the server and the page: tiny and random, but it takes every kind of prompt, and finds objects.
+"""For tests of the server and the page: a tiny random model that takes every kind of prompt, and finds objects.
 
 `python tests/worlds/served_world.py [PORT]` serves it.
 """
 
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,15 @@ def tiny_predictor(name: str = "tiny") -> Predictor:
     coarse = build_coarse(config, NetworkSource("", Deferred.of(network)), LoadOptions(runtime))
     segmenter = PromptSegPipeline(coarse, load_sam("sam-test", runtime=runtime, input_side=64))
     return Predictor(name, segmenter, 0.5, "torch", "0123456789abcdef")
+
+
+def read_refusal(answer: Any) -> tuple[int, str, str]:
+    """Give status, code and message of an answer that has the one body of all errors."""
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert body.keys() == {"error"} and body["error"].keys() == {"code", "message", "way_out"}
+    assert body["error"]["way_out"]
+    return answer.status_code, body["error"]["code"], body["error"]["message"]
 
 
 if __name__ == "__main__":

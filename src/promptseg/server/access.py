@@ -26,19 +26,17 @@ SAFE_HEADERS = {
 }
 
 
-class AccessCheck:
-    """Refuses requests before their bodies are read, and adds the safe headers to every answer.
+class SiteCheck:
+    """Refuses requests for other names and from other sites, and adds the safe headers to every answer.
 
     Args:
         app: What comes next.
-        settings: Token, hosts and origins.
-        public: Addresses that need no token: the page, and whether the server is alive.
+        settings: Hosts and origins.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, public: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings) -> None:
         self._app = app
         self._settings = settings
-        self._public = frozenset(public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -58,8 +56,6 @@ class AccessCheck:
         try:
             self._check_host(headers.get("host", ""))
             self._check_origin(headers)
-            if scope["path"] not in self._public:
-                self._check_token(headers)
         except RefusedRequest as refused:
             await refused.answer()(scope, receive, send_safe)
             return
@@ -90,19 +86,39 @@ class AccessCheck:
                 "open the page that this server serves, or start it with --allow-origin ORIGIN",
             )
 
-    def _check_token(self, headers: Headers) -> None:
-        token = self._settings.token
-        if token is None:
-            return
-        shown = _shown_token(headers)
-        if shown is None or not hmac.compare_digest(shown.encode(), token.encode()):
-            raise RefusedRequest(
-                401,
-                "wrong_token",
-                "this server needs a token, and the request has " + ("none" if shown is None else "a wrong one"),
-                "send the header `Authorization: Bearer TOKEN`; the page takes it from the address: /#token=TOKEN",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+
+class TokenCheck:
+    """Refuses requests without the token, before their bodies are read.
+
+    Args:
+        app: What comes next.
+        token: The token; None: none is needed.
+        public: Addresses that need no token: the page, and whether the server is alive.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None, public: Collection[str]) -> None:
+        self._app = app
+        self._token = token
+        self._public = frozenset(public)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] == "http" and self._token is not None and scope["path"] not in self._public:
+            shown = _shown_token(Headers(scope=scope))
+            if shown is None or not hmac.compare_digest(shown.encode(), self._token.encode()):
+                await _wrong_token("none" if shown is None else "a wrong one").answer()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _wrong_token(has: str) -> RefusedRequest:
+    return RefusedRequest(
+        401,
+        "wrong_token",
+        f"this server needs a token, and the request has {has}",
+        "send the header `Authorization: Bearer TOKEN`; the page takes it from the address: /#token=TOKEN",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 def _shown_token(headers: Headers) -> str | None:

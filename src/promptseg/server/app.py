@@ -9,18 +9,22 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from promptseg.errors import PromptsegError
 from promptseg.predictor import Predictor
-from promptseg.server.access import AccessCheck
+from promptseg.server.access import SiteCheck, TokenCheck
 from promptseg.server.body_limits import BodyLimits
 from promptseg.server.core.gate import ClientGone
 from promptseg.server.core.served_models import ModelSource, ServedModels
 from promptseg.server.core.service import Service
+from promptseg.server.metrics import Metrics
 from promptseg.server.refusals import answer_library_error, error_answer, internal_error
+from promptseg.server.request_log import RequestLog
 from promptseg.server.routes.files import files_router, list_files
 from promptseg.server.routes.images import images_router
 from promptseg.server.routes.segment import segment_router
@@ -32,6 +36,15 @@ log = logging.getLogger(__name__)
 # How often forgotten pictures give their memory back while nobody asks.
 SWEEP_S = 60.0
 MIN_GZIP_BYTES = 1000
+
+# FastAPI reports to OpenTelemetry where a process has it set up, with the messages of errors: this server never does.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 
 ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (state_router, images_router, segment_router)
 
@@ -48,20 +61,27 @@ def create_app(
 
     Raises:
         PromptError: There is no model, or two have one name.
+        MissingExtraError: Metrics are asked for, and prometheus-client is not installed.
     """
     listed = [models] if isinstance(models, Predictor | ModelSource) else list(models)
     settings = settings or ServerSettings()
     service = Service(ServedModels(listed), settings)
+    metrics = Metrics(service) if settings.metrics else None
     files = list_files()
     app = FastAPI(
         title="promptseg",
         version=version("promptseg"),
         description="Prompt-guided image segmentation. docs/serve.md describes the routes and the codes of errors.",
+        telemetry=NO_TELEMETRY,
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan(service),
         middleware=[
-            Middleware(AccessCheck, settings, {*files, "/healthz", "/readyz", "/openapi.json"}),
+            Middleware(RequestLog, metrics.count_request if metrics else None),
+            Middleware(SiteCheck, settings),
+            # answers the preflight requests of the origins that may ask
+            Middleware(CORSMiddleware, settings.allowed_origins, allow_methods=["*"], allow_headers=["*"]),
+            Middleware(TokenCheck, settings.token, {*files, "/healthz", "/readyz", "/openapi.json"}),
             Middleware(BodyLimits, settings),
             Middleware(GZipMiddleware, minimum_size=MIN_GZIP_BYTES),
         ],
@@ -70,6 +90,9 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router(service))
     app.include_router(files_router(files))
+    if metrics is not None:
+        service.watchers.append(metrics.count_steps)
+        app.include_router(metrics.router())
     _handle_errors(app)
     return app
 

@@ -92,7 +92,7 @@ class BodyLimits:
             413,
             "body_too_large",
             f"the body has {size}; the limit is {self._settings.max_body_bytes:,} bytes",
-            "make the picture smaller, or start the server with a larger --max-body",
+            "make the picture smaller, or start the server with a larger --max-body-mb",
         )
 
 

@@ -1,10 +1,13 @@
 """What an operator decides: limits, who may ask, and what is switched on."""
 
+import re
 from dataclasses import dataclass
 
 from promptseg.errors import PromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits
 from promptseg.prompts import MAX_QUERIES
+
+_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class ServerSettings:
         metrics: Whether `/metrics` is there.
 
     Raises:
-        PromptError: A limit is out of its range, or the token is blank.
+        PromptError: A limit is out of its range, or the token is blank or not plain ASCII.
     """
 
     token: str | None = None
@@ -45,8 +48,11 @@ class ServerSettings:
     metrics: bool = False
 
     def __post_init__(self) -> None:
-        if self.token is not None and not self.token.strip():
-            raise PromptError("the token is blank: leave it out, or give one that nobody can guess")
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise PromptError(
+                "a token is made of printable ASCII characters without spaces, which every header can hold; "
+                "leave it out, or give one that nobody can guess"
+            )
         positive = ("max_body_bytes", "max_body_s", "max_pixels", "max_queries", "max_wait_s", "cache_age_s")
         for name in positive:
             if not getattr(self, name) > 0:

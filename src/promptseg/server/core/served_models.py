@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import numpy as np
-
 from promptseg.errors import PromptError, PromptsegError
+from promptseg.images import bundled_image
 from promptseg.predictor import Predictor
+from promptseg.prompts import BoxPrompt, TextPrompt
 from promptseg.server.refusals import RETRY_AFTER, RefusedRequest
 from promptseg.weights import ReportProgress
 
@@ -63,6 +63,11 @@ class ServedModel:
 
     Args:
         source: Where it comes from: a loaded predictor, or how to load one.
+
+    Attributes:
+        name: Its name in requests.
+        progress: How far it is.
+        error: Why it could not be loaded; None: it was, or it is still loading.
     """
 
     def __init__(self, source: Predictor | ModelSource) -> None:
@@ -72,6 +77,7 @@ class ServedModel:
         self._started = time.monotonic()
         self._seconds: float | None = None if self._predictor is None else 0.0
         self.progress = LoadProgress("loading" if self._predictor is None else "ready")
+        self.error: PromptsegError | None = None
 
     @property
     def predictor(self) -> Predictor | None:
@@ -93,7 +99,7 @@ class ServedModel:
             warm_up(predictor)
         except PromptsegError as error:
             log.error("%s can't be loaded: %s", self.name, error)
-            self.progress = LoadProgress("failed", message=str(error))
+            self.progress, self.error = LoadProgress("failed", message=str(error)), error
             raise
         else:
             self._predictor = predictor
@@ -190,11 +196,8 @@ class ServedModels:
 
 
 def warm_up(predictor: Predictor) -> None:
-    """Answer one small request of each kind, so that the first real one finds everything compiled and loaded."""
-    from promptseg.prompts import BoxPrompt, TextPrompt
-
-    prompts = (TextPrompt("object"), BoxPrompt((8, 8, 56, 56)))
-    embedding = predictor.encode(np.full((64, 64, 3), 128, dtype=np.uint8))
-    for prompt in prompts:
+    """Answer requests about a bundled photograph, so that the first real one finds everything compiled and loaded."""
+    embedding = predictor.encode(bundled_image("chelsea"))
+    for prompt in (TextPrompt("the cat's ear"), BoxPrompt((100, 50, 300, 250))):
         if prompt.kind in predictor.prompt_kinds:
             predictor.segment(embedding, prompt)

@@ -1,7 +1,7 @@
 """The core of a server: routers give it a function, and it runs the function in its turn at the right device."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from fastapi import Request
@@ -22,12 +22,14 @@ class Service:
         models: The served models.
         settings: Limits.
         images: The stored pictures.
+        watchers: Told the seconds of each step of every request that computed.
     """
 
     def __init__(self, models: ServedModels, settings: ServerSettings) -> None:
         self.models = models
         self.settings = settings
         self.images = ImageStore(max_bytes=settings.cache_bytes, max_age_s=settings.cache_age_s)
+        self.watchers: list[Callable[[Mapping[str, float]], None]] = []
         self._gates: dict[str, Gate] = {}
 
     @property
@@ -63,7 +65,10 @@ class Service:
             while (await request.receive())["type"] != "http.disconnect":
                 pass
 
-        return await self._gate(predictor.device).run(work_now, client_leaves=client_leaves)
+        result = await self._gate(predictor.device).run(work_now, client_leaves=client_leaves)
+        for watch in self.watchers:
+            watch(turn.seconds)
+        return result
 
     def close(self) -> None:
         """End the worker threads."""

@@ -35,7 +35,10 @@ def images_router(service: Service) -> APIRouter:
             is_new = not turn.images.holds(turn.images.name(encoded))
             image_id = turn.add(encoded)
             if encode:
-                turn.open(image_id)
+                embedding = turn.open(image_id)
+                with turn.timed("encode"):  # now, while the user thinks, and not with the first click
+                    embedding.complete()
+                turn.images.remeasure(image_id)
             return json_answer(_describe(service, image_id, turn.seconds), status=201 if is_new else 200)
 
         return await service.run(request, work, model=model)
