@@ -68,7 +68,7 @@ def test_every_error_is_documented_and_in_the_tree() -> None:
         assert issubclass(error, promptseg.PromptsegError)
         assert error.__doc__
         assert error.__name__ in (promptseg.errors.__doc__ or "")
-        assert error.__name__ in OLD_NAMES or error.__name__ in {"OutsideImageError", "UnknownLabelError"}
+        assert error.__name__ in {*OLD_NAMES, "ImageTooLargeError", "OutsideImageError", "UnknownLabelError"}
 
 
 def test_unknown_name_is_an_attribute_error() -> None:

@@ -30,7 +30,7 @@ LEVELS = {
     "predictor": 11,
     "labeling": 12, "langsam": 12, "data": 12,
     "evaluate": 13,
-    "train": 14, "pseudo_masks": 14,
+    "train": 14, "pseudo_masks": 14, "server": 14,
     "cli": 15,
     "__main__": 16,
 }  # fmt: skip

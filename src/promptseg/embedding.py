@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import CheckpointError, DataError
 from promptseg.ops.atomic import atomic_file
-from promptseg.segmenter import Arrays, EncodedImage
+from promptseg.segmenter import Arrays, DeferredEncoding, EncodedImage
 
 _FORMAT = "promptseg-embedding-2"
 _PART_PREFIX = "part."
@@ -76,6 +76,12 @@ class Embedding:
     def features(self) -> Mapping[str, NDArray[Any]]:
         """Arrays of the encoded image, by name; names and shapes depend on the model."""
         return MappingProxyType(self.encoded.to_arrays())
+
+    def complete(self) -> Self:
+        """Compute what the model would compute on first use, such as SAM's part of it; return the embedding itself."""
+        if isinstance(self.encoded, DeferredEncoding):
+            self.encoded.compute_deferred()
+        return self
 
     def save(self, path: str | Path) -> Path:
         """Write one safetensors file with the image, the encoded image, and the model's name and fingerprint.

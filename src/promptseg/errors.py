@@ -6,6 +6,7 @@ PromptsegError
 │   ├── UnsupportedPromptError the model does not take this kind of prompt
 │   └── UnknownLabelError      a result has no query with this label; also a KeyError
 ├── ImageError                 the image can't be read, or exceeds the limits
+│   └── ImageTooLargeError     the image exceeds the limits on bytes or pixels
 ├── UnknownModelError          there is no such model; the message names similar ones
 ├── WeightsError               a weight file is missing, damaged or can't be fetched
 │   └── OfflineError           a weight file is not cached, and the caller forbade fetching it
@@ -44,6 +45,10 @@ class UnknownLabelError(PromptError, KeyError):
 
 class ImageError(PromptsegError):
     """The image can't be read, or exceeds the limits."""
+
+
+class ImageTooLargeError(ImageError):
+    """The image exceeds the limits on bytes or pixels; a smaller one would be taken."""
 
 
 class UnknownModelError(PromptsegError):

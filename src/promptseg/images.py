@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from promptseg.errors import DataError, ImageError
+from promptseg.errors import DataError, ImageError, ImageTooLargeError
 from promptseg.skipped_files import SkippedFile, explain_skip, summarize_skipped
 from promptseg.stored_values import MaskValue, find_inside, read_deep_png, read_values, scale_to_8_bits
 
@@ -282,14 +282,14 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
     else:
         encoded = _read_file(source, name, limits)
     if len(encoded) > limits.max_bytes:
-        raise ImageError(f"{name}: {len(encoded):,} bytes; the limit is {limits.max_bytes:,}")
+        raise ImageTooLargeError(f"{name}: {len(encoded):,} bytes; the limit is {limits.max_bytes:,}")
     try:
         image = open_image(io.BytesIO(encoded))
     except UnidentifiedImageError as error:
         kind = "a HEIC image, which" if bytes(encoded[4:11]) in _HEIC else "not an image, or of a kind that"
         raise ImageError(f"{name}: {kind} can't be read; save it as JPEG or PNG") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
+        raise ImageTooLargeError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
     with image:
@@ -320,7 +320,7 @@ def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
     try:
         num_bytes = path.stat().st_size
         if num_bytes > limits.max_bytes:
-            raise ImageError(f"{path}: {num_bytes:,} bytes; the limit is {limits.max_bytes:,}")
+            raise ImageTooLargeError(f"{path}: {num_bytes:,} bytes; the limit is {limits.max_bytes:,}")
         return path.read_bytes()
     except FileNotFoundError as error:
         hint = "; addresses are not fetched: download it first" if str(path).startswith(("http:", "https:")) else ""
@@ -352,7 +352,9 @@ def _check_size(height: int, width: int, name: str, limits: ImageLimits) -> None
     if height < 1 or width < 1:
         raise ImageError(f"{name}: {height}x{width} pixels, there is nothing to see")
     if height * width > limits.max_pixels:
-        raise ImageError(f"{name}: {height}x{width} = {height * width:,} pixels; the limit is {limits.max_pixels:,}")
+        raise ImageTooLargeError(
+            f"{name}: {height}x{width} = {height * width:,} pixels; the limit is {limits.max_pixels:,}"
+        )
 
 
 def _decode(image: Image.Image, name: str, limits: ImageLimits, convert: _Convert) -> NDArray[Any]:

@@ -31,6 +31,15 @@ class EncodedImage(Protocol):
         ...
 
 
+@runtime_checkable
+class DeferredEncoding(Protocol):
+    """An encoded image, parts of which are computed on first use."""
+
+    def compute_deferred(self) -> None:
+        """Compute all parts now."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """The answer of a model to N queries on one image.

@@ -25,6 +25,7 @@ from promptseg.cli.output import escape_unencodable
 from promptseg.cli.predict import predict
 from promptseg.cli.pseudo_masks import pseudo_masks
 from promptseg.cli.segment_everything import segment_everything
+from promptseg.cli.serve import serve
 from promptseg.cli.train import train
 from promptseg.cli.version import print_version, version
 from promptseg.cli.weights import weights_app
@@ -58,6 +59,7 @@ app.command()(evaluate_benchmark)
 app.command()(calibrate)
 app.command()(pseudo_masks)
 app.command()(train)
+app.command()(serve)
 app.command()(models)
 app.add_typer(weights_app, name="weights")
 app.command()(version)

@@ -17,7 +17,7 @@ from promptseg.results import Instance
 from promptseg.sam.base import OUTSIDE_LOGIT
 from promptseg.sam.overlap import shift_instance, suppress_instances
 from promptseg.sam.seams import Piece, join_pieces
-from promptseg.segmenter import Arrays, EncodedImage, Prediction, Segmenter
+from promptseg.segmenter import Arrays, DeferredEncoding, EncodedImage, Prediction, Segmenter
 
 Floats = NDArray[np.float32]
 
@@ -52,6 +52,12 @@ class TiledImage:
             for index, view in enumerate(self.views)
             for name, value in view.to_arrays().items()
         }
+
+    def compute_deferred(self) -> None:
+        """Compute the deferred parts of all views."""
+        for view in self.views:
+            if isinstance(view, DeferredEncoding):
+                view.compute_deferred()
 
 
 class TiledSegmenter:

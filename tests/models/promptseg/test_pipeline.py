@@ -226,3 +226,14 @@ def test_a_checkpoint_names_its_refiner(tmp_path: Path, engine: str) -> None:
     assert [each.label for each in result] == TEXTS
     assert all(each.mask.shape == (300, 451) and each.mask_logits.shape == (106, 160) for each in result)
     assert "point" not in promptseg.load(tmp_path / "refined", engine=engine, refiner=None).prompt_kinds
+
+
+def test_what_is_deferred_can_be_computed_at_once(segmenter: PromptSegPipeline) -> None:
+    encoded = segmenter.encode_image(CHELSEA)
+    assert not encoded.sam.is_known
+    embedding = Embedding("name", "0123", CHELSEA, encoded)
+    assert embedding.complete() is embedding
+    assert encoded.sam.is_known and encoded.hsv.is_known
+    before = embedding.features.keys()
+    segmenter.segment(encoded, to_queries(TEXTS))
+    assert embedding.features.keys() == before > {"pixel_embedding"}

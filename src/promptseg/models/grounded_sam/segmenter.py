@@ -41,6 +41,10 @@ class GroundedImage:
         """Return both embeddings as named arrays."""
         return {**self.detected.to_arrays(), **self.sam.get().to_arrays()}
 
+    def compute_deferred(self) -> None:
+        """Run SAM's encoder."""
+        self.sam.get()
+
 
 @dataclass(frozen=True, eq=False)
 class Grounding:

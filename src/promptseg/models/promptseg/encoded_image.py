@@ -37,6 +37,11 @@ class PromptSegImage:
             arrays |= self.sam.get().to_arrays()
         return arrays
 
+    def compute_deferred(self) -> None:
+        """Run SAM's encoder, and convert the image to HSV."""
+        self.sam.get()
+        self.hsv.get()
+
 
 def deferred_hsv(image_rgb: NDArray[np.uint8]) -> Deferred[Hsv]:
     """Defer the conversion of an image, uint8, shape (H, W, 3), to a small HSV image."""

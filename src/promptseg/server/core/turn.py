@@ -1,0 +1,94 @@
+"""A request's turn at a device: its model, the stored pictures, and the seconds that each step took."""
+
+import base64
+import binascii
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.embedding import Embedding
+from promptseg.images import ImageLimits, read_image
+from promptseg.predictor import Predictor
+from promptseg.server.core.image_store import ImageStore
+from promptseg.server.refusals import RefusedRequest
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a router's function works with; it runs in the worker thread of the device.
+
+    Attributes:
+        predictor: The model that the request named.
+        images: The stored pictures.
+        limits: Of a picture.
+        seconds: What each step took so far, by name.
+    """
+
+    predictor: Predictor
+    images: ImageStore
+    limits: ImageLimits
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, encoded: bytes) -> str:
+        """Store the file of a picture, and give its id.
+
+        Raises:
+            ImageError: It is no picture, or is too large.
+        """
+        image_id = self.images.name(encoded)
+        if not self.images.holds(image_id):
+            with self.timed("decode"):
+                self.images.put(image_id, read_image(encoded, limits=self.limits))
+        return image_id
+
+    def pixels(self, image_id: str) -> NDArray[np.uint8]:
+        """Give the pixels of a stored picture, shape (H, W, 3).
+
+        Raises:
+            RefusedRequest: It is not stored (404).
+        """
+        return self.images.pixels(image_id)
+
+    def open(self, image_id: str) -> Embedding:
+        """Give the model's embedding of a stored picture, which is encoded if it was not yet.
+
+        Raises:
+            RefusedRequest: It is not stored (404).
+        """
+        found = self.images.embedding(image_id, self.predictor.fingerprint)
+        if found is not None:
+            return found
+        with self.timed("encode"):
+            return self.images.keep(image_id, self.predictor.encode(self.images.pixels(image_id)))
+
+    @contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Add the seconds of a step to `seconds`."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[step] = self.seconds.get(step, 0.0) + time.perf_counter() - started
+
+
+def decode_base64(text: str, *, what: str) -> bytes:
+    """Decode the base64 of a file; a data URI (`data:image/png;base64,...`) is taken too.
+
+    Args:
+        text: The base64.
+        what: Name of the field, for the message.
+
+    Raises:
+        RefusedRequest: It is no base64 (400).
+    """
+    payload = text.partition(",")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode(payload, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise RefusedRequest(
+            400, "malformed_request", f"{what} is no base64: {error}", "encode the bytes of the file as base64"
+        ) from error

@@ -1,0 +1,204 @@
+"""Answers of `/v1`. Fields without a value are left out of the JSON."""
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+Ring = list[tuple[float, float]]
+
+
+class ErrorDetail(BaseModel):
+    """Why a request was refused."""
+
+    code: str = Field(description="For programs; docs/serve.md lists them.")
+    message: str = Field(description="What is wrong.")
+    way_out: str = Field(description="What to do.")
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer of 400 or more."""
+
+    error: ErrorDetail
+
+
+class RleForm(BaseModel):
+    """A mask as COCO's compressed run-length code, column-major."""
+
+    size: tuple[int, int] = Field(description="height, width")
+    counts: str
+
+
+class PngForm(BaseModel):
+    """A mask as a black and white PNG."""
+
+    size: tuple[int, int] = Field(description="height, width")
+    png: str = Field(description="The file as base64.")
+
+
+class PolygonForm(BaseModel):
+    """One connected area; rings are not closed."""
+
+    outer: Ring
+    holes: list[Ring]
+
+
+class PolygonsForm(BaseModel):
+    """A mask as polygons, in pixels of the picture."""
+
+    polygons: list[PolygonForm]
+
+
+MaskAnswer = RleForm | PngForm | PolygonsForm
+
+
+class InstanceAnswer(BaseModel):
+    """One object."""
+
+    box_xyxy: tuple[int, int, int, int] = Field(
+        description="left, top, right, bottom, in whole pixels of the picture; right and bottom exclusive"
+    )
+    score: float
+    area: int = Field(description="Pixels of the picture.")
+    mask: MaskAnswer | None = None
+    mask_quality: float | None = Field(None, description="The model's estimate of the mask's IoU.")
+
+
+class ResultAnswer(BaseModel):
+    """The result of one query."""
+
+    label: str
+    presence: float = Field(description="Probability that the object is in the picture.")
+    is_present: bool = Field(description="Whether presence reaches the threshold; if not, the mask is empty.")
+    area: int = Field(description="Pixels of the picture.")
+    mask: MaskAnswer | None = None
+    instances: list[InstanceAnswer] | None = None
+
+
+class SegmentAnswer(BaseModel):
+    """Results in the order of the queries."""
+
+    model: str
+    fingerprint: str = Field(description="Identifies the checkpoint.")
+    image: str = Field(description="Id of the picture.")
+    size_hw: tuple[int, int] = Field(description="Of the upright picture, pixels.")
+    mask_size_hw: tuple[int, int] = Field(description="Of the masks, pixels.")
+    presence_threshold: float
+    mask_threshold: float
+    results: list[ResultAnswer]
+    seconds: dict[str, float] = Field(description="What each step took: wait, decode, encode, segment, masks.")
+
+
+class ImageAnswer(BaseModel):
+    """A stored picture."""
+
+    id: str
+    size_hw: tuple[int, int] = Field(description="Of the upright picture, pixels.")
+    is_encoded: bool = Field(description="Whether a model has encoded it.")
+    expires_in_s: float = Field(description="It is forgotten when it is not used for so long.")
+    seconds: dict[str, float] = Field(description="What each step took: wait, decode, encode.")
+
+
+class ModelAnswer(BaseModel):
+    """A served model; what only a loaded model knows is left out until then."""
+
+    name: str
+    state: Literal["loading", "ready", "failed"]
+    fingerprint: str | None = None
+    engine: str | None = None
+    device: str | None = None
+    prompt_kinds: list[str] | None = None
+    can_propose: bool | None = None
+    presence_threshold: float | None = None
+    mask_threshold: float | None = None
+    summary: str | None = None
+    license: str | None = None
+
+
+class ModelsAnswer(BaseModel):
+    """The served models."""
+
+    default: str = Field(description="Answers requests that name no model.")
+    models: list[ModelAnswer]
+
+
+class LoadingAnswer(BaseModel):
+    """How far a model is."""
+
+    name: str
+    state: Literal["loading", "ready", "failed"]
+    step: str | None = Field(None, description="What is being done.")
+    bytes_done: int | None = Field(None, description="Of the file that is being fetched.")
+    bytes_total: int | None = None
+    message: str | None = Field(None, description="Why it failed.")
+    seconds: float = Field(description="How long loading took, or takes so far.")
+
+
+class ReadyAnswer(BaseModel):
+    """Whether every model is loaded."""
+
+    status: Literal["loading", "ready", "failed"]
+    models: list[LoadingAnswer]
+
+
+class HealthAnswer(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class ExampleAnswer(BaseModel):
+    """A photograph that comes with promptseg."""
+
+    name: str
+    url: str
+    phrases: list[str] = Field(description="Worth asking for.")
+
+
+class ExamplesAnswer(BaseModel):
+    """The photographs that come with promptseg."""
+
+    examples: list[ExampleAnswer]
+
+
+class GateAnswer(BaseModel):
+    """Requests at a device."""
+
+    device: str
+    running: int
+    waiting: int
+    max_waiting: int
+
+
+class StoreAnswer(BaseModel):
+    """The stored pictures."""
+
+    num_images: int
+    bytes: int
+    max_bytes: int
+    max_age_s: float
+    hits: int
+    misses: int
+    evictions: int
+
+
+class LimitsAnswer(BaseModel):
+    """What a request may hold at most."""
+
+    max_body_bytes: int
+    max_body_s: float
+    max_pixels: int
+    max_queries: int
+    max_phrase_characters: int
+    max_points: int
+    max_wait_s: float
+
+
+class StatusAnswer(BaseModel):
+    """State of the server."""
+
+    version: str
+    uptime_s: float
+    needs_token: bool
+    gates: list[GateAnswer]
+    images: StoreAnswer
+    limits: LimitsAnswer

@@ -1,0 +1,121 @@
+"""Convert the queries of a request to the library's own prompts."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptseg.errors import OutsideImageError, PromptError
+from promptseg.images import ImageLimits, read_mask
+from promptseg.ops.rle import coco_rle, decode_rle
+from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Prompt, Query, QueryLike, TextPrompt
+from promptseg.server.core.turn import Turn, decode_base64
+from promptseg.server.refusals import RefusedRequest
+from promptseg.server.wire.requests import (
+    AskedBox,
+    AskedExemplar,
+    AskedMaskPrompt,
+    AskedPoints,
+    AskedPrompt,
+    AskedQuery,
+    AskedText,
+    InlineFile,
+    PngMask,
+    RleMask,
+)
+
+# A mask has the shape of its picture if it differs by so many pixels at most after scaling: sizes are rounded.
+MAX_ROUNDING = 1.0
+
+
+def find_image(reference: str | InlineFile, turn: Turn) -> str:
+    """Give the id of a picture; one that comes with the request is stored.
+
+    Raises:
+        ImageError: It is no picture, or is too large.
+        RefusedRequest: It is no base64 (400).
+    """
+    if isinstance(reference, str):
+        return reference
+    return turn.add(decode_base64(reference.base64, what="the picture"))
+
+
+def check_num_queries(num_queries: int, *, limit: int) -> None:
+    """Check the length of a request.
+
+    Raises:
+        RefusedRequest: It has too many queries (413).
+    """
+    if num_queries > limit:
+        raise RefusedRequest(
+            413, "too_many_queries", f"{num_queries:,} queries in one request; the limit is {limit:,}", "ask in parts"
+        )
+
+
+def read_queries(asked: Sequence[str | AskedQuery], turn: Turn, size_hw: tuple[int, int]) -> tuple[QueryLike, ...]:
+    """Convert queries.
+
+    Args:
+        asked: Of the request.
+        turn: Has the pictures of the examples.
+        size_hw: Height and width of the picture, pixels.
+
+    Raises:
+        PromptError: A prompt is malformed; the message names its query.
+        ImageError: The picture of an example, or a mask, can't be read or is too large.
+        RefusedRequest: The picture of an example is not stored (404), or something is no base64 (400).
+    """
+    return tuple(each if isinstance(each, str) else _read_query(each, turn, size_hw) for each in asked)
+
+
+def _read_query(asked: AskedQuery, turn: Turn, size_hw: tuple[int, int]) -> Query:
+    return Query(asked.label, tuple(_read_prompt(prompt, turn, size_hw) for prompt in asked.prompts))
+
+
+def _read_prompt(asked: AskedPrompt, turn: Turn, size_hw: tuple[int, int]) -> Prompt:
+    match asked:
+        case AskedText():
+            return TextPrompt(asked.text, asked.weight)
+        case AskedPoints():
+            return PointPrompt(tuple(asked.points_xy), None if asked.on_object is None else tuple(asked.on_object))
+        case AskedBox():
+            return BoxPrompt(asked.box_xyxy)
+        case AskedMaskPrompt():
+            return MaskPrompt(_read_mask(asked.mask, size_hw, turn.limits))
+        case AskedExemplar():
+            image_rgb = turn.pixels(find_image(asked.image, turn))
+            height, width, _ = image_rgb.shape
+            mask = None if asked.mask is None else _read_mask(asked.mask, (height, width), turn.limits)
+            return ExemplarPrompt(image_rgb, mask, asked.box_xyxy, asked.weight)
+
+
+def _read_mask(asked: RleMask | PngMask, size_hw: tuple[int, int], limits: ImageLimits) -> NDArray[np.bool_]:
+    """Read a mask and stretch it over its picture, shape `size_hw`."""
+    if isinstance(asked, PngMask):
+        mask = read_mask(decode_base64(asked.png, what="the mask"), limits=limits)
+    else:
+        if asked.size[0] * asked.size[1] > limits.max_pixels:
+            raise PromptError(f"a mask of {asked.size} pixels (H, W); the limit is {limits.max_pixels:,}")
+        try:
+            mask = decode_rle(coco_rle({"size": asked.size, "counts": asked.counts}, asked.size))
+        except ValueError as error:
+            raise PromptError(f"the mask can't be read: {error}") from error
+    return stretch_mask(mask, size_hw)
+
+
+def stretch_mask(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+    """Bring a mask, shape (h, w), to the size of its picture; each pixel takes the value at its center.
+
+    Raises:
+        OutsideImageError: The mask has another shape than the picture.
+    """
+    (h, w), (height, width) = mask.shape, size_hw
+    scale = max(h / height, w / width)
+    if abs(h - scale * height) > MAX_ROUNDING or abs(w - scale * width) > MAX_ROUNDING:
+        raise OutsideImageError(
+            f"a mask of {h} x {w} pixels (H x W) for a picture of {height} x {width}: it covers the whole picture, at "
+            "any size, in the same shape"
+        )
+    rows = ((np.arange(height) + 0.5) * h / height).astype(np.intp)
+    columns = ((np.arange(width) + 0.5) * w / width).astype(np.intp)
+    return mask if mask.shape == size_hw else mask[rows[:, None], columns]
