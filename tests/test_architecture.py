@@ -28,7 +28,7 @@ LEVELS = {
     "detectors": 9, "_deprecated": 9,
     "models": 10, "everything": 10,
     "predictor": 11,
-    "labeling": 12, "langsam": 12, "data": 12,
+    "labeling": 12, "langsam": 12, "data": 12, "batch": 12,
     "evaluate": 13,
     "train": 14, "pseudo_masks": 14, "server": 14,
     "cli": 15,

@@ -38,6 +38,7 @@ def load(
     engine: str = "auto",
     offline: bool = False,
     threshold: float | None = None,
+    num_threads: int | None = None,
     progress: ReportProgress | None = None,
     report_compile: Callable[[str], None] | None = None,
     **options: Any,
@@ -54,6 +55,8 @@ def load(
         offline: Fetch nothing.
         threshold: Presence below which an object counts as absent, in [0, 1]; nothing is unsure then. None: the
             model's own thresholds.
+        num_threads: Threads of a compiled model, from 1 on; None: OMP_NUM_THREADS, or all cores. PyTorch's are set by
+            `torch.set_num_threads`, for the whole process.
         progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
         report_compile: Told the name of each graph before it is compiled.
         options: Of the model, such as detector="owlv2-base" and box_threshold=0.2 of "langsam".
@@ -63,14 +66,17 @@ def load(
         CheckpointError: The directory holds no checkpoint, or one that does not fit.
         WeightsError: Pretrained weights can't be fetched, or `offline` forbids it.
         EngineError: The device or the engine is not available here.
-        PromptError: The threshold is no probability, or the model has no such option.
+        PromptError: The threshold is no probability, the number of threads is not from 1 on, or the model has no such
+            option.
     """
     _check_probability(threshold)
+    if num_threads is not None and not (isinstance(num_threads, int) and num_threads >= 1):
+        raise PromptError(f"num_threads is a whole number from 1 on, not {num_threads!r}")
     if model is None:
         model = DEFAULT_MODEL
     elif not (isinstance(model, str | Path) and str(model)) and not hasattr(model, "architecture"):
         raise UnknownModelError(f"a model is a name, the path of a checkpoint or a config, not {model!r}")
-    runtime = Runtime.choose(engine, device, report_compile)
+    runtime = Runtime.choose(engine, device, report_compile, max_threads=num_threads)
     loaded = load_model(model, LoadOptions(runtime, offline, progress), options)
     presence_threshold = loaded.segmenter.presence_threshold if threshold is None else threshold
     return Predictor(
@@ -82,7 +88,7 @@ def load(
         device=runtime.device,
         fingerprint=loaded.identity,
         loaded=loaded,
-        recipe=Recipe(model, device, engine, offline, threshold, options),
+        recipe=Recipe(model, device, engine, offline, threshold, num_threads, options),
         automatic_sam=Deferred(lambda: _automatic_sam(loaded.segmenter, runtime, offline, progress)),
     )
 
@@ -121,6 +127,7 @@ class Recipe:
     engine: str
     offline: bool
     threshold: float | None
+    num_threads: int | None
     options: dict[str, Any]
 
 
@@ -217,6 +224,22 @@ class Predictor:
         """Give the same predictor with other limits for images."""
         return replace(self, limits=limits)
 
+    def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
+        """Check a request before it is sent, as for many images.
+
+        Returns:
+            The queries of the request, which `segment` takes too.
+
+        Raises:
+            PromptError: The request is malformed or of the background alone.
+            UnsupportedPromptError: The model does not take this kind of prompt.
+        """
+        requested = to_queries(queries)
+        for query in requested:
+            self._check_kinds(query)
+        find_objects(requested)
+        return requested
+
     def segment_everything(
         self,
         image: ImageSource,
@@ -306,9 +329,7 @@ class Predictor:
             UnsupportedPromptError: The model does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
-        requested = to_queries(queries)
-        for query in requested:
-            self._check_kinds(query)
+        requested = self.check_queries(queries)
         objects = find_objects(requested)
         _check_probability(threshold)
         _check_probability(mask_threshold, name="mask_threshold")
@@ -465,6 +486,7 @@ def _reload(recipe: Recipe, fingerprint: str, limits: ImageLimits, tiles: Tiles 
         engine=recipe.engine,
         offline=recipe.offline,
         threshold=recipe.threshold,
+        num_threads=recipe.num_threads,
         **recipe.options,
     )
     predictor = replace(predictor, limits=limits)

@@ -14,6 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from promptseg.cli.autolabel import autolabel
+from promptseg.cli.batch import batch
 from promptseg.cli.calibrate import calibrate
 from promptseg.cli.deprecated_spellings import translate
 from promptseg.cli.evaluate import evaluate
@@ -53,6 +54,7 @@ def _promptseg(
 app.command()(predict)
 app.command()(segment_everything)
 app.command()(autolabel)
+app.command()(batch)
 app.command()(finetune)
 app.command()(evaluate)
 app.command()(evaluate_benchmark)
