@@ -222,6 +222,8 @@ def _arrow_schema() -> Any:
             ("label", text),
             ("presence", number),
             ("is_present", pa.bool_()),
+            ("status", text),
+            ("read_as", text),
             ("object", whole),
             ("score", number),
             ("box_xyxy", pa.list_(whole)),

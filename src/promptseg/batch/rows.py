@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from promptseg.batch.sources import BatchImage
 from promptseg.prompts import ExemplarPrompt, MaskPrompt, Prompt, Query
-from promptseg.results import QueryResult, Segmentation
+from promptseg.results import QueryResult, Segmentation, Status
 
 
 class Row(TypedDict):
@@ -23,6 +23,8 @@ class Row(TypedDict):
         label: Of the query; None where the image failed.
         presence: Probability that the label is in the image.
         is_present: Whether presence reaches the threshold.
+        status: "present", "unsure" or "absent"; an unsure label has objects too.
+        read_as: Name that the phrase was taken as; None: it was taken as it is.
         object: Number of the object of this label, best score first, from 0; None where the label is absent.
         score: Probability that the object is there and is what the query asked for.
         box_xyxy: Whole pixels, right and bottom exclusive.
@@ -40,6 +42,8 @@ class Row(TypedDict):
     label: str | None
     presence: float | None
     is_present: bool | None
+    status: Status | None
+    read_as: str | None
     object: int | None
     score: float | None
     box_xyxy: list[int] | None
@@ -67,6 +71,8 @@ def error_row(
         label=None,
         presence=None,
         is_present=None,
+        status=None,
+        read_as=None,
         object=None,
         score=None,
         box_xyxy=None,
@@ -98,6 +104,8 @@ def _rows_of_label(
         label=query.label,
         presence=round(query.presence, 6),
         is_present=query.is_present,
+        status=query.status,
+        read_as=query.read_as,
         object=None,
         score=None,
         box_xyxy=None,
