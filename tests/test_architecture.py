@@ -75,6 +75,9 @@ TORCH_FILES = {
     "sam/tiny_vit.py",
 }
 
+# Where everything may be caught, and why.
+CATCH_EVERYTHING = {"batch/worker.py": "one image of many thousands must not end the run; its row says what happened"}
+
 # Classes that share a name, and why.
 SAME_CLASS_NAMES = {
     "Answer": "of a query: in an evaluation with its truth, in the default model with its map",

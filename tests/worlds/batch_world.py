@@ -1,6 +1,7 @@
 """A model that a process of its own can load, and that ends that process at a certain image."""
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,10 +17,13 @@ DEADLY_SIDE = 13
 
 
 class FragilePredictor:
-    """Finds the bright pixels; the system kills it where an image is deadly."""
+    """Finds the bright pixels in so many seconds; the system kills it where an image is deadly."""
 
     name, fingerprint, engine, device = "fragile", "0123", "openvino", "cpu"
     presence_threshold, recipe = 0.5, None
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
 
     def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
         return to_queries(queries)
@@ -28,6 +32,7 @@ class FragilePredictor:
         from promptseg.images import read_image
 
         image_rgb = read_image(image)
+        time.sleep(self.seconds)
         if image_rgb.shape[0] == DEADLY_SIDE:
             os._exit(137)
         logits = image_rgb[..., 0].astype(np.float32) - 127.5

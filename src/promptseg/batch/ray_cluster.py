@@ -1,4 +1,4 @@
-"""Run a batch on a cluster by Ray Data: one actor for each core that is asked for, on any node.
+"""Run a batch on a cluster by Ray Data: an actor for each core or GPU, on any node.
 
 Files are read by the nodes: they need the same paths, and the model's weights in their cache (a shared PROMPTSEG_CACHE,
 or `promptseg weights pull` on each).
@@ -6,6 +6,7 @@ or `promptseg weights pull` on each).
 
 import json
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from promptseg.errors import EngineError
 
 # Reads and writes must not wait for a core that an actor holds: with whole cores a small cluster never starts.
 _CPUS_OF_A_READ = 0.1
+_SECONDS_TO_ANSWER = 10.0
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,7 @@ class RayCluster:
                 fn_constructor_args=(job,),
                 concurrency=(1, min(num_workers, len(items))),
                 num_cpus=1 - _CPUS_OF_A_READ,
-                max_restarts=-1,
-                max_task_retries=-1,
+                num_gpus=1 if job.device.startswith("cuda") else None,
             )
             for item in dataset.iter_rows():
                 yield json.loads(item["rows"])
@@ -85,13 +86,25 @@ class _Actor:
 
 
 def _connect(ray: Any, address: str) -> None:
-    local = address == "local"
     try:
-        ray.init(
-            address=None if local else address, include_dashboard=False, log_to_driver=False, logging_level="ERROR"
-        ) if local else ray.init(address=address, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, OSError, ValueError, RuntimeError, TimeoutError) as error:
+        if address == "local":
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        else:
+            _knock(address)
+            ray.init(address, log_to_driver=False, logging_level="ERROR")
+    except (OSError, ValueError, RuntimeError) as error:
         raise EngineError(f"the Ray cluster at {address!r} does not answer: {error}") from error
+
+
+def _knock(address: str) -> None:
+    """Try an address that names a port: Ray itself tries for minutes.
+
+    Raises:
+        OSError: Nothing answers there.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
 
 
 def _to_item(image: BatchImage) -> dict[str, Any]:

@@ -67,6 +67,7 @@ class Job:
         loader: A pickle of the predictor, made by `of`; it holds how to load it.
         queries: The request.
         num_threads: Threads of the process.
+        device: Where the model runs.
     """
 
     model: str
@@ -74,6 +75,7 @@ class Job:
     loader: bytes
     queries: tuple[Query, ...]
     num_threads: int
+    device: str = "cpu"
 
     @classmethod
     def of(cls, predictor: Predictor, queries: tuple[Query, ...], *, num_threads: int) -> "Job":
@@ -81,7 +83,9 @@ class Job:
         recipe = predictor.recipe
         if recipe is not None:
             predictor = replace(predictor, recipe=replace(recipe, offline=True, num_threads=num_threads))
-        return cls(predictor.name, predictor.fingerprint, pickle.dumps(predictor), queries, num_threads)
+        return cls(
+            predictor.name, predictor.fingerprint, pickle.dumps(predictor), queries, num_threads, predictor.device
+        )
 
     def open(self) -> Worker:
         """Load the model.
