@@ -10,7 +10,7 @@ from promptseg.batch.output import Claim, Format, PartFiles, open_output
 from promptseg.batch.pool import Pool
 from promptseg.batch.rows import Row, identify_queries
 from promptseg.batch.sources import BatchImage
-from promptseg.batch.worker import Job
+from promptseg.batch.worker import BatchJob
 from promptseg.images import expand_home
 from promptseg.predictor import Predictor
 from promptseg.prompts import QueryLike
@@ -32,7 +32,7 @@ class Runner(Protocol):
     @property
     def num_threads(self) -> int: ...
 
-    def run(self, job: Job, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
+    def run(self, job: BatchJob, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
         """Yield the rows of each image once, in any order."""
 
 
@@ -96,7 +96,7 @@ def batch(
         queries=identify_queries(requested),
     )
     runner = runner or Pool.of_cores(predictor.device)
-    job = Job.of(predictor, requested, num_threads=runner.num_threads)
+    job = BatchJob.of(predictor, requested, num_threads=runner.num_threads)
     with open_output(expand_home(directory), claim) as parts:
         if retry_errors:
             parts.drop_errors()

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from promptseg.batch.rows import Row
 from promptseg.batch.sources import BatchImage
-from promptseg.batch.worker import Job, Worker
+from promptseg.batch.worker import BatchJob, Worker
 from promptseg.runtime.engine import available_cores
 
 # Images that are waiting for each worker: enough that none is idle while rows are written.
@@ -41,7 +41,7 @@ class Pool:
         """Threads of each process: they share the cores."""
         return max(1, available_cores() // self.num_workers)
 
-    def run(self, job: Job, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
+    def run(self, job: BatchJob, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
         """Segment images; yields the rows of each, in the order in which they are done.
 
         When a worker dies, as one that the system kills for its memory, the images that were handed out are tried
@@ -55,7 +55,7 @@ class Pool:
                 yield _run_alone(job, image)
 
     def _run_until_one_dies(
-        self, job: Job, waiting: deque[BatchImage], handed_out: list[BatchImage]
+        self, job: BatchJob, waiting: deque[BatchImage], handed_out: list[BatchImage]
     ) -> Iterator[list[Row]]:
         """Segment what is waiting; where a worker dies, `handed_out` receives the images that have no rows yet."""
         num_workers = min(self.num_workers, len(waiting))
@@ -77,7 +77,7 @@ class Pool:
                 executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _run_alone(job: Job, image: BatchImage) -> list[Row]:
+def _run_alone(job: BatchJob, image: BatchImage) -> list[Row]:
     with _executor(job, 1) as executor:
         try:
             return executor.submit(_segment, image).result()
@@ -85,7 +85,7 @@ def _run_alone(job: Job, image: BatchImage) -> list[Row]:
             return [job.error_row(image, "its process died, twice: it may need more memory than there is")]
 
 
-def _executor(job: Job, num_workers: int) -> ProcessPoolExecutor:
+def _executor(job: BatchJob, num_workers: int) -> ProcessPoolExecutor:
     # Forked processes would inherit the thread pools of torch and OpenVINO in a state that hangs.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_Process.start, initargs=(job,))
@@ -97,7 +97,7 @@ class _Process:
     worker: ClassVar[Worker]
 
     @classmethod
-    def start(cls, job: Job) -> None:
+    def start(cls, job: BatchJob) -> None:
         """Load the model."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one stops it
         threading.Thread(target=_end_with_parent, daemon=True).start()

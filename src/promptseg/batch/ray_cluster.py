@@ -15,7 +15,7 @@ from typing import Any
 from promptseg._extras import require
 from promptseg.batch.rows import Row
 from promptseg.batch.sources import BatchImage
-from promptseg.batch.worker import Job
+from promptseg.batch.worker import BatchJob
 from promptseg.errors import EngineError
 
 # Reads and writes must not wait for a core that an actor holds: with whole cores a small cluster never starts.
@@ -41,7 +41,7 @@ class RayCluster:
         """Threads of each actor, which asks the cluster for one core."""
         return 1
 
-    def run(self, job: Job, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
+    def run(self, job: BatchJob, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
         """Segment images; yields the rows of each, in the order in which they are done.
 
         An actor that dies, or a node, is replaced, and its images are segmented again.
@@ -77,7 +77,7 @@ class RayCluster:
 class _Actor:
     """What an actor holds: the model, loaded once."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BatchJob) -> None:
         self._worker = job.open()
 
     def __call__(self, item: dict[str, Any]) -> dict[str, str]:

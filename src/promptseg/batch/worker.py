@@ -58,7 +58,7 @@ class Worker:
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class BatchJob:
     """What a worker process needs to begin: small, and it loads nothing until `open`.
 
     Attributes:
@@ -78,7 +78,7 @@ class Job:
     device: str = "cpu"
 
     @classmethod
-    def of(cls, predictor: Predictor, queries: tuple[Query, ...], *, num_threads: int) -> "Job":
+    def of(cls, predictor: Predictor, queries: tuple[Query, ...], *, num_threads: int) -> "BatchJob":
         """Describe a predictor that `promptseg.load` made; workers fetch nothing: its weights are here already."""
         recipe = predictor.recipe
         if recipe is not None:
