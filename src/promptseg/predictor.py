@@ -421,8 +421,9 @@ def _automatic_sam(
 ) -> "PromptableSegmenter":
     """Give a model's own SAM where it is one, else MobileSAM at its full size."""
     from promptseg.models.interactive.segmenter import InteractiveSegmenter
+    from promptseg.models.uniovseg.segmenter import UniOvSegSegmenter
 
-    if isinstance(segmenter, InteractiveSegmenter):
+    if isinstance(segmenter, InteractiveSegmenter | UniOvSegSegmenter):
         return segmenter.sam
     from promptseg.sam.load import load_sam
 

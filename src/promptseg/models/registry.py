@@ -32,6 +32,7 @@ BUILDERS = {
     "clipseg": "promptseg.models.clipseg.build",
     "langsam": "promptseg.models.grounded_sam.build",
     "interactive": "promptseg.models.interactive.build",
+    "uniovseg": "promptseg.models.uniovseg.build",
 }
 
 
