@@ -66,6 +66,8 @@ TORCH_FILES = {
     "models/promptseg/network_steps.py",
     "models/promptseg_s1/network.py",
     "models/promptseg_s1/network_steps.py",
+    "models/uniovseg/files.py",
+    "models/uniovseg/layouts.py",
     "models/uniovseg/network.py",
     "models/uniovseg/network_steps.py",
     "runtime/export.py",

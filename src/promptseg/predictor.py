@@ -46,7 +46,7 @@ def load(
 
     Args:
         model: A name that `list_models` gives; a directory that `save_pretrained` wrote, or transformers from a
-            CLIPSeg; a file of the original CLIPSeg's decoder; None: the default.
+            CLIPSeg; a file of the original CLIPSeg's decoder, or of Uni-OVSeg's first stage; None: the default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
         engine: "torch", "openvino" or "openvino-bf16"; "auto" takes OpenVINO on a CPU, in bfloat16 where the CPU has
             it, else PyTorch. All parts of a model compute in the same precision. OpenVINO compiles a model at its

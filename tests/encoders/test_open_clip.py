@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from open_clip_layout import image_state, text_state
 from safetensors.torch import save_file
-from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, ConvNextConfig, ConvNextModel
 
 from promptseg.encoders.clip_text import ClipText
@@ -15,51 +15,6 @@ from promptseg.encoders.open_clip import load_part, read_open_clip, rename_tower
 from promptseg.encoders.tokenizers import CLIP_END_TOKEN
 from promptseg.encoders.towers import build_image_tower, build_text_tower
 from promptseg.errors import WeightsError
-
-
-def open_clip_names(name: str) -> str:
-    """Translate a name of the image tower to OpenCLIP's."""
-    for pattern, new in (
-        (r"^stages\.0\.shrink\.", "visual.trunk.stem."),
-        (r"^stages\.(\d)\.shrink\.", r"visual.trunk.stages.\1.downsample."),
-        (r"^stages\.(\d)\.blocks\.(\d+)\.look\.", r"visual.trunk.stages.\1.blocks.\2.conv_dw."),
-        (r"^stages\.(\d)\.blocks\.(\d+)\.norm\.", r"visual.trunk.stages.\1.blocks.\2.norm."),
-        (r"^stages\.(\d)\.blocks\.(\d+)\.widen\.", r"visual.trunk.stages.\1.blocks.\2.mlp.fc1."),
-        (r"^stages\.(\d)\.blocks\.(\d+)\.narrow\.", r"visual.trunk.stages.\1.blocks.\2.mlp.fc2."),
-        (r"^stages\.(\d)\.blocks\.(\d+)\.layer_scale", r"visual.trunk.stages.\1.blocks.\2.gamma"),
-        (r"^region_norm\.", "visual.trunk.head.norm."),
-        (r"^widen\.", "visual.head.mlp.fc1."),
-        (r"^narrow\.", "visual.head.mlp.fc2."),
-    ):
-        name = re.sub(pattern, new, name)
-    return name
-
-
-def image_state(tower: ConvNextClip) -> dict[str, Tensor]:
-    return {open_clip_names(name): value.clone() for name, value in tower.state_dict().items()}
-
-
-def text_state(theirs: CLIPTextModelWithProjection) -> dict[str, Tensor]:
-    """Give transformers' weights OpenCLIP's names and packing."""
-    state = {name.removeprefix("text_model."): value for name, value in theirs.state_dict().items()}
-    packed = {
-        "token_embedding.weight": state["embeddings.token_embedding.weight"],
-        "positional_embedding": state["embeddings.position_embedding.weight"],
-        "text_projection": state["text_projection.weight"].T.contiguous(),
-        "ln_final.weight": state["final_layer_norm.weight"],
-        "ln_final.bias": state["final_layer_norm.bias"],
-    }
-    for index in range(theirs.config.num_hidden_layers):
-        old, new = f"encoder.layers.{index}", f"transformer.resblocks.{index}"
-        for part in ("weight", "bias"):
-            projections = [state[f"{old}.self_attn.{one}_proj.{part}"] for one in "qkv"]
-            packed[f"{new}.attn.in_proj_{part}"] = torch.cat(projections)
-            for ours, published in (
-                ("self_attn.out_proj", "attn.out_proj"), ("layer_norm1", "ln_1"), ("layer_norm2", "ln_2"),
-                ("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj"),
-            ):  # fmt: skip
-                packed[f"{new}.{published}.{part}"] = state[f"{old}.{ours}.{part}"]
-    return packed
 
 
 def random_tower() -> ConvNextClip:
