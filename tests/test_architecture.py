@@ -41,7 +41,7 @@ CEILINGS = {"data": 4}
 EXCEPTIONS = {("data", "formats")}
 
 # Folders of `models` that hold one architecture each.
-ARCHITECTURES = {"clipseg", "grounded_sam", "interactive", "promptseg", "promptseg_s1"}
+ARCHITECTURES = {"clipseg", "grounded_sam", "interactive", "promptseg", "promptseg_s1", "uniovseg"}
 # Modules of `models` that know the architectures, and which of their modules they may import.
 KNOWS = {"registry": None, "table": {"config"}, "build": {"network"}}
 
@@ -66,6 +66,10 @@ TORCH_FILES = {
     "models/promptseg/network_steps.py",
     "models/promptseg_s1/network.py",
     "models/promptseg_s1/network_steps.py",
+    "models/uniovseg/files.py",
+    "models/uniovseg/layouts.py",
+    "models/uniovseg/network.py",
+    "models/uniovseg/network_steps.py",
     "runtime/export.py",
     "runtime/torch_graph.py",
     "sam/decoder.py",

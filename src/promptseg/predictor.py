@@ -47,7 +47,7 @@ def load(
 
     Args:
         model: A name that `list_models` gives; a directory that `save_pretrained` wrote, or transformers from a
-            CLIPSeg; a file of the original CLIPSeg's decoder; None: the default.
+            CLIPSeg; a file of the original CLIPSeg's decoder, or of Uni-OVSeg's first stage; None: the default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
         engine: "torch", "openvino" or "openvino-bf16"; "auto" takes OpenVINO on a CPU, in bfloat16 where the CPU has
             it, else PyTorch. All parts of a model compute in the same precision. OpenVINO compiles a model at its
@@ -460,8 +460,9 @@ def _automatic_sam(
 ) -> "PromptableSegmenter":
     """Give a model's own SAM where it is one, else MobileSAM at its full size."""
     from promptseg.models.interactive.segmenter import InteractiveSegmenter
+    from promptseg.models.uniovseg.segmenter import UniOvSegSegmenter
 
-    if isinstance(segmenter, InteractiveSegmenter):
+    if isinstance(segmenter, InteractiveSegmenter | UniOvSegSegmenter):
         return segmenter.sam
     from promptseg.sam.load import load_sam
 
