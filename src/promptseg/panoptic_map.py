@@ -93,11 +93,13 @@ def read_classes(names: Iterable[str | NamedClass] | None, *, stuff: Iterable[st
     return parse_class_list((str(one) if isinstance(one, NamedClass) else one for one in given), stuff=stuff)
 
 
-def propose(segmenter: Segmenter[Any], image: EncodedImage, classes: Sequence[NamedClass]) -> SegmentProposals:
-    """Let a model propose segments, in its own way where it has one."""
+def propose(
+    segmenter: Segmenter[Any], image: EncodedImage, classes: Sequence[NamedClass], *, presence_threshold: float
+) -> SegmentProposals:
+    """Let a model propose segments of classes that are present, in its own way where it has one."""
     if isinstance(segmenter, SegmentProposer):
-        return segmenter.propose_segments(image, classes)
-    return propose_segments(segmenter, image, classes)
+        return segmenter.propose_segments(image, classes, presence_threshold=presence_threshold)
+    return propose_segments(segmenter, image, classes, presence_threshold=presence_threshold)
 
 
 def merge_proposals(
@@ -114,16 +116,26 @@ def merge_proposals(
     Returns:
         The segments, the largest first; none is of a class that is absent.
     """
-    drafts = merge_segments(proposals.candidates, size_hw, options.apply(proposals.settings))
+    settings = options.apply(proposals.settings)
+    drafts = merge_segments(proposals.candidates, size_hw, settings)
     if options.unlabelled == "keep":
         return drafts
-    present = np.flatnonzero(proposals.presence >= proposals.presence_threshold).tolist()
+    scores: dict[int, float] = {}
+    for candidate in proposals.candidates:
+        scores[candidate.class_index] = max(scores.get(candidate.class_index, 0.0), candidate.score)
+    best = max(scores.values(), default=0.0)
+    chosen = {index: score for index, score in scores.items() if score >= min(settings.min_fill_score, best)}
     things = [one.is_thing for one in classes]
-    return fill_with_best(drafts, proposals.class_logits, proposals.presence.tolist(), things, present).sort()
+    return fill_with_best(drafts, proposals.class_logits, things, chosen).sort()
 
 
 def segment_pixels(
-    segmenter: Segmenter[Any], image: EncodedImage, classes: Sequence[NamedClass], options: PanopticOptions
+    segmenter: Segmenter[Any],
+    image: EncodedImage,
+    classes: Sequence[NamedClass],
+    options: PanopticOptions,
+    *,
+    presence_threshold: float,
 ) -> ClassedPixels:
     """Segment an encoded image by classes.
 
@@ -134,6 +146,7 @@ def segment_pixels(
         image: Result of its `encode_image`.
         classes: C classes.
         options: What the user wants.
+        presence_threshold: Minimum presence of a class that counts as present.
 
     Raises:
         PromptError: There is no class besides the background.
@@ -143,7 +156,7 @@ def segment_pixels(
     if not asked:
         raise PromptError(f"{classes[0].label!r} means everything but the other classes, and there is no other")
     named = [classes[index] for index in asked]
-    proposals = propose(segmenter, image, named)
+    proposals = propose(segmenter, image, named, presence_threshold=presence_threshold)
     if not (np.isfinite(proposals.class_logits).all() and np.isfinite(proposals.presence).all()):
         raise CheckpointError("the model computed numbers that are not finite: its weights are damaged")
     found = merge_proposals(proposals, named, image.size_hw, options)
@@ -157,7 +170,7 @@ def segment_pixels(
         presence[index] = float(rest.any())
         if rest.any():
             drafts = fill_with_class(drafts, index, rest, is_thing=False, score=1.0).sort()
-    return ClassedPixels(drafts, tuple(presence.tolist()), proposals.presence_threshold)
+    return ClassedPixels(drafts, tuple(presence.tolist()), presence_threshold)
 
 
 def describe_pixels(

@@ -372,7 +372,9 @@ class Predictor:
         options = PanopticOptions(unlabelled, min_score, min_area)
         self._check_kinds(Query(classes[0].label, (TextPrompt(classes[0].label),)))
         embedding = image if isinstance(image, Embedding) else self.encode(image)
-        pixels = segment_pixels(self.segmenter, self._open(embedding), classes, options)
+        pixels = segment_pixels(
+            self.segmenter, self._open(embedding), classes, options, presence_threshold=self.presence_threshold
+        )
         return describe_pixels(
             pixels,
             classes,

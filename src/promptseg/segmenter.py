@@ -156,14 +156,12 @@ class SegmentProposals:
         candidates: Masks that may become segments, of classes that are present only.
         presence: Calibrated probability that each class is in the image, shape (C,), float32, in [0, 1].
         class_logits: Map of each class over the whole image, shape (C, h, w), float32; 0 is the edge of its mask.
-        presence_threshold: Minimum presence of a class that counts as present.
         settings: How the candidates are merged.
     """
 
     candidates: tuple[SegmentCandidate, ...]
     presence: NDArray[np.float32]
     class_logits: NDArray[np.float32]
-    presence_threshold: float
     settings: MergeSettings
 
 
@@ -174,8 +172,16 @@ class SegmentProposer(Protocol):
     For others, `models.segment_proposals.propose_segments` takes the answer to each name.
     """
 
-    def propose_segments(self, image: Any, classes: Sequence[NamedClass]) -> SegmentProposals:
-        """Propose segments of an encoded image."""
+    def propose_segments(
+        self, image: Any, classes: Sequence[NamedClass], *, presence_threshold: float
+    ) -> SegmentProposals:
+        """Propose segments of an encoded image.
+
+        Args:
+            image: Result of `encode_image`.
+            classes: C classes.
+            presence_threshold: Minimum presence of a class; nothing is proposed for others.
+        """
         ...
 
 
