@@ -24,7 +24,7 @@ from lab.sets import load_training_set
 from promptseg.data.sample import SampleSet
 from promptseg.evaluate.true_segments import TrueSegments, build_true_segments, list_classes
 from promptseg.images import read_image
-from promptseg.models.segment_proposals import Evidence, EvidenceWeights, Proposal, ask_classes, iterate_proposals
+from promptseg.models.segment_proposals import Evidence, EvidenceWeights, MaskProposal, ask_classes, iterate_proposals
 from promptseg.predictor import Predictor, load
 from promptseg.results import Instance
 
@@ -75,7 +75,7 @@ def iterate_examples(
                     yield proposal.kind, proposal.evidence, is_match
 
 
-def matches(proposal: Proposal, truth: TrueSegments) -> bool | None:
+def matches(proposal: MaskProposal, truth: TrueSegments) -> bool | None:
     """Whether a proposal's mask matches a true segment of its class; None: most of it lies where no truth is known."""
     mask = draw(proposal, (truth.ids.shape[0], truth.ids.shape[1]))
     inside = np.bincount(truth.ids[mask], minlength=int(truth.ids.max()) + 1)
@@ -88,7 +88,7 @@ def matches(proposal: Proposal, truth: TrueSegments) -> bool | None:
     return None if inside[0] > 0.5 * mask.sum() else False
 
 
-def draw(proposal: Proposal, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
+def draw(proposal: MaskProposal, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     """Draw the mask of a proposal at the size of the picture."""
     if isinstance(proposal.mask, Instance):
         return proposal.mask.mask

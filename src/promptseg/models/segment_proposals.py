@@ -86,7 +86,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, eq=False)
-class Proposal:
+class MaskProposal:
     """A mask that may become a segment, and what is known about it.
 
     Attributes:
@@ -176,7 +176,7 @@ def ask_classes(
 
 def iterate_proposals(
     answers: Sequence[ClassAnswer], classes: Sequence[NamedClass], size_hw: tuple[int, int], max_margin: float
-) -> Iterator[Proposal]:
+) -> Iterator[MaskProposal]:
     """Yield the proposals of all classes that are present.
 
     Args:
@@ -195,7 +195,7 @@ def iterate_proposals(
             inside = answer.logits >= 0
             if inside.any():
                 evidence = Evidence(presence, 0.0, math.log(inside.mean()), float(margins[inside].mean()))
-                yield Proposal(index, False, "stuff", evidence, answer.logits)
+                yield MaskProposal(index, False, "stuff", evidence, answer.logits)
             continue
         for result in answer.present:
             is_part = result.model_instances is None
@@ -205,7 +205,7 @@ def iterate_proposals(
                 evidence = Evidence(
                     presence, float(clipped_logit(own)), math.log(share), _mean_inside(margins, instance)
                 )
-                yield Proposal(index, True, "parts" if is_part else "objects", evidence, instance)
+                yield MaskProposal(index, True, "parts" if is_part else "objects", evidence, instance)
 
 
 class _Rivals:
