@@ -27,12 +27,13 @@ LEVELS = {
     "encoders": 8, "sam": 8, "formats": 8,
     "detectors": 9, "_deprecated": 9,
     "models": 10, "everything": 10,
-    "predictor": 11,
-    "labeling": 12, "langsam": 12, "data": 12, "batch": 12,
-    "evaluate": 13,
-    "train": 14, "pseudo_masks": 14, "server": 14,
-    "cli": 15,
-    "__main__": 16,
+    "panoptic_map": 11,
+    "predictor": 12,
+    "labeling": 13, "langsam": 13, "data": 13, "batch": 13,
+    "evaluate": 14,
+    "train": 15, "pseudo_masks": 15, "server": 15,
+    "cli": 16,
+    "__main__": 17,
 }  # fmt: skip
 
 # Parts that stay below what their level would allow: samples are raw text and pixels, whatever model comes after.

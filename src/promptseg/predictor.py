@@ -15,7 +15,7 @@ from promptseg.models.registry import DEFAULT_MODEL, LoadedModel, LoadOptions, l
 from promptseg.models.table import MODELS, ModelConfig
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.windows import Tiles
-from promptseg.prompts import Query, QueryLike, to_queries
+from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
 from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.results.background import add_background, find_objects
 from promptseg.runtime import Runtime
@@ -23,6 +23,8 @@ from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter, T
 from promptseg.weights import ReportProgress
 
 if TYPE_CHECKING:
+    from promptseg.language.class_list import NamedClass
+    from promptseg.results.panoptic import Panoptic, Unlabelled
     from promptseg.sam.automatic import AutomaticSettings, ReportBatches
     from promptseg.sam.base import PromptableSegmenter
 
@@ -351,6 +353,57 @@ class Predictor:
             fingerprint=self.fingerprint,
             source=embedding.source,
             unsure_threshold=unsure_threshold,
+        )
+
+    def panoptic(
+        self,
+        image: Embedding | ImageSource,
+        names: "Iterable[str | NamedClass] | None" = None,
+        *,
+        stuff: Iterable[str] = (),
+        unlabelled: "Unlabelled" = "keep",
+        min_score: float | None = None,
+        min_area: int | None = None,
+    ) -> "Panoptic":
+        """Give every pixel of an image a class of a list, or none; things are counted one by one.
+
+        A class that is not there is never painted. Asking again with other names costs no encoding on an embedding.
+
+        Args:
+            image: What `encode` returned, or an image of any kind that it takes.
+            names: The classes, 1 to 1,000, such as "cat", "couch, sofa" (synonyms) or "wall [stuff]", or classes that
+                `language.class_list.read_class_list` read; None: a list of everyday names. "background" takes what the
+                others leave.
+            stuff: Names of classes that are stuff. What neither this nor a mark says is told by tables and WordNet.
+            unlabelled: "keep": pixels of which no class is sure get no segment. "fill": every pixel gets the best class
+                that is present, as benchmarks want it.
+            min_score: Segments of a lower score are left out, in [0, 1]; None: the model's own minimum.
+            min_area: Smaller segments are left out, pixels; None: the model's own minimum.
+
+        Raises:
+            ImageError: The image can't be read.
+            PromptError: A name is malformed or comes twice, there are too many, or a number is out of its range.
+            UnsupportedPromptError: The model takes no phrases.
+            CheckpointError: The embedding is of another model.
+        """
+        # here and not above: maps are needed here only
+        from promptseg.panoptic_map import PanopticOptions, describe_pixels, read_classes, segment_pixels
+
+        classes = read_classes(names, stuff=stuff)
+        options = PanopticOptions(unlabelled, min_score, min_area)
+        self._check_kinds(Query(classes[0].label, (TextPrompt(classes[0].label),)))
+        embedding = image if isinstance(image, Embedding) else self.encode(image)
+        pixels = segment_pixels(
+            self.segmenter, self._open(embedding), classes, options, presence_threshold=self.presence_threshold
+        )
+        return describe_pixels(
+            pixels,
+            classes,
+            embedding.image_rgb,
+            unlabelled=unlabelled,
+            model=self.name,
+            fingerprint=self.fingerprint,
+            source=embedding.source,
         )
 
     def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import UnsupportedPromptError
+from promptseg.language.class_list import NamedClass
 from promptseg.prompts import Concept, ExemplarPrompt, Query, TextPrompt
 from promptseg.results import Instance
+from promptseg.results.merging import MergeSettings, SegmentCandidate
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -142,6 +144,43 @@ class Proposer(Protocol):
 
         Raises:
             PromptError: The query has several objects or none, or a prompt is outside the image.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentProposals:
+    """What a model proposes for the panoptic map of an image and C classes.
+
+    Attributes:
+        candidates: Masks that may become segments, of classes that are present only.
+        presence: Calibrated probability that each class is in the image, shape (C,), float32, in [0, 1].
+        class_logits: Map of each class over the whole image, shape (C, h, w), float32; 0 is the edge of its mask.
+        settings: How the candidates are merged.
+    """
+
+    candidates: tuple[SegmentCandidate, ...]
+    presence: NDArray[np.float32]
+    class_logits: NDArray[np.float32]
+    settings: MergeSettings
+
+
+@runtime_checkable
+class SegmentProposer(Protocol):
+    """A segmenter with an own way to propose segments for a list of classes.
+
+    For others, `models.segment_proposals.propose_segments` takes the answer to each name.
+    """
+
+    def propose_segments(
+        self, image: Any, classes: Sequence[NamedClass], *, presence_threshold: float
+    ) -> SegmentProposals:
+        """Propose segments of an encoded image.
+
+        Args:
+            image: Result of `encode_image`.
+            classes: C classes.
+            presence_threshold: Minimum presence of a class; nothing is proposed for others.
         """
         ...
 

@@ -23,6 +23,7 @@ from promptseg.cli.finetune import finetune
 from promptseg.cli.library_caches import keep_library_caches
 from promptseg.cli.models import models
 from promptseg.cli.output import escape_unencodable
+from promptseg.cli.panoptic import panoptic
 from promptseg.cli.predict import predict
 from promptseg.cli.pseudo_masks import pseudo_masks
 from promptseg.cli.segment_everything import segment_everything
@@ -52,6 +53,7 @@ def _promptseg(
 
 
 app.command()(predict)
+app.command()(panoptic)
 app.command()(segment_everything)
 app.command()(autolabel)
 app.command()(batch)

@@ -11,7 +11,7 @@ import typer
 from promptseg.cli.checks import check_device, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
 from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing
-from promptseg.cli.image_results import ImageResults, check_outputs, find_images
+from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
     AsJsonLines,
@@ -113,8 +113,9 @@ def predict(
         origin=predictor.origin,
         as_json=as_json,
         tolerance=tolerance,
+        kind=ResultKind(describe, lambda result: result, save),
     ) as results:
-        results.segment_all(lambda path: predictor.segment(path, queries), save)
+        results.segment_all(lambda path: predictor.segment(path, queries))
     results.finish()
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli.image_results import ImageResults, check_outputs, find_images
+from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import load_predictor, tell_compile
 from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Images, Offline, Tolerance
 
@@ -96,6 +96,7 @@ def segment_everything(
         origin=describe_origin(masker, predictor, settings, tiles),
         as_json=as_json,
         tolerance=tolerance,
+        kind=ResultKind(describe, lambda result: result, save),
     ) as results:
         results.segment_all(
             lambda path: segment(
@@ -107,8 +108,7 @@ def segment_everything(
                 tiles=tiles,
                 limits=limits,
                 report=report_share(path),
-            ),
-            save,
+            )
         )
     results.finish()
 

@@ -7,7 +7,7 @@ an image without a line is written again.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -53,6 +53,7 @@ class DatasetWriter:
         origin: Source of the annotations, such as a model and its threshold; one data set has one origin.
         sources: Those that will be added, as far as they are known: their names then do not depend on the order.
         tolerance: Of polygons, as `write` takes it.
+        stuff: Classes without countable objects, for coco-panoptic; None: told by tables and WordNet.
 
     Raises:
         OutputError: There is no such format, the tolerance is negative, the class map is invalid, or the directory
@@ -68,9 +69,10 @@ class DatasetWriter:
         origin: str = "",
         sources: Iterable[str] = (),
         tolerance: float | None = None,
+        stuff: Collection[str] | None = None,
     ) -> None:
         self.directory = expand_home(directory)
-        self.format = find_format(format, tolerance=tolerance)
+        self.format = find_format(format, tolerance=tolerance, stuff=stuff)
         self.classes = check_classes(classes)
         self._journal = self.directory / _JOURNAL
         self._lock = FileLock(self.directory / _STATE / "lock")

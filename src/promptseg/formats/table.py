@@ -1,6 +1,6 @@
 """All file formats by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import isfinite
 
 from promptseg.errors import OutputError
@@ -33,18 +33,21 @@ _POLYGON_FORMATS: dict[str, Callable[[float], Format]] = {
 }
 
 
-def find_format(name: str, *, tolerance: float | None = None) -> Format:
+def find_format(name: str, *, tolerance: float | None = None, stuff: Collection[str] | None = None) -> Format:
     """Return the format of a name.
 
     Args:
         name: Of the format.
         tolerance: Of polygons, pixels; None: `ops.polygons.TOLERANCE`. Formats without polygons are exact.
+        stuff: Classes without countable objects, for coco-panoptic; None: told by tables and WordNet.
 
     Raises:
         OutputError: There is none of that name (the message lists them), or the tolerance is no number from 0 on.
     """
     if name not in FORMATS:
         raise OutputError(f"no format is named {name!r}; there are {', '.join(FORMATS)}")
+    if name == coco_panoptic.FORMAT.name:
+        return coco_panoptic.panoptic_format(stuff)
     if tolerance is None:
         return FORMATS[name]
     if not (isfinite(tolerance) and tolerance >= 0):

@@ -1,5 +1,7 @@
 """Results of a request: a `Segmentation` of one `QueryResult` for each query, with one `Instance` for each object.
 
+A `Panoptic` map of one `Segment` for each pixel is in `results.panoptic`.
+
 Results are frozen, their arrays are read-only, and they can be pickled.
 """
 

@@ -129,7 +129,7 @@ def _parse_result(
         )
         for each in values["instances"]
     )
-    mask_logits = _approximate_logits(decode_rle(stored_mask), mask_threshold)
+    mask_logits = approximate_logits(decode_rle(stored_mask), mask_threshold)
     return QueryResult(
         str(values["label"]),
         float(values["presence"]),
@@ -144,7 +144,7 @@ def _parse_result(
     )
 
 
-def _approximate_logits(mask: NDArray[np.bool_], mask_threshold: float) -> NDArray[np.float32]:
+def approximate_logits(mask: NDArray[np.bool_], mask_threshold: float) -> NDArray[np.float32]:
     """Make a small map, shape (h, w), that stands for the model's: its edge at `mask_threshold` is that of the mask."""
     height, width = mask.shape
     shrink = max(1.0, max(height, width) / _MAP_SIDE)
