@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from promptseg._value_checks import checked_probability
 from promptseg.embedding import Embedding, SavedImage
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
@@ -16,6 +18,7 @@ from promptseg.models.table import MODELS, ModelConfig
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.windows import Tiles
 from promptseg.prompts import Query, QueryLike, to_queries
+from promptseg.regions import SearchRegion, Within
 from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.results.background import add_background, find_objects
 from promptseg.runtime import Runtime
@@ -64,7 +67,8 @@ def load(
         EngineError: The device or the engine is not available here.
         PromptError: The threshold is no probability, or the model has no such option.
     """
-    _check_probability(threshold)
+    if threshold is not None:
+        threshold = checked_probability(threshold, what="threshold")
     if model is None:
         model = DEFAULT_MODEL
     elif not (isinstance(model, str | Path) and str(model)) and not hasattr(model, "architecture"):
@@ -91,6 +95,8 @@ def segment(
     *,
     model: str | Path | None = None,
     threshold: float | None = None,
+    mask_threshold: float | None = None,
+    within: Within | None = None,
     **load_options: Any,
 ) -> Segmentation:
     """Segment one image by one request, in one line. For more than one image, `load` once: loading takes most time.
@@ -100,14 +106,24 @@ def segment(
         queries: Phrases, prompts and queries.
         model: As `load`.
         threshold: Presence below which an object counts as absent, in [0, 1]; None: the model's own.
+        mask_threshold: As `Predictor.segment`.
+        within: As `Predictor.segment`.
         load_options: Further arguments of `load`.
 
     Raises:
         PromptsegError: As `load` and `Predictor.segment`.
     """
     find_objects(to_queries(queries))
-    read_image(image)  # what is wrong with the request is said before anything is loaded
-    return load(model, threshold=threshold, **load_options).segment(image, queries)
+    if mask_threshold is not None:
+        checked_probability(mask_threshold, what="mask_threshold")
+    image_rgb = read_image(image)
+    if within is not None:
+        SearchRegion.read(within, image_rgb.shape[:2])
+    # so far, what is wrong with the request is said before anything is loaded
+    predictor = load(model, threshold=threshold, **load_options)
+    # the pixels and not the image again: an open file can be read once only
+    found = predictor.segment(image_rgb, queries, mask_threshold=mask_threshold, within=within)
+    return replace(found, source=find_path(image))
 
 
 @dataclass(frozen=True)
@@ -248,8 +264,8 @@ class Predictor:
         from promptseg.everything import SETTINGS, segment_everything
 
         names = (names,) if isinstance(names, str) else tuple(names)
-        for query in to_queries(names) if names else ():
-            self._check_kinds(query)
+        if names:
+            self.check_queries(names)
         return segment_everything(
             sam or self.automatic_sam.get(),
             image,
@@ -270,9 +286,7 @@ class Predictor:
         Raises:
             ImageError: The image can't be read; the message names it.
         """
-        image_rgb = read_image(image, limits=self.limits)
-        source = find_path(image)
-        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
+        return self._encode(*self._read_pixels(image))
 
     def segment(
         self,
@@ -281,6 +295,7 @@ class Predictor:
         *,
         threshold: float | None = None,
         mask_threshold: float | None = None,
+        within: Within | None = None,
     ) -> Segmentation:
         """Segment an image.
 
@@ -291,37 +306,62 @@ class Predictor:
             threshold: Presence below which an object counts as absent, in [0, 1]; None: the predictor's own.
             mask_threshold: A pixel belongs to a mask from this probability on; None: the model's own. Instances that
                 the model separates keep the masks that it gave them.
+            within: Look only here: a box (left, top, right, bottom), pixels, or a mask, bool, shape (H, W). The tight
+                box is cut out and segmented as an image of its own, at the full resolution of the network, also where
+                `image` is an embedding of the whole. Presence, places ("the left one") and the background are those of
+                the region. All coordinates, those of prompts and of results, stay in pixels of the whole image; pixels
+                outside a mask are in no result. None: look everywhere.
 
         Returns:
             One result for each query, in order, whatever is found.
 
         Raises:
             ImageError: The image can't be read.
+            OutsideImageError: A prompt or `within` lies outside the image, or a prompt outside `within`.
             PromptError: The request is malformed or of the background alone, or a threshold is no probability.
             UnsupportedPromptError: The model does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
-        requested = to_queries(queries)
-        for query in requested:
-            self._check_kinds(query)
-        objects = find_objects(requested)
-        _check_probability(threshold)
-        _check_probability(mask_threshold, name="mask_threshold")
-        presence_threshold = self.presence_threshold if threshold is None else threshold
-        mask_edge = self.segmenter.mask_threshold if mask_threshold is None else mask_threshold
-        embedding = image if isinstance(image, Embedding) else self.encode(image)
-        prediction = self.segmenter.segment(self._open(embedding), objects)
-        labels = [query.label for query in objects]
-        results = self._to_results(prediction, labels, embedding, presence_threshold, mask_edge)
+        requested = self.check_queries(queries)
+        thresholds = self._choose_thresholds(threshold, mask_threshold)
+        if within is None:
+            embedding = image if isinstance(image, Embedding) else self.encode(image)
+            image_rgb, source = embedding.image_rgb, embedding.source
+            results = self._answer(embedding, requested, *thresholds)
+        else:
+            image_rgb, source = self._read_pixels(image)
+            region = SearchRegion.read(within, image_rgb.shape[:2])
+            moved = tuple(map(region.move_query, requested))
+            part = self._encode(region.cut(image_rgb), None)
+            results = tuple(map(region.place, self._answer(part, moved, *thresholds)))
+        presence_threshold, mask_edge = thresholds
         return Segmentation(
-            image_rgb=embedding.image_rgb,
-            results=add_background(requested, results, presence_threshold=presence_threshold, mask_threshold=mask_edge),
+            image_rgb=image_rgb,
+            results=results,
             model=self.name,
             presence_threshold=presence_threshold,
             mask_threshold=mask_edge,
             fingerprint=self.fingerprint,
-            source=embedding.source,
+            source=source,
         )
+
+    def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
+        """Check what can be checked of a request without an image: before a long run, say.
+
+        Args:
+            queries: As `segment` takes them.
+
+        Returns:
+            The queries, in order.
+
+        Raises:
+            PromptError: The request is malformed or of the background alone.
+            UnsupportedPromptError: The model does not take a kind of prompt.
+        """
+        requested = to_queries(queries)
+        for query in find_objects(requested):
+            self._check_kinds(query)
+        return requested
 
     def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
         """Give all that points, a box or a mask may mean, for a person to choose from.
@@ -340,8 +380,7 @@ class Predictor:
             UnsupportedPromptError: The model has no candidates, or does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
-        (asked,) = to_queries([query])
-        self._check_kinds(asked)
+        (asked,) = self.check_queries([query])
         kinds = {prompt.kind for prompt in asked.prompts}
         if not (kinds <= GEOMETRIC_KINDS and isinstance(self.segmenter, Proposer)):
             raise UnsupportedPromptError(
@@ -368,6 +407,26 @@ class Predictor:
         from promptseg.models.checkpoint import save_pretrained
 
         save_pretrained(self.loaded.source.network.get(), Path(directory))
+
+    def _encode(self, image_rgb: NDArray[np.uint8], source: str | None) -> Embedding:
+        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
+
+    def _read_pixels(self, image: Embedding | ImageSource) -> tuple[NDArray[np.uint8], str | None]:
+        """Give the pixels of an image, shape (H, W, 3), and its path."""
+        if isinstance(image, Embedding):
+            image.check_made_by(self.name, self.fingerprint)
+            return image.image_rgb, image.source
+        return read_image(image, limits=self.limits), find_path(image)
+
+    def _answer(
+        self, embedding: Embedding, queries: Sequence[Query], presence_threshold: float, mask_threshold: float
+    ) -> tuple[QueryResult, ...]:
+        """Segment what an embedding shows; one result for each query, in order."""
+        objects = find_objects(queries)
+        prediction = self.segmenter.segment(self._open(embedding), objects)
+        labels = [query.label for query in objects]
+        results = self._to_results(prediction, labels, embedding, presence_threshold, mask_threshold)
+        return add_background(queries, results, presence_threshold=presence_threshold, mask_threshold=mask_threshold)
 
     def _open(self, embedding: Embedding) -> EncodedImage:
         """Give the model's own record of an embedding."""
@@ -406,10 +465,23 @@ class Predictor:
             )
         )
 
+    def _choose_thresholds(self, threshold: float | None, mask_threshold: float | None) -> tuple[float, float]:
+        """Give the thresholds of presence and of masks; None: the predictor's and the model's own."""
+        return (
+            self.presence_threshold if threshold is None else checked_probability(threshold, what="threshold"),
+            self.segmenter.mask_threshold
+            if mask_threshold is None
+            else checked_probability(mask_threshold, what="mask_threshold"),
+        )
+
     def _check_kinds(self, query: Query) -> None:
         for prompt in query.prompts:
             if prompt.kind not in self.prompt_kinds:
-                takers = [row.name for row in MODELS.values() if prompt.kind in row.prompt_kinds]
+                takers = [
+                    row.name
+                    for row in MODELS.values()
+                    if prompt.kind in row.prompt_kinds and row.status in ("shipped", "published")
+                ]
                 raise UnsupportedPromptError(
                     f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
                     f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
@@ -455,8 +527,3 @@ def _reload(recipe: Recipe, fingerprint: str, limits: ImageLimits, tiles: Tiles 
     if predictor.fingerprint != fingerprint:
         raise CheckpointError(f"{recipe.model} is not the checkpoint that was pickled: load it again")
     return predictor
-
-
-def _check_probability(value: float | None, *, name: str = "the threshold") -> None:
-    if value is not None and not (isinstance(value, int | float) and 0.0 <= value <= 1.0):
-        raise PromptError(f"{name} is a probability in [0, 1], not {value!r}")

@@ -39,7 +39,8 @@ class QueryResult:
         mask_threshold: Probability from which a pixel belongs to the object; in [0, 1].
         model_instances: The instances that the model found; `mask` is their union. None: the model finds none itself,
             and the instances are the connected parts of the mask.
-        stored_mask: The mask of a loaded result (`Segmentation.load`), of the size (H, W); None: `mask` is computed.
+        stored_mask: The mask of a loaded result (`Segmentation.load`) or of a region, of the size (H, W), if the object
+            is present; None: `mask` is computed.
     """
 
     label: str
