@@ -16,13 +16,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A part may import parts of lower levels, and itself; nothing sideways.
 LEVELS = {
-    "errors": 0, "stored_values": 0,
-    "_extras": 1, "language": 1, "skipped_files": 1,
+    "errors": 0, "stored_values": 0, "_wording": 0,
+    "_extras": 1, "_value_checks": 1, "language": 1, "skipped_files": 1,
     "_prompt_checks": 2, "images": 2,
     "prompts": 3,
     "ops": 4, "weights": 4, "losses": 4, "metrics": 4,
     "results": 5,
-    "segmenter": 6,
+    "segmenter": 6, "regions": 6,
     "runtime": 7, "embedding": 7, "layers": 7,
     "encoders": 8, "sam": 8, "formats": 8,
     "detectors": 9, "_deprecated": 9,

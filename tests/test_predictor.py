@@ -92,7 +92,7 @@ def test_absent_below_the_threshold(model: Predictor, embedding: Embedding) -> N
     assert not absent.mask.any() and absent.instances == () and absent.probability.max() > 0
     assert model.segment(embedding, "cat", threshold=presence)[0].is_present
     for threshold in (-0.1, 1.5, float("nan")):
-        with pytest.raises(promptseg.PromptError, match=r"probability in \[0, 1\]"):
+        with pytest.raises(promptseg.PromptError, match=r"threshold is a number in \[0, 1\]"):
             model.segment(embedding, "cat", threshold=threshold)
 
 
@@ -218,7 +218,7 @@ def test_load_refuses_unknown_names_and_devices(tmp_path: Path) -> None:
         promptseg.load("promptseg-test", device="cuda:64")
     with pytest.raises(EngineError, match="no engine is named 'steam'; use auto, torch"):
         promptseg.load("promptseg-test", engine="steam")
-    with pytest.raises(promptseg.PromptError, match="probability"):
+    with pytest.raises(promptseg.PromptError, match="threshold is a number in"):
         promptseg.load("promptseg-test", threshold=2.0)
 
 

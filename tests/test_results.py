@@ -272,7 +272,7 @@ def test_polygons_are_in_pixels_of_the_image() -> None:
     assert len(coarse.outer) < len(exact.outer) / 3
     assert (fill_rings([coarse.outer], SIZE_HW) ^ round_one.mask).sum() < 0.1 * round_one.area
     assert Instance.from_mask(np.zeros(SIZE_HW, dtype=bool), 0.5).polygons() == ()
-    with pytest.raises(PromptError, match="the tolerance is a distance in pixels from 0 on, not -1"):
+    with pytest.raises(PromptError, match="the tolerance is a number of pixels from 0 on, not -1"):
         round_one.polygons(tolerance=-1)
 
 

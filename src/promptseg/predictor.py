@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from promptseg._value_checks import checked_probability
 from promptseg.embedding import Embedding, SavedImage
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
@@ -16,6 +18,7 @@ from promptseg.models.table import MODELS, ModelConfig
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.windows import Tiles
 from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
+from promptseg.regions import SearchRegion, Within
 from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.results.background import add_background, find_objects
 from promptseg.runtime import Runtime
@@ -71,7 +74,8 @@ def load(
         PromptError: The threshold is no probability, the number of threads is not from 1 on, or the model has no such
             option.
     """
-    _check_probability(threshold)
+    if threshold is not None:
+        threshold = checked_probability(threshold, what="threshold")
     if num_threads is not None and not (isinstance(num_threads, int) and num_threads >= 1):
         raise PromptError(f"num_threads is a whole number from 1 on, not {num_threads!r}")
     if model is None:
@@ -101,6 +105,8 @@ def segment(
     *,
     model: str | Path | None = None,
     threshold: float | None = None,
+    mask_threshold: float | None = None,
+    within: Within | None = None,
     **load_options: Any,
 ) -> Segmentation:
     """Segment one image by one request, in one line. For more than one image, `load` once: loading takes most time.
@@ -110,14 +116,24 @@ def segment(
         queries: Phrases, prompts and queries.
         model: As `load`.
         threshold: Presence below which an object counts as absent, in [0, 1]; None: the model's own.
+        mask_threshold: As `Predictor.segment`.
+        within: As `Predictor.segment`.
         load_options: Further arguments of `load`.
 
     Raises:
         PromptsegError: As `load` and `Predictor.segment`.
     """
     find_objects(to_queries(queries))
-    read_image(image)  # what is wrong with the request is said before anything is loaded
-    return load(model, threshold=threshold, **load_options).segment(image, queries)
+    if mask_threshold is not None:
+        checked_probability(mask_threshold, what="mask_threshold")
+    image_rgb = read_image(image)
+    if within is not None:
+        SearchRegion.read(within, image_rgb.shape[:2])
+    # so far, what is wrong with the request is said before anything is loaded
+    predictor = load(model, threshold=threshold, **load_options)
+    # the pixels and not the image again: an open file can be read once only
+    found = predictor.segment(image_rgb, queries, mask_threshold=mask_threshold, within=within)
+    return replace(found, source=find_path(image))
 
 
 @dataclass(frozen=True)
@@ -131,6 +147,15 @@ class Recipe:
     threshold: float | None
     num_threads: int | None
     options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Thresholds:
+    """The thresholds of a request; fields as in `QueryResult`."""
+
+    presence: float
+    mask: float
+    unsure: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -226,22 +251,6 @@ class Predictor:
         """Give the same predictor with other limits for images."""
         return replace(self, limits=limits)
 
-    def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
-        """Check a request before it is sent, as for many images.
-
-        Returns:
-            The queries of the request, which `segment` takes too.
-
-        Raises:
-            PromptError: The request is malformed or of the background alone.
-            UnsupportedPromptError: The model does not take this kind of prompt.
-        """
-        requested = to_queries(queries)
-        for query in requested:
-            self._check_kinds(query)
-        find_objects(requested)
-        return requested
-
     def segment_everything(
         self,
         image: ImageSource,
@@ -277,8 +286,8 @@ class Predictor:
         from promptseg.everything import SETTINGS, segment_everything
 
         names = (names,) if isinstance(names, str) else tuple(names)
-        for query in to_queries(names) if names else ():
-            self._check_kinds(query)
+        if names:
+            self.check_queries(names)
         return segment_everything(
             sam or self.automatic_sam.get(),
             image,
@@ -299,9 +308,7 @@ class Predictor:
         Raises:
             ImageError: The image can't be read; the message names it.
         """
-        image_rgb = read_image(image, limits=self.limits)
-        source = find_path(image)
-        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
+        return self._encode(*self._read_pixels(image))
 
     def segment(
         self,
@@ -310,6 +317,7 @@ class Predictor:
         *,
         threshold: float | None = None,
         mask_threshold: float | None = None,
+        within: Within | None = None,
     ) -> Segmentation:
         """Segment an image.
 
@@ -321,38 +329,43 @@ class Predictor:
                 predictor's own thresholds.
             mask_threshold: A pixel belongs to a mask from this probability on; None: the model's own. Instances that
                 the model separates keep the masks that it gave them.
+            within: Look only here: a box (left, top, right, bottom), pixels, or a mask, bool, shape (H, W). The tight
+                box is cut out and segmented as an image of its own, at the full resolution of the network, also where
+                `image` is an embedding of the whole. Presence, places ("the left one") and the background are those of
+                the region. All coordinates, those of prompts and of results, stay in pixels of the whole image; pixels
+                outside a mask are in no result. None: look everywhere.
 
         Returns:
             One result for each query, in order, whatever is found.
 
         Raises:
             ImageError: The image can't be read.
+            OutsideImageError: A prompt or `within` lies outside the image, or a prompt outside `within`.
             PromptError: The request is malformed or of the background alone, or a threshold is no probability.
             UnsupportedPromptError: The model does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
         requested = self.check_queries(queries)
-        objects = find_objects(requested)
-        _check_probability(threshold)
-        _check_probability(mask_threshold, name="mask_threshold")
-        presence_threshold = self.presence_threshold if threshold is None else threshold
-        unsure_threshold = self.unsure_threshold if threshold is None else None
-        mask_edge = self.segmenter.mask_threshold if mask_threshold is None else mask_threshold
-        embedding = image if isinstance(image, Embedding) else self.encode(image)
-        prediction = self.segmenter.segment(self._open(embedding), objects)
-        labels = [query.label for query in objects]
-        results = self._to_results(
-            prediction, labels, embedding, presence_threshold, mask_edge, unsure_threshold=unsure_threshold
-        )
+        thresholds = self._choose_thresholds(threshold, mask_threshold)
+        if within is None:
+            embedding = image if isinstance(image, Embedding) else self.encode(image)
+            image_rgb, source = embedding.image_rgb, embedding.source
+            results = self._answer(embedding, requested, thresholds)
+        else:
+            image_rgb, source = self._read_pixels(image)
+            region = SearchRegion.read(within, image_rgb.shape[:2])
+            moved = tuple(map(region.move_query, requested))
+            part = self._encode(region.cut(image_rgb), None)
+            results = tuple(map(region.place, self._answer(part, moved, thresholds)))
         return Segmentation(
-            image_rgb=embedding.image_rgb,
-            results=add_background(requested, results, presence_threshold=presence_threshold, mask_threshold=mask_edge),
+            image_rgb=image_rgb,
+            results=results,
             model=self.name,
-            presence_threshold=presence_threshold,
-            mask_threshold=mask_edge,
+            presence_threshold=thresholds.presence,
+            mask_threshold=thresholds.mask,
             fingerprint=self.fingerprint,
-            source=embedding.source,
-            unsure_threshold=unsure_threshold,
+            source=source,
+            unsure_threshold=thresholds.unsure,
         )
 
     def panoptic(
@@ -406,6 +419,24 @@ class Predictor:
             source=embedding.source,
         )
 
+    def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
+        """Check what can be checked of a request without an image: before a long run, say.
+
+        Args:
+            queries: As `segment` takes them.
+
+        Returns:
+            The queries, in order.
+
+        Raises:
+            PromptError: The request is malformed or of the background alone.
+            UnsupportedPromptError: The model does not take a kind of prompt.
+        """
+        requested = to_queries(queries)
+        for query in find_objects(requested):
+            self._check_kinds(query)
+        return requested
+
     def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
         """Give all that points, a box or a mask may mean, for a person to choose from.
 
@@ -423,8 +454,7 @@ class Predictor:
             UnsupportedPromptError: The model has no candidates, or does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
-        (asked,) = to_queries([query])
-        self._check_kinds(asked)
+        (asked,) = self.check_queries([query])
         kinds = {prompt.kind for prompt in asked.prompts}
         if not (kinds <= GEOMETRIC_KINDS and isinstance(self.segmenter, Proposer)):
             raise UnsupportedPromptError(
@@ -434,7 +464,7 @@ class Predictor:
         embedding = image if isinstance(image, Embedding) else self.encode(image)
         prediction = self.segmenter.propose(self._open(embedding), asked)
         labels = [asked.label] * len(prediction.presence)
-        return self._to_results(prediction, labels, embedding, self.presence_threshold, self.segmenter.mask_threshold)
+        return self._to_results(prediction, labels, embedding, self._choose_thresholds(None, None))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json and model.safetensors, which `load(directory)` reads.
@@ -452,6 +482,26 @@ class Predictor:
 
         save_pretrained(self.loaded.source.network.get(), Path(directory))
 
+    def _encode(self, image_rgb: NDArray[np.uint8], source: str | None) -> Embedding:
+        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
+
+    def _read_pixels(self, image: Embedding | ImageSource) -> tuple[NDArray[np.uint8], str | None]:
+        """Give the pixels of an image, shape (H, W, 3), and its path."""
+        if isinstance(image, Embedding):
+            image.check_made_by(self.name, self.fingerprint)
+            return image.image_rgb, image.source
+        return read_image(image, limits=self.limits), find_path(image)
+
+    def _answer(
+        self, embedding: Embedding, queries: Sequence[Query], thresholds: _Thresholds
+    ) -> tuple[QueryResult, ...]:
+        """Segment what an embedding shows; one result for each query, in order."""
+        objects = find_objects(queries)
+        prediction = self.segmenter.segment(self._open(embedding), objects)
+        labels = [query.label for query in objects]
+        results = self._to_results(prediction, labels, embedding, thresholds)
+        return add_background(queries, results, presence_threshold=thresholds.presence, mask_threshold=thresholds.mask)
+
     def _open(self, embedding: Embedding) -> EncodedImage:
         """Give the model's own record of an embedding."""
         embedding.check_made_by(self.name, self.fingerprint)
@@ -465,10 +515,7 @@ class Predictor:
         prediction: Prediction,
         labels: Sequence[str],
         embedding: Embedding,
-        presence_threshold: float,
-        mask_threshold: float,
-        *,
-        unsure_threshold: float | None = None,
+        thresholds: _Thresholds,
     ) -> tuple[QueryResult, ...]:
         if not (np.isfinite(prediction.mask_logits).all() and np.isfinite(prediction.presence).all()):
             raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
@@ -478,10 +525,10 @@ class Predictor:
                 presence,
                 np.asarray(mask_logits, dtype=np.float32),
                 embedding.size_hw,
-                presence_threshold,
-                mask_threshold,
+                thresholds.presence,
+                thresholds.mask,
                 instances,
-                unsure_threshold=unsure_threshold,
+                unsure_threshold=thresholds.unsure,
                 read_as=read_as,
             )
             for label, presence, mask_logits, instances, read_as in zip(
@@ -494,10 +541,25 @@ class Predictor:
             )
         )
 
+    def _choose_thresholds(self, threshold: float | None, mask_threshold: float | None) -> _Thresholds:
+        """Check the thresholds of a request; None: those of the predictor and of the model."""
+        mask = (
+            self.segmenter.mask_threshold
+            if mask_threshold is None
+            else checked_probability(mask_threshold, what="mask_threshold")
+        )
+        if threshold is None:
+            return _Thresholds(self.presence_threshold, mask, self.unsure_threshold)
+        return _Thresholds(checked_probability(threshold, what="threshold"), mask)
+
     def _check_kinds(self, query: Query) -> None:
         for prompt in query.prompts:
             if prompt.kind not in self.prompt_kinds:
-                takers = [row.name for row in MODELS.values() if prompt.kind in row.prompt_kinds]
+                takers = [
+                    row.name
+                    for row in MODELS.values()
+                    if prompt.kind in row.prompt_kinds and row.status in ("shipped", "published")
+                ]
                 raise UnsupportedPromptError(
                     f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
                     f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
@@ -549,8 +611,3 @@ def _reload(recipe: Recipe, fingerprint: str, limits: ImageLimits, tiles: Tiles 
     if predictor.fingerprint != fingerprint:
         raise CheckpointError(f"{recipe.model} is not the checkpoint that was pickled: load it again")
     return predictor
-
-
-def _check_probability(value: float | None, *, name: str = "the threshold") -> None:
-    if value is not None and not (isinstance(value, int | float) and 0.0 <= value <= 1.0):
-        raise PromptError(f"{name} is a probability in [0, 1], not {value!r}")

@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from promptseg._wording import counted
 from promptseg.cli.checks import check_device, check_output_folder, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
-from promptseg.cli.image_results import counted, name_skipped
+from promptseg.cli.image_results import name_skipped
 from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import Device, Engine, EngineChoice, MaskValueText, Model, Offline, Threshold
 from promptseg.errors import PromptError

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from promptseg._wording import counted
 from promptseg.cli.checks import check_output_folder
 from promptseg.cli.output import dump_json
 from promptseg.errors import ImageError, OutsideImageError
@@ -38,7 +39,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     images = list_images(paths, skipped=skipped)
     name_skipped(skipped)
     if not any(image.exists() for image in images):
-        others = f" (nor the other {len(images) - 1} files)" if len(images) > 1 else ""
+        others = f" (nor the other {counted(len(images) - 1, 'file')})" if len(images) > 1 else ""
         raise ImageError(f"{images[0]}: no such file{others}")
     return images
 
@@ -51,17 +52,20 @@ def name_skipped(skipped: "Sequence[SkippedFile]") -> None:
         typer.echo(line, err=True)
 
 
-def check_outputs(out: Path | None, formats: Sequence[str]) -> None:
+def check_outputs(out: Path | None, formats: Sequence[str], *, tolerance: float | None = None) -> None:
     """Check that the formats exist, and that there is a folder that can be written to.
 
     Raises:
         OutputError: There is no such format, or the folder can't be written to.
+        BadParameter: An option has no effect without another one that is missing.
     """
+    if tolerance is not None and not formats:
+        raise typer.BadParameter("it is for the polygons of a data set: give its --format", param_hint="--tolerance")
     if formats:
         from promptseg.formats.table import find_format
 
         for name in formats:
-            find_format(name)
+            find_format(name, tolerance=tolerance)
         if out is None:
             raise typer.BadParameter("it needs a folder to write to: --out", param_hint="--format")
     check_output_folder(out)
@@ -234,11 +238,6 @@ class ImageResults(Generic[R]):
         typer.echo(dump_json({"image": str(path), "picture": str(path), **values}))
 
 
-def counted(number: int) -> str:
-    """Write a number of images."""
-    return f"{number} image{'' if number == 1 else 's'}"
-
-
 def name_folders(paths: Sequence[Path]) -> dict[Path, str]:
     """Give each image a folder name of its own: its stem, with its folders before it where stems clash."""
     from promptseg.formats.names import OutputNames
@@ -255,8 +254,7 @@ def describe(path: Path, result: "Segmentation") -> str:
         if query.status == "absent":
             summary = "absent"
         else:
-            objects = "1 object" if len(query.instances) == 1 else f"{len(query.instances)} objects"
             doubt = "unsure: " if query.status == "unsure" else ""
-            summary = f"{doubt}{objects}, {query.mask.mean():.1%} of the image"
+            summary = f"{doubt}{counted(len(query.instances), 'object')}, {query.mask.mean():.1%} of the image"
         lines.append(f"  {query.presence:.2f}  {query.caption:<{width}}  {summary}")
     return "\n".join(lines)

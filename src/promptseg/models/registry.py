@@ -104,9 +104,12 @@ def find_row(name: str) -> ModelRow:
         UnknownModelError: No model has that name; the message lists similar names.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
-        hint = f"similar names: {', '.join(near)}" if near else "`promptseg models` lists all names"
-        raise UnknownModelError(f"no model is named {name!r}, and there is no checkpoint at that path; {hint}")
+        near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.4)
+        similar = f" similar names: {', '.join(near)};" if near else ""
+        raise UnknownModelError(
+            f"no model is named {name!r}, and there is no checkpoint at that path;{similar} `promptseg models` lists "
+            "all names"
+        )
     return MODELS[name]
 
 

@@ -41,7 +41,8 @@ class QueryResult:
         mask_threshold: Probability from which a pixel belongs to the object; in [0, 1].
         model_instances: The instances that the model found; `mask` is their union. None: the model finds none itself,
             and the instances are the connected parts of the mask.
-        stored_mask: The mask of a loaded result (`Segmentation.load`), of the size (H, W); None: `mask` is computed.
+        stored_mask: The mask of a loaded result (`Segmentation.load`) or of a region, of the size (H, W), if the object
+            is present; None: `mask` is computed.
         unsure_threshold: From this presence on, and below `presence_threshold`, the model is unsure; None: it never is.
         read_as: The known name that the model took the phrase as ("cart" for "soapbox cart"); None: it took the phrase
             as it is.

@@ -14,6 +14,7 @@ Shapes: N objects, H W pixels of the image.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +131,7 @@ def summarize(scores: Sequence[ObjectScore], *, seed: int = 0) -> dict[str, Mean
     means = {}
     for kind in scores[0].ious:
         values = np.array([score.ious[kind] for score in scores])
-        low, high = bootstrap_interval(lambda weights, own=values: weighted_mean(own, weights), images, seed=seed)
+        low, high = bootstrap_interval(partial(weighted_mean, values), images, seed=seed)
         means[kind] = MeanIou(float(values.mean()), low, high)
     return means
 
