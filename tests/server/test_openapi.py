@@ -19,6 +19,7 @@ from promptseg.server import ServerSettings, create_app
 NUM_EXAMPLES = 40
 OPERATIONS = [
     ("/healthz", "GET"),
+    ("/hf", "POST"),
     ("/readyz", "GET"),
     ("/v1/examples", "GET"),
     ("/v1/images", "POST"),
@@ -29,6 +30,10 @@ OPERATIONS = [
     ("/v1/propose", "POST"),
     ("/v1/segment", "POST"),
     ("/v1/status", "GET"),
+    ("/x-anylabeling/health", "GET"),
+    ("/x-anylabeling/v1/models", "GET"),
+    ("/x-anylabeling/v1/models/{model_id}/info", "GET"),
+    ("/x-anylabeling/v1/predict", "POST"),
 ]
 
 

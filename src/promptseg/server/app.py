@@ -26,9 +26,11 @@ from promptseg.server.metrics import Metrics
 from promptseg.server.refusals import answer_library_error, error_answer, internal_error
 from promptseg.server.request_log import RequestLog
 from promptseg.server.routes.files import files_router, list_files
+from promptseg.server.routes.hugging_face import hugging_face_router
 from promptseg.server.routes.images import images_router
 from promptseg.server.routes.segment import segment_router
 from promptseg.server.routes.state import state_router
+from promptseg.server.routes.x_anylabeling import x_anylabeling_router
 from promptseg.server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,13 @@ NO_TELEMETRY: TelemetryConfig = {
     "auto_configure": False,
 }
 
-ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (state_router, images_router, segment_router)
+ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
+    state_router,
+    images_router,
+    segment_router,
+    hugging_face_router,
+    x_anylabeling_router,
+)
 
 
 def create_app(
