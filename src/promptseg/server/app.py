@@ -25,13 +25,19 @@ from promptseg.server.core.service import Service
 from promptseg.server.metrics import Metrics
 from promptseg.server.refusals import answer_library_error, error_answer, internal_error
 from promptseg.server.request_log import RequestLog
+from promptseg.server.routes.api_page import api_page_router
 from promptseg.server.routes.files import files_router, list_files
+from promptseg.server.routes.hugging_face import hugging_face_router
 from promptseg.server.routes.images import images_router
 from promptseg.server.routes.segment import segment_router
 from promptseg.server.routes.state import state_router
+from promptseg.server.routes.x_anylabeling import x_anylabeling_router
 from promptseg.server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
+
+# What needs no token: whether the server is alive, and what its API is.
+OPEN_ADDRESSES = ("/healthz", "/readyz", "/openapi.json", "/docs")
 
 # How often forgotten pictures give their memory back while nobody asks.
 SWEEP_S = 60.0
@@ -46,7 +52,13 @@ NO_TELEMETRY: TelemetryConfig = {
     "auto_configure": False,
 }
 
-ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (state_router, images_router, segment_router)
+ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
+    state_router,
+    images_router,
+    segment_router,
+    hugging_face_router,
+    x_anylabeling_router,
+)
 
 
 def create_app(
@@ -81,7 +93,7 @@ def create_app(
             Middleware(SiteCheck, settings),
             # answers the preflight requests of the origins that may ask
             Middleware(CORSMiddleware, settings.allowed_origins, allow_methods=["*"], allow_headers=["*"]),
-            Middleware(TokenCheck, settings.token, {*files, "/healthz", "/readyz", "/openapi.json"}),
+            Middleware(TokenCheck, settings.token, {*files, *OPEN_ADDRESSES}),
             Middleware(BodyLimits, settings),
             Middleware(GZipMiddleware, minimum_size=MIN_GZIP_BYTES),
         ],
@@ -89,6 +101,7 @@ def create_app(
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router(service))
+    app.include_router(api_page_router(app.openapi))
     app.include_router(files_router(files))
     if metrics is not None:
         service.watchers.append(metrics.count_steps)

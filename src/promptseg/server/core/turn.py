@@ -3,7 +3,7 @@
 import base64
 import binascii
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from promptseg.embedding import Embedding
 from promptseg.images import ImageLimits, read_image
 from promptseg.predictor import Predictor
+from promptseg.prompts import QueryLike
+from promptseg.results import QueryResult, Segmentation
 from promptseg.server.core.image_store import ImageStore
 from promptseg.server.refusals import RefusedRequest
 
@@ -26,12 +28,14 @@ class Turn:
         images: The stored pictures.
         limits: Of a picture.
         seconds: What each step took so far, by name.
+        opened: Embeddings that this turn works with, by id: they stay, even if the store needs their memory.
     """
 
     predictor: Predictor
     images: ImageStore
     limits: ImageLimits
     seconds: dict[str, float] = field(default_factory=dict)
+    opened: dict[str, Embedding] = field(default_factory=dict)
 
     def add(self, encoded: bytes) -> str:
         """Store the file of a picture, and give its id.
@@ -59,11 +63,44 @@ class Turn:
         Raises:
             RefusedRequest: It is not stored (404).
         """
-        found = self.images.embedding(image_id, self.predictor.fingerprint)
-        if found is not None:
-            return found
-        with self.timed("encode"):
-            return self.images.keep(image_id, self.predictor.encode(self.images.pixels(image_id)))
+        if image_id not in self.opened:
+            found = self.images.embedding(image_id, self.predictor.fingerprint)
+            if found is None:
+                with self.timed("encode"):
+                    found = self.images.keep(image_id, self.predictor.encode(self.images.pixels(image_id)))
+            self.opened[image_id] = found
+        return self.opened[image_id]
+
+    def segment(
+        self,
+        image_id: str,
+        queries: Sequence[QueryLike],
+        *,
+        threshold: float | None = None,
+        mask_threshold: float | None = None,
+    ) -> Segmentation:
+        """Segment a stored picture; arguments and errors as `Predictor.segment`.
+
+        Raises:
+            RefusedRequest: The picture is not stored (404).
+        """
+        embedding = self.open(image_id)
+        with self.timed("segment"):
+            found = self.predictor.segment(embedding, queries, threshold=threshold, mask_threshold=mask_threshold)
+        self.images.remeasure(image_id)
+        return found
+
+    def propose(self, image_id: str, query: QueryLike) -> tuple[QueryResult, ...]:
+        """Give what points, a box or a mask may mean; errors as `Predictor.propose`.
+
+        Raises:
+            RefusedRequest: The picture is not stored (404).
+        """
+        embedding = self.open(image_id)
+        with self.timed("segment"):
+            found = self.predictor.propose(embedding, query)
+        self.images.remeasure(image_id)
+        return found
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -1,9 +1,9 @@
 """The files of the web page, and the photographs that come with promptseg."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
 import promptseg
@@ -46,9 +46,13 @@ def files_router(files: Mapping[str, Path]) -> APIRouter:
     return router
 
 
-def _sender(path: Path):  # type: ignore[no-untyped-def]
-    async def send() -> FileResponse:
-        # asked for again each time and answered by 304: a new version of the page is seen at once
-        return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
+def _sender(path: Path) -> Callable[[Request], Awaitable[Response]]:
+    async def send(request: Request) -> Response:
+        # browsers ask each time whether the file is still the same, so that a new version of the page is seen at once
+        headers = {"Cache-Control": "no-cache"}
+        file = FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=headers, stat_result=path.stat())
+        if request.headers.get("if-none-match") == file.headers["etag"]:
+            return Response(status_code=304, headers={**headers, "ETag": file.headers["etag"]})
+        return file
 
     return send

@@ -70,7 +70,7 @@ def _describe(service: Service, image_id: str, seconds: dict[str, float]) -> Ima
     height, width, _ = service.images.pixels(image_id).shape
     return ImageAnswer(
         id=image_id,
-        size_hw=(height, width),
+        size_hw=[height, width],
         is_encoded=service.images.is_encoded(image_id),
         expires_in_s=service.settings.cache_age_s,
         seconds=seconds,

@@ -1,10 +1,9 @@
 """`/v1/segment` and `/v1/propose`: queries about a picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request, Response
 
-from promptseg.embedding import Embedding
 from promptseg.results import QueryResult
 from promptseg.server.core.service import Service
 from promptseg.server.core.turn import Turn
@@ -26,15 +25,11 @@ def segment_router(service: Service) -> APIRouter:
         check_num_queries(len(asked.queries), limit=service.settings.max_queries)
 
         def work(turn: Turn) -> Response:
-            def compute(embedding: Embedding) -> tuple[Sequence[QueryResult], float, float]:
-                queries = read_queries(asked.queries, turn, embedding.size_hw)
-                with turn.timed("segment"):
-                    found = turn.predictor.segment(
-                        embedding, queries, threshold=asked.threshold, mask_threshold=asked.mask_threshold
-                    )
-                return found, found.presence_threshold, found.mask_threshold
-
-            return _answer(asked, turn, compute, with_instances=asked.instances)
+            image_id = find_image(asked.image, turn)
+            queries = read_queries(asked.queries, turn, turn.open(image_id).size_hw)
+            found = turn.segment(image_id, queries, threshold=asked.threshold, mask_threshold=asked.mask_threshold)
+            thresholds = (found.presence_threshold, found.mask_threshold)
+            return _answer(asked, turn, image_id, found, thresholds, with_instances=asked.instances)
 
         return await service.run(request, work, model=asked.model)
 
@@ -43,13 +38,11 @@ def segment_router(service: Service) -> APIRouter:
         """Give what a click, a box or a mask may mean, best first; `Predictor.propose`."""
 
         def work(turn: Turn) -> Response:
-            def compute(embedding: Embedding) -> tuple[Sequence[QueryResult], float, float]:
-                (query,) = read_queries([asked.query], turn, embedding.size_hw)
-                with turn.timed("segment"):
-                    found = turn.predictor.propose(embedding, query)
-                return found, turn.predictor.presence_threshold, turn.predictor.segmenter.mask_threshold
-
-            return _answer(asked, turn, compute)
+            image_id = find_image(asked.image, turn)
+            (query,) = read_queries([asked.query], turn, turn.open(image_id).size_hw)
+            found = turn.propose(image_id, query)
+            thresholds = (turn.predictor.presence_threshold, turn.predictor.segmenter.mask_threshold)
+            return _answer(asked, turn, image_id, found, thresholds)
 
         return await service.run(request, work, model=asked.model)
 
@@ -59,35 +52,27 @@ def segment_router(service: Service) -> APIRouter:
 def _answer(
     asked: SegmentRequest | ProposeRequest,
     turn: Turn,
-    compute: Callable[[Embedding], tuple[Sequence[QueryResult], float, float]],
+    image_id: str,
+    results: Sequence[QueryResult],
+    thresholds: tuple[float, float],
     *,
     with_instances: bool = True,
 ) -> Response:
-    """Open the picture, compute, and write the answer.
-
-    Args:
-        asked: The request.
-        turn: Its turn at the device.
-        compute: Gives results, presence threshold and mask threshold.
-        with_instances: Whether the answer has the single objects.
-    """
-    image_id = find_image(asked.image, turn)
-    embedding = turn.open(image_id)
-    results, presence_threshold, mask_threshold = compute(embedding)
-    turn.images.remeasure(image_id)
-    mask_size_hw = shrunk_size(embedding.size_hw, asked.mask_long_side)
+    """Write an answer; the thresholds are those of presence and of masks."""
+    size_hw = turn.open(image_id).size_hw
+    mask_size_hw = shrunk_size(size_hw, asked.mask_long_side)
     with turn.timed("masks"):
-        write_mask = mask_writer(asked.masks, embedding.size_hw, mask_size_hw)
+        write_mask = mask_writer(asked.masks, size_hw, mask_size_hw)
         written = write_results(results, write_mask, with_instances=with_instances)
     return json_answer(
         SegmentAnswer(
             model=turn.predictor.name,
             fingerprint=turn.predictor.fingerprint,
             image=image_id,
-            size_hw=embedding.size_hw,
-            mask_size_hw=mask_size_hw,
-            presence_threshold=presence_threshold,
-            mask_threshold=mask_threshold,
+            size_hw=list(size_hw),
+            mask_size_hw=list(mask_size_hw),
+            presence_threshold=thresholds[0],
+            mask_threshold=thresholds[1],
             results=written,
             seconds=turn.seconds,
         )

@@ -1,10 +1,13 @@
 """Answers of `/v1`. Fields without a value are left out of the JSON."""
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
-Ring = list[tuple[float, float]]
+# Lists of one length and not tuples: few tools read the schema of a tuple.
+Size: TypeAlias = Annotated[list[int], Field(min_length=2, max_length=2)]
+PixelBox: TypeAlias = Annotated[list[int], Field(min_length=4, max_length=4)]
+Ring: TypeAlias = list[Annotated[list[float], Field(min_length=2, max_length=2)]]
 
 
 class ErrorDetail(BaseModel):
@@ -24,14 +27,14 @@ class ErrorAnswer(BaseModel):
 class RleForm(BaseModel):
     """A mask as COCO's compressed run-length code, column-major."""
 
-    size: tuple[int, int] = Field(description="height, width")
+    size: Size = Field(description="height, width")
     counts: str
 
 
 class PngForm(BaseModel):
     """A mask as a black and white PNG."""
 
-    size: tuple[int, int] = Field(description="height, width")
+    size: Size = Field(description="height, width")
     png: str = Field(description="The file as base64.")
 
 
@@ -54,7 +57,7 @@ MaskAnswer = RleForm | PngForm | PolygonsForm
 class InstanceAnswer(BaseModel):
     """One object."""
 
-    box_xyxy: tuple[int, int, int, int] = Field(
+    box_xyxy: PixelBox = Field(
         description="left, top, right, bottom, in whole pixels of the picture; right and bottom exclusive"
     )
     score: float
@@ -80,8 +83,8 @@ class SegmentAnswer(BaseModel):
     model: str
     fingerprint: str = Field(description="Identifies the checkpoint.")
     image: str = Field(description="Id of the picture.")
-    size_hw: tuple[int, int] = Field(description="Of the upright picture, pixels.")
-    mask_size_hw: tuple[int, int] = Field(description="Of the masks, pixels.")
+    size_hw: Size = Field(description="Of the upright picture, pixels.")
+    mask_size_hw: Size = Field(description="Of the masks, pixels.")
     presence_threshold: float
     mask_threshold: float
     results: list[ResultAnswer]
@@ -92,7 +95,7 @@ class ImageAnswer(BaseModel):
     """A stored picture."""
 
     id: str
-    size_hw: tuple[int, int] = Field(description="Of the upright picture, pixels.")
+    size_hw: Size = Field(description="Of the upright picture, pixels.")
     is_encoded: bool = Field(description="Whether a model has encoded it.")
     expires_in_s: float = Field(description="It is forgotten when it is not used for so long.")
     seconds: dict[str, float] = Field(description="What each step took: wait, decode, encode.")

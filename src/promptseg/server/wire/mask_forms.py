@@ -74,9 +74,9 @@ def mask_writer(form: MaskForm, size_hw: tuple[int, int], mask_size_hw: tuple[in
         small = shrink_instance(instance, mask_size_hw)
         match form:
             case "rle":
-                return RleForm(size=mask_size_hw, counts=small.to_rle()["counts"])
+                return RleForm(size=list(mask_size_hw), counts=small.to_rle()["counts"])
             case "png":
-                return PngForm(size=mask_size_hw, png=base64.b64encode(encode_mask_png(small.mask)).decode())
+                return PngForm(size=list(mask_size_hw), png=base64.b64encode(encode_mask_png(small.mask)).decode())
             case "polygons":
                 return _write_polygons(small, scale_xy)
 
@@ -85,7 +85,8 @@ def mask_writer(form: MaskForm, size_hw: tuple[int, int], mask_size_hw: tuple[in
 
 def _write_polygons(instance: Instance, scale_xy: tuple[float, float]) -> PolygonsForm:
     def scaled(ring: NDArray[np.int64]) -> Ring:
-        return [(float(x), float(y)) for x, y in np.round(ring * np.array(scale_xy), 2)]
+        points: Ring = np.round(ring * np.array(scale_xy), 2).tolist()
+        return points
 
     return PolygonsForm(
         polygons=[

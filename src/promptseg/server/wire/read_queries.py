@@ -24,7 +24,7 @@ from promptseg.server.wire.requests import (
     RleMask,
 )
 
-# A mask has the shape of its picture if it differs by so many pixels at most after scaling: sizes are rounded.
+# Each side of a mask may differ by so many pixels from the scaled side of its picture.
 MAX_ROUNDING = 1.0
 
 
@@ -77,16 +77,23 @@ def _read_prompt(asked: AskedPrompt, turn: Turn, size_hw: tuple[int, int]) -> Pr
         case AskedText():
             return TextPrompt(asked.text, asked.weight)
         case AskedPoints():
-            return PointPrompt(tuple(asked.points_xy), None if asked.on_object is None else tuple(asked.on_object))
+            points_xy = tuple((x, y) for x, y in asked.points_xy)
+            return PointPrompt(points_xy, None if asked.on_object is None else tuple(asked.on_object))
         case AskedBox():
-            return BoxPrompt(asked.box_xyxy)
+            return BoxPrompt(_as_box(asked.box_xyxy))
         case AskedMaskPrompt():
             return MaskPrompt(_read_mask(asked.mask, size_hw, turn.limits))
         case AskedExemplar():
             image_rgb = turn.pixels(find_image(asked.image, turn))
             height, width, _ = image_rgb.shape
             mask = None if asked.mask is None else _read_mask(asked.mask, (height, width), turn.limits)
-            return ExemplarPrompt(image_rgb, mask, asked.box_xyxy, asked.weight)
+            box_xyxy = None if asked.box_xyxy is None else _as_box(asked.box_xyxy)
+            return ExemplarPrompt(image_rgb, mask, box_xyxy, asked.weight)
+
+
+def _as_box(numbers: Sequence[float]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = numbers
+    return left, top, right, bottom
 
 
 def _read_mask(asked: RleMask | PngMask, size_hw: tuple[int, int], limits: ImageLimits) -> NDArray[np.bool_]:
@@ -94,10 +101,11 @@ def _read_mask(asked: RleMask | PngMask, size_hw: tuple[int, int], limits: Image
     if isinstance(asked, PngMask):
         mask = read_mask(decode_base64(asked.png, what="the mask"), limits=limits)
     else:
-        if asked.size[0] * asked.size[1] > limits.max_pixels:
-            raise PromptError(f"a mask of {asked.size} pixels (H, W); the limit is {limits.max_pixels:,}")
+        height, width = asked.size
+        if height * width > limits.max_pixels:
+            raise PromptError(f"a mask of {height} x {width} pixels (H x W); the limit is {limits.max_pixels:,}")
         try:
-            mask = decode_rle(coco_rle({"size": asked.size, "counts": asked.counts}, asked.size))
+            mask = decode_rle(coco_rle({"size": asked.size, "counts": asked.counts}, (height, width)))
         except ValueError as error:
             raise PromptError(f"the mask can't be read: {error}") from error
     return stretch_mask(mask, size_hw)
@@ -110,8 +118,10 @@ def stretch_mask(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[n
         OutsideImageError: The mask has another shape than the picture.
     """
     (h, w), (height, width) = mask.shape, size_hw
-    scale = max(h / height, w / width)
-    if abs(h - scale * height) > MAX_ROUNDING or abs(w - scale * width) > MAX_ROUNDING:
+    # the smallest and the largest scale from which rounding leads to these sides
+    least = max((h - MAX_ROUNDING) / height, (w - MAX_ROUNDING) / width)
+    most = min((h + MAX_ROUNDING) / height, (w + MAX_ROUNDING) / width)
+    if least > most:
         raise OutsideImageError(
             f"a mask of {h} x {w} pixels (H x W) for a picture of {height} x {width}: it covers the whole picture, at "
             "any size, in the same shape"

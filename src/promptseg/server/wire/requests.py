@@ -4,15 +4,26 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
+from promptseg._prompt_checks import MAX_PHRASE_CHARACTERS
+from promptseg.prompts import MAX_POINTS, MAX_QUERIES
+
 MaskForm = Literal["rle", "polygons", "png", "none"]
 
 # JSON has no other numbers, but Python's parser also reads NaN and Infinity.
 Number: TypeAlias = Annotated[float, Field(allow_inf_nan=False)]
+# Lists of one length and not tuples: few tools read the schema of a tuple.
 Box: TypeAlias = Annotated[
-    tuple[Number, Number, Number, Number], Field(description="left, top, right, bottom, in pixels")
+    list[Number], Field(min_length=4, max_length=4, description="left, top, right, bottom, in pixels")
 ]
-Point: TypeAlias = Annotated[tuple[Number, Number], Field(description="x, y, in pixels")]
+Point: TypeAlias = Annotated[list[Number], Field(min_length=2, max_length=2, description="x, y, in pixels")]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+
+
+# The library checks these and says more about them; here they are only stated.
+_PHRASE = {"minLength": 1, "maxLength": MAX_PHRASE_CHARACTERS}
+_PROMPTS = {"minItems": 1}
+_POINTS = {"minItems": 1, "maxItems": MAX_POINTS}
+_QUERIES = {"minItems": 1, "maxItems": MAX_QUERIES}
 
 
 class _Request(BaseModel):
@@ -41,7 +52,7 @@ ImageReference: TypeAlias = Annotated[
 class RleMask(_Request):
     """A mask as COCO's run-length code, column-major."""
 
-    size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(description="height, width")
+    size: list[Annotated[int, Field(ge=1)]] = Field(min_length=2, max_length=2, description="height, width")
     counts: str | list[Annotated[int, Field(ge=0)]] = Field(description="Compressed as text, or plain runs.")
 
 
@@ -67,7 +78,7 @@ class AskedText(_Request):
     """A phrase."""
 
     kind: Literal["text"]
-    text: str = Field(description='Such as "the cat\'s ear".')
+    text: str = Field(description='Such as "the cat\'s ear".', json_schema_extra={**_PHRASE})
     weight: Number = Field(1.0, description="Among the concepts of its query; negative: not this.")
 
 
@@ -85,7 +96,7 @@ class AskedPoints(_Request):
     """Points on the object, or beside it."""
 
     kind: Literal["point"]
-    points_xy: list[Point]
+    points_xy: list[Point] = Field(json_schema_extra={**_POINTS})
     on_object: list[bool] | None = Field(None, description="A flag for each point; left out: all lie on the object.")
 
 
@@ -111,8 +122,8 @@ AskedPrompt: TypeAlias = Annotated[
 class AskedQuery(_Request):
     """One target: a label, and the prompts that together define it."""
 
-    label: str
-    prompts: list[AskedPrompt]
+    label: str = Field(json_schema_extra={**_PHRASE})
+    prompts: list[AskedPrompt] = Field(json_schema_extra={**_PROMPTS})
 
 
 def _kind_of_query(value: Any) -> str:
@@ -140,7 +151,7 @@ class _AboutImage(_Request):
 class SegmentRequest(_AboutImage):
     """A list of queries about a picture."""
 
-    queries: list[QueryOrPhrase]
+    queries: list[QueryOrPhrase] = Field(json_schema_extra={**_QUERIES})
     threshold: Share | None = Field(
         None, description="Presence below which an object counts as absent; left out: the model's own."
     )

@@ -35,7 +35,7 @@ def write_results(
 def _write_instance(instance: Instance, write_mask: WriteMask | None) -> InstanceAnswer:
     quality = instance.mask_quality
     return InstanceAnswer(
-        box_xyxy=instance.box_xyxy,
+        box_xyxy=list(instance.box_xyxy),
         score=round(instance.score, DECIMALS),
         area=instance.area,
         mask=None if write_mask is None else write_mask(instance),

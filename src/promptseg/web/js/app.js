@@ -60,22 +60,29 @@ function renderNow() {
   byId("undo").disabled = !store.canUndo;
   byId("redo").disabled = !store.canRedo;
   byId("clear").disabled = doc.queries.length === 0;
-  byId("stage").dataset.tool = tools.tool;
+  showStage(doc.picture);
+  session.layers(); // what is not traced yet is from here on
+  byId("stage").setAttribute("aria-busy", String(!session.isIdle));
   const task = describeTask(session.asker.task, server.state.phase);
   showHint(task || describeTool(), task !== "");
   if (task) say(task);
-  document.title = doc.picture === null ? "promptseg" : `${doc.picture.name} – promptseg`;
+  document.title = doc.picture === null ? "promptseg" : `${doc.picture.name} · promptseg`;
   stage.invalidate();
+}
+
+/** @param {import("./pictures.js").Picture|null} picture */
+function showStage(picture) {
+  const { dataset } = byId("stage");
+  dataset.cursor = tools.tool;
+  dataset.picture = picture === null ? "" : `${picture.width} ${picture.height}`;
 }
 
 /** @returns {import("./stage.js").Scene} */
 function makeScene() {
   const { doc } = session;
-  const layers = session.layers();
-  byId("stage").setAttribute("aria-busy", String(!session.isIdle));
   return {
     picture: doc.picture,
-    layers,
+    layers: session.layers(),
     prompts: session.masksHidden ? [] : doc.queries.filter((query) => !query.hidden),
     activeId: doc.activeId,
     opacity: doc.opacity,

@@ -26,7 +26,7 @@ export class CrossHair {
     const step = shiftKey ? FINE_STEP : STEP;
     const [dx, dy] = DIRECTIONS[key];
     const { view, size } = this.#stage;
-    const from = this.place === null ? [size.width / 2, size.height / 2] : toStage(view, this.place);
+    const from = this.place === null ? middleInSight(view, size, picture) : toStage(view, this.place);
     const inside = clampToPicture(toPicture(view, [from[0] + dx * step, from[1] + dy * step]), picture);
     // The far edges belong to no pixel.
     this.place = [Math.min(inside[0], picture.width - 0.5), Math.min(inside[1], picture.height - 0.5)];
@@ -46,6 +46,14 @@ export class CrossHair {
     const [dx, dy] = [over(x, size.width), over(y, size.height)];
     if (dx || dy) this.#stage.panBy([-dx, -dy]);
   }
+}
+
+/** The middle of what is seen of the picture, CSS pixels of the stage. */
+function middleInSight(view, size, picture) {
+  const [left, top] = toStage(view, [0, 0]);
+  const [right, bottom] = toStage(view, [picture.width, picture.height]);
+  const middle = (from, to, end) => (Math.max(0, from) + Math.min(end, to)) / 2;
+  return [middle(left, right, size.width), middle(top, bottom, size.height)];
 }
 
 /** @param {KeyboardEvent} event @returns {import("./geometry.js").PointXy} how far an arrow key pans, CSS pixels */

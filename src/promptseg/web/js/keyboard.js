@@ -60,8 +60,11 @@ function nameOf(event) {
 
 /** Whether the focused element has a use of its own for the key. */
 function isTaken({ target, key, ctrlKey, metaKey }) {
-  if (target.closest("input:not([type=range]):not([type=checkbox]), textarea, [contenteditable]")) return true;
-  if (ctrlKey || metaKey) return false;
+  const isControl = ctrlKey || metaKey;
+  const field = target.closest("input:not([type=range]):not([type=checkbox])");
+  // In an empty field there is nothing to undo but what the page did.
+  if (field) return !isControl || field.value !== "";
+  if (isControl) return false;
   if (target.closest("select")) return true;
   if (target.closest("input[type=range]")) return key.startsWith("Arrow");
   return key === "Enter" && target.closest("button, a, label, input") !== null;

@@ -99,8 +99,11 @@ export class Row {
   #startRename() {
     const input = h("input", { class: "rename", type: "text", maxLength: 200, value: this.#query.label });
     input.setAttribute("aria-label", t("row.rename", { label: this.#query.label }));
+    let isDone = false;
     const stop = (isKept) => {
-      if (!input.isConnected) return;
+      // Taking the field away blurs it, and so ends it once more.
+      if (isDone) return;
+      isDone = true;
       const label = input.value.trim();
       this.main.hidden = false;
       input.remove();
