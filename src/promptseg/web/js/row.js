@@ -113,6 +113,7 @@ export class Row {
     input.addEventListener("keydown", (event) => {
       if (event.key === "Enter" || event.key === "Escape") {
         event.stopPropagation();
+        event.preventDefault(); // else the button that gets the focus is pressed by the same key
         stop(event.key === "Enter");
       }
     });

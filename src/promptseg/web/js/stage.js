@@ -141,6 +141,10 @@ export class Stage {
   #drawMasks(context) {
     const { layers, activeId, opacity, picture } = this.#scene;
     const areaOf = ({ outlines: { whole } }) => (whole.box[2] - whole.box[0]) * (whole.box[3] - whole.box[1]);
+    context.beginPath();
+    context.rect(this.view.x, this.view.y, picture.width * this.view.scale, picture.height * this.view.scale);
+    context.save();
+    context.clip();
     // Large ones first, so that small ones stay visible.
     for (const layer of [...layers].sort((a, b) => areaOf(b) - areaOf(a))) {
       const [maskHeight, maskWidth] = layer.maskSize;
@@ -153,6 +157,7 @@ export class Stage {
       paintMask(context, layer.outlines, { color, opacity, scale: scaleX, isActive: id === activeId });
       context.restore();
     }
+    context.restore();
   }
 
   #drawPrompts(context) {
