@@ -198,11 +198,12 @@ async function start() {
     showLanguage(target.value);
   });
   await showLanguage(preferredLanguage());
-  await session.server.whenReady();
-  await fillGalleries(session.api, (blob, name, phrases) => {
+  const choose = (blob, name, phrases) => {
     byId("examples-dialog").close();
     open(blob, name, phrases);
-  });
+  };
+  const { signal } = new AbortController();
+  await session.server.patiently(() => fillGalleries(session.api, choose), { signal, onBusy: () => {} });
 }
 
 start();
