@@ -35,15 +35,18 @@ class BodyLimits:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        num_bytes = 0
         try:
             num_bytes = self._reserve(headers)
-            body = await self._read(receive)
-            await self._app(scope, _replay(body, receive), send)
         except RefusedRequest as refused:
             # who sent "Expect: 100-continue" has not sent the body yet
             if "expect" not in headers:
                 await _discard(receive)
+            await refused.answer()(scope, receive, send)
+            return
+        try:
+            body = await self._read(receive)
+            await self._app(scope, _replay(body, receive), send)
+        except RefusedRequest as refused:
             await refused.answer()(scope, receive, send)
         except ClientLeft:
             return
@@ -74,9 +77,11 @@ class BodyLimits:
                         raise ClientLeft
                     chunks.append(message.get("body", b""))
                     num_bytes += len(chunks[-1])
-                    if num_bytes > self._settings.max_body_bytes:
-                        raise self._too_large("more bytes")
                     is_complete = not message.get("more_body", False)
+                    if num_bytes > self._settings.max_body_bytes:
+                        if not is_complete:
+                            await _discard(receive)
+                        raise self._too_large("more bytes")
         except TimeoutError as error:
             raise RefusedRequest(
                 408,
