@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from promptseg.cli.checks import check_device, check_output_file, read_mask_value
-from promptseg.cli.evaluation import evaluate_sets, read_sets
+from promptseg.cli.evaluation import evaluate_maps, evaluate_sets, read_sets
 from promptseg.cli.options import (
     AnnotatedData,
     BootstrapSeed,
@@ -23,6 +23,7 @@ from promptseg.cli.options import (
     ReportFile,
     Resume,
 )
+from promptseg.cli.panoptic import UnlabelledChoice, read_classes_of
 
 
 def evaluate(
@@ -37,6 +38,17 @@ def evaluate(
     gallery: Annotated[
         Path | None, typer.Option(help="Draw the best, typical and worst masks to this file (PNG).")
     ] = None,
+    panoptic: Annotated[
+        bool, typer.Option("--panoptic", help="Measure panoptic maps (PQ, mIoU), not the masks of single phrases.")
+    ] = False,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="With --panoptic: text file of the classes of the map. Default: those of the annotation."),
+    ] = None,
+    unlabelled: Annotated[
+        UnlabelledChoice,
+        typer.Option(help="With --panoptic: keep pixels of which no class is sure, or fill them."),
+    ] = UnlabelledChoice.keep,
     pseudo: PseudoMaskFolder = None,
     only: OnlyListed = None,
     mask_value: MaskValueText = None,
@@ -51,6 +63,10 @@ def evaluate(
 
     Prints a table of metrics; --out keeps every number. Exit code 1: some images failed; each is named on stderr.
     """
+    if not panoptic and names is not None:
+        raise typer.BadParameter("it is for --panoptic", param_hint="--names")
+    if panoptic and (gallery is not None or prompt is PromptChoice.exemplar):
+        raise typer.BadParameter("it goes with neither --gallery nor --prompt exemplar", param_hint="--panoptic")
     check_device(device)
     check_output_file(out)
     check_output_file(gallery)
@@ -58,6 +74,20 @@ def evaluate(
 
     from promptseg.predictor import load
 
+    if panoptic:
+        classes = None if names is None else read_classes_of(names, None)
+        predictor = load(model, device=device, engine=engine.value, offline=offline)
+        evaluate_maps(
+            predictor,
+            chosen,
+            classes,
+            model=model,
+            seed=seed,
+            out=out,
+            resume=resume,
+            unlabelled=unlabelled.value,
+        )
+        return
     predictor = load(model, device=device, engine=engine.value, offline=offline)
     evaluate_sets(
         predictor,
