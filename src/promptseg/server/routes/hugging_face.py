@@ -41,7 +41,7 @@ class TaskRequest(BaseModel):
     parameters: Parameters = Parameters()
 
 
-class Segment(BaseModel):
+class LabeledMask(BaseModel):
     """One segment."""
 
     label: str
@@ -49,7 +49,7 @@ class Segment(BaseModel):
     mask: str
 
 
-class Segments(RootModel[list[Segment]]):
+class Segments(RootModel[list[LabeledMask]]):
     """The answer: one segment for each object, or for each phrase."""
 
 
@@ -108,7 +108,7 @@ def _read_task(body: bytes) -> tuple[bytes, Parameters]:
 def _write_segments(found: Segmentation, subtask: str) -> Segments:
     return Segments(
         [
-            Segment(label=result.label, score=round(each.score, 6), mask=_gray_png(each))
+            LabeledMask(label=result.label, score=round(each.score, 6), mask=_gray_png(each))
             for result in found
             if result.is_present
             for each in (result.instances if subtask == "instance" else (result.whole,))
