@@ -42,3 +42,9 @@ def test_a_line_says_what_is_unsure_and_what_a_phrase_was_taken_as() -> None:
         "  0.40  soapbox cart: taken as cart  unsure: 1 object, 100.0% of the image",
         "  0.10  dog                          absent",
     ]
+
+
+def test_a_line_says_where_something_is_present_without_a_mask() -> None:
+    face = QueryResult("face", 0.99, np.zeros((1, 1), np.float32), (40, 50), 0.5, 0.5, model_instances=())
+    found = Segmentation(np.zeros((40, 50, 3), np.uint8), (face,), "everything + promptseg-test", 0.5, 0.5)
+    assert describe(Path("a.jpg"), found).splitlines()[1] == "  0.99  face  present, but no mask of it was found"

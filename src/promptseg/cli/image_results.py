@@ -253,6 +253,8 @@ def describe(path: Path, result: "Segmentation") -> str:
     for query in result:
         if query.status == "absent":
             summary = "absent"
+        elif not query.area:
+            summary = f"{query.status}, but no mask of it was found"
         else:
             doubt = "unsure: " if query.status == "unsure" else ""
             summary = f"{doubt}{counted(len(query.instances), 'object')}, {query.mask.mean():.1%} of the image"
