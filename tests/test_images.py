@@ -244,6 +244,8 @@ def test_read_image_keeps_to_the_limits(tmp_path: Path) -> None:
         (np.zeros((4,), dtype=np.uint8), r"the shape \(H, W, 3\)"),
         (np.zeros((3, 4, 5), dtype=np.uint8), "transpose"),
         (np.zeros((4, 4, 2), dtype=np.uint8), r"\(H, W, 3\), \(H, W, 4\) or \(H, W\)$"),
+        (np.zeros((4, 5, 8), dtype=np.uint16), r"choose red, green and blue of its 8 bands, .* \[2, 1, 0\]\]$"),
+        (np.zeros((2, 4, 5, 3), dtype=np.uint8), "give the images of a batch one by one$"),
         (np.zeros((0, 4, 3), dtype=np.uint8), "nothing to see"),
         (np.zeros((0, 4), dtype=np.uint16), "nothing to see"),
     ],
@@ -251,6 +253,23 @@ def test_read_image_keeps_to_the_limits(tmp_path: Path) -> None:
 def test_read_image_says_what_an_array_must_be(array: np.ndarray, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         read_image(array)
+
+
+def test_a_gray_array_may_have_its_channel() -> None:
+    gray = np.arange(20, dtype=np.uint8).reshape(4, 5)
+    np.testing.assert_array_equal(read_image(gray[:, :, None]), read_image(gray))
+
+
+def test_a_tiff_of_many_bands_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    path = tmp_path / "satellite.tif"
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning),
+        rasterio.open(path, "w", driver="GTiff", width=6, height=4, count=8, dtype="uint16") as file,
+    ):
+        file.write(np.zeros((8, 4, 6), dtype=np.uint16))
+    with pytest.raises(ImageError, match=r"satellite\.tif: a TIFF of a kind that can't be read: .*gdal_translate"):
+        read_image(path)
 
 
 @pytest.mark.parametrize("kind", ["L", "RGB", "RGBA", "I;16"])

@@ -42,6 +42,7 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "
 IMAGE_SUFFIXES = frozenset({*".avif .bmp .gif .jfif .jif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()})
 
 _HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf")  # bytes 4 to 10 of a file
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes, also of BigTIFF
 
 # What Pillow's decoders raised on 9,000 damaged files (RuntimeError: AVIF).
 _DECODE_ERRORS = (
@@ -321,14 +322,26 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
     try:
         image = open_image(io.BytesIO(encoded))
     except UnidentifiedImageError as error:
-        kind = "a HEIC image, which" if bytes(encoded[4:11]) in _HEIC else "not an image, or of a kind that"
-        raise ImageError(f"{name}: {kind} can't be read; save it as JPEG or PNG") from error
+        raise ImageError(f"{name}: {_explain_unknown(bytes(encoded[:16]))}") from error
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
     with image:
         return _decode(image, name, limits, partial(_to_deep_rgb, encoded=encoded) if convert is _to_rgb else convert)
+
+
+def _explain_unknown(prefix: bytes) -> str:
+    """Say what a file may be that none of the readers takes, by its first bytes, and what to do."""
+    if prefix[4:11] in _HEIC:
+        return "a HEIC image, which can't be read; save it as JPEG or PNG"
+    if prefix[:4] in _TIFF:
+        return (
+            "a TIFF of a kind that can't be read: read are 1 band of 8 or 16 bits, and red, green, blue (and "
+            "transparency) of 8 or 16 bits, marked as RGB; choose three bands, for example by "
+            "`gdal_translate -b 3 -b 2 -b 1 -ot Byte -scale -co PHOTOMETRIC=RGB IN OUT`"
+        )
+    return "not an image, or of a kind that can't be read; save it as JPEG or PNG"
 
 
 def _read_file(source: object, name: str, limits: ImageLimits) -> bytes:
@@ -372,15 +385,29 @@ def _read_array(array: NDArray[Any], name: str, limits: ImageLimits) -> NDArray[
             "; multiply values in [0, 1] by 255 and convert with .astype(np.uint8)" if array.dtype.kind == "f" else ""
         )
         raise ImageError(f"{name}: an image as an array is uint8 or uint16{hint}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
     if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4)):
-        hint = "; the channels come last: use .transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] == 3 else ""
-        raise ImageError(f"{name}: an image as an array has the shape (H, W, 3), (H, W, 4) or (H, W){hint}")
+        raise ImageError(
+            f"{name}: an image as an array has the shape (H, W, 3), (H, W, 4) or (H, W){_hint_at_bands(array)}"
+        )
     _check_size(array.shape[0], array.shape[1], name, limits)
     if array.dtype == np.uint16:
         array = scale_to_8_bits(array)
     if array.ndim == 3 and array.shape[2] == 3:
         return array.copy(order="C")
     return np.array(_to_rgb(Image.fromarray(array), name))
+
+
+def _hint_at_bands(array: NDArray[Any]) -> str:
+    """Hint at the cause of an array's wrong shape, as the end of a message."""
+    if array.ndim == 3 and array.shape[0] == 3:
+        return "; the channels come last: use .transpose(1, 2, 0)"
+    if array.ndim == 3 and array.shape[2] > 4:
+        return f"; choose red, green and blue of its {array.shape[2]} bands, such as array[:, :, [2, 1, 0]]"
+    if array.ndim == 4:
+        return "; give the images of a batch one by one"
+    return ""
 
 
 def _check_size(height: int, width: int, name: str, limits: ImageLimits) -> None:

@@ -1,11 +1,12 @@
 """Results of images, one by one: print them, write them, and continue where an image fails."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from promptseg.results import Segmentation
     from promptseg.skipped_files import SkippedFile
 
+# The argument that stands for standard input, and what it is called in outputs.
+STDIN, STDIN_NAME = Path("-"), "stdin"
+
 # Errors of one image; the others are done all the same. Any other error ends the command.
 _IMAGE_ERRORS = (ImageError, OutsideImageError)
 
@@ -27,7 +31,8 @@ _IMAGE_ERRORS = (ImageError, OutsideImageError)
 def find_images(paths: Sequence[str]) -> list[Path]:
     """List the images that arguments stand for, and check that at least one of them exists.
 
-    What folders and patterns hold besides images is counted and named on stderr.
+    "-" stays as it is: an image that is read from standard input. What folders and patterns hold besides images is
+    counted and named on stderr.
 
     Raises:
         ImageError: None of the files exists, or a folder or pattern holds no image.
@@ -38,7 +43,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     skipped: list[SkippedFile] = []
     images = list_images(paths, skipped=skipped)
     name_skipped(skipped)
-    if not any(image.exists() for image in images):
+    if not any(image == STDIN or image.exists() for image in images):
         others = f" (nor the other {counted(len(images) - 1, 'file')})" if len(images) > 1 else ""
         raise ImageError(f"{images[0]}: no such file{others}")
     return images
@@ -146,7 +151,7 @@ class ImageResults(Generic[R]):
                     format=name,
                     classes=classes,
                     origin=origin,
-                    sources=tuple(map(str, paths)),
+                    sources=tuple(map(_name_source, paths)),
                     tolerance=tolerance,
                     stuff=stuff,
                 )
@@ -166,18 +171,18 @@ class ImageResults(Generic[R]):
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
 
-    def segment_all(self, segment: Callable[[Path], R]) -> None:
+    def segment_all(self, segment: Callable[["Path | BinaryIO"], R]) -> None:
         """Segment the images one by one; one that fails is named, and the others are done all the same.
 
         Args:
-            segment: Segments an image.
+            segment: Segments an image: a path, or standard input, which can be read once.
 
         Raises:
             OutputError: A result can't be written.
         """
         for path in self._track():
             try:
-                result = segment(path)
+                result = segment(sys.stdin.buffer if path == STDIN else path)
                 folder = self._add(path, result)
             except _IMAGE_ERRORS as error:
                 self._fail(path, error)
@@ -206,7 +211,7 @@ class ImageResults(Generic[R]):
         if self._writers:
             segmentation = self._kind.to_segmentation(result)
             for writer in self._writers:
-                writer.add(str(path), segmentation, path=path)
+                writer.add(_name_source(path), segmentation, path=None if path == STDIN else path)
         if self._as_json:
             self._print_json(path, result.to_dict())
         else:
@@ -242,8 +247,12 @@ def name_folders(paths: Sequence[Path]) -> dict[Path, str]:
     """Give each image a folder name of its own: its stem, with its folders before it where stems clash."""
     from promptseg.formats.names import OutputNames
 
-    names = OutputNames(map(str, paths))
-    return {path: names.choose(str(path)) for path in dict.fromkeys(paths)}
+    names = OutputNames(map(_name_source, paths))
+    return {path: names.choose(_name_source(path)) for path in dict.fromkeys(paths)}
+
+
+def _name_source(path: Path) -> str:
+    return STDIN_NAME if path == STDIN else str(path)
 
 
 def describe(path: Path, result: "Segmentation") -> str:

@@ -5,6 +5,7 @@ Each command is a function in its own module. Heavy imports stay inside the func
 """
 
 import atexit
+import logging
 import os
 import sys
 import warnings
@@ -94,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str]) -> int:
     """Run a command; return its exit code."""
-    # `read_image` refuses such images itself, by name and in one line.
+    # `read_image` refuses damaged and large images itself, by name and in one line.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     current, notice = translate(arguments)
     if notice is not None:

@@ -62,7 +62,7 @@ def segment_everything(
     check_outputs(out, formats or (), tolerance=tolerance)
 
     from promptseg.everything import UNNAMED
-    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS
+    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, name_image
     from promptseg.labeling import read_names
     from promptseg.ops.windows import Tiles
     from promptseg.prompts import to_queries
@@ -108,13 +108,13 @@ def segment_everything(
                 settings=settings,
                 tiles=tiles,
                 limits=limits,
-                report=report_share(path),
+                report=report_share(name_image(path)),
             )
         )
     results.finish()
 
 
-def report_share(path: Path) -> "ReportBatches":
+def report_share(name: str) -> "ReportBatches":
     """Return a callback that reports on stderr how far the search in an image is, in tenths."""
     reported = {0}
 
@@ -122,7 +122,7 @@ def report_share(path: Path) -> "ReportBatches":
         tenths = 10 * done // total
         if tenths not in reported and total > 1:
             reported.add(tenths)
-            typer.echo(f"{path}: searched {10 * tenths} %", err=True)
+            typer.echo(f"{name}: searched {10 * tenths} %", err=True)
 
     return report
 
