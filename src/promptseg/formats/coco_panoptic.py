@@ -90,6 +90,7 @@ def read(directory: Path) -> DataSet:
             size_hw = (image["height"], image["width"])
             if ids.shape != size_hw:
                 raise ValueError(f"{each['file_name']} is {ids.shape} (height, width), its image {size_hw}")
+            _check_segments(ids, [info["id"] for info in each["segments_info"]])
             objects = [
                 (
                     names[info["category_id"]],
@@ -101,6 +102,18 @@ def read(directory: Path) -> DataSet:
             ]
             annotations.append(Annotation.from_objects(image["file_name"], size_hw, objects))
     return DataSet(tuple(names.values()), tuple(annotations))
+
+
+def _check_segments(ids: NDArray[np.int64], stated: list[int]) -> None:
+    """Check that a PNG and the JSON have the same segments.
+
+    Raises:
+        ValueError: One of them has a segment that the other lacks.
+    """
+    drawn = np.unique(ids[ids != 0]).tolist()
+    if sorted(stated) != drawn:
+        other = sorted(set(stated) ^ set(drawn))
+        raise ValueError(f"segments_info and the PNG differ in the segments {other[:5] or 'that come twice'}")
 
 
 def _segment_ids(annotation: Annotation) -> NDArray[np.int64]:
