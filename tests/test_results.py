@@ -463,7 +463,7 @@ def test_numbers_of_a_saved_result_are_probabilities(name: str, value: object, t
 def test_json_that_is_too_deep_is_named(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("[" * 100_000 + "]" * 100_000)
     for refused in (lambda: Segmentation.load(tmp_path), lambda: read(tmp_path)):
-        with pytest.raises(DataError, match=r"result\.json: can't be read, it is no JSON: .*recursion"):
+        with pytest.raises(DataError, match=r"result\.json: can't be read, it is no JSON: .*nested too deeply"):
             refused()
 
 

@@ -31,6 +31,7 @@ from promptseg.stored_values import (
     read_values,
     scale_to_8_bits,
 )
+from promptseg.untrusted_files import check_png, open_file
 
 ImageSource: TypeAlias = (
     str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
@@ -328,6 +329,8 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
     with image:
+        if image.format == "PNG":
+            _check_png(encoded, name)
         return _decode(image, name, limits, partial(_to_deep_rgb, encoded=encoded) if convert is _to_rgb else convert)
 
 
@@ -342,6 +345,13 @@ def _explain_unknown(prefix: bytes) -> str:
             "`gdal_translate -b 3 -b 2 -b 1 -ot Byte -scale -co PHOTOMETRIC=RGB IN OUT`"
         )
     return "not an image, or of a kind that can't be read; save it as JPEG or PNG"
+
+
+def _check_png(encoded: bytes | bytearray | memoryview, name: str) -> None:
+    try:
+        check_png(encoded)
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{name}: damaged or cut short: {error}") from error
 
 
 def _read_file(source: object, name: str, limits: ImageLimits) -> bytes:
@@ -369,7 +379,8 @@ def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
         num_bytes = path.stat().st_size
         if num_bytes > limits.max_bytes:
             raise ImageTooLargeError(f"{path}: {num_bytes:,} bytes; the limit is {limits.max_bytes:,}")
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
         hint = "; addresses are not fetched: download it first" if str(path).startswith(("http:", "https:")) else ""
         raise ImageError(f"{path}: no such file{hint}") from error

@@ -13,6 +13,7 @@ from typing import Any
 from promptseg.encoders.tower_facts import tower_weights
 from promptseg.errors import CheckpointError
 from promptseg.models.table import NETWORK_CONFIGS, ModelConfig, NetworkConfig
+from promptseg.untrusted_files import read_json
 from promptseg.weights import find_record
 
 FORMAT = "promptseg-checkpoint-1"
@@ -72,7 +73,10 @@ def read_description(directory: Path) -> CheckpointDescription:
         architecture = "promptseg-s1"  # version 0.1 had one config for both architectures
         dropped = ("dense", "refiner")
         description["config"] = {k: v for k, v in description["config"].items() if k not in dropped}
-    config = NETWORK_CONFIGS[architecture].from_dict(description["config"])
+    try:
+        config = NETWORK_CONFIGS[architecture].from_dict(description["config"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{directory / CONFIG_FILE}: {error}") from error
     for tower, hashes in needed_towers(config).items():
         if description["towers"].get(tower) != hashes:
             raise CheckpointError(
@@ -94,7 +98,7 @@ def _read_json(directory: Path) -> dict[str, Any]:
     if not directory.is_dir():
         raise CheckpointError(f"{directory} is not a directory; a checkpoint is one, with {CONFIG_FILE} in it")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{directory} is not a checkpoint: it has no {CONFIG_FILE}") from error
     except (OSError, ValueError) as error:

@@ -19,6 +19,7 @@ from promptseg.ops.resize import logit
 from promptseg.ops.rle import coco_rle, decode_rle
 from promptseg.results.instance import Instance
 from promptseg.results.query_result import QueryResult
+from promptseg.untrusted_files import read_json
 
 JSON_SCHEMA = "promptseg/segmentation-1"
 RESULT_FILE = "result.json"
@@ -79,10 +80,10 @@ def read_result_file(directory: Path) -> dict[str, Any]:
     """
     path = directory / RESULT_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except OSError as error:
         raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}: can't be read, it is no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != JSON_SCHEMA:
         raise DataError(f"{path}: not a result that Segmentation.save wrote (schema {JSON_SCHEMA!r})")
