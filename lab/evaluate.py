@@ -12,7 +12,9 @@ from typing import Annotated
 import typer
 
 from lab.sets import EVAL_SETS, load_samples
+from promptseg.cli.checks import check_device, check_gallery, check_output_file
 from promptseg.cli.evaluation import evaluate_sets, select_sets
+from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
     BootstrapSeed,
     Device,
@@ -26,7 +28,6 @@ from promptseg.cli.options import (
     ReportFile,
     Resume,
 )
-from promptseg.predictor import load
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -38,7 +39,9 @@ def evaluate(
     prompt: Annotated[PromptChoice, typer.Option(help="Kind of prompt for each phrase.")] = PromptChoice.text,
     model: Model = None,
     out: ReportFile = None,
-    gallery: Annotated[Path | None, typer.Option(help="Draw the best, typical and worst masks (PNG).")] = None,
+    gallery: Annotated[
+        Path | None, typer.Option(help="Draw the best, typical and worst masks (PNG, JPEG or WebP).")
+    ] = None,
     pseudo: PseudoMaskFolder = None,
     only: OnlyListed = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first images of each set.")] = None,
@@ -49,10 +52,13 @@ def evaluate(
     offline: Offline = False,
 ) -> None:
     """Evaluate a model on this project's named sets; exit code 1: some images failed."""
+    check_device(device)
+    check_output_file(out)
+    check_gallery(gallery)
     loaders = {name: partial(load_samples, name, data) for name in sets}
     chosen = select_sets(loaders, pseudo=pseudo, only=only, limit=limit)
     evaluate_sets(
-        load(model, device=device, engine=engine.value, offline=offline),
+        load_predictor(model, device=device, engine=engine.value, offline=offline),
         chosen,
         model=model,
         seed=seed,

@@ -16,23 +16,24 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A part may import parts of lower levels, and itself; nothing sideways.
 LEVELS = {
-    "errors": 0, "stored_values": 0,
-    "_extras": 1, "language": 1, "skipped_files": 1,
+    "errors": 0, "stored_values": 0, "_wording": 0,
+    "_extras": 1, "_value_checks": 1, "language": 1, "skipped_files": 1,
     "_prompt_checks": 2, "images": 2,
     "prompts": 3,
     "ops": 4, "weights": 4, "losses": 4, "metrics": 4,
     "results": 5,
-    "segmenter": 6,
+    "segmenter": 6, "regions": 6,
     "runtime": 7, "embedding": 7, "layers": 7,
     "encoders": 8, "sam": 8, "formats": 8,
     "detectors": 9, "_deprecated": 9,
     "models": 10, "everything": 10,
-    "predictor": 11,
-    "labeling": 12, "langsam": 12, "data": 12,
-    "evaluate": 13,
-    "train": 14, "pseudo_masks": 14, "server": 14,
-    "cli": 15,
-    "__main__": 16,
+    "panoptic_map": 11,
+    "predictor": 12,
+    "labeling": 13, "langsam": 13, "data": 13, "batch": 13,
+    "evaluate": 14,
+    "train": 15, "pseudo_masks": 15, "server": 15,
+    "cli": 16,
+    "__main__": 17,
 }  # fmt: skip
 
 # Parts that stay below what their level would allow: samples are raw text and pixels, whatever model comes after.
@@ -41,7 +42,7 @@ CEILINGS = {"data": 4}
 EXCEPTIONS = {("data", "formats")}
 
 # Folders of `models` that hold one architecture each.
-ARCHITECTURES = {"clipseg", "grounded_sam", "interactive", "promptseg", "promptseg_s1"}
+ARCHITECTURES = {"clipseg", "grounded_sam", "interactive", "promptseg", "promptseg_s1", "uniovseg"}
 # Modules of `models` that know the architectures, and which of their modules they may import.
 KNOWS = {"registry": None, "table": {"config"}, "build": {"network"}}
 
@@ -66,6 +67,10 @@ TORCH_FILES = {
     "models/promptseg/network_steps.py",
     "models/promptseg_s1/network.py",
     "models/promptseg_s1/network_steps.py",
+    "models/uniovseg/files.py",
+    "models/uniovseg/layouts.py",
+    "models/uniovseg/network.py",
+    "models/uniovseg/network_steps.py",
     "runtime/export.py",
     "runtime/torch_graph.py",
     "sam/decoder.py",
@@ -74,6 +79,9 @@ TORCH_FILES = {
     "sam/sam_vit.py",
     "sam/tiny_vit.py",
 }
+
+# Where everything may be caught, and why.
+CATCH_EVERYTHING = {"batch/worker.py": "one image of many thousands must not end the run; its row says what happened"}
 
 # Classes that share a name, and why.
 SAME_CLASS_NAMES = {
@@ -240,9 +248,10 @@ def test_no_file_name_stands_in_three_folders() -> None:
 def test_only_weights_opens_network_connections() -> None:
     network = {"http", "urllib", "socket", "requests", "httpx", "huggingface_hub", "ftplib"}
     users = {
-        part_of(path) for path in MODULES for name in imported_modules(parse(path)) if name.split(".")[0] in network
+        relative(path) for path in MODULES for name in imported_modules(parse(path)) if name.split(".")[0] in network
     }
-    assert users == {"weights"}
+    # the cluster's address is the user's own
+    assert {path for path in users if not path.startswith("weights/")} == {"batch/ray_cluster.py"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -257,7 +266,7 @@ def test_never_written(path: Path) -> None:
         if isinstance(node, ast.ExceptHandler):
             caught = node.type
             broad = caught is None or (isinstance(caught, ast.Name) and caught.id in {"Exception", "BaseException"})
-            assert not broad, f"line {node.lineno} catches everything"
+            assert not broad or relative(path) in CATCH_EVERYTHING, f"line {node.lineno} catches everything"
     for word in ("TODO", "FIXME", "XXX"):
         assert word not in source
 

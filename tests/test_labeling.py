@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import promptseg
-from promptseg.errors import ImageError, OutputError, PromptError
+from promptseg.errors import ImageError, OutputError, PromptError, UnsupportedPromptError
 from promptseg.formats.dataset import read
 from promptseg.labeling import autolabel, read_names
 from promptseg.predictor import Predictor
@@ -136,6 +136,21 @@ def test_requests_that_are_wrong_from_the_start(predictor: Predictor, folder: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_a_request_that_is_refused_does_not_spoil_the_folder(folder: Path, tmp_path: Path) -> None:
+    pointing = promptseg.load("sam-test", engine="torch")
+    concepts = promptseg.load("promptseg-test", threshold=0.0, engine="torch")
+    out = tmp_path / "out"
+    for predictor, names, error in (
+        (pointing, NAMES, UnsupportedPromptError),
+        (concepts, ["background"], PromptError),
+        (concepts, ["cup, table"], PromptError),
+    ):
+        with pytest.raises(error):
+            autolabel(predictor, folder, names, out, format="coco")
+        assert not out.exists()
+    assert autolabel(concepts, folder, NAMES, out, format="coco").num_images == 4
+
+
 def test_names_are_read_one_a_line(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_bytes("\ufeffcat\r\n\n  the left ear \n猫".encode())
@@ -144,10 +159,10 @@ def test_names_are_read_one_a_line(tmp_path: Path) -> None:
         (b"", r"names\.txt: no name; write one per line"),
         (b"\n \n", "no name"),
         (b"cat\ndog\ncat\n", r"names\.txt, line 3: 'cat' is in line 1 already"),
-        (b"\xff\xfe\x00", "can't be read as UTF-8 text"),
+        (b"\xff\xfe\x00", "is no UTF-8 text"),
     ):
         path.write_bytes(content)
         with pytest.raises(PromptError, match=said):
             read_names(path)
-    with pytest.raises(PromptError, match="can't be read"):
+    with pytest.raises(PromptError, match=r"gone\.txt: no such file; it holds the names"):
         read_names(tmp_path / "gone.txt")

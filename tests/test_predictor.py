@@ -1,6 +1,7 @@
 """The public flow in Python: load, encode, segment, save; on the tiny model, which is random but real."""
 
 import pickle
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from painted_world import Painted, PaintedImage
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -17,6 +19,7 @@ from promptseg.errors import CheckpointError, EngineError, UnknownModelError, Un
 from promptseg.images import ImageLimits, bundled_image
 from promptseg.predictor import Predictor
 from promptseg.results import Segmentation
+from promptseg.segmenter import Prediction
 
 PHRASES = ["the cat's ear", "grass", "a dog", "grass"]
 
@@ -89,7 +92,7 @@ def test_absent_below_the_threshold(model: Predictor, embedding: Embedding) -> N
     assert not absent.mask.any() and absent.instances == () and absent.probability.max() > 0
     assert model.segment(embedding, "cat", threshold=presence)[0].is_present
     for threshold in (-0.1, 1.5, float("nan")):
-        with pytest.raises(promptseg.PromptError, match=r"probability in \[0, 1\]"):
+        with pytest.raises(promptseg.PromptError, match=r"threshold is a number in \[0, 1\]"):
             model.segment(embedding, "cat", threshold=threshold)
 
 
@@ -215,7 +218,7 @@ def test_load_refuses_unknown_names_and_devices(tmp_path: Path) -> None:
         promptseg.load("promptseg-test", device="cuda:64")
     with pytest.raises(EngineError, match="no engine is named 'steam'; use auto, torch"):
         promptseg.load("promptseg-test", engine="steam")
-    with pytest.raises(promptseg.PromptError, match="probability"):
+    with pytest.raises(promptseg.PromptError, match="threshold is a number in"):
         promptseg.load("promptseg-test", threshold=2.0)
 
 
@@ -260,3 +263,24 @@ def test_what_names_no_model_is_refused(name: object) -> None:
 def test_the_background_is_what_no_other_query_has(model: Predictor, embedding: Embedding) -> None:
     grass, rest, cat = model.segment(embedding, ["grass", "background", "cat"])
     np.testing.assert_array_equal(rest.mask, ~(grass.mask | cat.mask))
+
+
+class Hesitant(Painted):
+    """A painted model that is unsure from presence .85 down to .3, and takes every phrase as "shape"."""
+
+    presence_threshold = 0.85
+    unsure_threshold = 0.3
+
+    def segment(self, image: PaintedImage, queries: Sequence[Query]) -> Prediction:
+        return replace(super().segment(image, queries), read_as=("shape",) * len(queries))
+
+
+def test_a_model_may_be_unsure_unless_a_threshold_is_given() -> None:
+    model = promptseg.Predictor("painted", Hesitant(), 0.85, "torch", "0", unsure_threshold=0.3)
+    image = np.zeros((100, 400, 3), np.uint8)
+    found = model.segment(image, ["squares", "square", "nothing"])
+    assert [result.status for result in found] == ["present", "unsure", "absent"]
+    assert [result.read_as for result in found] == ["shape"] * 3 and found.unsure_threshold == 0.3
+    answered = model.segment(image, ["squares", "square", "nothing"], threshold=0.85)
+    assert [result.status for result in answered] == ["present", "absent", "absent"]
+    assert answered.unsure_threshold is None

@@ -267,3 +267,21 @@ def test_prompts_do_not_change_after_they_are_made() -> None:
     assert prompt.mask.all()
     with pytest.raises(ValueError, match="read-only"):
         prompt.mask[0, 0] = False
+
+
+def test_an_empty_mask_of_an_exemplar_lists_its_values(tmp_path: Path) -> None:
+    Image.fromarray(IMAGE_RGB).save(tmp_path / "mug.png")
+    values = np.zeros(IMAGE_RGB.shape[:2], dtype=np.uint8)
+    values[2:4], values[4:] = 2, 3
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    said = r"mask\.png has the values 0, 2, 3, none is 7; say with mask_value \(--mask-value\) which value is inside"
+    with pytest.raises(PromptError, match=said):
+        ExemplarPrompt.from_file(tmp_path / "mug.png", tmp_path / "mask.png", mask_value=7)
+    with (
+        (tmp_path / "mask.png").open("rb") as file,
+        pytest.raises(PromptError, match=r"mask\.png, none is 7; say with"),
+    ):
+        ExemplarPrompt.from_file(tmp_path / "mug.png", file, mask_value=7)
+    with pytest.raises(PromptError, match="has the values 0, none is above 0"):
+        ExemplarPrompt.from_file(tmp_path / "mug.png", np.zeros_like(values))
+    assert ExemplarPrompt.from_file(tmp_path / "mug.png", tmp_path / "mask.png", mask_value=3).foreground.sum() > 0

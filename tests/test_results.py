@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from promptseg.errors import DataError, MissingExtraError, OutputError, PromptError
+from promptseg.formats.annotation import Annotation
 from promptseg.formats.dataset import read
 from promptseg.ops.overlay import PALETTE_RGB
 from promptseg.ops.polygons import fill_rings
@@ -170,7 +171,8 @@ def test_json_tells_everything_and_its_masks_decode() -> None:
     found = segmentation(make_result(two_squares(), label="猫"), make_result(two_squares(), presence=0.1))
     document = json.loads(found.to_json())
     assert list(document) == [
-        "schema", "model", "fingerprint", "size_hw", "presence_threshold", "mask_threshold", "results",
+        "schema", "model", "fingerprint", "size_hw", "presence_threshold", "unsure_threshold", "mask_threshold",
+        "results",
     ]  # fmt: skip
     assert document["size_hw"] == [60, 90]
     present, absent = document["results"]
@@ -238,7 +240,7 @@ def test_count_counts_the_instances_of_a_label() -> None:
 
 def test_reprs_are_one_line() -> None:
     result = make_result(two_squares(), presence=0.224)
-    assert repr(result) == "<QueryResult 'cat' presence=0.22 instances=0>"
+    assert repr(result) == "<QueryResult 'cat' absent presence=0.22 instances=0>"
     found = segmentation(make_result(two_squares()), *[make_result(two_squares(), label="dog", presence=0.1)] * 6)
     assert repr(found) == (
         "<Segmentation by 'promptseg-test' size_hw=(60, 90) 'cat' 0.90, 'dog' 0.10, 'dog' 0.10, 'dog' 0.10, "
@@ -270,7 +272,7 @@ def test_polygons_are_in_pixels_of_the_image() -> None:
     assert len(coarse.outer) < len(exact.outer) / 3
     assert (fill_rings([coarse.outer], SIZE_HW) ^ round_one.mask).sum() < 0.1 * round_one.area
     assert Instance.from_mask(np.zeros(SIZE_HW, dtype=bool), 0.5).polygons() == ()
-    with pytest.raises(PromptError, match="the tolerance is a distance in pixels from 0 on, not -1"):
+    with pytest.raises(PromptError, match="the tolerance is a number of pixels from 0 on, not -1"):
         round_one.polygons(tolerance=-1)
 
 
@@ -489,3 +491,77 @@ def test_without_supervision_the_error_is_a_command(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'promptseg\[supervision\]'"):
         segmentation(make_result(two_squares())).to_supervision()
+
+
+def unsure_result(presence: float = 0.4) -> QueryResult:
+    result = make_result(two_squares(), label="soapbox cart", presence=presence)
+    return dataclasses.replace(result, unsure_threshold=0.3, read_as="cart")
+
+
+@pytest.mark.parametrize(
+    ("presence", "status"), [(0.5, "present"), (0.49, "unsure"), (0.3, "unsure"), (0.29, "absent")]
+)
+def test_status_has_two_thresholds(presence: float, status: str) -> None:
+    result = unsure_result(presence)
+    assert result.status == status
+    assert result.is_present == (status == "present")
+    assert result.mask.any() == bool(result.instances) == (status != "absent")
+
+
+def test_without_a_second_threshold_nothing_is_unsure() -> None:
+    result = make_result(two_squares(), presence=0.49)
+    assert result.status == "absent" and result.read_as is None and not result.mask.any()
+
+
+def test_an_unsure_result_is_saved_and_loaded(tmp_path: Path) -> None:
+    image_rgb = np.full((*SIZE_HW, 3), 128, dtype=np.uint8)
+    saved = Segmentation(image_rgb, (unsure_result(),), "promptseg-test", 0.5, 0.5, unsure_threshold=0.3)
+    saved.save(tmp_path)
+    loaded = Segmentation.load(tmp_path, image=image_rgb)
+    assert loaded.unsure_threshold == 0.3
+    assert (loaded[0].status, loaded[0].read_as) == ("unsure", "cart")
+    np.testing.assert_array_equal(loaded[0].mask, saved[0].mask)
+    document = json.loads((tmp_path / "result.json").read_text())
+    assert document["unsure_threshold"] == 0.3
+    assert (document["results"][0]["status"], document["results"][0]["read_as"]) == ("unsure", "cart")
+
+
+def test_results_of_earlier_versions_know_no_doubt(tmp_path: Path) -> None:
+    saved = segmentation(make_result(two_squares(), presence=0.4))
+    saved.save(tmp_path)
+    path = tmp_path / "result.json"
+    document = json.loads(path.read_text())
+    del document["unsure_threshold"]
+    for values in document["results"]:
+        del values["status"], values["read_as"]
+    path.write_text(json.dumps(document))
+    loaded = Segmentation.load(tmp_path, image=saved.image_rgb)
+    assert (loaded[0].status, loaded[0].read_as, loaded.unsure_threshold) == ("absent", None, None)
+
+
+def test_data_sets_leave_out_what_is_unsure() -> None:
+    sure = make_result(two_squares(), label="dog")
+    found = segmentation(unsure_result(), sure)
+    annotations = found.to_coco()
+    assert len(annotations) == len(sure.instances)
+    assert {annotation["category_id"] for annotation in annotations} == {2}
+    regions = Annotation.from_results(found, "a.jpg", SIZE_HW).regions
+    assert [region.label for region in regions] == ["dog"]
+
+
+def test_an_unsure_mask_is_hatched() -> None:
+    sure = np.asarray(segmentation(dataclasses.replace(unsure_result(), presence=0.9)).overlay(labels=False))
+    unsure = np.asarray(segmentation(unsure_result()).overlay(labels=False))
+    inside = np.s_[10:40, 10:40]
+    is_tinted = (unsure[inside] != 128).any(axis=2)
+    assert (sure[inside] != 128).any(axis=2).all()
+    assert 0.3 < is_tinted.mean() < 0.7
+    np.testing.assert_array_equal(
+        unsure[is_tinted.nonzero()[0] + 10, is_tinted.nonzero()[1] + 10], sure[inside][is_tinted]
+    )
+
+
+def test_what_a_phrase_was_taken_as_is_said() -> None:
+    result = unsure_result()
+    assert result.caption == "soapbox cart: taken as cart"
+    assert "unsure read_as='cart'" in repr(result)

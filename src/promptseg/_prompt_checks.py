@@ -3,13 +3,12 @@
 import re
 import shlex
 import unicodedata
-from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from promptseg._value_checks import is_number
 from promptseg.errors import PromptError
 
 MAX_PHRASE_CHARACTERS = 512
@@ -103,20 +102,24 @@ def refuse_shares(coordinates: NDArray[np.float64], *, what: str) -> None:
         )
 
 
-def checked_box(box_xyxy: Sequence[float]) -> tuple[float, float, float, float]:
+def checked_box(box_xyxy: ArrayLike, *, what: str = "box_xyxy") -> tuple[float, float, float, float]:
     """Return a box as four floats, pixels.
+
+    Args:
+        box_xyxy: What the caller gave.
+        what: Its name, for messages.
 
     Raises:
         PromptError: These are not four finite numbers with left < right and top < bottom, or they look like shares.
     """
-    box = finite_array(box_xyxy, what="box_xyxy")
+    box = finite_array(box_xyxy, what=what)
     if box.shape != (4,):
-        raise PromptError(f"box_xyxy is (left, top, right, bottom), not an array of shape {box.shape}")
-    refuse_shares(box, what="box_xyxy")
+        raise PromptError(f"{what} is (left, top, right, bottom), not an array of shape {box.shape}")
+    refuse_shares(box, what=what)
     left, top, right, bottom = box.tolist()
     if left >= right or top >= bottom:
         raise PromptError(
-            f"box_xyxy is (left, top, right, bottom) with left < right and top < bottom, not {box.tolist()}"
+            f"{what} is (left, top, right, bottom) with left < right and top < bottom, not {box.tolist()}"
         )
     return left, top, right, bottom
 
@@ -141,7 +144,7 @@ def checked_weight(weight: object) -> float:
     Raises:
         PromptError: It is 0 or not a finite number.
     """
-    if isinstance(weight, bool) or not isinstance(weight, int | float | np.number) or not isfinite(weight):
+    if not is_number(weight):
         raise PromptError(f"a weight is a finite number, not {weight!r}")
     if weight == 0:
         raise PromptError("a weight of 0 says nothing; leave the prompt out, or give what is not meant a negative one")

@@ -115,7 +115,9 @@ def segment_everything(
         else:
             named[index].append(replace(instance, score=score))
     results = [
-        replace(answer, model_instances=tuple(found)) for answer, found in zip(answers or (), named, strict=True)
+        # only a name that is present is given to a mask: nothing is unsure
+        replace(answer, model_instances=tuple(found), unsure_threshold=None)
+        for answer, found in zip(answers or (), named, strict=True)
     ]
     presence_threshold = answers.presence_threshold if answers else 0.5
     mask_threshold = answers.mask_threshold if answers else 0.5

@@ -20,9 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from promptseg._value_checks import checked_mask_value
 from promptseg.errors import DataError, ImageError, ImageTooLargeError
 from promptseg.skipped_files import SkippedFile, explain_skip, summarize_skipped
-from promptseg.stored_values import MaskValue, find_inside, read_deep_png, read_values, scale_to_8_bits
+from promptseg.stored_values import (
+    MaskValue,
+    find_inside,
+    list_values,
+    read_deep_png,
+    read_values,
+    scale_to_8_bits,
+)
 
 ImageSource: TypeAlias = (
     str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
@@ -121,12 +129,30 @@ def read_mask(
     Raises:
         ImageError: The mask is missing, damaged, of an unknown kind or exceeds the limits, or its values allow several
             readings; the message names it and lists the values.
+        PromptError: `mask_value` is none of these.
     """
-    if isinstance(source, np.ndarray):
-        if source.ndim != 2 or source.size == 0 or source.dtype not in (np.bool_, np.uint8):
-            raise ImageError(f"{name_image(source)}: a mask is bool or uint8, of shape (H, W), as an array")
-        source = Image.fromarray(source)
-    return _read(source, limits, partial(_to_mask, mask_value=mask_value))
+    return _read(_wrap_mask(source), limits, partial(_to_mask, mask_value=checked_mask_value(mask_value)))
+
+
+def list_mask_values(source: ImageSource | NDArray[np.bool_], *, mask_value: MaskValue | None = None) -> str:
+    """List the values that a mask has, the first dozen of them: gray values, palette indexes or colors.
+
+    Args:
+        source: As `read_mask` takes it.
+        mask_value: As `read_mask` takes it; of a palette image, a number lists indexes and a color lists colors.
+
+    Raises:
+        ImageError: The mask can't be read.
+        PromptError: `mask_value` is no mask value.
+
+    Example:
+        >>> list_mask_values(np.array([[0, 2], [2, 7]], dtype=np.uint8))
+        '0, 2, 7'
+    """
+    checked = checked_mask_value(mask_value)
+    return list_values(
+        _read(_wrap_mask(source), LARGEST_LIMITS, lambda image, name: Image.fromarray(read_values(image, checked)))
+    )
 
 
 def open_image(file: BinaryIO) -> Image.Image:
@@ -269,6 +295,15 @@ def list_images(paths: Iterable[str | Path], *, skipped: list[SkippedFile] | Non
             skipped.extend(left_out)
         found.update(dict.fromkeys(images))
     return list(found)
+
+
+def _wrap_mask(source: object) -> object:
+    """Make an image of an array that is a mask; anything else stays as it is."""
+    if not isinstance(source, np.ndarray):
+        return source
+    if source.ndim != 2 or source.size == 0 or source.dtype not in (np.bool_, np.uint8):
+        raise ImageError(f"{name_image(source)}: a mask is bool or uint8, of shape (H, W), as an array")
+    return Image.fromarray(source)
 
 
 def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any]:

@@ -13,7 +13,6 @@ from promptseg.formats.base import write_png, write_text
 from promptseg.formats.dataset import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.images import expand_home, list_images, read_image
-from promptseg.prompts import to_queries
 from promptseg.skipped_files import SkippedFile
 
 if TYPE_CHECKING:
@@ -49,9 +48,13 @@ def read_names(path: str | Path) -> tuple[str, ...]:
         PromptError: The file can't be read, has no name, or has a name twice; the message names file and line.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PromptError(f"{path}: can't be read as UTF-8 text: {error}") from error
+        lines = expand_home(path).read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except FileNotFoundError as error:
+        raise PromptError(f"{path}: no such file; it holds the names, one per line") from error
+    except OSError as error:
+        raise PromptError(f"{path}: can't be read: {error.strerror or error}") from error
     first_lines: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         name = line.strip()
@@ -102,12 +105,13 @@ def autolabel(
 
     Raises:
         ImageError: There is no such folder, or no image in it.
-        PromptError: A name is malformed.
+        PromptError: A name is malformed, all of them mean the background, or the model takes no phrases.
         OutputError: There is no such format, a name comes twice, the directory holds other files, or a file can't be
             written.
     """
     paths = list_folder(folder)
-    queries = to_queries(names)
+    # before the data set exists: a request that is refused leaves nothing behind
+    queries = predictor.check_queries(names)
     directory = expand_home(directory)
     failures: dict[str, str] = {}
     with DatasetWriter(

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from promptseg._value_checks import checked_probability
 from promptseg.embedding import Embedding, SavedImage
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
@@ -15,14 +17,17 @@ from promptseg.models.registry import DEFAULT_MODEL, LoadedModel, LoadOptions, l
 from promptseg.models.table import MODELS, ModelConfig
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.windows import Tiles
-from promptseg.prompts import Query, QueryLike, to_queries
+from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
+from promptseg.regions import SearchRegion, Within
 from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.results.background import add_background, find_objects
 from promptseg.runtime import Runtime
-from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter
+from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter, ThreeWaySegmenter
 from promptseg.weights import ReportProgress
 
 if TYPE_CHECKING:
+    from promptseg.language.class_list import NamedClass
+    from promptseg.results.panoptic import Panoptic, Unlabelled
     from promptseg.sam.automatic import AutomaticSettings, ReportBatches
     from promptseg.sam.base import PromptableSegmenter
 
@@ -38,6 +43,7 @@ def load(
     engine: str = "auto",
     offline: bool = False,
     threshold: float | None = None,
+    num_threads: int | None = None,
     progress: ReportProgress | None = None,
     report_compile: Callable[[str], None] | None = None,
     **options: Any,
@@ -46,13 +52,16 @@ def load(
 
     Args:
         model: A name that `list_models` gives; a directory that `save_pretrained` wrote, or transformers from a
-            CLIPSeg; a file of the original CLIPSeg's decoder; None: the default.
+            CLIPSeg; a file of the original CLIPSeg's decoder, or of Uni-OVSeg's first stage; None: the default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
         engine: "torch", "openvino" or "openvino-bf16"; "auto" takes OpenVINO on a CPU, in bfloat16 where the CPU has
             it, else PyTorch. All parts of a model compute in the same precision. OpenVINO compiles a model at its
             first use on a machine, for about a minute, and keeps it in the cache.
         offline: Fetch nothing.
-        threshold: Presence below which an object counts as absent, in [0, 1]; None: the model's own.
+        threshold: Presence below which an object counts as absent, in [0, 1]; nothing is unsure then. None: the
+            model's own thresholds.
+        num_threads: Threads of a compiled model, from 1 on; None: OMP_NUM_THREADS, or all cores. PyTorch's are set by
+            `torch.set_num_threads`, for the whole process.
         progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
         report_compile: Told the name of each graph before it is compiled.
         options: Of the model, such as detector="owlv2-base" and box_threshold=0.2 of "langsam".
@@ -62,25 +71,30 @@ def load(
         CheckpointError: The directory holds no checkpoint, or one that does not fit.
         WeightsError: Pretrained weights can't be fetched, or `offline` forbids it.
         EngineError: The device or the engine is not available here.
-        PromptError: The threshold is no probability, or the model has no such option.
+        PromptError: The threshold is no probability, the number of threads is not from 1 on, or the model has no such
+            option.
     """
-    _check_probability(threshold)
+    if threshold is not None:
+        threshold = checked_probability(threshold, what="threshold")
+    if num_threads is not None and not (isinstance(num_threads, int) and num_threads >= 1):
+        raise PromptError(f"num_threads is a whole number from 1 on, not {num_threads!r}")
     if model is None:
         model = DEFAULT_MODEL
     elif not (isinstance(model, str | Path) and str(model)) and not hasattr(model, "architecture"):
         raise UnknownModelError(f"a model is a name, the path of a checkpoint or a config, not {model!r}")
-    runtime = Runtime.choose(engine, device, report_compile)
+    runtime = Runtime.choose(engine, device, report_compile, max_threads=num_threads)
     loaded = load_model(model, LoadOptions(runtime, offline, progress), options)
     presence_threshold = loaded.segmenter.presence_threshold if threshold is None else threshold
     return Predictor(
         name=loaded.name,
         segmenter=loaded.segmenter,
         presence_threshold=presence_threshold,
+        unsure_threshold=_find_unsure_threshold(loaded.segmenter) if threshold is None else None,
         engine=runtime.engine,
         device=runtime.device,
         fingerprint=loaded.identity,
         loaded=loaded,
-        recipe=Recipe(model, device, engine, offline, threshold, options),
+        recipe=Recipe(model, device, engine, offline, threshold, num_threads, options),
         automatic_sam=Deferred(lambda: _automatic_sam(loaded.segmenter, runtime, offline, progress)),
     )
 
@@ -91,6 +105,8 @@ def segment(
     *,
     model: str | Path | None = None,
     threshold: float | None = None,
+    mask_threshold: float | None = None,
+    within: Within | None = None,
     **load_options: Any,
 ) -> Segmentation:
     """Segment one image by one request, in one line. For more than one image, `load` once: loading takes most time.
@@ -100,14 +116,24 @@ def segment(
         queries: Phrases, prompts and queries.
         model: As `load`.
         threshold: Presence below which an object counts as absent, in [0, 1]; None: the model's own.
+        mask_threshold: As `Predictor.segment`.
+        within: As `Predictor.segment`.
         load_options: Further arguments of `load`.
 
     Raises:
         PromptsegError: As `load` and `Predictor.segment`.
     """
     find_objects(to_queries(queries))
-    read_image(image)  # what is wrong with the request is said before anything is loaded
-    return load(model, threshold=threshold, **load_options).segment(image, queries)
+    if mask_threshold is not None:
+        checked_probability(mask_threshold, what="mask_threshold")
+    image_rgb = read_image(image)
+    if within is not None:
+        SearchRegion.read(within, image_rgb.shape[:2])
+    # so far, what is wrong with the request is said before anything is loaded
+    predictor = load(model, threshold=threshold, **load_options)
+    # the pixels and not the image again: an open file can be read once only
+    found = predictor.segment(image_rgb, queries, mask_threshold=mask_threshold, within=within)
+    return replace(found, source=find_path(image))
 
 
 @dataclass(frozen=True)
@@ -119,7 +145,17 @@ class Recipe:
     engine: str
     offline: bool
     threshold: float | None
+    num_threads: int | None
     options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _Thresholds:
+    """The thresholds of a request; fields as in `QueryResult`."""
+
+    presence: float
+    mask: float
+    unsure: float | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -129,7 +165,7 @@ class Predictor:
     Attributes:
         name: Its name, or that of the directory it is from.
         segmenter: Computes.
-        presence_threshold: Presence below which an object counts as absent.
+        presence_threshold: Presence from which an object counts as present.
         engine: The engine that "auto" came to.
         fingerprint: Identifies this checkpoint: a hash of the config and of everything that was trained.
         device: Where the network runs.
@@ -138,6 +174,7 @@ class Predictor:
         limits: Larger images are refused.
         tiles: How images are cut; None: they are not.
         automatic_sam: Finds every mask of an image; loaded when it is first needed.
+        unsure_threshold: Presence from which a less present object is unsure, not absent; None: nothing is unsure.
     """
 
     name: str
@@ -151,6 +188,7 @@ class Predictor:
     limits: ImageLimits = DEFAULT_LIMITS
     tiles: Tiles | None = None
     automatic_sam: "Deferred[PromptableSegmenter]" = field(default_factory=lambda: Deferred(_load_mobile_sam))
+    unsure_threshold: float | None = None
 
     def __repr__(self) -> str:
         tiles = "" if self.tiles is None else f", tiles of {self.tiles.side} px"
@@ -248,8 +286,8 @@ class Predictor:
         from promptseg.everything import SETTINGS, segment_everything
 
         names = (names,) if isinstance(names, str) else tuple(names)
-        for query in to_queries(names) if names else ():
-            self._check_kinds(query)
+        if names:
+            self.check_queries(names)
         return segment_everything(
             sam or self.automatic_sam.get(),
             image,
@@ -270,9 +308,7 @@ class Predictor:
         Raises:
             ImageError: The image can't be read; the message names it.
         """
-        image_rgb = read_image(image, limits=self.limits)
-        source = find_path(image)
-        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
+        return self._encode(*self._read_pixels(image))
 
     def segment(
         self,
@@ -281,6 +317,7 @@ class Predictor:
         *,
         threshold: float | None = None,
         mask_threshold: float | None = None,
+        within: Within | None = None,
     ) -> Segmentation:
         """Segment an image.
 
@@ -288,40 +325,117 @@ class Predictor:
             image: What `encode` returned, or an image of any kind that it takes.
             queries: Phrases, prompts and queries, 1 to 1,000. "background", "everything else" and the like mean all
                 pixels that no object of the other queries has.
-            threshold: Presence below which an object counts as absent, in [0, 1]; None: the predictor's own.
+            threshold: Presence below which an object counts as absent, in [0, 1]; nothing is unsure then. None: the
+                predictor's own thresholds.
             mask_threshold: A pixel belongs to a mask from this probability on; None: the model's own. Instances that
                 the model separates keep the masks that it gave them.
+            within: Look only here: a box (left, top, right, bottom), pixels, or a mask, bool, shape (H, W). The tight
+                box is cut out and segmented as an image of its own, at the full resolution of the network, also where
+                `image` is an embedding of the whole. Presence, places ("the left one") and the background are those of
+                the region. All coordinates, those of prompts and of results, stay in pixels of the whole image; pixels
+                outside a mask are in no result. None: look everywhere.
 
         Returns:
             One result for each query, in order, whatever is found.
 
         Raises:
             ImageError: The image can't be read.
+            OutsideImageError: A prompt or `within` lies outside the image, or a prompt outside `within`.
             PromptError: The request is malformed or of the background alone, or a threshold is no probability.
             UnsupportedPromptError: The model does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
-        requested = to_queries(queries)
-        for query in requested:
-            self._check_kinds(query)
-        objects = find_objects(requested)
-        _check_probability(threshold)
-        _check_probability(mask_threshold, name="mask_threshold")
-        presence_threshold = self.presence_threshold if threshold is None else threshold
-        mask_edge = self.segmenter.mask_threshold if mask_threshold is None else mask_threshold
-        embedding = image if isinstance(image, Embedding) else self.encode(image)
-        prediction = self.segmenter.segment(self._open(embedding), objects)
-        labels = [query.label for query in objects]
-        results = self._to_results(prediction, labels, embedding, presence_threshold, mask_edge)
+        requested = self.check_queries(queries)
+        thresholds = self._choose_thresholds(threshold, mask_threshold)
+        if within is None:
+            embedding = image if isinstance(image, Embedding) else self.encode(image)
+            image_rgb, source = embedding.image_rgb, embedding.source
+            results = self._answer(embedding, requested, thresholds)
+        else:
+            image_rgb, source = self._read_pixels(image)
+            region = SearchRegion.read(within, image_rgb.shape[:2])
+            moved = tuple(map(region.move_query, requested))
+            part = self._encode(region.cut(image_rgb), None)
+            results = tuple(map(region.place, self._answer(part, moved, thresholds)))
         return Segmentation(
-            image_rgb=embedding.image_rgb,
-            results=add_background(requested, results, presence_threshold=presence_threshold, mask_threshold=mask_edge),
+            image_rgb=image_rgb,
+            results=results,
             model=self.name,
-            presence_threshold=presence_threshold,
-            mask_threshold=mask_edge,
+            presence_threshold=thresholds.presence,
+            mask_threshold=thresholds.mask,
+            fingerprint=self.fingerprint,
+            source=source,
+            unsure_threshold=thresholds.unsure,
+        )
+
+    def panoptic(
+        self,
+        image: Embedding | ImageSource,
+        names: "Iterable[str | NamedClass] | None" = None,
+        *,
+        stuff: Iterable[str] = (),
+        unlabelled: "Unlabelled" = "keep",
+        min_score: float | None = None,
+        min_area: int | None = None,
+    ) -> "Panoptic":
+        """Give every pixel of an image a class of a list, or none; things are counted one by one.
+
+        A class that is not there is never painted. Asking again with other names costs no encoding on an embedding.
+
+        Args:
+            image: What `encode` returned, or an image of any kind that it takes.
+            names: The classes, 1 to 1,000, such as "cat", "couch, sofa" (synonyms) or "wall [stuff]", or classes that
+                `language.class_list.read_class_list` read; None: a list of everyday names. "background" takes what the
+                others leave.
+            stuff: Names of classes that are stuff. What neither this nor a mark says is told by tables and WordNet.
+            unlabelled: "keep": pixels of which no class is sure get no segment. "fill": every pixel gets the best class
+                that is present, as benchmarks want it.
+            min_score: Segments of a lower score are left out, in [0, 1]; None: the model's own minimum.
+            min_area: Smaller segments are left out, pixels; None: the model's own minimum.
+
+        Raises:
+            ImageError: The image can't be read.
+            PromptError: A name is malformed or comes twice, there are too many, or a number is out of its range.
+            UnsupportedPromptError: The model takes no phrases.
+            CheckpointError: The embedding is of another model.
+        """
+        # here and not above: maps are needed here only
+        from promptseg.panoptic_map import PanopticOptions, describe_pixels, read_classes, segment_pixels
+
+        classes = read_classes(names, stuff=stuff)
+        options = PanopticOptions(unlabelled, min_score, min_area)
+        self._check_kinds(Query(classes[0].label, (TextPrompt(classes[0].label),)))
+        embedding = image if isinstance(image, Embedding) else self.encode(image)
+        pixels = segment_pixels(
+            self.segmenter, self._open(embedding), classes, options, presence_threshold=self.presence_threshold
+        )
+        return describe_pixels(
+            pixels,
+            classes,
+            embedding.image_rgb,
+            unlabelled=unlabelled,
+            model=self.name,
             fingerprint=self.fingerprint,
             source=embedding.source,
         )
+
+    def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
+        """Check what can be checked of a request without an image: before a long run, say.
+
+        Args:
+            queries: As `segment` takes them.
+
+        Returns:
+            The queries, in order.
+
+        Raises:
+            PromptError: The request is malformed or of the background alone.
+            UnsupportedPromptError: The model does not take a kind of prompt.
+        """
+        requested = to_queries(queries)
+        for query in find_objects(requested):
+            self._check_kinds(query)
+        return requested
 
     def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
         """Give all that points, a box or a mask may mean, for a person to choose from.
@@ -340,8 +454,7 @@ class Predictor:
             UnsupportedPromptError: The model has no candidates, or does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
         """
-        (asked,) = to_queries([query])
-        self._check_kinds(asked)
+        (asked,) = self.check_queries([query])
         kinds = {prompt.kind for prompt in asked.prompts}
         if not (kinds <= GEOMETRIC_KINDS and isinstance(self.segmenter, Proposer)):
             raise UnsupportedPromptError(
@@ -351,7 +464,7 @@ class Predictor:
         embedding = image if isinstance(image, Embedding) else self.encode(image)
         prediction = self.segmenter.propose(self._open(embedding), asked)
         labels = [asked.label] * len(prediction.presence)
-        return self._to_results(prediction, labels, embedding, self.presence_threshold, self.segmenter.mask_threshold)
+        return self._to_results(prediction, labels, embedding, self._choose_thresholds(None, None))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json and model.safetensors, which `load(directory)` reads.
@@ -369,6 +482,26 @@ class Predictor:
 
         save_pretrained(self.loaded.source.network.get(), Path(directory))
 
+    def _encode(self, image_rgb: NDArray[np.uint8], source: str | None) -> Embedding:
+        return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
+
+    def _read_pixels(self, image: Embedding | ImageSource) -> tuple[NDArray[np.uint8], str | None]:
+        """Give the pixels of an image, shape (H, W, 3), and its path."""
+        if isinstance(image, Embedding):
+            image.check_made_by(self.name, self.fingerprint)
+            return image.image_rgb, image.source
+        return read_image(image, limits=self.limits), find_path(image)
+
+    def _answer(
+        self, embedding: Embedding, queries: Sequence[Query], thresholds: _Thresholds
+    ) -> tuple[QueryResult, ...]:
+        """Segment what an embedding shows; one result for each query, in order."""
+        objects = find_objects(queries)
+        prediction = self.segmenter.segment(self._open(embedding), objects)
+        labels = [query.label for query in objects]
+        results = self._to_results(prediction, labels, embedding, thresholds)
+        return add_background(queries, results, presence_threshold=thresholds.presence, mask_threshold=thresholds.mask)
+
     def _open(self, embedding: Embedding) -> EncodedImage:
         """Give the model's own record of an embedding."""
         embedding.check_made_by(self.name, self.fingerprint)
@@ -382,8 +515,7 @@ class Predictor:
         prediction: Prediction,
         labels: Sequence[str],
         embedding: Embedding,
-        presence_threshold: float,
-        mask_threshold: float,
+        thresholds: _Thresholds,
     ) -> tuple[QueryResult, ...]:
         if not (np.isfinite(prediction.mask_logits).all() and np.isfinite(prediction.presence).all()):
             raise CheckpointError(f"{self.name} computed numbers that are not finite: its weights are damaged")
@@ -393,27 +525,49 @@ class Predictor:
                 presence,
                 np.asarray(mask_logits, dtype=np.float32),
                 embedding.size_hw,
-                presence_threshold,
-                mask_threshold,
+                thresholds.presence,
+                thresholds.mask,
                 instances,
+                unsure_threshold=thresholds.unsure,
+                read_as=read_as,
             )
-            for label, presence, mask_logits, instances in zip(
+            for label, presence, mask_logits, instances, read_as in zip(
                 labels,
                 prediction.presence.tolist(),
                 prediction.mask_logits,
                 prediction.instances or (None,) * len(labels),
+                prediction.read_as or (None,) * len(labels),
                 strict=True,
             )
         )
 
+    def _choose_thresholds(self, threshold: float | None, mask_threshold: float | None) -> _Thresholds:
+        """Check the thresholds of a request; None: those of the predictor and of the model."""
+        mask = (
+            self.segmenter.mask_threshold
+            if mask_threshold is None
+            else checked_probability(mask_threshold, what="mask_threshold")
+        )
+        if threshold is None:
+            return _Thresholds(self.presence_threshold, mask, self.unsure_threshold)
+        return _Thresholds(checked_probability(threshold, what="threshold"), mask)
+
     def _check_kinds(self, query: Query) -> None:
         for prompt in query.prompts:
             if prompt.kind not in self.prompt_kinds:
-                takers = [row.name for row in MODELS.values() if prompt.kind in row.prompt_kinds]
+                takers = [
+                    row.name
+                    for row in MODELS.values()
+                    if prompt.kind in row.prompt_kinds and row.status in ("shipped", "published")
+                ]
                 raise UnsupportedPromptError(
                     f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
                     f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
                 )
+
+
+def _find_unsure_threshold(segmenter: Segmenter[Any]) -> float | None:
+    return segmenter.unsure_threshold if isinstance(segmenter, ThreeWaySegmenter) else None
 
 
 def _automatic_sam(
@@ -421,8 +575,9 @@ def _automatic_sam(
 ) -> "PromptableSegmenter":
     """Give a model's own SAM where it is one, else MobileSAM at its full size."""
     from promptseg.models.interactive.segmenter import InteractiveSegmenter
+    from promptseg.models.uniovseg.segmenter import UniOvSegSegmenter
 
-    if isinstance(segmenter, InteractiveSegmenter):
+    if isinstance(segmenter, InteractiveSegmenter | UniOvSegSegmenter):
         return segmenter.sam
     from promptseg.sam.load import load_sam
 
@@ -447,6 +602,7 @@ def _reload(recipe: Recipe, fingerprint: str, limits: ImageLimits, tiles: Tiles 
         engine=recipe.engine,
         offline=recipe.offline,
         threshold=recipe.threshold,
+        num_threads=recipe.num_threads,
         **recipe.options,
     )
     predictor = replace(predictor, limits=limits)
@@ -455,8 +611,3 @@ def _reload(recipe: Recipe, fingerprint: str, limits: ImageLimits, tiles: Tiles 
     if predictor.fingerprint != fingerprint:
         raise CheckpointError(f"{recipe.model} is not the checkpoint that was pickled: load it again")
     return predictor
-
-
-def _check_probability(value: float | None, *, name: str = "the threshold") -> None:
-    if value is not None and not (isinstance(value, int | float) and 0.0 <= value <= 1.0):
-        raise PromptError(f"{name} is a probability in [0, 1], not {value!r}")

@@ -128,12 +128,20 @@ class ExemplarPrompt:
 
         Raises:
             ImageError: A file is missing, damaged or no image, or the values of the mask allow several readings.
-            PromptError: The mask is empty or has another size than the image, the box lies wholly outside the image, or
-                both are given.
+            PromptError: The mask is empty or has another size than the image, the box lies wholly outside the image,
+                both are given, or `mask_value` is no mask value.
         """
-        from promptseg.images import read_image, read_mask
+        from promptseg.images import list_mask_values, name_image, read_image, read_mask
 
         read = None if mask is None else read_mask(mask, mask_value=mask_value)
+        if mask is not None and read is not None and not read.any():
+            # an open file can't be read again
+            values = "" if hasattr(mask, "read") else f" has the values {list_mask_values(mask, mask_value=mask_value)}"
+            what = "above 0" if mask_value is None else f"{mask_value!r}"
+            raise PromptError(
+                f"the exemplar's mask is empty: {name_image(mask)}{values}, none is {what}; say with mask_value "
+                "(--mask-value) which value is inside"
+            )
         return cls(read_image(image), read, box_xyxy, weight)
 
     def __repr__(self) -> str:

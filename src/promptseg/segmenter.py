@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import UnsupportedPromptError
+from promptseg.language.class_list import NamedClass
 from promptseg.prompts import Concept, ExemplarPrompt, Query, TextPrompt
 from promptseg.results import Instance
+from promptseg.results.merging import MergeSettings, SegmentCandidate
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -50,18 +52,21 @@ class Prediction:
         mask_quality: Predicted IoU of each mask, shape (N,), float32, in [0, 1].
         instances: Instances of each query, best first, if the model separates them. None for a query, or for all: the
             connected regions of the mask are the instances.
+        read_as: The known name that the model took each query's phrase as, if it is another; None for a query, or for
+            all: it took the phrase as it is.
     """
 
     mask_logits: NDArray[np.float32]
     presence: NDArray[np.float32]
     mask_quality: NDArray[np.float32]
     instances: tuple[tuple[Instance, ...] | None, ...] | None = None
+    read_as: tuple[str | None, ...] | None = None
 
     @classmethod
     def empty(cls) -> "Prediction":
         """Return the prediction for zero queries."""
         none = np.zeros(0, dtype=np.float32)
-        return cls(np.zeros((0, 1, 1), dtype=np.float32), none, none, ())
+        return cls(np.zeros((0, 1, 1), dtype=np.float32), none, none, (), ())
 
 
 Encoded = TypeVar("Encoded")
@@ -121,6 +126,16 @@ class Segmenter(Protocol[Encoded]):
 
 
 @runtime_checkable
+class ThreeWaySegmenter(Protocol):
+    """A segmenter that can be unsure whether an object is in the image."""
+
+    @property
+    def unsure_threshold(self) -> float:
+        """Minimum presence of a query that is shown as unsure; at most `Segmenter.presence_threshold`."""
+        ...
+
+
+@runtime_checkable
 class Proposer(Protocol):
     """A segmenter that can return several candidate masks for a query."""
 
@@ -129,6 +144,43 @@ class Proposer(Protocol):
 
         Raises:
             PromptError: The query has several objects or none, or a prompt is outside the image.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentProposals:
+    """What a model proposes for the panoptic map of an image and C classes.
+
+    Attributes:
+        candidates: Masks that may become segments, of classes that are present only.
+        presence: Calibrated probability that each class is in the image, shape (C,), float32, in [0, 1].
+        class_logits: Map of each class over the whole image, shape (C, h, w), float32; 0 is the edge of its mask.
+        settings: How the candidates are merged.
+    """
+
+    candidates: tuple[SegmentCandidate, ...]
+    presence: NDArray[np.float32]
+    class_logits: NDArray[np.float32]
+    settings: MergeSettings
+
+
+@runtime_checkable
+class SegmentProposer(Protocol):
+    """A segmenter with an own way to propose segments for a list of classes.
+
+    For others, `models.segment_proposals.propose_segments` takes the answer to each name.
+    """
+
+    def propose_segments(
+        self, image: Any, classes: Sequence[NamedClass], *, presence_threshold: float
+    ) -> SegmentProposals:
+        """Propose segments of an encoded image.
+
+        Args:
+            image: Result of `encode_image`.
+            classes: C classes.
+            presence_threshold: Minimum presence of a class; nothing is proposed for others.
         """
         ...
 

@@ -42,7 +42,7 @@ def find_inside(values: NDArray[Any], mask_value: MaskValue | None = None) -> ND
         return codes != 0
     if mask_value is not None:
         if values.ndim == 3:
-            raise ValueError(f"a mask of colors, {_list_values(values)}; mask_value is a color such as (255, 0, 0)")
+            raise ValueError(f"a mask of colors, {list_values(values)}; mask_value is a color such as (255, 0, 0)")
         return codes == mask_value
     present = np.unique(codes[codes != 0])
     if len(present) <= 1:
@@ -112,6 +112,13 @@ def full_range(largest: float) -> float:
     return next((2.0**bits - 1 for bits in (8, 10, 12, 14, 16) if largest <= 2**bits - 1), 2.0**32 - 1)
 
 
+def list_values(values: NDArray[Any]) -> str:
+    """List the values in a mask, shape (H, W) or (H, W, 3), the first dozen of them."""
+    rows = np.unique(values.reshape(-1, 3), axis=0) if values.ndim == 3 else np.unique(values)
+    listed = [str(tuple(row.tolist())) if values.ndim == 3 else f"{row.item():g}" for row in rows[:_NUM_LISTED]]
+    return ", ".join(listed) + (f" and {len(rows) - _NUM_LISTED} more" if len(rows) > _NUM_LISTED else "")
+
+
 def parse_mask_value(written: str) -> MaskValue:
     """Read a mask value that a person wrote: "2", "255,0,0" or "nonzero".
 
@@ -145,7 +152,7 @@ def _find_bright(values: NDArray[Any], codes: NDArray[Any], present: NDArray[Any
     is_background = (codes == codes.flat[np.argmin(brightness)]) & ~(codes == 0).any()
     is_between &= ~is_background
     if float(brightness.max()) <= top / 2 or _is_flat(codes, is_between):
-        raise ValueError(f"the mask has the values {_list_values(values)}, which may be classes; {_WAY_OUT}")
+        raise ValueError(f"the mask has the values {list_values(values)}, which may be classes; {_WAY_OUT}")
     return np.asarray(brightness > top / 2)
 
 
@@ -175,10 +182,3 @@ def _pack(values: NDArray[Any]) -> NDArray[Any]:
 
 def _as_colors(values: NDArray[Any]) -> NDArray[Any]:
     return values if values.ndim == 3 else np.repeat(values[:, :, None], 3, axis=2)
-
-
-def _list_values(values: NDArray[Any]) -> str:
-    """List the values in a mask, the first dozen of them."""
-    rows = np.unique(values.reshape(-1, 3), axis=0) if values.ndim == 3 else np.unique(values)
-    listed = [str(tuple(row.tolist())) if values.ndim == 3 else f"{row.item():g}" for row in rows[:_NUM_LISTED]]
-    return ", ".join(listed) + (f" and {len(rows) - _NUM_LISTED} more" if len(rows) > _NUM_LISTED else "")

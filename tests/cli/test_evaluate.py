@@ -10,6 +10,8 @@ from command_line import Ended
 from data_trees import write_mask
 from evaluate_world import block, paint, write_indexes
 
+from promptseg.errors import OutputError
+
 MODEL = ("--model", "promptseg-test", "--engine", "torch", "--device", "cpu")
 
 
@@ -79,7 +81,7 @@ def test_one_index_is_measured_on_listed_images(promptseg: Callable[..., Ended],
     assert (only_report(out)["data_set"], only_report(out)["num_images"]) == ("shapes", 1)
     listed.write_text("elsewhere.png\n")
     ended = promptseg(*common)
-    assert (ended.code, ended.err) == (2, "error: none of the 4 images of shapes is in the list\n")
+    assert (ended.code, ended.err) == (2, "error: shapes: its 4 images and the list have none in common\n")
 
 
 def test_problems_of_the_data_are_named(promptseg: Callable[..., Ended], folder: Path) -> None:
@@ -87,3 +89,55 @@ def test_problems_of_the_data_are_named(promptseg: Callable[..., Ended], folder:
     ended = promptseg("evaluate", "--data", folder, *MODEL)
     assert ended.code == 0
     assert f"left out: {folder / 'images/notes.txt'}: not an image" in ended.err
+
+
+def test_outputs_that_can_not_be_written_are_refused_before_anything_is_loaded(
+    promptseg: Callable[..., Ended], folder: Path, tmp_path: Path
+) -> None:
+    for gallery in ("sheet.pdff", "sheet", "sheet.pdf"):
+        ended = promptseg("evaluate", "--data", folder, "--model", "no-such", "--gallery", tmp_path / gallery)
+        assert ended.code == 2
+        assert ended.err == (
+            f"error: {tmp_path / gallery}: can't be written: use one of the suffixes .png, .jpg, .jpeg, .webp\n"
+        )
+
+
+def test_a_gallery_that_fails_does_not_take_the_report_with_it(
+    promptseg: Callable[..., Ended], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OutputError("the disk is full")
+
+    monkeypatch.setattr("promptseg.evaluate.evaluate_set.draw_pairs", fail)
+    out = tmp_path / "report.json"
+    ended = promptseg("evaluate", "--data", folder, *MODEL, "--out", out, "--gallery", tmp_path / "sheet.jpg")
+    assert (ended.code, only_report(out)["num_images"]) == (2, 3)
+    assert "error: the disk is full" in ended.err and "mean_iou" in ended.out
+
+
+def test_an_image_or_mask_that_can_not_be_used_makes_the_exit_code_1(
+    promptseg: Callable[..., Ended], folder: Path
+) -> None:
+    for path in (folder / "images/2.png", folder / "masks/blue/1.png"):
+        whole = path.read_bytes()
+        path.write_bytes(b"no image")
+        ended = promptseg("evaluate", "--data", folder, *MODEL)
+        assert ended.code == 1
+        assert f"error: {path}: not an image" in ended.err and ended.err.count(str(path)) == 1
+        path.write_bytes(whole)
+    assert promptseg("evaluate", "--data", folder, *MODEL).code == 0
+
+
+def test_nothing_to_score_by_example_is_an_error(promptseg: Callable[..., Ended], tmp_path: Path) -> None:
+    for number, phrase in enumerate(("red", "blue")):
+        paint(tmp_path / f"images/{number}.png", {phrase: block(0, 0, 5, 6)})
+        write_mask(tmp_path / f"masks/{phrase}/{number}.png", block(0, 0, 5, 6))
+    ended = promptseg("evaluate", "--data", tmp_path, "--model", "no-such", "--prompt", "exemplar")
+    assert ended.code == 2 and ended.out == ""
+    assert "nothing can be scored by example: no phrase of an image is shown by another one" in ended.err
+
+
+def test_a_mask_value_that_nothing_reads_is_refused(promptseg: Callable[..., Ended], tmp_path: Path) -> None:
+    write_indexes(tmp_path, "shapes")
+    ended = promptseg("evaluate", "--data", tmp_path / "shapes.jsonl", "--model", "no-such", "--mask-value", 7)
+    assert ended.code == 2 and "leave mask_value (--mask-value) out" in ended.err

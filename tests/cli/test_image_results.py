@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from promptseg.cli.image_results import find_images, name_folders
+from promptseg.cli.image_results import describe, find_images, name_folders
+from promptseg.results import QueryResult, Segmentation
 
 
 def test_folder_names_are_unique() -> None:
@@ -24,3 +26,19 @@ def test_what_a_folder_holds_besides_images_is_named(tmp_path: Path, capsys: pyt
         f"passed over: {tmp_path / name}" for name in ("b.heic", "notes.txt")
     ]
     assert said[2:] == ["passed over: 1 hidden"]
+
+
+def test_a_line_says_what_is_unsure_and_what_a_phrase_was_taken_as() -> None:
+    logits = np.full((4, 5), 3.0, np.float32)
+    values = ((0.9, "cat", None), (0.4, "soapbox cart", "cart"), (0.1, "dog", None))
+    results = tuple(
+        QueryResult(label, presence, logits, (40, 50), 0.5, 0.5, unsure_threshold=0.3, read_as=read_as)
+        for presence, label, read_as in values
+    )
+    found = Segmentation(np.zeros((40, 50, 3), np.uint8), results, "promptseg-test", 0.5, 0.5, unsure_threshold=0.3)
+    assert describe(Path("a.jpg"), found).splitlines() == [
+        "a.jpg",
+        "  0.90  cat                          1 object, 100.0% of the image",
+        "  0.40  soapbox cart: taken as cart  unsure: 1 object, 100.0% of the image",
+        "  0.10  dog                          absent",
+    ]

@@ -142,7 +142,8 @@ def test_predict_refuses_an_unwritable_output(promptseg: Callable[..., Ended], p
 
 def test_predict_refuses_unknown_models_devices_and_engines(promptseg: Callable[..., Ended], photo: Path) -> None:
     unknown = promptseg("predict", photo, "-t", "cat", "--model", "promtseg")
-    assert_refused(unknown, "no model is named 'promtseg'", "promptseg-s1", "hint: `promptseg models`")
+    assert_refused(unknown, "no model is named 'promtseg'", "promptseg-s1", "`promptseg models` lists all names")
+    assert unknown.err.count("\n") == 1 and "-test" not in unknown.err
     assert_refused(promptseg("predict", photo, "-t", "cat", *MODEL, "--device", "tpu"), "'tpu' is no device")
     assert_refused(promptseg("predict", photo, "-t", "cat", *MODEL, "--device", "cuda:99"), "no device 'cuda:99' here")
     assert promptseg("predict", photo, "-t", "cat", *MODEL, "--engine", "steam").code == 2
@@ -152,17 +153,52 @@ def test_predict_refuses_what_is_no_checkpoint(promptseg: Callable[..., Ended], 
     assert_refused(promptseg("predict", photo, "-t", "cat", "--model", photo.parent), "is not a checkpoint")
 
 
-def test_usage_errors_exit_2(promptseg: Callable[..., Ended], photo: Path) -> None:
-    for arguments in (
-        [],
-        ["predict"],
-        ["predict", photo, "-t", "cat", "--threshold", "2"],
-        ["fly"],
+def test_usage_errors_exit_2_in_one_line(promptseg: Callable[..., Ended], photo: Path) -> None:
+    request = ("predict", photo, "-t", "cat")
+    for arguments, said in (
+        (["predict"], "Missing argument 'IMAGE'"),
+        (["fly"], "No such command 'fly'"),
+        ([*request, "--threshold", "2"], "--threshold"),
+        ([*request, "--thresold", "0.5"], "No such option: --thresold"),
+        ([*request, "--engine", "steam"], "'steam' is not one of 'auto', 'torch'"),
+        ([*request, "--out", ""], "--out: an argument is empty"),
+        ([*request, "--out="], "--out: the value is empty"),
+        (["predict", "", "-t", "cat"], "an argument is empty"),
+        ([*request, "--mask-value", "7"], "it is for the mask of an --exemplar or of --within: there is none"),
+        ([*request, "--exemplar", f"mug={photo}", "--mask-value", "7"], "there is none"),
+        ([*request, "--tolerance", "1"], "it is for the polygons of a data set: give its --format"),
+        ([*request, "--within", "1,2,3"], "--within 1,2,3: write x0,y0,x1,y1 or the name of a mask's file"),
+        ([*request, "--within", "0.1,0.1,0.5,0.5"], "looks like shares of the image size"),
+        ([*request, "--within", "nowhere.png"], "--within nowhere.png: write x0,y0,x1,y1 or the name"),
     ):
         ended = promptseg(*arguments)
-        assert ended.code == 2
-        assert "Usage" in ended.out + ended.err
-        assert "Traceback" not in ended.err
+        assert (ended.code, ended.out) == (2, "")
+        error, *hint = ended.err.splitlines()
+        assert error.startswith("error: ") and said in error
+        assert not hint or (hint[0].startswith("hint: `promptseg") and len(hint) == 1)
+    ended = promptseg()
+    assert ended.code == 2 and "Usage" in ended.out + ended.err
+
+
+def test_a_region_limits_where_is_looked(promptseg: Callable[..., Ended], photo: Path, tmp_path: Path) -> None:
+    inside = np.zeros((40, 60), dtype=np.uint8)
+    inside[10:30, 20:50] = 7
+    inside[30:, :] = 3
+    Image.fromarray(inside).save(tmp_path / "region.png")
+    request = ("predict", photo, "-t", "cat", "--threshold", "0", "--json", "--model", "promptseg-s1-test")
+    for within in (("20,10,50,30",), (tmp_path / "region.png", "--mask-value", 7)):
+        ended = promptseg(*request, "--within", *within)
+        assert ended.code == 0, ended.err
+        (result,) = json.loads(ended.out)["results"]
+        found = decode_rle(result["mask"])
+        assert found.shape == (40, 60) and not found[inside != 7].any()
+    assert_refused(promptseg(*request, "--within", tmp_path / "region.png"), "which may be classes")
+    empty = promptseg(*request, "--within", tmp_path / "region.png", "--mask-value", 5)
+    assert_refused(empty, "the mask is empty, it has the values 0, 3, 7; --mask-value says which one is inside")
+    small = photo.parent / "small.png"
+    Image.new("RGB", (10, 10)).save(small)
+    ended = promptseg(*request, small, "--within", "20,10,50,30")
+    assert ended.code == 1 and f"error: {small}: within: the box" in ended.err and "10x10" in ended.err
 
 
 def commands(group: Any, prefix: str = "") -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_images_that_are_gone_changed_or_new_are_named(images: list[Path], tmp_p
     ]
     loose = write_both(images, tmp_path / "npz", "npz")
     images[0].unlink()
-    assert [str(problem) for problem in read_folder(loose).problems] == [f"{images[0]}: {images[0]}: no such file"]
+    assert [str(problem) for problem in read_folder(loose).problems] == [f"{images[0]}: no such file"]
     images[1].unlink()
     with pytest.raises(DataError, match=r"a data set without an image that can be read; for example, .*no such file"):
         read_folder(loose)

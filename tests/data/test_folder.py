@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from PIL import Image
 
 from promptseg.data.folder import read_folder
 from promptseg.data.sample import target_mask
-from promptseg.errors import DataError
+from promptseg.errors import DataError, PromptError
+from promptseg.evaluate.data_source import read_samples
 
 
 def write_phrases(directory, content):
@@ -118,7 +120,7 @@ def test_what_does_not_fit_is_named_and_counted(tmp_path):
     problems = {problem.where.removeprefix(f"{tmp_path}/"): problem.what for problem in samples.problems}
     assert len(samples.problems) == 6
     assert problems.pop("images/broken.jpg").endswith("save it as JPEG or PNG")
-    assert problems.pop("masks/lid/good.png").startswith("can't be read")
+    assert problems.pop("masks/lid/good.png").startswith("not an image, or of a kind that can't be read")
     assert problems == {
         "images/notes.txt": "not an image",
         "images/bare.jpg": "no mask",
@@ -167,3 +169,51 @@ def test_missing_parts_are_an_error_that_says_what_is_expected(tmp_path):
     write_mask(tmp_path / "masks/one.png", box_mask(0, 0, 4, 4))
     with pytest.raises(DataError, match=r"phrases.json: missing; .* Or sort the masks: masks/PHRASE/NAME.png"):
         read_folder(tmp_path)
+
+
+def write_classes(path: Path, *values: int) -> None:
+    """A mask of class numbers, a column each, beside black."""
+    painted = np.zeros((24, 32), dtype=np.uint8)
+    for number, value in enumerate(values):
+        painted[:, 8 * number : 8 * number + 8] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(painted).save(path)
+
+
+def test_a_value_that_no_mask_has_is_an_error_that_lists_the_values(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_image(tmp_path / f"images/{name}.jpg")
+        write_classes(tmp_path / f"masks/cup/{name}.png", 2, 3)
+    with pytest.raises(
+        DataError, match=r"no mask shows anything; .*a\.png: the mask has the values 0, 2, 3, none is 7"
+    ):
+        read_folder(tmp_path, mask_value=7)
+    with pytest.raises(DataError, match=r"none is \(1, 2, 3\)"):
+        read_folder(tmp_path, mask_value=(1, 2, 3))
+    assert [len(sample.targets) for sample in read_folder(tmp_path, mask_value=2)] == [1, 1]
+
+
+def test_a_mask_of_other_classes_says_absent_only_where_the_phrase_is_shown_elsewhere(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / f"images/{name}.jpg")
+    for path, *values in (("cup/a", 2), ("cup/b", 3), ("lid/a", 5), ("lid/b", 5), ("pot/c",)):
+        write_classes(tmp_path / f"masks/{path}.png", *values)
+    samples = read_folder(tmp_path, mask_value=2)
+    assert [sample.absent for sample in samples] == [(), ("cup",), ("pot",)], "nothing is known of the lid"
+    (problem,) = samples.problems
+    assert str(problem).endswith("lid/a.png: the mask has the values 0, 5, none is 2 (--mask-value)")
+    assert problem.is_failure
+
+
+def test_a_mask_value_is_refused_where_nothing_reads_it(tmp_path: Path) -> None:
+    write_image(tmp_path / "images/a.jpg")
+    write_classes(tmp_path / "masks/cup/a.png", 2)
+    for wrong in (7.5, True, -1, "7", (1, 2), (1, 2, 3.5), [0, 0, "a"]):
+        with pytest.raises(PromptError, match="mask_value is a gray value or palette index such as 7"):
+            read_folder(tmp_path, mask_value=wrong)  # type: ignore[arg-type]
+    (sample,) = read_folder(tmp_path, mask_value=np.uint8(2))  # type: ignore[arg-type]
+    assert sample.targets
+    index = tmp_path / "set.jsonl"
+    index.touch()
+    with pytest.raises(DataError, match="an index says itself what is inside its masks: leave mask_value"):
+        read_samples(index, mask_value=2)

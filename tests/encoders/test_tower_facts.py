@@ -41,7 +41,7 @@ def test_every_tower_has_facts() -> None:
 @pytest.mark.parametrize("name", IMAGE_TOWERS)
 def test_facts_of_image_towers_are_the_towers_own(name: str) -> None:
     layers: tuple[int | str, ...] = (0,)
-    if name.startswith(("efficientnet", "conv")):
+    if name.startswith(("efficientnet", "conv", "clip-convnext")):
         layers = (8, 16, 32, "head") if "lite" in name else (8, 16, 32)
     with torch.device("meta"):
         tower = IMAGE_TOWERS[name](layers)

@@ -46,9 +46,9 @@ def samples(tmp_path):
 
 
 def test_report_holds_everything_and_is_strict_json(samples, tmp_path):
-    outputs = Outputs(records=tmp_path / "out/records.jsonl", gallery=tmp_path / "out/sheet.png")
-    report = evaluate_set(ColorSegmenter(), "clothes", samples, run=RUN, outputs=outputs)
-    write_reports([report], tmp_path / "out/report.json")
+    outputs = Outputs(records=tmp_path / "out/records.jsonl")
+    evaluated = evaluate_set(ColorSegmenter(), "clothes", samples, run=RUN, outputs=outputs)
+    write_reports([evaluated.report], tmp_path / "out/report.json")
     loaded = json.loads((tmp_path / "out/report.json").read_text(), parse_constant=pytest.fail)["reports"][0]
     assert loaded["numbers"]["mean_iou"]["value"] == pytest.approx((3 + 4 / 8 + 6 / 8 + 1) / 6)
     assert loaded["numbers"]["mean_iou"]["low"] <= loaded["numbers"]["mean_iou"]["high"]
@@ -58,7 +58,8 @@ def test_report_holds_everything_and_is_strict_json(samples, tmp_path):
     assert list(loaded["failures"]) == ["clothes/3.png"]
     assert len(loaded["digest"]) == 64
     assert len(list(read_records(outputs.records))) == 4
-    with Image.open(outputs.gallery) as sheet:
+    evaluated.write_gallery(ColorSegmenter(), tmp_path / "out/sheet.png")
+    with Image.open(tmp_path / "out/sheet.png") as sheet:
         assert sheet.width > 1000
 
 

@@ -112,6 +112,44 @@ def test_a_run_that_was_killed_at_its_very_beginning_goes_on(tmp_path: Path) -> 
     assert (tmp_path / "classes.txt").read_text() == "cat\ndog\n"
 
 
+def test_a_data_set_without_images_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    results = [("a.jpg", result(0)), ("b.jpg", make_segmentation({"cow": []}))]
+    for source, segmentation in results[::-1]:
+        with pytest.raises(OutputError, match=r"not in the class map, which has 'pig'"):
+            write(iter([(source, segmentation)]), tmp_path, format="coco", classes=["pig"])
+    # a generator that breaks before its first image, with a class map that was mistyped
+    with DatasetWriter(tmp_path, format="yolo", classes=["pig"], origin="nobody"):
+        pass
+    with pytest.raises(OutputError, match="files of an empty data set of another format"):
+        write({"a.jpg": result(0)}, tmp_path, format="coco")
+    write({"a.jpg": result(0)}, tmp_path, format="yolo")
+    data = read(tmp_path)
+    assert data.classes == CLASSES and len(data.annotations) == 1
+    with pytest.raises(OutputError, match="another class map"):
+        write({"a.jpg": result(0)}, tmp_path, format="yolo", classes=["cat", "dog", "pig"])
+
+
+def test_outlines_of_one_data_set_have_one_tolerance(tmp_path: Path) -> None:
+    disk = make_segmentation({"cat": [disc(30, 30, 20)]})
+    write({"a": disk}, tmp_path / "coarse", format="labelme", tolerance=2)
+    with pytest.raises(OutputError, match=r"another tolerance of polygons \(2\.0, not 0\.0\)"):
+        write({"b": disk}, tmp_path / "coarse", format="labelme", tolerance=0)
+    write({"b": disk}, tmp_path / "coarse", format="labelme")
+    a, b = (
+        len(json.loads(path.read_text())["shapes"][0]["points"])
+        for path in sorted((tmp_path / "coarse" / "pictures").glob("*.json"))
+    )
+    assert a == b, "continued without a word about it: with the tolerance that it has"
+    write({"a": disk}, tmp_path / "exact", format="png", tolerance=2)
+    write({"b": disk}, tmp_path / "exact", format="png", tolerance=0)
+    # a data set of an earlier version states none
+    state = tmp_path / "coarse" / ".promptseg" / "dataset.json"
+    stated = json.loads(state.read_text())
+    del stated["tolerance"]
+    state.write_text(json.dumps(stated))
+    write({"c": disk}, tmp_path / "coarse", format="labelme", tolerance=0)
+
+
 @pytest.mark.parametrize("classes", [(), ("cat", "cat"), ("",), (" cat",), ("a\nb",), ("a\x07",), ("\ud800",)])
 def test_class_maps_that_no_file_can_hold(classes: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"class|at least one"):
@@ -133,8 +171,14 @@ def test_requests_that_make_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"classes are a list of names, such as \['cat'\], not one text"):
         write({"a.jpg": result(0)}, tmp_path / "out", format="coco", classes="cat")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(OutputError, match=r"a\.jpg: 'dog' is no class of"):
-        write({"a.jpg": result(0)}, tmp_path / "out", format="coco", classes=["cat"])
+    many = make_segmentation({f"class {number}": [] for number in range(20)})
+    for images, said in (
+        ({"a.jpg": result(0)}, r"a\.jpg: 'dog' is not in the class map, which has 'cat': name all labels in `classes`"),
+        ({"a.jpg": many}, r"'class 0', 'class 1', 'class 10', 'class 11', 'class 12' and 15 more are not in the class"),
+    ):
+        with pytest.raises(OutputError, match=said):
+            write(images, tmp_path / "out", format="coco", classes=["cat"])
+    assert not (tmp_path / "out").exists()
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match=r"file.*: can't be written"):
         write({"a.jpg": result(0)}, tmp_path / "file" / "out", format="coco")

@@ -15,7 +15,9 @@ from promptseg.models.table import MODELS, NETWORK_CONFIGS
 from promptseg.prompts import PointPrompt, Query, to_queries
 from promptseg.segmenter import Segmenter
 
-TINY = [n for n, row in MODELS.items() if row.status == "test" and row.config.architecture in NETWORK_CONFIGS]
+# Uni-OVSeg takes points too and finds names among regions: its tests are in uniovseg/
+ARCHITECTURES = NETWORK_CONFIGS.keys() - {"uniovseg"}
+TINY = [n for n, row in MODELS.items() if row.status == "test" and row.config.architecture in ARCHITECTURES]
 TEXTS = ["a cat", "the grass behind it", "sky", "a red bus"]
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 60, 3), dtype=np.uint8)
 

@@ -1,12 +1,25 @@
 """Masks as polygons and back, judged by shapely and by pycocotools."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 import shapely
 from formats_world import inside
 from pycocotools import mask as coco_mask
 
-from promptseg.ops.polygons import fill_rings, join_holes, join_parts, ring_area, simplify_polygons, trace_polygons
+from promptseg.errors import PromptError
+from promptseg.ops.polygons import (
+    Polygon,
+    fill_rings,
+    join_holes,
+    join_parts,
+    ring_area,
+    simplify_polygons,
+    smooth_polygons,
+    trace_polygons,
+)
+from promptseg.results import Instance
 
 SIZES_HW = [(1, 1), (1, 7), (7, 1), (5, 6), (21, 17)]
 SHARES = [0.2, 0.5, 0.6, 0.8, 0.95, 1.0]
@@ -87,3 +100,30 @@ def test_filling_is_point_in_polygon_for_any_ring() -> None:
     for num_corners in (3, 4, 7, 12):
         ring = generator.uniform(-10, 50, (num_corners, 2))
         np.testing.assert_array_equal(fill_rings([ring], (40, 30)), inside(ring.tolist(), (40, 30)))
+
+
+TOLERANCES = [0.1, 0.125, 0.3, 0.5, 0.7, 1.0, 1.3, 2.0, 3.0, 5.0, 8.0, 13.0, 40.0]
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 9), (2, 30), (21, 17), (60, 80)])
+@pytest.mark.parametrize("simplify", [simplify_polygons, smooth_polygons])
+def test_a_larger_tolerance_never_gives_more_corners(
+    simplify: Callable[[Sequence[Polygon], float], Sequence[Polygon]], size_hw: tuple[int, int]
+) -> None:
+    rows, columns = np.ogrid[: size_hw[0], : size_hw[1]]
+    wave = np.abs(rows - size_hw[0] / 2 - 0.3 * size_hw[0] * np.sin(columns / 4)) < max(1, size_hw[0] / 6)
+    for mask in (wave, random_mask(size_hw, 0.6), random_mask(size_hw, 0.9), np.ones(size_hw, dtype=bool)):
+        traced = trace_polygons(mask)
+        for each in traced:
+            before = len(each.outer)
+            for tolerance in TOLERANCES:
+                (simpler,) = simplify([Polygon(each.outer)], tolerance)
+                assert 3 <= len(simpler.outer) <= before and ring_area(simpler.outer) > 0
+                before = len(simpler.outer)
+
+
+@pytest.mark.parametrize("tolerance", [-1, float("nan"), float("inf"), "x", None, True])
+def test_the_tolerance_of_an_instance_is_a_length(tolerance: object) -> None:
+    instance = Instance.from_mask(np.ones((4, 4), dtype=bool), 0.9)
+    with pytest.raises(PromptError, match="the tolerance is a number of pixels from 0 on, not"):
+        instance.polygons(tolerance=tolerance)  # type: ignore[arg-type]

@@ -8,8 +8,10 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from promptseg._wording import counted
 from promptseg.cli.checks import check_device, check_output_folder
-from promptseg.cli.image_results import counted, name_skipped
+from promptseg.cli.image_results import name_skipped
+from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import FORMAT_HELP, Device, Engine, EngineChoice, Model, Offline, Threshold, Tolerance
 
 
@@ -40,20 +42,14 @@ def autolabel(
     from promptseg.skipped_files import SkippedFile
 
     labels = read_names(names)
-    find_format(format)
+    find_format(format, tolerance=tolerance)
     skipped: list[SkippedFile] = []
     list_folder(folder, skipped=skipped)
     name_skipped(skipped)
     check_device(device)
     check_output_folder(out)
 
-    from promptseg.predictor import load
-    from promptseg.weights import progress_bar
-
-    with progress_bar() as report:
-        predictor = load(
-            model, device=device, engine=engine.value, offline=offline, threshold=threshold, progress=report
-        )
+    predictor = load_predictor(model, device=device, engine=engine.value, offline=offline, threshold=threshold)
     done = label_folder(predictor, folder, labels, out, format=format, tolerance=tolerance, watch=_watch)
     for error in done.failures.values():
         typer.echo(f"error: {error}", err=True)

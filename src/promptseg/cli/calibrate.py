@@ -11,6 +11,7 @@ from rich.progress import track
 
 from promptseg.cli.checks import check_device, check_output_file
 from promptseg.cli.evaluation import read_sets
+from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
     AnnotatedData,
     Device,
@@ -59,9 +60,7 @@ def calibrate(
     check_output_file(out)
     chosen = read_sets(data, sets, pseudo=pseudo, only=only, limit=limit)
 
-    from promptseg.predictor import load
-
-    predictor = load(model, device=device, engine=engine.value, offline=offline)
+    predictor = load_predictor(model, device=device, engine=engine.value, offline=offline)
     write_thresholds(predictor, chosen, out=out, keep=keep)
 
 

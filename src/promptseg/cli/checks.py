@@ -12,6 +12,8 @@ from promptseg.errors import EngineError, OutputError
 if TYPE_CHECKING:
     from promptseg.stored_values import MaskValue
 
+_GALLERY_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
 
 
@@ -70,3 +72,14 @@ def check_output_file(path: Path | None) -> None:
     if path.is_dir():
         raise OutputError(f"{path}: can't be written: it is a folder; give a file name")
     check_output_folder(path.absolute().parent)
+
+
+def check_gallery(path: Path | None) -> None:
+    """Check that a drawing can be written to a file of this name; None: none is to be written.
+
+    Raises:
+        OutputError: The suffix is of no kind of image that is written, or the file can't be written.
+    """
+    if path is not None and path.suffix.lower() not in _GALLERY_SUFFIXES:
+        raise OutputError(f"{path}: can't be written: use one of the suffixes {', '.join(_GALLERY_SUFFIXES)}")
+    check_output_file(path)

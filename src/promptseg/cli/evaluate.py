@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from promptseg.cli.checks import check_device, check_output_file, read_mask_value
-from promptseg.cli.evaluation import evaluate_sets, read_sets
+from promptseg.cli.checks import check_device, check_gallery, check_output_file, read_mask_value
+from promptseg.cli.evaluation import check_exemplar_sets, evaluate_sets, read_sets
+from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
     AnnotatedData,
     BootstrapSeed,
@@ -35,7 +36,7 @@ def evaluate(
     model: Model = None,
     out: ReportFile = None,
     gallery: Annotated[
-        Path | None, typer.Option(help="Draw the best, typical and worst masks to this file (PNG).")
+        Path | None, typer.Option(help="Draw the best, typical and worst masks to this file (PNG, JPEG or WebP).")
     ] = None,
     pseudo: PseudoMaskFolder = None,
     only: OnlyListed = None,
@@ -53,12 +54,13 @@ def evaluate(
     """
     check_device(device)
     check_output_file(out)
-    check_output_file(gallery)
+    check_gallery(gallery)
     chosen = read_sets(data, sets, pseudo=pseudo, only=only, limit=limit, mask_value=read_mask_value(mask_value))
 
-    from promptseg.predictor import load
-
-    predictor = load(model, device=device, engine=engine.value, offline=offline)
+    by_example = prompt is PromptChoice.exemplar
+    if by_example:
+        check_exemplar_sets(chosen)
+    predictor = load_predictor(model, device=device, engine=engine.value, offline=offline)
     evaluate_sets(
         predictor,
         chosen,
@@ -67,5 +69,5 @@ def evaluate(
         out=out,
         gallery=gallery,
         resume=resume,
-        by_example=prompt is PromptChoice.exemplar,
+        by_example=by_example,
     )

@@ -7,6 +7,7 @@ import typer
 
 from promptseg.cli.checks import check_device, check_output_file
 from promptseg.cli.evaluation import describe_run, name_outputs, name_problems, publish, watch_records
+from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
     BootstrapSeed,
     Device,
@@ -65,9 +66,7 @@ def evaluate_benchmark(
     loaded = load_benchmark(benchmark, selection)
     name_problems(loaded.problems)
 
-    from promptseg.predictor import load
-
-    predictor = load(model, device=device, engine=engine.value, offline=offline)
+    predictor = load_predictor(model, device=device, engine=engine.value, offline=offline)
     report = run_benchmark(
         predictor,
         selection,
@@ -76,4 +75,4 @@ def evaluate_benchmark(
         outputs=name_outputs(name, out=out, resume=resume),
         watch=watch_records(name, len(loaded.examples)),
     )
-    publish([report], out)
+    publish([report], out, problems=loaded.problems)

@@ -85,9 +85,9 @@ def select_sets(
 
 
 def name_problems(problems: "Iterable[Problem]") -> None:
-    """Name on stderr what was left out of the data."""
+    """Name on stderr what was left out of the data, and what should have counted but can't be used."""
     for problem in problems:
-        typer.echo(f"left out: {problem}", err=True)
+        typer.echo(f"{'error' if problem.is_failure else 'left out'}: {problem}", err=True)
 
 
 def describe_run(predictor: "Predictor", model: str | None, seed: int) -> "EvaluationRun":
@@ -110,13 +110,23 @@ def describe_run(predictor: "Predictor", model: str | None, seed: int) -> "Evalu
     )
 
 
-def name_outputs(name: str, *, out: Path | None, gallery: Path | None = None, resume: bool = False) -> "Outputs":
-    """Name the files of one set: its records beside the report, and its gallery."""
+def check_exemplar_sets(chosen: "Mapping[str, SampleSet]") -> None:
+    """Check that phrases of each set can be shown by other images, before a model is loaded.
+
+    Raises:
+        DataError: No phrase of a set can.
+    """
+    from promptseg.evaluate.exemplar_examples import check_exemplars
+
+    for name, samples in chosen.items():
+        check_exemplars(samples, name)
+
+
+def name_outputs(name: str, *, out: Path | None, resume: bool = False) -> "Outputs":
+    """Name the files of one set: its records beside the report."""
     from promptseg.evaluate.evaluate_set import Outputs
 
-    return Outputs(
-        records=None if out is None else out.with_name(f"{out.stem}.{name}.jsonl"), gallery=gallery, resume=resume
-    )
+    return Outputs(records=None if out is None else out.with_name(f"{out.stem}.{name}.jsonl"), resume=resume)
 
 
 def watch_records(name: str, total: int) -> "Callable[[Iterable[ImageRecord]], Iterator[ImageRecord]]":
@@ -163,31 +173,38 @@ def evaluate_sets(
     from promptseg.evaluate.evaluate_set import evaluate_set
 
     run = describe_run(predictor, model, seed)
-    reports = (
-        evaluate_set(
-            predictor,
-            name,
-            samples,
-            run=run,
-            outputs=name_outputs(name, out=out, gallery=_gallery_of(gallery, name, len(chosen)), resume=resume),
-            watch=watch_records(name, len(samples)),
-            class_names=(class_names or {}).get(name, ()),
-            by_example=by_example,
-        )
-        for name, samples in chosen.items()
-    )
-    publish(reports, out)
+
+    def evaluate_each() -> "Iterator[Report]":
+        for name, samples in chosen.items():
+            evaluated = evaluate_set(
+                predictor,
+                name,
+                samples,
+                run=run,
+                outputs=name_outputs(name, out=out, resume=resume),
+                watch=watch_records(name, len(samples)),
+                class_names=(class_names or {}).get(name, ()),
+                by_example=by_example,
+            )
+            yield evaluated.report  # it is published before its gallery is drawn, which may fail
+            if gallery is not None:
+                evaluated.write_gallery(predictor, _gallery_of(gallery, name, len(chosen)))
+
+    publish(evaluate_each(), out, problems=[each for samples in chosen.values() for each in samples.problems])
 
 
-def _gallery_of(gallery: Path | None, name: str, num_sets: int) -> Path | None:
+def _gallery_of(gallery: Path, name: str, num_sets: int) -> Path:
     """Name the gallery of one set: the file itself, or one per set where there are several."""
-    if gallery is None or num_sets == 1:
-        return gallery
-    return gallery.with_name(f"{gallery.stem}.{name}.png")
+    return gallery if num_sets == 1 else gallery.with_name(f"{gallery.stem}.{name}{gallery.suffix}")
 
 
-def publish(reports: "Iterable[Report]", out: Path | None) -> None:
+def publish(reports: "Iterable[Report]", out: Path | None, *, problems: "Iterable[Problem]" = ()) -> None:
     """Print the table of each report as soon as it is there, and write all so far to --out.
+
+    Args:
+        reports: As they come.
+        out: File of all reports, or None.
+        problems: What was left out of the data; an image or mask that can't be used counts as failed.
 
     Raises:
         Exit: With code 1, after all is done: some images could not be scored.
@@ -204,5 +221,5 @@ def publish(reports: "Iterable[Report]", out: Path | None) -> None:
             Console().print(comparison_table(report))
         if out is not None:
             write_reports(done, out)
-    if any(report.failures for report in done):
+    if any(report.failures for report in done) or any(problem.is_failure for problem in problems):
         raise typer.Exit(1)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptseg._extras import require
+from promptseg._wording import counted
 from promptseg.cli.checks import check_output_folder, read_mask_value
 from promptseg.cli.evaluation import name_problems
+from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import EngineChoice, MaskValueText, Offline
 from promptseg.errors import OutputError
 
@@ -45,7 +47,6 @@ def finetune(
     from promptseg.models.checkpoint import save_pretrained
     from promptseg.models.registry import load_network
     from promptseg.ops.atomic import atomic_file
-    from promptseg.predictor import load
     from promptseg.train.before_after import draw_before_after, evaluate_held_out
     from promptseg.train.finetune import FinetuneSettings, check_model, split_images
     from promptseg.train.finetune import finetune as fit
@@ -63,17 +64,18 @@ def finetune(
         network = check_model(load_network(model, offline=offline, progress=report))
     num_train = len(parts.train) + len(parts.choose)
     typer.echo(
-        f"{num_train} images to train on, {len(parts.held_out)} held out, {len(images.problems)} files left out",
+        f"{counted(num_train)} to train on, {len(parts.held_out)} held out, "
+        f"{counted(len(images.problems), 'file')} left out",
         err=True,
     )
-    before = evaluate_held_out(load(model, engine=engine.value, offline=offline), parts.held_out)
+    before = evaluate_held_out(load_predictor(model, engine=engine.value, offline=offline), parts.held_out)
     with ProgressBar(steps, 0, enabled=True) as bar:
         fitted = fit(network, parts, settings, watch=lambda loss: bar.advance(loss=loss))
     save_pretrained(network, out, half=True)
-    after = evaluate_held_out(load(out, engine=engine.value, offline=offline), parts.held_out)
+    after = evaluate_held_out(load_predictor(str(out), engine=engine.value, offline=offline), parts.held_out)
 
     with atomic_file(out / SHEET) as partial:
-        draw_before_after(before, after, title=f"{model}, fine-tuned on {num_train} images of {folder.name}").save(
+        draw_before_after(before, after, title=f"{model}, fine-tuned on {counted(num_train)} of {folder.name}").save(
             partial
         )
     record = {

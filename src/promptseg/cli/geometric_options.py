@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptseg.errors import PromptError
 
 if TYPE_CHECKING:
-    from promptseg.prompts import BoxPrompt, PointPrompt, Prompt, Query
+    from promptseg.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, Query
+    from promptseg.stored_values import MaskValue
 
 POINT_HELP = "A point on the object: x,y in pixels; x,y,0 is a point beside it. Repeat it for more points."
 BOX_HELP = "A box around the object: x0,y0,x1,y1 in pixels. Repeat it for more objects."
+WITHIN_HELP = (
+    "Look only here: x0,y0,x1,y1 in pixels, or the file of a mask. The region is cut out and segmented as an image of "
+    "its own."
+)
 # The label of an object that is marked without a phrase.
 UNNAMED = "object"
 
@@ -40,6 +46,29 @@ def parse_box(box: str) -> "BoxPrompt":
 
     x0, y0, x1, y1 = _numbers(box, (4,), option="--box", form="x0,y0,x1,y1")
     return BoxPrompt((x0, y0, x1, y1))
+
+
+def parse_within(within: str, *, mask_value: "MaskValue | None" = None) -> "BoxPrompt | MaskPrompt":
+    """Read a region written "x0,y0,x1,y1", or from the file of a mask.
+
+    Raises:
+        PromptError: The box has no area, the mask is empty, or it is neither.
+        ImageError: The mask can't be read.
+    """
+    from promptseg.images import list_mask_values, read_mask
+    from promptseg.prompts import BoxPrompt, MaskPrompt
+
+    path = Path(within).expanduser()
+    if not path.exists():
+        x0, y0, x1, y1 = _numbers(within, (4,), option="--within", form="x0,y0,x1,y1 or the name of a mask's file")
+        return BoxPrompt((x0, y0, x1, y1))
+    mask = read_mask(path, mask_value=mask_value)
+    if not mask.any():
+        values = list_mask_values(path, mask_value=mask_value)
+        raise PromptError(
+            f"--within {within}: the mask is empty, it has the values {values}; --mask-value says which one is inside"
+        )
+    return MaskPrompt(mask)
 
 
 def add_pointing(queries: "Sequence[Query]", points: Sequence[str], boxes: Sequence[str]) -> "tuple[Query, ...]":
@@ -73,5 +102,5 @@ def _numbers(text: str, counts: tuple[int, ...], *, option: str, form: str) -> l
     except ValueError:
         numbers = []
     if len(numbers) not in counts:
-        raise PromptError(f"{option} {text}: write {form}, numbers of pixels")
+        raise PromptError(f"{option} {text}: write {form}, in pixels")
     return numbers

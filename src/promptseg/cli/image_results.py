@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from promptseg._wording import counted
 from promptseg.cli.checks import check_output_folder
 from promptseg.cli.output import dump_json
 from promptseg.errors import ImageError, OutsideImageError
@@ -37,7 +39,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     images = list_images(paths, skipped=skipped)
     name_skipped(skipped)
     if not any(image.exists() for image in images):
-        others = f" (nor the other {len(images) - 1} files)" if len(images) > 1 else ""
+        others = f" (nor the other {counted(len(images) - 1, 'file')})" if len(images) > 1 else ""
         raise ImageError(f"{images[0]}: no such file{others}")
     return images
 
@@ -50,23 +52,52 @@ def name_skipped(skipped: "Sequence[SkippedFile]") -> None:
         typer.echo(line, err=True)
 
 
-def check_outputs(out: Path | None, formats: Sequence[str]) -> None:
+def check_outputs(out: Path | None, formats: Sequence[str], *, tolerance: float | None = None) -> None:
     """Check that the formats exist, and that there is a folder that can be written to.
 
     Raises:
         OutputError: There is no such format, or the folder can't be written to.
+        BadParameter: An option has no effect without another one that is missing.
     """
+    if tolerance is not None and not formats:
+        raise typer.BadParameter("it is for the polygons of a data set: give its --format", param_hint="--tolerance")
     if formats:
         from promptseg.formats.table import find_format
 
         for name in formats:
-            find_format(name)
+            find_format(name, tolerance=tolerance)
         if out is None:
             raise typer.BadParameter("it needs a folder to write to: --out", param_hint="--format")
     check_output_folder(out)
 
 
-class ImageResults:
+class Describable(Protocol):
+    """A result that JSON can hold: `promptseg.Segmentation`, and a panoptic map."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe it in JSON's own types."""
+        ...
+
+
+R = TypeVar("R", bound=Describable)
+
+
+@dataclass(frozen=True)
+class ResultKind(Generic[R]):
+    """What a command does with the result of an image.
+
+    Attributes:
+        describe: Describes it in a few lines.
+        to_segmentation: Gives what data sets hold of it.
+        save: Writes its files to a folder, and names them.
+    """
+
+    describe: Callable[[Path, R], str]
+    to_segmentation: "Callable[[R], Segmentation]"
+    save: Callable[[R, Path], str]
+
+
+class ImageResults(Generic[R]):
     """The results of a command, image by image: on stdout, in data sets, and in a folder for each image."""
 
     def __init__(
@@ -78,7 +109,9 @@ class ImageResults:
         classes: Sequence[str],
         origin: str,
         as_json: bool,
+        kind: ResultKind[R],
         tolerance: float | None = None,
+        stuff: Sequence[str] | None = None,
     ) -> None:
         """Open the data sets.
 
@@ -89,7 +122,9 @@ class ImageResults:
             classes: Classes of the data sets.
             origin: What made the results, for the data sets.
             as_json: Print one line of JSON for each image on stdout, instead of lines for people.
+            kind: What is done with a result.
             tolerance: Of polygons, as `promptseg.write` takes it.
+            stuff: Classes without countable objects, as `DatasetWriter` takes them.
 
         Raises:
             OutputError: A data set can't be opened.
@@ -98,6 +133,7 @@ class ImageResults:
 
         self._paths = paths
         self._as_json = as_json
+        self._kind = kind
         self._num_failed = 0
         self._folders = (
             {} if out is None or formats else {path: out / name for path, name in name_folders(paths).items()}
@@ -112,13 +148,14 @@ class ImageResults:
                     origin=origin,
                     sources=tuple(map(str, paths)),
                     tolerance=tolerance,
+                    stuff=stuff,
                 )
             )
             for name in formats
             if out is not None
         ]
 
-    def __enter__(self) -> "ImageResults":
+    def __enter__(self) -> "ImageResults[R]":
         return self
 
     def __exit__(
@@ -129,14 +166,11 @@ class ImageResults:
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
 
-    def segment_all(
-        self, segment: "Callable[[Path], Segmentation]", save: "Callable[[Segmentation, Path], str]"
-    ) -> None:
+    def segment_all(self, segment: Callable[[Path], R]) -> None:
         """Segment the images one by one; one that fails is named, and the others are done all the same.
 
         Args:
             segment: Segments an image.
-            save: Writes the files of one result to a folder, and names them.
 
         Raises:
             OutputError: A result can't be written.
@@ -149,7 +183,7 @@ class ImageResults:
                 self._fail(path, error)
                 continue
             if folder is not None:
-                typer.echo(f"written: {save(result, folder)}", err=True)
+                typer.echo(f"written: {self._kind.save(result, folder)}", err=True)
 
     def _track(self) -> Iterator[Path]:
         """Yield the images, with a progress bar on a terminal."""
@@ -159,7 +193,7 @@ class ImageResults:
         with Progress(*columns, console=console, disable=is_quiet, transient=True) as progress:
             yield from progress.track(self._paths)
 
-    def _add(self, path: Path, result: "Segmentation") -> Path | None:
+    def _add(self, path: Path, result: R) -> Path | None:
         """Write a result to the data sets and print it.
 
         Returns:
@@ -169,12 +203,14 @@ class ImageResults:
             ImageError: A format needs the image, and it can't be read.
             OutputError: A data set can't be written.
         """
-        for writer in self._writers:
-            writer.add(str(path), result, path=path)
+        if self._writers:
+            segmentation = self._kind.to_segmentation(result)
+            for writer in self._writers:
+                writer.add(str(path), segmentation, path=path)
         if self._as_json:
             self._print_json(path, result.to_dict())
         else:
-            typer.echo(describe(path, result))
+            typer.echo(self._kind.describe(path, result))
         return self._folders.get(path)
 
     def _fail(self, path: Path, error: Exception) -> None:
@@ -202,11 +238,6 @@ class ImageResults:
         typer.echo(dump_json({"image": str(path), "picture": str(path), **values}))
 
 
-def counted(number: int) -> str:
-    """Write a number of images."""
-    return f"{number} image{'' if number == 1 else 's'}"
-
-
 def name_folders(paths: Sequence[Path]) -> dict[Path, str]:
     """Give each image a folder name of its own: its stem, with its folders before it where stems clash."""
     from promptseg.formats.names import OutputNames
@@ -217,13 +248,13 @@ def name_folders(paths: Sequence[Path]) -> dict[Path, str]:
 
 def describe(path: Path, result: "Segmentation") -> str:
     """Describe a result in a few lines: presence, label, number of objects, share of the image."""
-    width = max(len(query.label) for query in result)
+    width = max(len(query.caption) for query in result)
     lines = [str(path)]
     for query in result:
-        if query.is_present:
-            objects = "1 object" if len(query.instances) == 1 else f"{len(query.instances)} objects"
-            summary = f"{objects}, {query.mask.mean():.1%} of the image"
-        else:
+        if query.status == "absent":
             summary = "absent"
-        lines.append(f"  {query.presence:.2f}  {query.label:<{width}}  {summary}")
+        else:
+            doubt = "unsure: " if query.status == "unsure" else ""
+            summary = f"{doubt}{counted(len(query.instances), 'object')}, {query.mask.mean():.1%} of the image"
+        lines.append(f"  {query.presence:.2f}  {query.caption:<{width}}  {summary}")
     return "\n".join(lines)

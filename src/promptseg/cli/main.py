@@ -9,18 +9,21 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from promptseg.cli.autolabel import autolabel
+from promptseg.cli.batch import batch
 from promptseg.cli.calibrate import calibrate
 from promptseg.cli.deprecated_spellings import translate
 from promptseg.cli.evaluate import evaluate
 from promptseg.cli.evaluate_benchmark import evaluate_benchmark
 from promptseg.cli.finetune import finetune
+from promptseg.cli.library_caches import keep_library_caches
 from promptseg.cli.models import models
 from promptseg.cli.output import escape_unencodable
+from promptseg.cli.panoptic import panoptic
 from promptseg.cli.predict import predict
 from promptseg.cli.pseudo_masks import pseudo_masks
 from promptseg.cli.segment_everything import segment_everything
@@ -28,7 +31,7 @@ from promptseg.cli.serve import serve
 from promptseg.cli.train import train
 from promptseg.cli.version import print_version, version
 from promptseg.cli.weights import weights_app
-from promptseg.errors import EngineError, OfflineError, PromptsegError, UnknownModelError
+from promptseg.errors import EngineError, OfflineError, PromptsegError
 
 app = typer.Typer(
     name="promptseg",
@@ -50,8 +53,10 @@ def _promptseg(
 
 
 app.command()(predict)
+app.command()(panoptic)
 app.command()(segment_everything)
 app.command()(autolabel)
+app.command()(batch)
 app.command()(finetune)
 app.command()(evaluate)
 app.command()(evaluate_benchmark)
@@ -63,9 +68,12 @@ app.command()(models)
 app.add_typer(weights_app, name="weights")
 app.command()(version)
 
+_HELP = frozenset({"-h", "--help", "--version"})
+# What typer raises for malformed arguments; it has no public name in all versions.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+
 # Hints for errors whose message does not name a way out.
 _HINTS: dict[type[PromptsegError], str] = {
-    UnknownModelError: "`promptseg models` lists them; a checkpoint is given as its directory",
     OfflineError: "run it once without --offline, or `promptseg weights pull` where there is a network",
     EngineError: "`promptseg version` shows what is installed here",
 }
@@ -91,17 +99,48 @@ def _run(arguments: Sequence[str]) -> int:
     current, notice = translate(arguments)
     if notice is not None:
         typer.echo(notice, err=True)
+    if _HELP.isdisjoint(current):
+        keep_library_caches()
     try:
-        app(current, prog_name="promptseg")
-    except SystemExit as exit:
+        _refuse_empty(current)
+        # Not in its standalone mode, in which it draws an error as a box of five lines.
+        code = app(current, prog_name="promptseg", standalone_mode=False)
+    except SystemExit as exit:  # of a reader that has gone
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    except _USAGE_ERROR as error:
+        return _show_usage_error(error)
     except PromptsegError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
         if hint:
             typer.echo(f"hint: {hint}", err=True)
         return 2
-    return 0
+    return code if isinstance(code, int) else 0
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuse an empty argument: as a path it would stand for the current folder.
+
+    Raises:
+        BadParameter: There is one.
+    """
+    for index, argument in enumerate(arguments):
+        before = arguments[index - 1] if index else ""
+        if argument == "" and before not in ("--text", "-t"):  # an empty phrase has a message of its own
+            raise typer.BadParameter("an argument is empty", param_hint=before if before.startswith("-") else None)
+        if argument.startswith("--") and argument.endswith("="):
+            raise typer.BadParameter("the value is empty", param_hint=argument[:-1])
+
+
+def _show_usage_error(error: Any) -> int:
+    """Write an error of the command line in one line; without any argument, the help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return int(error.exit_code)
+    typer.echo(f"error: {' '.join(error.format_message().split())}", err=True)
+    command = "promptseg" if error.ctx is None else error.ctx.command_path
+    typer.echo(f"hint: `{command} --help` shows what can be given", err=True)
+    return int(error.exit_code)
 
 
 def _exit_at_once(code: int) -> NoReturn:

@@ -10,8 +10,8 @@ import typer
 
 from promptseg.cli.checks import check_device, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
-from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing
-from promptseg.cli.image_results import ImageResults, check_outputs, find_images
+from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, WITHIN_HELP, add_pointing, parse_within
+from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
     AsJsonLines,
@@ -29,7 +29,7 @@ from promptseg.cli.options import (
 from promptseg.errors import PromptError
 
 if TYPE_CHECKING:
-    from promptseg.prompts import Query
+    from promptseg.prompts import BoxPrompt, MaskPrompt, Query
     from promptseg.results import Segmentation
     from promptseg.stored_values import MaskValue
 
@@ -43,6 +43,7 @@ def predict(
     exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
     point: Annotated[list[str] | None, typer.Option(help=POINT_HELP)] = None,
     box: Annotated[list[str] | None, typer.Option(help=BOX_HELP)] = None,
+    within: Annotated[str | None, typer.Option(help=WITHIN_HELP)] = None,
     mask_value: MaskValueText = None,
     model: Model = None,
     detector: Annotated[
@@ -82,14 +83,18 @@ def predict(
 
     Exit code 1: some images failed; each is named on stderr.
     """
-    queries = read_queries(
-        images, text or (), exemplar or (), point or (), box or (), mask_value=read_mask_value(mask_value)
-    )
+    value = read_mask_value(mask_value)
+    queries = read_queries(images, text or (), exemplar or (), point or (), box or (), mask_value=value)
+    region = None if within is None else parse_within(within, mask_value=value)
+    if value is not None and not _has_mask(queries, region):
+        raise typer.BadParameter(
+            "it is for the mask of an --exemplar or of --within: there is none", param_hint="--mask-value"
+        )
     paths = find_images(images)
     for part, hint in ((masker, "--masker"), (detector, "--detector")):
         if part is not None and model is not None:
             raise typer.BadParameter(f"give --model or {hint}, not both", param_hint=hint)
-    check_outputs(out, formats or ())
+    check_outputs(out, formats or (), tolerance=tolerance)
     check_device(device)
 
     parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
@@ -104,17 +109,19 @@ def predict(
     if tile is not None:
         predictor = predictor.tiled(tile)
 
+    predictor.check_queries(queries)  # before a data set is opened
     classes = tuple(dict.fromkeys(query.label for query in queries))
     with ImageResults(
         paths,
         out=out,
         formats=formats or (),
         classes=classes,
-        origin=predictor.origin,
+        origin=predictor.origin if within is None else f"{predictor.origin}, within {within}",
         as_json=as_json,
         tolerance=tolerance,
+        kind=ResultKind(describe, lambda result: result, save),
     ) as results:
-        results.segment_all(lambda path: predictor.segment(path, queries), save)
+        results.segment_all(lambda path: predictor.segment(path, queries, within=region))
     results.finish()
 
 
@@ -146,6 +153,13 @@ def read_queries(
     requested = add_pointing(to_queries(queries) if queries else (), points, boxes)
     find_objects(requested)  # a background alone is refused before anything is loaded
     return requested
+
+
+def _has_mask(queries: "Sequence[Query]", region: "BoxPrompt | MaskPrompt | None") -> bool:
+    """Whether any mask was read from a file."""
+    prompts = (prompt for query in queries for prompt in query.prompts)
+    has_region = region is not None and region.kind == "mask"
+    return has_region or any(getattr(prompt, "mask", None) is not None for prompt in prompts)
 
 
 def _trailing_phrase(images: Sequence[str]) -> str:

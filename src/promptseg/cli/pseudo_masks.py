@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from promptseg._wording import counted
 from promptseg.cli.checks import check_output_folder
-from promptseg.cli.image_results import counted
 from promptseg.cli.options import Offline
 
 

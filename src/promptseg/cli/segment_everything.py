@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli.image_results import ImageResults, check_outputs, find_images
+from promptseg._wording import counted
+from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import load_predictor, tell_compile
 from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Images, Offline, Tolerance
 
@@ -58,7 +59,7 @@ def segment_everything(
     Exit code 1: some images failed; each is named on stderr.
     """
     paths = find_images(images)
-    check_outputs(out, formats or ())
+    check_outputs(out, formats or (), tolerance=tolerance)
 
     from promptseg.everything import UNNAMED
     from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS
@@ -96,6 +97,7 @@ def segment_everything(
         origin=describe_origin(masker, predictor, settings, tiles),
         as_json=as_json,
         tolerance=tolerance,
+        kind=ResultKind(describe, lambda result: result, save),
     ) as results:
         results.segment_all(
             lambda path: segment(
@@ -107,8 +109,7 @@ def segment_everything(
                 tiles=tiles,
                 limits=limits,
                 report=report_share(path),
-            ),
-            save,
+            )
         )
     results.finish()
 
@@ -134,4 +135,4 @@ def save(result: "Segmentation", folder: Path) -> str:
     num_files = len(result.save(folder)) + 1
     with atomic_file(folder / "everything.png") as temporary:
         draw_everything(result).save(temporary)
-    return f"{num_files} files in {folder}"
+    return f"{counted(num_files, 'file')} in {folder}"

@@ -54,11 +54,11 @@ def read_dataset_folder(directory: Path) -> SampleSet:
         try:
             size_hw = read_image(path).shape[:2]
         except ImageError as error:
-            problems.append(Problem(str(path), str(error)))
+            problems.append(Problem.from_error(path, error))
             continue
         if size_hw != annotation.size_hw:
             what = f"the image is {size_hw} (height, width), its annotation {annotation.size_hw}"
-            problems.append(Problem(str(path), what))
+            problems.append(Problem(str(path), what, is_failure=True))
             continue
         classes = tuple(name for name in dataset.classes if name not in unknown[annotation.file_name])
         samples.append(_to_sample(directory, path, annotation, classes))

@@ -116,10 +116,10 @@ def image_problem(path: Path, size_hw: tuple[int, int]) -> Problem | None:
     except FileNotFoundError:
         return Problem(str(path), "no such image")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return Problem(str(path), f"can't be read ({error})")
+        return Problem(str(path), f"can't be read ({error})", is_failure=True)
     image_hw = (width, height) if is_rotated else (height, width)
     if image_hw != size_hw:
-        return Problem(str(path), f"the image is {image_hw} (height, width), its annotation {size_hw}")
+        return Problem(str(path), f"the image is {image_hw} (height, width), its annotation {size_hw}", is_failure=True)
     return None
 
 

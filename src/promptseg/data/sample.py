@@ -104,10 +104,17 @@ class Problem:
     Attributes:
         where: Its place, such as a file and line.
         what: The reason.
+        is_failure: It should have counted: an annotated image, or its mask, that can't be used.
     """
 
     where: str
     what: str
+    is_failure: bool = False
+
+    @classmethod
+    def from_error(cls, path: Path, error: Exception) -> "Problem":
+        """Describe a file that can't be read; the message need not name it again."""
+        return cls(str(path), str(error).removeprefix(f"{path}: "), is_failure=True)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"

@@ -7,7 +7,8 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import DataError, PromptError
+from promptseg._value_checks import checked_probability
+from promptseg.errors import DataError
 from promptseg.ops.boxes import suppress_boxes
 from promptseg.ops.resize import sigmoid
 
@@ -27,7 +28,7 @@ class Thresholds:
             (GroundingDINO) use it.
 
     Raises:
-        PromptError: One is outside [0, 1].
+        PromptError: One is no number in [0, 1].
     """
 
     box: float
@@ -35,8 +36,7 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         for name in ("box", "text"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise PromptError(f"the {name} threshold is a score in [0, 1], not {getattr(self, name)}")
+            object.__setattr__(self, name, checked_probability(getattr(self, name), what=f"the {name} threshold"))
 
 
 @dataclass(frozen=True, eq=False)

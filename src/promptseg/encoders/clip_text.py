@@ -14,17 +14,21 @@ from promptseg.encoders.published import load_published
 from promptseg.encoders.tokenizers import CLIP_END_TOKEN, BackendTokenizer, read_clip
 from promptseg.encoders.tower_facts import TEXT_TOWER_FACTS
 
-# size: (width, blocks, heads, dimension of the embedding)
-SIZES = {"base": (512, 12, 8, 512), "test": (24, 2, 2, 24)}
+# size: (width, blocks, heads, dimension of the embedding, activation)
+SIZES = {
+    "base": (512, 12, 8, 512, "quick_gelu"),
+    "convnext-large": (768, 16, 12, 768, "gelu"),
+    "test": (24, 2, 2, 24, "quick_gelu"),
+}
 
 
 class ClipText(TextTower):
-    """Text tower of CLIP ViT-B/16: 77 tokens; the pooled vector is the projected state of the end token.
+    """Text tower of a CLIP: 77 tokens; the pooled vector is the projected state of the end token.
 
     Weights are random and the tokenizer is missing until `load_weights` reads both.
 
     Args:
-        size: "base" for CLIP ViT-B/16 and B/32, or "test".
+        size: "base" for CLIP ViT-B/16 and B/32, "convnext-large" for OpenCLIP's convnext_large_d_320, or "test".
     """
 
     max_tokens = 77
@@ -34,13 +38,14 @@ class ClipText(TextTower):
         # imported here because the import of transformers takes seconds
         from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-        self.token_dim, num_blocks, num_heads, self.dim = SIZES[size]
+        self.token_dim, num_blocks, num_heads, self.dim, activation = SIZES[size]
         config = CLIPTextConfig(
             hidden_size=self.token_dim,
             intermediate_size=4 * self.token_dim,
             num_hidden_layers=num_blocks,
             num_attention_heads=num_heads,
             projection_dim=self.dim,
+            hidden_act=activation,
             bos_token_id=CLIP_END_TOKEN - 1,
             eos_token_id=CLIP_END_TOKEN,
         )

@@ -110,11 +110,12 @@ def load_tokenizer(text_tower: str, *, offline: bool = False, progress: ReportPr
     facts = text_tower_facts(text_tower)
     if facts.tokenizer == "bytes":
         return BytesTokenizer(facts.max_tokens)
-    (name,) = facts.weights
+    names = facts.weights or ("clip-tokenizer",)
     if facts.tokenizer == "clip":
-        if not weights.is_cached(weights.find_record(name)):  # the weights of the tower may come from a checkpoint
-            name = "clip-tokenizer"
-        return read_clip(weights.resolve(name, offline=offline, progress=progress), facts)
+        if not weights.is_cached(weights.find_record(names[0])):  # the weights of the tower may come from a checkpoint
+            names = ("clip-tokenizer",)
+        return read_clip(weights.resolve(names[0], offline=offline, progress=progress), facts)
+    (name,) = names
     return read_wordpiece(weights.resolve(name, offline=offline, progress=progress), facts)
 
 

@@ -45,12 +45,12 @@ class TextTowerFacts:
     """Facts of a text tower.
 
     Attributes:
-        weights: Names of its pretrained weights; empty: a test tower.
+        weights: As in `ImageTowerFacts`.
         tokenizer: Kind of its tokenizer.
         max_tokens: Maximum number of tokens, special tokens included.
     """
 
-    weights: tuple[str, ...]
+    weights: tuple[str, ...] | None
     tokenizer: TokenizerKind
     max_tokens: int
 
@@ -74,7 +74,9 @@ IMAGE_TOWER_FACTS: dict[str, ImageTowerFacts] = {
     "clip-vit-base-patch32": ImageTowerFacts(("clip-vit-base-patch32",), 32, CLIP_MEAN, CLIP_STD),
     "clipseg-rd64-refined": ImageTowerFacts(("clipseg-rd64-refined",), 16, CLIP_MEAN, CLIP_STD),
     "vit-base-patch16-384": ImageTowerFacts(None, 16),
+    "clip-convnext-large-d-320": ImageTowerFacts(None, 32, CLIP_MEAN, CLIP_STD),
     "clip-test": ImageTowerFacts((), 16, CLIP_MEAN, CLIP_STD),
+    "clip-convnext-test": ImageTowerFacts((), 32, CLIP_MEAN, CLIP_STD),
     "dinov2-test": ImageTowerFacts((), 14),
     "conv-test": ImageTowerFacts((), 32),
 }
@@ -84,6 +86,7 @@ TEXT_TOWER_FACTS: dict[str, TextTowerFacts] = {
     "clip-vit-base-patch16": TextTowerFacts(("clip-vit-base-patch16",), "clip", 77),
     "clip-vit-base-patch32": TextTowerFacts(("clip-vit-base-patch32",), "clip", 77),
     "clipseg-rd64-refined": TextTowerFacts(("clipseg-rd64-refined",), "clip", 77),
+    "clip-convnext-large-d-320": TextTowerFacts(None, "clip", 77),
     "clip-text-test": TextTowerFacts((), "clip", 77),
     "bytes-test": TextTowerFacts((), "bytes", 48),
 }
@@ -120,8 +123,8 @@ def tower_weights(name: str) -> tuple[str, ...]:
     names = _find(records, name, "tower").weights
     if names is None:
         raise WeightsError(
-            f"no public copy of the weights of {name} could be verified; build the tower, call its load_weights with a "
-            'directory that transformers loads, and use a config with towers="stored"'
+            f"no public copy of the weights of {name} could be verified; build the tower, call its load_weights with "
+            'the published file or directory, and use a config with towers="stored"'
         )
     return names
 

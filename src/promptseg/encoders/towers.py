@@ -10,6 +10,7 @@ from promptseg import weights
 from promptseg.encoders.base import ImageTower, TextTower
 from promptseg.encoders.clip_text import ClipText
 from promptseg.encoders.clip_vision import ClipVision
+from promptseg.encoders.convnext_clip import ConvNextClip
 from promptseg.encoders.dinov2 import Dinov2
 from promptseg.encoders.efficientnet_lite import EfficientNetLite
 from promptseg.encoders.minilm import MiniLM
@@ -38,7 +39,9 @@ IMAGE_TOWERS: dict[str, Callable[[Sequence[Layer]], ImageTower]] = {
     "clip-vit-base-patch32": partial(ClipVision, "base-patch32"),
     "clipseg-rd64-refined": partial(ClipVision, "base-patch16"),
     "vit-base-patch16-384": Vit,
+    "clip-convnext-large-d-320": partial(ConvNextClip, "large-d-320"),
     "clip-test": partial(ClipVision, "test"),
+    "clip-convnext-test": partial(ConvNextClip, "test"),
     "dinov2-test": partial(Dinov2, "test"),
     "conv-test": TinyConv,
 }
@@ -48,6 +51,7 @@ TEXT_TOWERS: dict[str, Callable[[], TextTower]] = {
     "clip-vit-base-patch16": ClipText,
     "clip-vit-base-patch32": ClipText,
     "clipseg-rd64-refined": ClipText,
+    "clip-convnext-large-d-320": partial(ClipText, "convnext-large"),
     "clip-text-test": partial(ClipText, "test"),
     "bytes-test": TinyText,
 }
@@ -79,7 +83,7 @@ def build_text_tower(name: str) -> TextTower:
         UnknownModelError: There is no tower of that name.
     """
     facts = text_tower_facts(name)
-    with _fixed_seed(wanted=not facts.weights):
+    with _fixed_seed(wanted=facts.weights == ()):
         return TEXT_TOWERS[name]()
 
 

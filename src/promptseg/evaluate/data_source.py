@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from promptseg.data.folder import read_folder
+from promptseg._wording import counted
+from promptseg.data.folder import read_folder, refuse_mask_value
 from promptseg.data.jsonl import PseudoMasks, read_jsonl
 from promptseg.data.sample import SampleSet
 from promptseg.errors import DataError
@@ -22,9 +23,11 @@ def read_samples(
         mask_value: What is inside masks of several classes, as `promptseg.read_mask` takes it.
 
     Raises:
-        DataError: There is no such folder or index, its content is malformed, or pseudo-masks are given for a folder.
+        DataError: There is no such folder or index, its content is malformed, pseudo-masks are given for a folder, or
+            `mask_value` for other data than a folder of masks.
     """
     if source.is_file():
+        refuse_mask_value(mask_value, source, "an index")
         return read_jsonl(source, pseudo_masks=pseudo_masks)
     if not source.is_dir():
         raise DataError(f"{source}: no such folder or index; give a folder with images/ and masks/, or a .jsonl file")
@@ -53,7 +56,7 @@ def select_samples(
     ids = None if only is None else frozenset(only)
     chosen = tuple(sample for sample in samples if ids is None or sample.sample_id in ids)
     if not chosen:
-        raise DataError(f"none of the {len(samples)} images of {name} is in the list")
+        raise DataError(f"{name}: its {counted(len(samples))} and the list have none in common")
     if not any(sample.absent or sample.with_evidence("mask") for sample in chosen):
         raise DataError(f"{name}: no image has a phrase with a mask; boxes and tags alone can't be scored")
     return SampleSet(chosen[:limit], samples.problems)

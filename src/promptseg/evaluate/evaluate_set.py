@@ -1,11 +1,11 @@
-"""Evaluate one model on one set of samples: records, gallery, report."""
+"""Evaluate one model on one set of samples: records, report, gallery."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from promptseg.data.sample import Sample
-from promptseg.evaluate.exemplar_examples import build_exemplar_examples
+from promptseg.evaluate.exemplar_examples import build_exemplar_examples, check_exemplars
 from promptseg.evaluate.gallery import choose_pairs, draw_pairs
 from promptseg.evaluate.records import ImageRecord, keep_records, load_done
 from promptseg.evaluate.report import EvaluationRun, Report, build_report
@@ -22,13 +22,42 @@ class Outputs:
 
     Attributes:
         records: JSON-lines file of every pair.
-        gallery: Contact sheet, PNG.
         resume: Reuse the records that are in the file.
     """
 
     records: Path | None = None
-    gallery: Path | None = None
     resume: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedSet:
+    """What the evaluation of a set gives.
+
+    Attributes:
+        report: The metrics.
+        examples: The images with their queries.
+        records: The scores of each image.
+    """
+
+    report: Report
+    examples: tuple[EvaluationExample, ...]
+    records: tuple[ImageRecord, ...]
+
+    def write_gallery(self, model: PhraseSegmenter, path: Path) -> None:
+        """Run the model again on the best, typical and worst pairs, and draw them.
+
+        Args:
+            model: The model that was evaluated.
+            path: An image file; its suffix says which format.
+
+        Raises:
+            OutputError: The file can't be written.
+            PromptsegError: An image can't be read any more.
+        """
+        title = f"{self.report.run.model} on {self.report.data_set}"
+        sheet = draw_pairs(model, self.examples, choose_pairs(self.records), title=title)
+        with atomic_file(path) as temporary:
+            sheet.save(temporary)
 
 
 def collect_records(
@@ -67,8 +96,8 @@ def evaluate_set(
     watch: Watch = iter,
     class_names: Sequence[str] = (),
     by_example: bool = False,
-) -> Report:
-    """Evaluate a model on a set of samples, write the records and the gallery, and build the report.
+) -> EvaluatedSet:
+    """Evaluate a model on a set of samples, write the records, and build the report.
 
     Args:
         model: The model.
@@ -83,16 +112,13 @@ def evaluate_set(
 
     Raises:
         OutputError: A file can't be written.
-        DataError: The file to resume from holds no records.
+        DataError: The file to resume from holds no records, or no phrase can be shown by another image.
     """
     if by_example:
+        check_exemplars(samples, name)
         examples = tuple(build_exemplar_examples(samples))
     else:
         examples = tuple(sample_examples(samples, class_names=class_names))
     records = collect_records(model, examples, run=run, outputs=outputs, watch=watch)
-    if outputs.gallery is not None:
-        title = f"{run.model} on {name}"
-        sheet = draw_pairs(model, examples, choose_pairs(records), title=title)
-        with atomic_file(outputs.gallery) as temporary:
-            sheet.save(temporary)
-    return build_report(f"{name}, by example" if by_example else name, records, run)
+    report = build_report(f"{name}, by example" if by_example else name, records, run)
+    return EvaluatedSet(report, examples, tuple(records))

@@ -4,13 +4,14 @@ A phrase that no other image shows makes no query. In videos the exemplar is ano
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from promptseg.data.sample import Sample, instance_areas, union_mask
+from promptseg.errors import DataError
 from promptseg.evaluate.labeled_queries import LabeledQuery, build_labeled_queries
 from promptseg.evaluate.runner import EvaluationExample
 from promptseg.evaluate.scoring import score_queries
@@ -28,15 +29,42 @@ def build_exemplar_examples(samples: Sequence[Sample], *, seed: int = 0) -> Iter
         samples: Images of one set.
         seed: Seed of the draw.
     """
+    showing = _find_showing(samples)
+    for sample in samples:
+        load_queries = partial(_build_queries, sample, showing, seed=seed)
+        yield EvaluationExample(sample.sample_id, sample.image, load_queries, score_queries, sample.sequence)
+
+
+def check_exemplars(samples: Sequence[Sample], name: str) -> None:
+    """Check that some phrase of an image is shown by another image, so that there is something to score.
+
+    Args:
+        samples: Images of one set.
+        name: Of the set, for the message.
+
+    Raises:
+        DataError: There is none.
+    """
+    showing = _find_showing(samples)
+    for sample in samples:
+        phrases = (*(target.phrase for target in sample.with_evidence("mask")), *sample.absent)
+        if any(other is not sample for phrase in phrases for other in showing.get(phrase, ())):
+            return
+    raise DataError(
+        f"{name}: nothing can be scored by example: no phrase of an image is shown by another one, on "
+        f"{MIN_AREA_SHARE:.1%} of it or more; give more images of the same phrases, or use --prompt text"
+    )
+
+
+def _find_showing(samples: Iterable[Sample]) -> dict[str, list[Sample]]:
+    """Find the images that may show a phrase as an exemplar."""
     showing: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         height, width = sample.size_hw
         for target in sample.with_evidence("mask"):
             if max(instance_areas(target)) >= MIN_AREA_SHARE * height * width:
                 showing[target.phrase].append(sample)
-    for sample in samples:
-        load_queries = partial(_build_queries, sample, showing, seed=seed)
-        yield EvaluationExample(sample.sample_id, sample.image, load_queries, score_queries, sample.sequence)
+    return showing
 
 
 def _build_queries(sample: Sample, showing: Mapping[str, Sequence[Sample]], *, seed: int) -> list[LabeledQuery]:

@@ -13,6 +13,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from promptseg._wording import counted
 from promptseg.evaluate.accumulator import DefineMetrics, MetricAccumulator, MetricValue
 from promptseg.evaluate.benchmarks.published_results import PublishedRow
 from promptseg.evaluate.definitions import define_metrics
@@ -170,8 +171,10 @@ def report_table(report: Report) -> Table:
     """
     failed = f", {len(report.failures)} more failed" if report.failures else ""
     pairs = f"{report.num_present} present and {report.num_absent} absent pairs"
-    made = "".join(f", {count} truths by {source}" for source, count in report.truths.items() if source != "human")
-    title = f"{report.run.model} on {report.data_set}: {report.num_images} images{failed}, {pairs}{made}"
+    made = "".join(
+        f", {counted(count, 'truth')} by {source}" for source, count in report.truths.items() if source != "human"
+    )
+    title = f"{report.run.model} on {report.data_set}: {counted(report.num_images)}{failed}, {pairs}{made}"
     table = Table(
         title=title,
         title_justify="left",

@@ -11,6 +11,7 @@ from promptseg.data.sample import Mask
 from promptseg.evaluate.labeled_queries import LabeledQuery
 from promptseg.evaluate.records import PairRecord
 from promptseg.metrics import argmax_counts, count_pixels, pixel_average_precision
+from promptseg.results import Status
 
 
 class QueryPrediction(Protocol):
@@ -18,7 +19,7 @@ class QueryPrediction(Protocol):
 
     @property
     def mask(self) -> Mask:
-        """The gated mask, bool (H, W): empty where the model predicts that the phrase is absent."""
+        """The mask that is shown, bool (H, W): empty where the model predicts that the phrase is absent."""
 
     @property
     def probability(self) -> NDArray[np.float32]:
@@ -37,13 +38,24 @@ class QueryPrediction(Protocol):
         """Whether `presence` reaches the model's threshold."""
 
     @property
+    def status(self) -> Status:
+        """As `is_present`; "unsure" is below the threshold, but shown."""
+
+    @property
     def mask_threshold(self) -> float:
         """Probability from which a pixel belongs to the mask."""
 
 
 def ungated_mask(prediction: QueryPrediction) -> Mask:
     """Return the mask regardless of presence, bool (H, W)."""
-    return prediction.mask if prediction.is_present else prediction.probability >= prediction.mask_threshold
+    if prediction.status == "absent":
+        return prediction.probability >= prediction.mask_threshold
+    return prediction.mask
+
+
+def gated_mask(prediction: QueryPrediction) -> Mask:
+    """Return the mask of what is predicted to be present, bool (H, W): empty if the model is unsure."""
+    return prediction.mask if prediction.is_present else np.zeros_like(prediction.mask)
 
 
 def score_queries(queries: Sequence[LabeledQuery], predictions: Sequence[QueryPrediction]) -> list[PairRecord]:
@@ -61,7 +73,7 @@ def score_query(query: LabeledQuery, prediction: QueryPrediction) -> PairRecord:
         present=query.present,
         presence=float(prediction.presence),
         kept=bool(prediction.is_present),
-        gated_counts=count_pixels(prediction.mask, truth, valid=valid),
+        gated_counts=count_pixels(gated_mask(prediction), truth, valid=valid),
     )
     if not query.present:
         return record

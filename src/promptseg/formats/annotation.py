@@ -69,7 +69,7 @@ class Annotation:
 
     @classmethod
     def from_results(cls, results: Iterable[QueryResult], file_name: str, size_hw: tuple[int, int]) -> "Annotation":
-        """Convert results of one image; queries of the same label become one region.
+        """Convert results of one image, without unsure ones; queries of the same label become one region.
 
         Args:
             results: Of any number of queries.
@@ -81,7 +81,7 @@ class Annotation:
             by_label.setdefault(result.label, []).append(result)
         regions = []
         for label, same_label in by_label.items():
-            found = [result for result in same_label if result.area]
+            found = [result for result in same_label if result.is_present and result.area]
             if not found:
                 continue
             score = max(result.presence for result in found)

@@ -263,19 +263,6 @@ def find_files(directory: Path, pattern: str) -> list[Path]:
     return sorted(path for path in directory.glob(pattern) if not path.name.startswith("."))
 
 
-def index_palette() -> list[int]:
-    """Return the colors of the indexes 0 to 255 as 768 numbers: those of Pascal VOC, which are easy to tell apart.
-
-    Source: the bits of an index, spread over the three channels; VOCdevkit's VOClabelcolormap.
-    """
-    colors = np.zeros((256, 3), dtype=np.int64)
-    for shift in range(8):
-        bits = np.arange(256) >> 3 * shift
-        for channel in range(3):
-            colors[:, channel] |= (bits >> channel & 1) << 7 - shift
-    return list(colors.ravel().tolist())
-
-
 def paint_indexes(
     size_hw: tuple[int, int], numbered: Iterable[tuple[int, Instance]], *, what: str, largest: int
 ) -> NDArray[np.int64]:

@@ -1,15 +1,19 @@
 """COCO panoptic: `images/`, `panoptic/` with one PNG for each image, and `annotations/panoptic.json`.
 
-A pixel's color encodes its segment, id = R + 256 G + 65536 B, 0 is no segment. One object is one segment; where objects
-overlap, the one with the best score is on top. Category ids are class + 1, and all are `isthing`.
+A pixel's color encodes its segment, id = R + 256 G + 65536 B, 0 is no segment. One object of a thing is one segment,
+and all of a stuff class is one segment; where they overlap, the one with the best score is on top. Category ids are
+class + 1.
+
+Source:
+    Kirillov et al. 2019, arXiv:1801.00868; the format as cocodataset/panopticapi @ 7bb4655 reads it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from promptseg.formats.annotation import Annotation, describe_quality
 from promptseg.formats.base import (
@@ -24,27 +28,52 @@ from promptseg.formats.base import (
     write_png,
 )
 from promptseg.formats.coco import categories, describe_image
+from promptseg.language.things_and_stuff import decide_kind
+from promptseg.ops.index_images import LARGEST_SEGMENT_ID, decode_segment_ids, encode_segment_ids
 from promptseg.ops.masks import tight_box
 from promptseg.results import Instance
 
 INDEX = Path("annotations") / "panoptic.json"
 _FOLDER = "panoptic"
 
+IsThing = Callable[[str], bool]
 
-def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
+
+def panoptic_format(stuff: Collection[str] | None = None) -> Format:
+    """Give the format for classes of which some are stuff; None: tables and WordNet tell (`decide_kind`)."""
+    is_thing = partial(_is_thing, None if stuff is None else frozenset(stuff))
+    return Format(
+        name="coco-panoptic",
+        images="images",
+        write_image=partial(write_image, is_thing=is_thing),
+        write_index=partial(write_index, is_thing=is_thing),
+        read=read,
+    )
+
+
+def write_image(
+    directory: Path,
+    annotation: Annotation,
+    classes: Sequence[str],
+    image: DataSetImage,
+    *,
+    is_thing: IsThing,
+) -> None:
     """Write the segments of one image."""
-    ids = _segment_ids(annotation)
-    channels = np.stack([ids, ids >> 8, ids >> 16], axis=2) & 255
-    write_png(directory / _FOLDER / f"{annotation.stem}.png", Image.fromarray(channels.astype(np.uint8)))
+    ids = _paint(annotation, _list_segments(annotation, is_thing))
+    write_png(directory / _FOLDER / f"{annotation.stem}.png", encode_segment_ids(ids))
 
 
-def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
+def write_index(
+    directory: Path, classes: Sequence[str], annotations: Iterable[Annotation], *, is_thing: IsThing
+) -> None:
     """Write the panoptic JSON; an object that others cover completely gets no segment."""
     images, described = [], []
     for image_id, annotation in enumerate(annotations, start=1):
-        ids = _segment_ids(annotation)
+        listed = _list_segments(annotation, is_thing)
+        ids = _paint(annotation, listed)
         segments = []
-        for segment_id, (label, instance) in enumerate(annotation.objects(), start=1):
+        for segment_id, (label, instance) in enumerate(listed, start=1):
             visible = ids == segment_id
             if not visible.any():
                 continue
@@ -67,7 +96,7 @@ def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[A
         "licenses": [],
         "images": images,
         "annotations": described,
-        "categories": [{**category, "isthing": 1} for category in categories(classes)],
+        "categories": [{**category, "isthing": int(is_thing(category["name"]))} for category in categories(classes)],
     }
     write_json(directory / INDEX, document)
 
@@ -85,11 +114,14 @@ def read(directory: Path) -> DataSet:
         annotations = []
         for each in document["annotations"]:
             image = images[each["image_id"]]
-            red, green, blue = np.moveaxis(read_png(directory / _FOLDER / each["file_name"]).astype(np.int64), 2, 0)
-            ids = red + 256 * green + 65536 * blue
+            ids = decode_segment_ids(read_png(directory / _FOLDER / each["file_name"]))
             size_hw = (image["height"], image["width"])
             if ids.shape != size_hw:
                 raise ValueError(f"{each['file_name']} is {ids.shape} (height, width), its image {size_hw}")
+            described = {info["id"] for info in each["segments_info"]}
+            strangers = sorted(set(np.unique(ids).tolist()) - described - {0})
+            if strangers:
+                raise ValueError(f"{each['file_name']} has the segment {strangers[0]}, which segments_info lacks")
             objects = [
                 (
                     names[info["category_id"]],
@@ -103,15 +135,22 @@ def read(directory: Path) -> DataSet:
     return DataSet(tuple(names.values()), tuple(annotations))
 
 
-def _segment_ids(annotation: Annotation) -> NDArray[np.int64]:
-    numbered = [(index, instance) for index, (_, instance) in enumerate(annotation.objects(), start=1)]
-    return paint_indexes(annotation.size_hw, numbered, what="a panoptic PNG", largest=(1 << 24) - 1)
+def _is_thing(stuff: frozenset[str] | None, label: str) -> bool:
+    return decide_kind([label])[0] if stuff is None else label not in stuff
 
 
-FORMAT = Format(
-    name="coco-panoptic",
-    images="images",
-    write_image=write_image,
-    write_index=write_index,
-    read=read,
-)
+def _list_segments(annotation: Annotation, is_thing: IsThing) -> list[tuple[str, Instance]]:
+    """List the segments of an image with their labels: the objects of things, and all of a stuff class as one."""
+    return [
+        (region.label, instance)
+        for region in annotation.regions
+        for instance in (region.instances if is_thing(region.label) else (region.area,))
+    ]
+
+
+def _paint(annotation: Annotation, segments: Sequence[tuple[str, Instance]]) -> NDArray[np.int64]:
+    numbered = [(index, instance) for index, (_, instance) in enumerate(segments, start=1)]
+    return paint_indexes(annotation.size_hw, numbered, what="a panoptic PNG", largest=LARGEST_SEGMENT_ID)
+
+
+FORMAT = panoptic_format()

@@ -7,7 +7,7 @@ an image without a line is written again.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from promptseg.errors import DataError, OutputError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import (
+    CLASS_MAP,
     DataSet,
     DataSetImage,
     check_classes,
@@ -29,7 +30,7 @@ from promptseg.formats.base import (
     write_json,
 )
 from promptseg.formats.names import OutputNames
-from promptseg.formats.table import FORMATS, find_format
+from promptseg.formats.table import FORMATS, find_format, polygon_tolerance
 from promptseg.images import expand_home
 from promptseg.results import Segmentation
 from promptseg.results.saved import RESULT_FILE, parse_results, read_result_file
@@ -47,16 +48,18 @@ class DatasetWriter:
     """Add images to a data set; use it in a `with` block, which writes the files that span all images at its end.
 
     Args:
-        directory: New, empty, or a data set of the same format, classes and origin, which is continued.
+        directory: New, empty, or a data set of the same format, classes, origin and tolerance, which is continued. A
+            data set of the same format that holds no image yet is replaced.
         format: A name in `formats.table.FORMATS`.
         classes: The class map.
         origin: Source of the annotations, such as a model and its threshold; one data set has one origin.
         sources: Those that will be added, as far as they are known: their names then do not depend on the order.
         tolerance: Of polygons, as `write` takes it.
+        stuff: Classes without countable objects, for coco-panoptic; None: told by tables and WordNet.
 
     Raises:
-        OutputError: There is no such format, the tolerance is negative, the class map is invalid, or the directory
-            holds other files, is being written by another process or can't be written.
+        OutputError: There is no such format, the tolerance is no number from 0 on, the class map is invalid, or the
+            directory holds other files or another data set, is being written by another process or can't be written.
     """
 
     def __init__(
@@ -68,14 +71,22 @@ class DatasetWriter:
         origin: str = "",
         sources: Iterable[str] = (),
         tolerance: float | None = None,
+        stuff: Collection[str] | None = None,
     ) -> None:
         self.directory = expand_home(directory)
-        self.format = find_format(format, tolerance=tolerance)
+        self.format = find_format(format, tolerance=tolerance, stuff=stuff)
         self.classes = check_classes(classes)
         self._journal = self.directory / _JOURNAL
         self._lock = FileLock(self.directory / _STATE / "lock")
-        state = {"schema": _SCHEMA, "format": format, "classes": list(self.classes), "origin": origin}
-        self._claim(state)
+        state: dict[str, Any] = {
+            "schema": _SCHEMA,
+            "format": format,
+            "classes": list(self.classes),
+            "origin": origin,
+            "tolerance": polygon_tolerance(format, tolerance),
+        }
+        self._claim(state, keep_tolerance=tolerance is None)
+        self.format = find_format(format, tolerance=state["tolerance"])
         # For each image, the offset of its last line in the journal, and its file name in the data set.
         self._entries: dict[str, tuple[int, str]] = {}
         for offset, line in self._lines():
@@ -118,9 +129,7 @@ class DatasetWriter:
             OutputError: A label is not in the class map, or a file can't be written.
             ImageError: The format can't hold this image.
         """
-        strangers = {result.label for result in segmentation} - set(self.classes)
-        if strangers:
-            raise OutputError(f"{source}: {min(strangers)!r} is no class of {self.directory}")
+        _check_labels(source, segmentation, self.classes)
         image = DataSetImage(segmentation.image_rgb, path)
         annotation = Annotation.from_results(segmentation, self._name(source, image), segmentation.size_hw)
         # First the step that may refuse the image.
@@ -141,10 +150,16 @@ class DatasetWriter:
                 journal.seek(offset)
                 yield source, Annotation.from_dict(json.loads(journal.readline())["annotation"])
 
-    def _claim(self, state: dict[str, Any]) -> None:
+    def _claim(self, state: dict[str, Any], *, keep_tolerance: bool) -> None:
+        """Lock the directory, and write the state of a new data set.
+
+        Args:
+            state: Of this data set; gets the tolerance of the one that is continued.
+            keep_tolerance: No tolerance was asked for.
+        """
         path = self.directory / STATE_FILE
         # A run that was interrupted right at its start leaves no file of another owner.
-        if self.directory.is_dir() and not path.exists() and _holds_others(self.directory):
+        if self.directory.is_dir() and not path.exists() and _holds_files(self.directory, besides={_STATE.name}):
             raise OutputError(f"{self.directory}: holds other files; a data set goes to a new or empty folder")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,9 +170,10 @@ class DatasetWriter:
             raise OutputError(f"{self.directory}: can't be written: {error.strerror or error}") from error
         with ExitStack() as undo:
             undo.callback(self._lock.release)
-            if path.exists():
-                _check_same(self.directory, read_json(path), state)
-            else:
+            there = read_json(path) if path.exists() else None
+            if keep_tolerance and isinstance(there, dict) and there.get("format") == state["format"]:
+                state["tolerance"] = polygon_tolerance(self.format.name, there.get("tolerance"))
+            if there is None or not _is_continued(self.directory, there, state):
                 write_json(path, state)
             write_class_map(self.directory, self.classes)
             self._journal.touch()
@@ -217,15 +233,16 @@ def write(
 
     Args:
         images: Results by the image's path, or by any name if there is no such file; pairs may come from a generator.
-        directory: New, empty, or a data set of the same format, classes and origin, to which the images are added; an
-            image that it holds already is replaced.
+        directory: New, empty, or a data set of the same format, classes, origin and tolerance, to which the images are
+            added; an image that it holds already is replaced.
         format: "coco", "coco-polygons", "coco-panoptic", "yolo", "labelstudio", "labelstudio-polygons", "labelme",
             "labelme-masks", "voc", "geojson", "png" or "npz"; docs/formats.md describes what each one keeps.
         classes: The class map; None: the labels of the first result, in their order.
         origin: Source of the results in your words, if that is not one model. None: the model, the checkpoint and the
             threshold that every result states (`Segmentation.origin`), which must be the same for all.
         tolerance: For formats that write polygons: corners are dropped where the outline moves by this at most, pixels.
-            None: `ops.polygons.TOLERANCE`, half a pixel, so that people can edit the outlines. 0: exactly the mask.
+            None: that of the data set, which is `ops.polygons.TOLERANCE` for a new one, half a pixel, so that people
+            can edit the outlines. 0: exactly the mask.
 
     Returns:
         The directory.
@@ -242,6 +259,7 @@ def write(
         raise OutputError("there is no image to write")
     if classes is None:
         classes = tuple(dict.fromkeys(result.label for result in first[1]))
+    _check_labels(str(first[0]), first[1], check_classes(classes))
     stated = first[1].origin
     claimed = stated if origin is None else origin
     with DatasetWriter(
@@ -355,19 +373,56 @@ def _known_sources(
     return tuple(str(pair[0]) for pair in pairs if isinstance(pair, tuple) and len(pair) == 2)
 
 
-def _holds_others(directory: Path) -> bool:
-    return any(path.name != _STATE.name for path in directory.iterdir())
+def _holds_files(directory: Path, *, besides: Collection[str]) -> bool:
+    return any(path.name not in besides for path in directory.iterdir())
 
 
-def _check_same(directory: Path, there: Any, state: dict[str, Any]) -> None:
+def _is_continued(directory: Path, there: Any, state: dict[str, Any]) -> bool:
+    """Tell whether the data set in a directory is continued; False: it has no image, and its state is replaced.
+
+    Raises:
+        OutputError: It is another data set.
+    """
     if not isinstance(there, dict) or there.get("schema") != _SCHEMA:
         raise OutputError(f"{directory}: holds a data set of another version; use another folder")
-    for key, what in (("format", "format"), ("classes", "class map"), ("origin", "origin")):
-        if there.get(key) != state[key]:
-            raise OutputError(
-                f"{directory}: holds a data set of another {what} ({_shorten(there.get(key))}, not "
-                f"{_shorten(state[key])}); use another folder"
-            )
+    # Data sets of version 0.2 and before state no tolerance.
+    there = {"tolerance": state["tolerance"], **there}
+    keys = {"format": "format", "classes": "class map", "origin": "origin", "tolerance": "tolerance of polygons"}
+    others = [key for key in keys if there.get(key) != state[key]]
+    if others and _has_image(directory):
+        key = others[0]
+        raise OutputError(
+            f"{directory}: holds a data set of another {keys[key]} ({_shorten(there.get(key))}, not "
+            f"{_shorten(state[key])}); use another folder"
+        )
+    if "format" in others and _holds_files(directory, besides={_STATE.name, CLASS_MAP}):
+        raise OutputError(f"{directory}: holds files of an empty data set of another format; use another folder")
+    return not others
+
+
+def _has_image(directory: Path) -> bool:
+    """Tell whether the journal of a data set has a complete line."""
+    path = directory / _JOURNAL
+    return path.exists() and b"\n" in path.read_bytes()
+
+
+def _check_labels(source: str, segmentation: Segmentation, classes: Sequence[str]) -> None:
+    """Check that the class map has every label of a result.
+
+    Raises:
+        OutputError: It lacks one.
+    """
+    if strangers := sorted(set(segmentation.labels) - set(classes)):
+        raise OutputError(
+            f"{source}: {_list(strangers)} {'is' if len(strangers) == 1 else 'are'} not in the class map, which has "
+            f"{_list(classes)}: name all labels in `classes`, or write two data sets"
+        )
+
+
+def _list(names: Sequence[str]) -> str:
+    """List a few names, and count the others."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(map(repr, names[:5])) + more
 
 
 def _shorten(value: Any) -> str:

@@ -20,36 +20,29 @@ from promptseg.formats.base import (
     DataSetImage,
     Format,
     find_files,
-    index_palette,
     paint_indexes,
     read_class_map,
     read_png,
     write_png,
 )
+from promptseg.ops.index_images import LARGEST_8_BIT, to_index_image
 from promptseg.ops.masks import iterate_components
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.results import Instance
 from promptseg.results.saved import slug
 from promptseg.stored_values import find_inside
 
-# Training code ignores 255.
-_LARGEST_8_BIT = 254
-
 
 def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
     """Write all files of one image."""
     stem = annotation.stem
-    is_small = len(classes) <= _LARGEST_8_BIT
     numbered = [(classes.index(region.label) + 1, region) for region in annotation.regions]
     indexes = paint_indexes(
         annotation.size_hw,
         [(value, region.area) for value, region in numbered],
         what="an index map",
-        largest=_LARGEST_8_BIT if is_small else 65535,
+        largest=LARGEST_8_BIT if len(classes) <= LARGEST_8_BIT else 65535,
     )
-    index_image = Image.fromarray(indexes.astype(np.uint8 if is_small else np.uint16))
-    if is_small:
-        index_image.putpalette(index_palette())
     layers = [OverlayLayer(region.area.mask, region.label, value - 1) for value, region in numbered]
     for folder in ("binary", "cutout"):
         for stale in find_files(directory / folder / stem, "*.png"):
@@ -61,7 +54,7 @@ def write_image(directory: Path, annotation: Annotation, classes: Sequence[str],
         for number, instance in enumerate(region.instances):
             write_png(directory / "cutout" / stem / f"{name}-{number}.png", instance.cut_out(image.image_rgb))
     write_png(directory / "overlay" / f"{stem}.png", draw_overlay(image.image_rgb, layers))
-    write_png(directory / "index" / f"{stem}.png", index_image)
+    write_png(directory / "index" / f"{stem}.png", to_index_image(indexes, num_classes=len(classes)))
 
 
 def read(directory: Path) -> DataSet:

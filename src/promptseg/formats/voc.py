@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
@@ -20,7 +19,6 @@ from promptseg.formats.base import (
     DataSetImage,
     Format,
     find_files,
-    index_palette,
     paint_indexes,
     read_class_map,
     read_png,
@@ -28,6 +26,7 @@ from promptseg.formats.base import (
     write_png,
     write_text,
 )
+from promptseg.ops.index_images import to_index_image
 from promptseg.results import Instance
 
 # 255 marks the border that VOC ignores.
@@ -87,9 +86,7 @@ def read(directory: Path) -> DataSet:
 
 
 def _write_map(path: Path, indexes: NDArray[np.int64]) -> None:
-    image = Image.fromarray(indexes.astype(np.uint8))
-    image.putpalette(index_palette())
-    write_png(path, image)
+    write_png(path, to_index_image(indexes, num_classes=_LARGEST))
 
 
 def _to_xml(annotation: Annotation) -> ElementTree.Element:

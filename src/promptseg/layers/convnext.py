@@ -19,12 +19,13 @@ class ContextBlock(nn.Module):
         dim: Channels of input and output.
         expansion: Inner width of the bottleneck as a multiple of `dim`.
         layer_scale: Initial value of the learned factor on the block's residual.
+        norm_eps: Epsilon of the norm.
     """
 
-    def __init__(self, dim: int, *, expansion: int = 3, layer_scale: float = 0.1) -> None:
+    def __init__(self, dim: int, *, expansion: int = 3, layer_scale: float = 0.1, norm_eps: float = 1e-5) -> None:
         super().__init__()
         self.look = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim, eps=norm_eps)
         self.widen = nn.Linear(dim, expansion * dim)
         self.narrow = nn.Linear(expansion * dim, dim)
         self.layer_scale = nn.Parameter(torch.full((dim,), layer_scale))

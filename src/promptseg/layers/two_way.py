@@ -42,7 +42,8 @@ class Attention(nn.Module):
             query: Shape (N, Tq, D).
             key: Shape (N, Tk, D).
             value: Shape (N, Tk, D).
-            key_mask: True for keys that may be attended to, bool, shape (N, Tk). None: all keys.
+            key_mask: True for keys that may be attended to, bool, shape (N, Tk), or (N, Tq, Tk) where it differs
+                between queries. None: all keys.
 
         Returns:
             Shape (N, Tq, D).
@@ -51,7 +52,7 @@ class Attention(nn.Module):
             projection(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for projection, x in ((self.q_proj, query), (self.k_proj, key), (self.v_proj, value))
         )
-        mask = None if key_mask is None else key_mask[:, None, None, :]
+        mask = key_mask if key_mask is None else (key_mask[:, None] if key_mask.ndim == 2 else key_mask)[:, None]
         return self.out_proj(F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2))
 
 

@@ -10,14 +10,16 @@ from promptseg.models.clipseg.network import ClipSeg
 from promptseg.models.promptseg.network import PromptSegNetwork
 from promptseg.models.promptseg_s1.network import PromptSegS1Network
 from promptseg.models.table import NetworkConfig
+from promptseg.models.uniovseg.network import UniOvSeg
 from promptseg.weights import ReportProgress
 
-Network: TypeAlias = PromptSegNetwork | PromptSegS1Network | ClipSeg
+Network: TypeAlias = PromptSegNetwork | PromptSegS1Network | ClipSeg | UniOvSeg
 
 NETWORKS: dict[str, type[Network]] = {
     "promptseg": PromptSegNetwork,
     "promptseg-s1": PromptSegS1Network,
     "clipseg": ClipSeg,
+    "uniovseg": UniOvSeg,
 }
 
 

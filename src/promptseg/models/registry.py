@@ -32,6 +32,7 @@ BUILDERS = {
     "clipseg": "promptseg.models.clipseg.build",
     "langsam": "promptseg.models.grounded_sam.build",
     "interactive": "promptseg.models.interactive.build",
+    "uniovseg": "promptseg.models.uniovseg.build",
 }
 
 
@@ -103,9 +104,12 @@ def find_row(name: str) -> ModelRow:
         UnknownModelError: No model has that name; the message lists similar names.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=3, cutoff=0.4)
-        hint = f"similar names: {', '.join(near)}" if near else "`promptseg models` lists all names"
-        raise UnknownModelError(f"no model is named {name!r}, and there is no checkpoint at that path; {hint}")
+        near = difflib.get_close_matches(name, list_models(), n=3, cutoff=0.4)
+        similar = f" similar names: {', '.join(near)};" if near else ""
+        raise UnknownModelError(
+            f"no model is named {name!r}, and there is no checkpoint at that path;{similar} `promptseg models` lists "
+            "all names"
+        )
     return MODELS[name]
 
 
@@ -116,7 +120,8 @@ def load_model(
 
     Args:
         name_or_path: The name of a row; the directory of a checkpoint, or of a CLIPSeg that transformers saved; a file
-            with the original CLIPSeg's decoder; or the config of a model that consists of published parts.
+            with the original CLIPSeg's decoder, or with Uni-OVSeg's first stage; or the config of a model that consists
+            of published parts.
         options: Options for loading.
         overrides: Fields of the config to replace, such as detector="owlv2-base".
 
@@ -213,6 +218,10 @@ def _find(
 
 
 def _find_path(path: Path, options: LoadOptions) -> tuple[ModelConfig, NetworkSource]:
+    if path.is_file() and _is_uniovseg(path):
+        from promptseg.models.uniovseg.files import stage1_source
+
+        return stage1_source(path, options)
     if path.is_file() or _is_transformers(path):
         from promptseg.models.clipseg.files import original_source, transformers_source
 
@@ -229,6 +238,12 @@ def _read_checkpoint(directory: Path, options: LoadOptions) -> tuple[ModelConfig
         return load_pretrained(directory, offline=options.offline, progress=options.progress).eval()
 
     return description.config, NetworkSource(description.identity(), Deferred(load))
+
+
+def _is_uniovseg(path: Path) -> bool:
+    from promptseg.models.uniovseg.files import is_stage1
+
+    return is_stage1(path)
 
 
 def _is_transformers(directory: Path) -> bool:

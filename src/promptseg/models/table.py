@@ -8,12 +8,13 @@ from promptseg.models.grounded_sam.config import GroundedSamConfig
 from promptseg.models.interactive.config import InteractiveConfig
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg_s1.config import LoraConfig, PromptSegS1Config
+from promptseg.models.uniovseg.config import RegionSettings, UniOvSegConfig
 
-NetworkConfig: TypeAlias = PromptSegConfig | PromptSegS1Config | ClipSegConfig
+NetworkConfig: TypeAlias = PromptSegConfig | PromptSegS1Config | ClipSegConfig | UniOvSegConfig
 ModelConfig: TypeAlias = NetworkConfig | InteractiveConfig | GroundedSamConfig
 
 NETWORK_CONFIGS: dict[str, type[NetworkConfig]] = {
-    part.architecture: part for part in (PromptSegConfig, PromptSegS1Config, ClipSegConfig)
+    part.architecture: part for part in (PromptSegConfig, PromptSegS1Config, ClipSegConfig, UniOvSegConfig)
 }
 
 
@@ -44,10 +45,12 @@ class ModelRow:
 
 
 CLIPSEG_PAPER = "arXiv:2112.10003"
+UNIOVSEG_PAPER = "arXiv:2402.08960"
 PROMPTSEG_PAPER = "halim-cv/PromptSeg-Lightweight (MIT); decoder: arXiv:2304.02643"
 
 CONCEPTS = frozenset({"text", "exemplar"})
 POINTING = frozenset({"point", "box", "mask"})
+POINTS_AND_NAMES = frozenset({"text", "point", "box"})
 
 
 def _s1(size: str, image_layers: tuple[int, ...]) -> PromptSegS1Config:
@@ -338,6 +341,39 @@ _ROWS = (
         paper="arXiv:2304.02643",
         summary="For tests: tiny and random; points, boxes and masks",
         prompt_kinds=POINTING,
+    ),
+    ModelRow(
+        name="uniovseg",
+        config=UniOvSegConfig(),
+        status="recipe",
+        num_trained=17_314_533,
+        license="Apache-2.0",
+        paper=UNIOVSEG_PAPER,
+        summary="Uni-OVSeg on OpenCLIP's ConvNeXt-L, 1024 px: names, points and boxes, from unpaired masks and texts",
+        prompt_kinds=POINTS_AND_NAMES,
+    ),
+    ModelRow(
+        name="uniovseg-test",
+        config=UniOvSegConfig(
+            image_tower="clip-convnext-test",
+            text_tower="bytes-test",
+            image_size=64,
+            dim=32,
+            num_heads=4,
+            encoder_layers=1,
+            encoder_mlp_dim=48,
+            decoder_layers=2,
+            decoder_mlp_dim=48,
+            adapter_rank=2,
+            towers="published",
+            settings=RegionSettings(points_per_side=4, points_per_call=8, min_score=0.3),
+        ),
+        status="test",
+        num_trained=79_917,
+        license="Apache-2.0",
+        paper=UNIOVSEG_PAPER,
+        summary="For tests: tiny and random; masks of points and boxes, names of regions",
+        prompt_kinds=POINTS_AND_NAMES,
     ),
 )
 

@@ -146,6 +146,7 @@ class TiledSegmenter:
             np.concatenate([part.presence for part in parts]),
             np.concatenate([part.mask_quality for part in parts]),
             tuple(objects for part in parts for objects in part.instances or ()),
+            tuple(name for part in parts for name in part.read_as or ()) or None,
         )
 
     def _segment_chunk(self, image: TiledImage, queries: Sequence[Query]) -> Prediction:
@@ -167,6 +168,7 @@ class TiledSegmenter:
             presence.max(axis=0),
             np.take_along_axis(quality, presence.argmax(axis=0)[None], axis=0)[0],
             tuple(_join(views, index, size_hw) for index in range(len(queries))),
+            whole.read_as,
         )
 
     def _trust(self, presence: Floats) -> Floats:

@@ -36,12 +36,14 @@ class OverlayLayer:
         caption: Short text on its label, in any script (see `label_fonts`); "": no label.
         color_index: Index into the palette, modulo its length.
         boxes_xyxy: Boxes to outline in the same color, whole pixels, right and bottom exclusive.
+        is_hatched: Fill the mask with diagonal stripes, not with an even tint.
     """
 
     mask: NDArray[np.bool_]
     caption: str
     color_index: int
     boxes_xyxy: tuple[_BoxXyxy, ...] = ()
+    is_hatched: bool = False
 
     def __repr__(self) -> str:
         return f"<OverlayLayer {self.caption!r} color_index={self.color_index} boxes={len(self.boxes_xyxy)}>"
@@ -72,7 +74,7 @@ def draw_overlay(
     fill_opacity = [0 if v < 128 else max(round(255 * alpha), min(255, 5 * (255 - v))) for v in range(256)]
     canvas = Image.fromarray(image_rgb)
     for layer in drawn:
-        _paint(canvas, layer.mask, _color(layer.color_index), fill_opacity)
+        _paint(canvas, layer, fill_opacity)
     for layer in drawn:
         _draw_boxes(canvas, layer)
     _write_labels(canvas, drawn)
@@ -87,10 +89,9 @@ def _line_width(height: int, width: int) -> float:
     return max(1.0, min(height, width) / 320)
 
 
-def _paint(
-    canvas: Image.Image, mask: NDArray[np.bool_], color: tuple[int, int, int], fill_opacity: Sequence[int]
-) -> None:
-    """Tint the mask and draw its contour, in place."""
+def _paint(canvas: Image.Image, layer: OverlayLayer, fill_opacity: Sequence[int]) -> None:
+    """Tint or hatch the mask and draw its contour, in place."""
+    mask = layer.mask
     line_width = _line_width(*mask.shape)
     left, top, right, bottom = tight_box(mask)
     margin = math.ceil(line_width) + 1
@@ -99,7 +100,18 @@ def _paint(
     window = mask[top : bottom + margin, left : right + margin]
     blurred = Image.fromarray(window.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(line_width))
     canvas.paste("white", (left, top), blurred.point(_HALO_OPACITY))
-    canvas.paste(color, (left, top), blurred.point(fill_opacity))
+    opacity = blurred.point(fill_opacity)
+    if layer.is_hatched:
+        opacity.paste(0, mask=_draw_gaps(blurred, line_width))
+    canvas.paste(_color(layer.color_index), (left, top), opacity)
+
+
+def _draw_gaps(blurred: Image.Image, line_width: float) -> Image.Image:
+    """Draw the gaps between the stripes of a mask, as a mask of its inside; the contour stays whole."""
+    is_inside = np.asarray(blurred) == 255
+    y, x = np.indices(is_inside.shape)
+    stripe = max(2, round(3 * line_width))
+    return Image.fromarray(is_inside & ((x + y) // stripe % 2 == 1))
 
 
 def _draw_boxes(canvas: Image.Image, layer: OverlayLayer) -> None:

@@ -18,6 +18,9 @@ TOLERANCE = 0.5
 """Tolerance of the outlines that formats write, pixels: an edge of a mask is no more exact than half a pixel."""
 
 _CHANGED_SHARE = 0.02
+# The tolerances that an outline is smoothed by, pixels. A fixed list, from which each outline gets the largest one that
+# suits it and that the caller allows: so a larger tolerance never gives more corners.
+_TOLERANCES = tuple(2.0 ** (step / 4) for step in range(4 * 12, -4 * 3 - 1, -1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,8 @@ def simplify_polygons(polygons: Sequence[Polygon], tolerance: float) -> tuple[Po
 
     Returns:
         One polygon for each, whose corners are some of its own, in order. A hole that loses its area is dropped; an
-        outer ring that would lose its area stays as it was. Simplified rings may touch or cross each other.
+        outer ring that would lose its area gets a smaller tolerance. Simplified rings may touch or cross each other.
+        A larger tolerance never gives more corners.
 
     Source:
         Douglas and Peucker 1973, "Algorithms for the reduction of the number of points required to represent a
@@ -80,14 +84,24 @@ def simplify_polygons(polygons: Sequence[Polygon], tolerance: float) -> tuple[Po
         return tuple(polygons)
     simplified = []
     for polygon in polygons:
-        outer = _simplify_ring(polygon.outer, tolerance)
         holes = (_simplify_ring(hole, tolerance) for hole in polygon.holes)
         simplified.append(
-            Polygon(
-                outer if ring_area(outer) > 0 else polygon.outer, tuple(hole for hole in holes if ring_area(hole) < 0)
-            )
+            Polygon(_simplify_outer(polygon.outer, tolerance), tuple(hole for hole in holes if ring_area(hole) < 0))
         )
     return tuple(simplified)
+
+
+def _simplify_outer(ring: Ring, tolerance: float) -> Ring:
+    """Simplify an outer ring by the largest tolerance up to this one that leaves it an area."""
+    simplified = _simplify_ring(ring, tolerance)
+    if ring_area(simplified) > 0:
+        return simplified
+    corners, heights = _rank_corners(ring, least=0.0)
+    for height in np.unique(heights[heights <= tolerance])[::-1]:
+        simplified = corners[heights >= height]
+        if ring_area(simplified) > 0:
+            return simplified
+    return corners
 
 
 def smooth_polygons(polygons: Sequence[Polygon], tolerance: float) -> tuple[Polygon, ...]:
@@ -100,8 +114,9 @@ def smooth_polygons(polygons: Sequence[Polygon], tolerance: float) -> tuple[Poly
     Returns:
         One polygon for each, its corners at whole or half pixels. Corners of steps of one pixel are cut first, through
         the middle of their edges; that moves the outline by half a pixel at most. Then corners are dropped as
-        `simplify_polygons` does. Where that would change more than 2 % of the pixels in a ring for each pixel of
-        tolerance, the ring gets a smaller tolerance, or stays as it was: small objects and holes keep their pixels.
+        `simplify_polygons` does, by `tolerance` or up to a sixth less. Where that would change more than 2 % of the
+        pixels in a ring for each pixel of tolerance, the ring gets a smaller tolerance, or stays as it was: small
+        objects and holes keep their pixels. A larger tolerance never gives more corners.
     """
     if tolerance <= 0:
         return tuple(polygons)
@@ -116,8 +131,10 @@ def _smooth_ring(ring: Ring, tolerance: float) -> Ring:
     width, height = (ring.max(axis=0) - origin).tolist()
     inside = fill_rings([ring - origin], (height, width))
     cut = _cut_steps(ring)
-    for each in (tolerance, tolerance / 2, tolerance / 4):
+    for each in (listed for listed in _TOLERANCES if listed <= tolerance):
         smooth = _simplify_ring(cut, each)
+        if len(smooth) >= len(ring):  # cut steps have two corners for one
+            return ring
         changed = fill_rings([smooth - origin], (height, width)) ^ inside
         # A sliver may hold the centers of a line of pixels, but other programs see less of it.
         is_sliver = abs(ring_area(smooth)) < 0.9 * abs(ring_area(ring))
@@ -138,22 +155,35 @@ def _cut_steps(ring: Ring) -> Ring:
 
 
 def _simplify_ring(ring: Ring, tolerance: float) -> Ring:
+    corners, heights = _rank_corners(ring, least=tolerance)
+    return corners[heights > tolerance]
+
+
+def _rank_corners(ring: Ring, *, least: float) -> tuple[Ring, NDArray[np.float64]]:
+    """Compute for each corner the tolerance from which on it is dropped, pixels; what lies below `least` becomes 0.
+
+    Returns:
+        The corners from another one on, and their tolerances, shape (P,); those of the two that cut the ring are
+        infinite.
+    """
     start = int(np.argmax(np.square(ring - ring.mean(axis=0)).sum(axis=1)))
     closed = np.concatenate([np.roll(ring, -start, axis=0), ring[start : start + 1]])
     middle = int(np.argmax(np.square(closed - closed[0]).sum(axis=1)))
-    is_kept = np.zeros(len(closed), dtype=np.bool_)
-    is_kept[[0, middle]] = True
-    pending = [(0, middle), (middle, len(closed) - 1)]
+    heights = np.zeros(len(closed))
+    heights[[0, middle]] = np.inf
+    pending = [(0, middle, np.inf), (middle, len(closed) - 1, np.inf)]
     while pending:
-        first, last = pending.pop()
+        first, last, height = pending.pop()
         if last - first < 2:
             continue
         distances = _distances_to_segment(closed[first + 1 : last], closed[first], closed[last])
         farthest = first + 1 + int(np.argmax(distances))
-        if distances.max() > tolerance:
-            is_kept[farthest] = True
-            pending += [(first, farthest), (farthest, last)]
-    return closed[:-1][is_kept[:-1]]
+        # a corner is dropped with the one whose line it was measured from
+        height = min(height, float(distances.max()))
+        if height > least:
+            heights[farthest] = height
+            pending += [(first, farthest, height), (farthest, last, height)]
+    return closed[:-1], heights[:-1]
 
 
 def _distances_to_segment(points: Ring, start: Ring, stop: Ring) -> NDArray[np.float64]:

@@ -112,3 +112,8 @@ def logit(probability: float) -> float:
     if probability in (0.0, 1.0):
         return math.copysign(math.inf, probability - 0.5)
     return math.log(probability / (1.0 - probability))
+
+
+def clipped_logit(probability: float, *, least: float = 1e-4) -> np.float32:
+    """Convert a probability in [0, 1] to its logit, after it is clipped to the range from `least` to 1 minus it."""
+    return np.float32(logit(min(max(probability, least), 1.0 - least)))

@@ -57,15 +57,18 @@ def add_background(
         mask_threshold: As `QueryResult`.
 
     Returns:
-        One result for each query, in order. The background is where no object that is present has its mask: one
-        instance of presence 1, or presence 0 where objects cover the image.
+        One result for each query, in order. The background is where no object has its mask, be the model sure of it
+        or not: one instance of presence 1, or presence 0 where objects cover the image.
     """
     if len(objects) == len(queries):
         return tuple(objects)
     rest = ~np.logical_or.reduce([result.mask for result in objects])
     # sigmoid(-x) is 1 - sigmoid(x); an absent object leaves the whole image to the background.
     logits = -np.maximum.reduce(
-        [result.mask_logits if result.is_present else np.full_like(result.mask_logits, -20.0) for result in objects]
+        [
+            np.full_like(result.mask_logits, -20.0) if result.status == "absent" else result.mask_logits
+            for result in objects
+        ]
     )
     presence = float(rest.any())
     instances = (Instance.from_mask(rest, presence),) if presence else ()

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from promptseg._value_checks import is_number
 from promptseg.errors import PromptError
 from promptseg.images import LARGEST_LIMITS, ImageSource, name_image, read_image
 from promptseg.ops.masks import tight_box
@@ -86,10 +87,10 @@ class Instance:
             Polygons with their holes; none for an empty mask.
 
         Raises:
-            PromptError: The tolerance is negative.
+            PromptError: The tolerance is no number of pixels from 0 on.
         """
-        if not tolerance >= 0:
-            raise PromptError(f"the tolerance is a distance in pixels from 0 on, not {tolerance}")
+        if not (is_number(tolerance) and tolerance >= 0):
+            raise PromptError(f"the tolerance is a number of pixels from 0 on, not {tolerance!r}")
         left, top, _, _ = self.box_xyxy
         return simplify_polygons(trace_polygons(self.box_mask, origin_xy=(left, top)), tolerance)
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from promptseg.ops.resize import logit, resize_map, sigmoid, threshold_map
 from promptseg.ops.rle import Rle, decode_rle, encode_rle
 from promptseg.prompts import MaskPrompt
 from promptseg.results.instance import Instance, encode_mask_png, read_only
+
+Status = Literal["present", "unsure", "absent"]
 
 # A connected part smaller than this share of the largest one of its query is noise of the mask, not an object.
 MIN_INSTANCE_SHARE = 0.02
@@ -35,11 +37,15 @@ class QueryResult:
         presence: Calibrated probability that the object is in the image.
         mask_logits: The model's map over the whole image at its own resolution, float32, shape (h, w).
         size_hw: Height and width of the image, pixels.
-        presence_threshold: With a lower presence the object counts as absent.
+        presence_threshold: From this presence on the object counts as present.
         mask_threshold: Probability from which a pixel belongs to the object; in [0, 1].
         model_instances: The instances that the model found; `mask` is their union. None: the model finds none itself,
             and the instances are the connected parts of the mask.
-        stored_mask: The mask of a loaded result (`Segmentation.load`), of the size (H, W); None: `mask` is computed.
+        stored_mask: The mask of a loaded result (`Segmentation.load`) or of a region, of the size (H, W), if the object
+            is present; None: `mask` is computed.
+        unsure_threshold: From this presence on, and below `presence_threshold`, the model is unsure; None: it never is.
+        read_as: The known name that the model took the phrase as ("cart" for "soapbox cart"); None: it took the phrase
+            as it is.
     """
 
     label: str
@@ -50,9 +56,15 @@ class QueryResult:
     mask_threshold: float
     model_instances: tuple[Instance, ...] | None = None
     stored_mask: Rle | None = field(default=None, kw_only=True)
+    unsure_threshold: float | None = field(default=None, kw_only=True)
+    read_as: str | None = field(default=None, kw_only=True)
 
     def __repr__(self) -> str:
-        return f"<QueryResult {self.label!r} presence={self.presence:.2f} instances={len(self.instances)}>"
+        taken = "" if self.read_as is None else f" read_as={self.read_as!r}"
+        return (
+            f"<QueryResult {self.label!r} {self.status}{taken} presence={self.presence:.2f} "
+            f"instances={len(self.instances)}>"
+        )
 
     def _repr_png_(self) -> bytes:
         return encode_mask_png(self.mask)
@@ -65,8 +77,24 @@ class QueryResult:
 
     @property
     def is_present(self) -> bool:
-        """Whether presence reaches the threshold; if not, `mask` is empty."""
+        """Whether presence reaches `presence_threshold`: whether `status` is "present"."""
         return self.presence >= self.presence_threshold
+
+    @property
+    def status(self) -> Status:
+        """Whether the object is in the image: "present", "absent", or "unsure" if the evidence conflicts.
+
+        An unsure object has a mask and instances like a present one. Overlays draw it hatched; data sets leave it out.
+        """
+        if self.is_present:
+            return "present"
+        is_unsure = self.unsure_threshold is not None and self.presence >= self.unsure_threshold
+        return "unsure" if is_unsure else "absent"
+
+    @property
+    def caption(self) -> str:
+        """The label, and what it was taken as: "soapbox cart: taken as cart"."""
+        return self.label if self.read_as is None else f"{self.label}: taken as {self.read_as}"
 
     @property
     def probability(self) -> NDArray[np.float32]:
@@ -94,7 +122,7 @@ class QueryResult:
         connected parts of `mask`, with the presence times the mean probability of their pixels as score; parts smaller
         than 2 % of the largest one are left out.
         """
-        if not self.is_present:
+        if self.status == "absent":
             return ()
         if self.model_instances is None:
             instances: Iterator[Instance] = self._parts()
@@ -130,12 +158,12 @@ class QueryResult:
         # A code, not the array: the masks of a long request on a large image would not fit in memory.
         mask = np.zeros(self.size_hw, dtype=np.bool_)
         if self.stored_mask is not None:
-            mask = decode_rle(self.stored_mask) if self.is_present else mask
+            mask = decode_rle(self.stored_mask) if self.status != "absent" else mask
         elif self.model_instances is not None:
             for instance in self.instances:
                 left, top, right, bottom = instance.box_xyxy
                 mask[top:bottom, left:right] |= instance.box_mask
-        elif self.is_present:
+        elif self.status != "absent":
             # Compared as logits: on a large image the sigmoid costs more than everything else.
             mask = threshold_map(self.mask_logits, self.size_hw, logit(self.mask_threshold))
         return Instance.from_mask(mask, self.presence)
@@ -153,6 +181,8 @@ class QueryResult:
             "label": self.label,
             "presence": round(self.presence, 6),
             "is_present": self.is_present,
+            "status": self.status,
+            "read_as": self.read_as,
             "mask": self.to_rle(),
             "instances": [each.to_dict() for each in self.instances],
         }

@@ -100,13 +100,27 @@ def parse_results(document: dict[str, Any], *, where: str) -> tuple[QueryResult,
         height, width = document["size_hw"]
         size_hw = check_stated_size(height, width, where=where)
         thresholds = float(document["presence_threshold"]), float(document["mask_threshold"])
-        return tuple(_parse_result(each, size_hw, *thresholds) for each in document["results"])
+        unsure_threshold = parse_unsure_threshold(document)
+        return tuple(
+            _parse_result(each, size_hw, *thresholds, unsure_threshold=unsure_threshold) for each in document["results"]
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where}: not a result that Segmentation.save wrote: {error!r}") from error
 
 
+def parse_unsure_threshold(document: dict[str, Any]) -> float | None:
+    """Read `Segmentation.unsure_threshold`, which results of earlier versions lack."""
+    value = document.get("unsure_threshold")
+    return None if value is None else float(value)
+
+
 def _parse_result(
-    values: dict[str, Any], size_hw: tuple[int, int], presence_threshold: float, mask_threshold: float
+    values: dict[str, Any],
+    size_hw: tuple[int, int],
+    presence_threshold: float,
+    mask_threshold: float,
+    *,
+    unsure_threshold: float | None,
 ) -> QueryResult:
     stored_mask = coco_rle(values["mask"], size_hw)
     instances = tuple(
@@ -115,7 +129,7 @@ def _parse_result(
         )
         for each in values["instances"]
     )
-    mask_logits = _approximate_logits(decode_rle(stored_mask), mask_threshold)
+    mask_logits = approximate_logits(decode_rle(stored_mask), mask_threshold)
     return QueryResult(
         str(values["label"]),
         float(values["presence"]),
@@ -125,10 +139,12 @@ def _parse_result(
         mask_threshold,
         instances,
         stored_mask=stored_mask,
+        unsure_threshold=unsure_threshold,
+        read_as=None if values.get("read_as") is None else str(values["read_as"]),
     )
 
 
-def _approximate_logits(mask: NDArray[np.bool_], mask_threshold: float) -> NDArray[np.float32]:
+def approximate_logits(mask: NDArray[np.bool_], mask_threshold: float) -> NDArray[np.float32]:
     """Make a small map, shape (h, w), that stands for the model's: its edge at `mask_threshold` is that of the mask."""
     height, width = mask.shape
     shrink = max(1.0, max(height, width) / _MAP_SIDE)

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -17,7 +17,14 @@ from promptseg.errors import DataError, ImageError, PromptError, UnknownLabelErr
 from promptseg.images import LARGEST_LIMITS, ImageSource, expand_home, find_path, read_image
 from promptseg.ops.overlay import DEFAULT_ALPHA, OverlayLayer, draw_overlay
 from promptseg.results.query_result import QueryResult
-from promptseg.results.saved import JSON_SCHEMA, RESULT_FILE, parse_results, read_result_file, write_result_files
+from promptseg.results.saved import (
+    JSON_SCHEMA,
+    RESULT_FILE,
+    parse_results,
+    parse_unsure_threshold,
+    read_result_file,
+    write_result_files,
+)
 
 # Longer side of the drawing in a notebook, pixels.
 _NOTEBOOK_SIDE = 1024
@@ -31,10 +38,11 @@ class Segmentation(Sequence[QueryResult]):
         image_rgb: The image, uint8, shape (H, W, 3), upright.
         results: One for each query.
         model: Name of the model.
-        presence_threshold: With a lower presence an object counts as absent.
+        presence_threshold: From this presence on an object counts as present.
         mask_threshold: Probability from which a pixel belongs to an object.
         fingerprint: Identifies the checkpoint of that model; "" if no model made the results.
         source: Path or name of the image; None: unknown.
+        unsure_threshold: From this presence on, and below `presence_threshold`, the model is unsure; None: it never is.
     """
 
     image_rgb: NDArray[np.uint8]
@@ -44,6 +52,7 @@ class Segmentation(Sequence[QueryResult]):
     mask_threshold: float
     fingerprint: str = ""
     source: str | None = None
+    unsure_threshold: float | None = None
 
     @overload
     def __getitem__(self, index: int | str) -> QueryResult: ...
@@ -121,6 +130,7 @@ class Segmentation(Sequence[QueryResult]):
             "fingerprint": self.fingerprint,
             "size_hw": list(self.size_hw),
             "presence_threshold": self.presence_threshold,
+            "unsure_threshold": self.unsure_threshold,
             "mask_threshold": self.mask_threshold,
             "results": [result.to_dict() for result in self.results],
         }
@@ -129,9 +139,10 @@ class Segmentation(Sequence[QueryResult]):
         """Describe the results as JSON.
 
         The object has the keys `schema`, `model`, `fingerprint`, `size_hw` (height, width), `presence_threshold`,
-        `mask_threshold` and `results`, a list in the order of the request. Each result has `label`, `presence`,
-        `is_present`, `mask` and `instances`; each instance has `box_xyxy` (whole pixels, right and bottom exclusive),
-        `score`, `mask` and, if it is known, `mask_quality`. A mask is COCO's compressed RLE,
+        `unsure_threshold` (or null), `mask_threshold` and `results`, a list in the order of the request. Each result
+        has `label`, `presence`, `is_present`, `status` ("present", "unsure" or "absent"), `read_as` (the name that the
+        phrase was taken as, or null), `mask` and `instances`; each instance has `box_xyxy` (whole pixels, right and
+        bottom exclusive), `score`, `mask` and, if it is known, `mask_quality`. A mask is COCO's compressed RLE,
         `{"size": [height, width], "counts": text}`, as pycocotools reads it.
 
         Args:
@@ -140,7 +151,7 @@ class Segmentation(Sequence[QueryResult]):
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
     def to_coco(self, image_id: int = 1) -> list[dict[str, Any]]:
-        """Describe the instances as COCO annotations, as `pycocotools.coco.COCO.loadRes` takes them.
+        """Describe the instances as COCO annotations, as `pycocotools.coco.COCO.loadRes` takes them; no unsure ones.
 
         Args:
             image_id: Id of the image in your data set.
@@ -152,7 +163,7 @@ class Segmentation(Sequence[QueryResult]):
         """
         category_ids = {label: index for index, label in enumerate(dict.fromkeys(self.labels), start=1)}
         annotations = []
-        for result in self.results:
+        for _, result in self._present():
             for instance in result.instances:
                 left, top, right, bottom = instance.box_xyxy
                 annotations.append(
@@ -169,7 +180,7 @@ class Segmentation(Sequence[QueryResult]):
         return annotations
 
     def to_supervision(self) -> Any:
-        """Convert the instances to supervision's `Detections`.
+        """Convert the instances to supervision's `Detections`; no unsure ones.
 
         They come in the order of the request, the best of each query first: xyxy float (N, 4), mask bool (N, H, W),
         confidence, class_id (position of the query in the request) and data["class_name"]; N may be 0.
@@ -177,7 +188,7 @@ class Segmentation(Sequence[QueryResult]):
         Raises:
             MissingExtraError: supervision is not installed.
         """
-        found = [(index, each) for index, result in enumerate(self.results) for each in result.instances]
+        found = [(index, each) for index, result in self._present() for each in result.instances]
         masks = np.zeros((len(found), *self.size_hw), dtype=np.bool_)
         for mask, (_, instance) in zip(masks, found, strict=True):
             mask[:] = instance.mask
@@ -190,7 +201,7 @@ class Segmentation(Sequence[QueryResult]):
         )
 
     def overlay(self, *, alpha: float = DEFAULT_ALPHA, labels: bool = True, boxes: bool = False) -> Image.Image:
-        """Draw the masks over the image; absent objects are not drawn.
+        """Draw the masks over the image: unsure ones hatched and with a question mark, absent objects not at all.
 
         Args:
             alpha: Opacity of the masks, in [0, 1].
@@ -206,9 +217,10 @@ class Segmentation(Sequence[QueryResult]):
         layers = [
             OverlayLayer(
                 result.mask,
-                f"{result.label} {result.presence:.2f}" if labels else "",
+                _write_caption(result) if labels else "",
                 color_index,
                 tuple(instance.box_xyxy for instance in result.instances) if boxes else (),
+                is_hatched=result.status == "unsure",
             )
             for color_index, result in enumerate(self.results)
         ]
@@ -266,12 +278,21 @@ class Segmentation(Sequence[QueryResult]):
             mask_threshold=float(document["mask_threshold"]),
             fingerprint=str(document.get("fingerprint", "")),
             source=find_path(image) or (str(stated["source"]) if stated.get("source") else None),
+            unsure_threshold=parse_unsure_threshold(document),
         )
+
+    def _present(self) -> Iterator[tuple[int, QueryResult]]:
+        """Yield the results of what is present, and their positions."""
+        return ((index, result) for index, result in enumerate(self.results) if result.is_present)
 
 
 def name_origin(model: str, fingerprint: str, presence_threshold: float) -> str:
     """Name the origin of results: a model, its checkpoint, and the presence from which an object counts as present."""
     return f"{f'{model} {fingerprint}'.strip()}, present from {presence_threshold:.6g}"
+
+
+def _write_caption(result: QueryResult) -> str:
+    return f"{result.caption}{'?' if result.status == 'unsure' else ''} {result.presence:.2f}"
 
 
 def _hash_pixels(image_rgb: NDArray[np.uint8]) -> str:

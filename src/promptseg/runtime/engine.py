@@ -39,7 +39,14 @@ class Runtime:
     max_threads: int | None = None
 
     @classmethod
-    def choose(cls, engine: str = "auto", device: str = "auto", report: ReportCompile | None = None) -> "Runtime":
+    def choose(
+        cls,
+        engine: str = "auto",
+        device: str = "auto",
+        report: ReportCompile | None = None,
+        *,
+        max_threads: int | None = None,
+    ) -> "Runtime":
         """Resolve "auto": a GPU where there is one, else OpenVINO on the CPU, in bfloat16 where the CPU has it.
 
         Raises:
@@ -52,10 +59,10 @@ class Runtime:
         device = resolve_device(device)
         if engine == "auto":
             chosen: Engine = _fastest_on_cpu() if device == "cpu" else "torch"
-            return cls(chosen, device, report)
+            return cls(chosen, device, report, max_threads)
         if engine != "torch" and device != "cpu":
             raise EngineError(f"{engine} runs on the CPU, not on {device}: use engine torch or auto, or device cpu")
-        return cls(engine, device, report)  # type: ignore[arg-type]  # one of ENGINES, and not "auto"
+        return cls(engine, device, report, max_threads)  # type: ignore[arg-type]  # one of ENGINES, and not "auto"
 
     @property
     def is_compiled(self) -> bool:
@@ -69,9 +76,7 @@ class Runtime:
             return self.max_threads
         if (given := os.environ.get("OMP_NUM_THREADS", "")).isdigit() and int(given) > 0:
             return int(given)
-        if hasattr(os, "sched_getaffinity"):
-            return len(os.sched_getaffinity(0))
-        return os.cpu_count() or 1
+        return available_cores()
 
     def graph(self, source: GraphSource) -> Graph:
         """Give the graph of a source, ready to compute.
@@ -88,6 +93,13 @@ class Runtime:
 
         precision: Literal["f32", "bf16"] = "bf16" if self.engine == "openvino-bf16" else "f32"
         return open_graph(source, precision=precision, num_threads=self.num_threads, report=self.report)
+
+
+def available_cores() -> int:
+    """Count the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def resolve_device(device: str) -> str:

@@ -188,13 +188,19 @@ class PromptableSegmenter(Protocol):
             boxes_xyxy: (N, 4), image pixels.
             mask_logits: Coarse masks (N, h, w) over the canvas, h and w a quarter of its sides; `Frame.maps_to_canvas`
                 makes them.
-            choice: "single": one mask (good for a box or several points); "levels": three nested candidates
-                such as part, whole, group (good for one point).
+            choice: "single": one mask (good for a box or several points); "levels": several nested candidates
+                such as part, whole, group (good for one point): SAM gives three for each kind of prompt.
 
         Raises:
             PromptError: Nothing to segment, NaN, a box without area or outside the image, a point outside.
         """
         ...
+
+
+def place_in_square(input_side: int, original_hw: tuple[int, int]) -> Frame:
+    """Place an image in the top left corner of a square that its longer side fills."""
+    scale = input_side / max(original_hw)
+    return Frame(original_hw, (input_side, input_side), (scale, scale))
 
 
 def _resample(

@@ -15,7 +15,7 @@ from transformers import SamConfig, SamModel
 
 from promptseg.errors import CheckpointError
 from promptseg.runtime import Runtime, Step
-from promptseg.sam.base import Frame
+from promptseg.sam.base import place_in_square
 from promptseg.sam.decoder import MaskDecode, encode_step, prompt_step, read_prompt_encoder
 from promptseg.sam.graphs import SamGraphs, SamPart
 from promptseg.sam.prompt_encoder import STRIDE
@@ -76,7 +76,9 @@ def build_sam_vit(model: Any, *, runtime: Runtime, identity: str) -> Sam:
         build=partial(_build_step, model),
         code=("sam/sam_vit.py", "sam/decoder.py"),
     )
-    return Sam(read_prompt_encoder(model.prompt_encoder, input_side), graphs, partial(place_image, input_side), runtime)
+    return Sam(
+        read_prompt_encoder(model.prompt_encoder, input_side), graphs, partial(place_in_square, input_side), runtime
+    )
 
 
 def build_tiny_sam(*, runtime: Runtime) -> Sam:
@@ -110,12 +112,6 @@ def build_tiny_model() -> Any:
                 },
             )
         )
-
-
-def place_image(input_side: int, original_hw: tuple[int, int]) -> Frame:
-    """Place an image in the top left corner of a square that its longer side fills."""
-    scale = input_side / max(original_hw)
-    return Frame(original_hw, (input_side, input_side), (scale, scale))
 
 
 def _build_step(model: Any, part: SamPart, canvas_hw: tuple[int, int]) -> Step:

@@ -39,7 +39,7 @@ def run_benchmark(
         selection: The selected part.
         loaded: Its data.
         run: Describes the model in the report.
-        outputs: Files to write; a gallery is not drawn.
+        outputs: Files to write.
         watch: Sees every record.
 
     Raises:

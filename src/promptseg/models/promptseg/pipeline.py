@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.language.class_list import NamedClass
 from promptseg.models.promptseg.coarse import CoarseAnswer, CoarseImage, CoarseSegmenter, ConceptGroup
 from promptseg.models.promptseg.drafting import Drafter, Request
 from promptseg.models.promptseg.drafts import Answer, Canvas, Draft
 from promptseg.models.promptseg.encoded_image import PromptSegImage, deferred_hsv
 from promptseg.models.promptseg.referring_ranking import GroundingInput
+from promptseg.models.segment_proposals import propose_segments
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.resize import logit
 from promptseg.prompts import ExemplarPrompt, Query, TextPrompt
@@ -19,7 +21,7 @@ from promptseg.sam.base import PromptableSegmenter, SamEmbedding
 from promptseg.sam.geometric_prompts import GEOMETRIC_KINDS, read_geometric_prompts
 from promptseg.sam.prompt_batching import mask_objects
 from promptseg.sam.query_masks import propose_masks
-from promptseg.segmenter import Prediction, read_text
+from promptseg.segmenter import Prediction, SegmentProposals, read_text
 
 
 class PromptSegPipeline:
@@ -95,6 +97,13 @@ class PromptSegPipeline:
         prediction = propose_masks(self._sam, image.sam.get(), query)
         # the threshold of SAM's logits is 0; that of the model's logits is its mask threshold
         return replace(prediction, mask_logits=prediction.mask_logits + np.float32(logit(self.mask_threshold)))
+
+    def propose_segments(
+        self, image: PromptSegImage, classes: Sequence[NamedClass], *, presence_threshold: float
+    ) -> SegmentProposals:
+        """Propose segments for a panoptic map from the answers to the names of the classes."""
+        settings = self._config.settings.panoptic
+        return propose_segments(self, image, classes, presence_threshold=presence_threshold, settings=settings)
 
     def ground(self, image: PromptSegImage, phrase: str) -> GroundingInput | None:
         """Find the candidates of a referring expression; None for a plain name or if there is no candidate."""

@@ -2,7 +2,19 @@
 
 from dataclasses import dataclass, field
 
+from promptseg.models.segment_proposals import EvidenceWeights, ProposalSettings
+from promptseg.results.merging import MergeSettings
 from promptseg.sam.refine_settings import RefineSettings
+
+# Fitted on coco_train by lab/fit_panoptic.py.
+PANOPTIC = ProposalSettings(
+    objects=EvidenceWeights(presence=-0.148, score=0.866, log_area=0.191, margin=0.27, bias=0.521),
+    parts=EvidenceWeights(presence=0.815, score=0.253, log_area=0.461, margin=0.137, bias=-3.269),
+    stuff=EvidenceWeights(presence=0.274, log_area=0.225, margin=0.396, bias=-1.768),
+    merge=MergeSettings(
+        mask_threshold=0.31, min_score=0.2, min_visible_share=0.5, min_stuff_share=0.005, min_fill_score=0.05
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,7 @@ class PipelineSettings:
         separation: Settings for the separation of touching instances.
         correction: Settings for the correction of a phrase's mask by clicks.
         ranking: Weights and thresholds for the ranking of referring expressions' candidates.
+        panoptic: How the answers to many names become one map.
     """
 
     least_presence: float = 0.1
@@ -122,3 +135,4 @@ class PipelineSettings:
     separation: SeparationSettings = field(default_factory=SeparationSettings)
     correction: CorrectionSettings = field(default_factory=CorrectionSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
+    panoptic: ProposalSettings = PANOPTIC

@@ -1,0 +1,173 @@
+"""Where the images of a batch come from: files, folders, patterns, list files, tar shards and Parquet tables.
+
+Listing reads names only. What it yields is small and can be pickled; the process that segments an image reads its
+bytes, see `batch.reader`.
+"""
+
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promptseg._extras import require
+from promptseg.errors import DataError, ImageError
+from promptseg.images import IMAGE_SUFFIXES, expand_home, list_images
+from promptseg.skipped_files import SkippedFile
+
+if TYPE_CHECKING:
+    import pyarrow.parquet
+
+_LISTS = frozenset({".txt", ".lst"})
+_SHARDS = frozenset({".tar"})
+_COMPRESSED = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst"})
+_TABLES = frozenset({".parquet"})
+# Columns of a Parquet table that hold images, in the order in which they are looked for.
+_BYTES_COLUMNS = ("image", "jpg", "png", "bytes")
+_PATH_COLUMNS = ("path", "image_path", "file_name")
+
+
+@dataclass(frozen=True)
+class BatchImage:
+    """An image of a batch, and where its bytes are.
+
+    Attributes:
+        id: Its path; of a member of a shard "shard.tar/member.jpg", of a row of a table "table.parquet#12".
+        file: The file that holds its bytes.
+        offset: Of the first byte in a shard; None: the file is the image.
+        num_bytes: Length in a shard.
+        row: Number of the row in a table; None: it is in no table.
+        column: Column of the bytes in a table.
+    """
+
+    id: str
+    file: Path
+    offset: int | None = None
+    num_bytes: int = 0
+    row: int | None = None
+    column: str = ""
+
+
+def list_sources(
+    sources: Sequence[str | Path], *, column: str | None = None, skipped: list[SkippedFile] | None = None
+) -> list[BatchImage]:
+    """List the images that sources stand for.
+
+    Args:
+        sources: Images, folders and patterns, as `promptseg.images.list_images` takes them; list files (.txt, .lst) of
+            one path a line, relative to the current folder; tar files, such as WebDataset's shards; Parquet tables with
+            a column of encoded images or of paths.
+        column: Column of the images in Parquet tables; None: the first of image, jpg, png, bytes (bytes, or a struct
+            that has them), path, image_path, file_name.
+        skipped: Receives whatever else folders, patterns and shards hold.
+
+    Returns:
+        Each image once, in the order of the sources.
+
+    Raises:
+        ImageError: A source doesn't exist, or holds no image.
+        DataError: A list, a shard or a table can't be read, or a table has no column of images.
+        MissingExtraError: A Parquet table is given, and pyarrow is not installed.
+    """
+    found: dict[str, BatchImage] = {}
+    for source in sources:
+        for image in _list_source(expand_home(source), column, skipped):
+            found.setdefault(image.id, image)
+    return list(found.values())
+
+
+def _list_source(source: Path, column: str | None, skipped: list[SkippedFile] | None) -> Iterable[BatchImage]:
+    suffix = source.suffix.lower()
+    if source.is_dir():
+        return _files(list_images([source], skipped=skipped))
+    if suffix in _COMPRESSED:
+        raise DataError(f"{source}: a compressed archive has no random access: unpack it, or write a plain .tar")
+    if suffix in _LISTS | _SHARDS | _TABLES and not source.is_file():
+        raise ImageError(f"{source}: no such file")
+    if suffix in _LISTS:
+        return _files(list_images(_read_list(source), skipped=skipped))
+    if suffix in _SHARDS:
+        return _list_shard(source, skipped)
+    if suffix in _TABLES:
+        return _list_table(source, column)
+    return _files(list_images([source], skipped=skipped))
+
+
+def _files(paths: Iterable[Path]) -> Iterator[BatchImage]:
+    return (BatchImage(str(path), path) for path in paths)
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read as a list of paths, in UTF-8, one a line: {error}") from error
+    listed = [line.rstrip("\r") for line in lines if line.strip()]
+    if not listed:
+        raise DataError(f"{path}: lists no path; write one a line")
+    return listed
+
+
+def _list_shard(path: Path, skipped: list[SkippedFile] | None) -> list[BatchImage]:
+    """List the images of a tar file; one that ends in the middle yields the members that begin before its end."""
+    images: list[BatchImage] = []
+    try:
+        with tarfile.open(path, "r:") as shard:
+            for member in shard:
+                if member.isfile() and Path(member.name).suffix.lower() in IMAGE_SUFFIXES:
+                    images.append(BatchImage(f"{path}/{member.name}", path, member.offset_data, member.size))
+                elif member.isfile() and skipped is not None:
+                    skipped.append(SkippedFile(path / member.name, "not an image"))
+    except (OSError, tarfile.TarError) as error:
+        # A shard that was cut off: what is whole is segmented, and the cut is an image that can't be read.
+        if not images:
+            raise DataError(f"{path}: not a tar file that can be read: {error}") from error
+        images.append(BatchImage(f"{path}/(end)", path, path.stat().st_size, 1))
+    if not images:
+        raise ImageError(f"{path}: no image in this tar file ({' '.join(sorted(IMAGE_SUFFIXES))})")
+    return images
+
+
+def _list_table(path: Path, column: str | None) -> list[BatchImage]:
+    table = open_table(path)
+    name, holds_bytes = _find_column(path, table.schema_arrow, column)
+    if holds_bytes:
+        return [BatchImage(f"{path}#{row}", path, row=row, column=name) for row in range(table.metadata.num_rows)]
+    paths = table.read(columns=[name])[name].to_pylist()
+    if not all(isinstance(each, str) and each for each in paths):
+        raise DataError(f"{path}: its column {name!r} has rows without a path")
+    return list(_files(map(expand_home, paths)))
+
+
+def _find_column(path: Path, schema: Any, column: str | None) -> tuple[str, bool]:
+    """Find the column of images, and whether it holds their bytes."""
+    import pyarrow
+
+    names = [column] if column is not None else [*_BYTES_COLUMNS, *_PATH_COLUMNS]
+    for name in names:
+        if name not in schema.names:
+            continue
+        kind = schema.field(name).type
+        has_bytes = pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
+        if has_bytes or pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
+            return name, True
+        if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+            return name, False
+    raise DataError(
+        f"{path}: no column of images or paths ({', '.join(names)}); it has {', '.join(schema.names)}: say which with "
+        "--column"
+    )
+
+
+def open_table(path: Path) -> "pyarrow.parquet.ParquetFile":
+    """Open a Parquet table.
+
+    Raises:
+        DataError: It can't be read.
+        MissingExtraError: pyarrow is not installed.
+    """
+    parquet = require("pyarrow.parquet", extra="batch")
+    try:
+        return parquet.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a Parquet table that can be read: {error}") from error

@@ -1,0 +1,153 @@
+"""`promptseg panoptic`: images and a list of classes in, a map with one segment for each pixel out."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptseg.cli.checks import check_device
+from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, find_images
+from promptseg.cli.loading import load_predictor
+from promptseg.cli.options import (
+    AsJsonLines,
+    Device,
+    Engine,
+    EngineChoice,
+    Formats,
+    Images,
+    Model,
+    Offline,
+    Threshold,
+    Tolerance,
+)
+
+if TYPE_CHECKING:
+    from promptseg.language.class_list import NamedClass
+    from promptseg.results.panoptic import Panoptic
+
+
+class UnlabelledChoice(StrEnum):
+    """What becomes of pixels of which no class is sure."""
+
+    keep = "keep"
+    fill = "fill"
+
+
+def panoptic(
+    images: Images,
+    names: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file of classes, one per line: synonyms after commas, \\[thing] or \\[stuff] at the end. "
+            "Default: a list of everyday names."
+        ),
+    ] = None,
+    stuff: Annotated[
+        str | None, typer.Option(help="Classes that are stuff, not counted one by one, separated by commas.")
+    ] = None,
+    unlabelled: Annotated[
+        UnlabelledChoice,
+        typer.Option(help="Pixels of which no class is sure: keep them free, or fill them with the best class there."),
+    ] = UnlabelledChoice.keep,
+    min_score: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Minimum score of a segment. Default: the model's own.")
+    ] = None,
+    min_area: Annotated[
+        int | None, typer.Option(min=0, help="Minimum number of pixels of a segment. Default: the model's own.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Write overlay.png, panoptic.png, semantic.png and panoptic.json to a folder in here."
+        ),
+    ] = None,
+    formats: Formats = None,
+    tolerance: Tolerance = None,
+    as_json: AsJsonLines = False,
+    model: Model = None,
+    threshold: Threshold = None,
+    device: Device = "auto",
+    engine: Engine = EngineChoice.auto,
+    offline: Offline = False,
+) -> None:
+    """Give every pixel of an image a class of a list; things are counted one by one.
+
+    Prints what was found; files are written only with --out. Run it again to continue after an interruption.
+
+    Exit code 1: some images failed; each is named on stderr.
+    """
+    classes = read_classes_of(names, stuff)
+    paths = find_images(images)
+    check_outputs(out, formats or ())
+    check_device(device)
+    tell_kinds(classes)
+
+    predictor = load_predictor(model, device=device, engine=engine.value, offline=offline, threshold=threshold)
+    with ImageResults(
+        paths,
+        out=out,
+        formats=formats or (),
+        classes=tuple(one.label for one in classes),
+        stuff=tuple(one.label for one in classes if not one.is_thing),
+        origin=f"{predictor.origin}, panoptic: {unlabelled.value}, score {min_score}, area {min_area}",
+        as_json=as_json,
+        tolerance=tolerance,
+        kind=ResultKind(describe, lambda result: result.to_segmentation(), save),
+    ) as results:
+        results.segment_all(
+            lambda path: predictor.panoptic(
+                path, classes, unlabelled=unlabelled.value, min_score=min_score, min_area=min_area
+            )
+        )
+    results.finish()
+
+
+def read_classes_of(names: Path | None, stuff: str | None) -> "tuple[NamedClass, ...]":
+    """Read the classes; empty lines of the file are named on stderr.
+
+    Raises:
+        PromptError: A class is malformed.
+    """
+    from promptseg.language.class_list import read_class_list
+    from promptseg.panoptic_map import read_classes
+
+    said = [name.strip() for name in (stuff or "").split(",") if name.strip()]
+    if names is None:
+        return read_classes(None, stuff=said)
+    skipped: list[str] = []
+    classes = read_class_list(names, stuff=said, skipped=skipped)
+    for place in skipped:
+        typer.echo(f"{place} is empty: skipped", err=True)
+    return classes
+
+
+def tell_kinds(classes: "tuple[NamedClass, ...]") -> None:
+    """Tell on stderr how classes without a mark were told apart."""
+    for decided_by, source in (("table", "tables"), ("wordnet", "WordNet"), ("default", "default (unknown words)")):
+        for kind in ("thing", "stuff"):
+            labels = [one.label for one in classes if (one.decided_by, one.kind) == (decided_by, kind)]
+            if labels:
+                shown = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
+                typer.echo(f"{kind} by {source}: {shown}", err=True)
+
+
+def describe(path: Path, result: "Panoptic") -> str:
+    """Describe a map in a few lines: classes by their area, number of things, share of the image."""
+    num_pixels = result.segment_ids.size
+    labels = list(dict.fromkeys(segment.label for segment in result.segments))
+    width = max((len(label) for label in (*labels, "(no class)")), default=0)
+    lines = [str(path)]
+    for label in labels:
+        own = [segment for segment in result.segments if segment.label == label]
+        counted = f", {len(own)} object{'s' if len(own) > 1 else ''}" if own[0].is_thing else ""
+        share = sum(segment.area for segment in own) / num_pixels
+        lines.append(f"  {max(segment.score for segment in own):.2f}  {label:<{width}}  {share:.1%}{counted}")
+    lines.append(f"        {'(no class)':<{width}}  {result.unlabelled_share:.1%}")
+    return "\n".join(lines)
+
+
+def save(result: "Panoptic", folder: Path) -> str:
+    """Save a map to a folder, and name the files."""
+    overlay, *others = result.save(folder)
+    return f"{overlay}, {', '.join(path.name for path in others)}"

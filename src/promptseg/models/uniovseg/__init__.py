@@ -1,0 +1,1 @@
+"""Uni-OVSeg: masks of points and boxes, named by CLIP."""

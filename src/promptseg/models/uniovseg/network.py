@@ -1,0 +1,154 @@
+"""Network of Uni-OVSeg: a frozen ConvNeXt CLIP, decoders that mask points and boxes, and vectors of regions.
+
+Paper: Wang et al. 2024, "Open-Vocabulary Segmentation with Unpaired Mask-Text Supervision", arXiv:2402.08960. The
+layers' files say what is from the paper, what from the authors' inference code, and what is ours.
+
+Shapes: B images, N prompts, R regions, D = config.dim, E dimension of CLIP's space.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from promptseg.encoders.base import ImageTower, TextTower
+from promptseg.encoders.convnext_clip import ConvNextClip
+from promptseg.encoders.towers import build_image_tower, build_text_tower
+from promptseg.layers.feature_adapter import FeatureAdapter
+from promptseg.layers.masked_decoder import DecodedMasks, MaskedDecoder
+from promptseg.layers.pixel_decoder import PixelDecoder, PixelFeatures
+from promptseg.layers.prompt_queries import MaskQueries, PromptQueries
+from promptseg.layers.region_pooling import Pooling, cell_weights, pool_regions
+from promptseg.models.uniovseg.config import UniOvSegConfig
+
+
+@dataclass(frozen=True)
+class RegionFeatures:
+    """What the vector of a region is pooled from.
+
+    Attributes:
+        clip: CLIP's map of stride 32, shape (B, C, h, w).
+        reduced: What the adapter reads from each map of the tower, strides 4 to 32, each of shape (B, rank, h_i, w_i).
+    """
+
+    clip: Tensor
+    reduced: tuple[Tensor, ...]
+
+
+class UniOvSeg(nn.Module):
+    """Mask the objects of points and boxes, and embed regions in CLIP's space.
+
+    All weights are random, except those of towers passed as arguments; the adapter changes nothing before training.
+
+    Args:
+        config: Architecture and thresholds.
+        image_tower: A tower of the config's kind, possibly pretrained; None: a random one.
+        text_tower: A tower of the config's kind, possibly pretrained; None: a random one.
+
+    Raises:
+        UnknownModelError: The config names a tower that does not exist.
+        ValueError: The towers are not a ConvNeXt of CLIP and a text tower of the same space.
+    """
+
+    def __init__(
+        self, config: UniOvSegConfig, image_tower: ImageTower | None = None, text_tower: TextTower | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        tower = image_tower or build_image_tower(config.image_tower, config.image_layers)
+        if not isinstance(tower, ConvNextClip):
+            raise ValueError(f"{config.image_tower} does not project regions: Uni-OVSeg needs a ConvNeXt of CLIP")
+        self.image_tower = tower.requires_grad_(False)
+        self.text_tower = (text_tower or build_text_tower(config.text_tower)).requires_grad_(False)
+        if self.text_tower.dim != tower.embedding_dim:
+            raise ValueError(
+                f"{config.text_tower} has {self.text_tower.dim} dimensions, {config.image_tower} {tower.embedding_dim}"
+            )
+        self.pixel_decoder = PixelDecoder(
+            tower.channels,
+            dim=config.dim,
+            num_layers=config.encoder_layers,
+            num_heads=config.num_heads,
+            num_points=config.encoder_points,
+            mlp_dim=config.encoder_mlp_dim,
+            positions=config.positions,
+            norm=config.norm,
+        )
+        self.prompts = PromptQueries(config.dim, num_granularities=config.granularities, positions=config.positions)
+        self.mask_decoder = MaskedDecoder(
+            config.dim,
+            num_layers=config.decoder_layers,
+            num_heads=config.num_heads,
+            mlp_dim=config.decoder_mlp_dim,
+            num_outputs=1 + config.granularities,
+            positions=config.positions,
+        )
+        self.adapter = FeatureAdapter(tower.channels, tower.channels[-1], rank=config.adapter_rank)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "UniOvSeg":
+        """Set the training mode; the frozen towers stay in evaluation mode."""
+        super().train(mode)
+        self.image_tower.eval()
+        self.text_tower.eval()
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return self.pixel_decoder.level_codes.device
+
+    def trained_names(self) -> set[str]:
+        """Name the weights that a checkpoint stores: all of the state except the towers with published weights."""
+        published = ("text_tower.", "image_tower.") if self.config.published_towers else ()
+        return {name for name in self.state_dict() if not name.startswith(published)}
+
+    @torch.no_grad()
+    def encode_maps(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Encode normalized pixels, shape (B, 3, H, W), to the frozen tower's maps, strides 4 to 32."""
+        maps: tuple[Tensor, ...] = self.image_tower(pixels)
+        return maps
+
+    def region_features(self, maps: Sequence[Tensor]) -> RegionFeatures:
+        """Prepare the tower's maps for `embed_regions`."""
+        return RegionFeatures(maps[-1], self.adapter.reduce(maps))
+
+    def mask_points(self, image: PixelFeatures, boxes_xyxy_unit: Tensor) -> DecodedMasks:
+        """Decode the masks of one point each, one of every granularity; arguments as `PromptQueries.embed_point`."""
+        return self._decode(image, self.prompts.embed_point(boxes_xyxy_unit, image.mask_features))
+
+    def mask_point_sets(self, image: PixelFeatures, boxes_xyxy_unit: Tensor, on_object: Tensor) -> DecodedMasks:
+        """Decode the single mask of several points each; arguments as `PromptQueries.embed_points`."""
+        return self._decode(image, self.prompts.embed_points(boxes_xyxy_unit, on_object, image.mask_features))
+
+    def mask_boxes(self, image: PixelFeatures, boxes_xyxy_unit: Tensor) -> DecodedMasks:
+        """Decode the single mask of one box each; arguments as `PromptQueries.embed_box`."""
+        return self._decode(image, self.prompts.embed_box(boxes_xyxy_unit, image.mask_features))
+
+    def embed_regions(self, features: RegionFeatures, mask_logits: Tensor, pooling: Pooling = "shares") -> Tensor:
+        """Embed regions in CLIP's space.
+
+        Args:
+            features: Of B images.
+            mask_logits: Regions over the whole canvas, not coarser than stride 4, shape (B, R, h, w).
+            pooling: How cells are weighted, see `cell_weights`.
+
+        Returns:
+            Vectors of length 1, shape (B, R, E).
+        """
+        pooled = [
+            pool_regions(one, cell_weights(mask_logits, (one.shape[2], one.shape[3]), pooling))
+            for one in (features.clip, *features.reduced)
+        ]
+        return F.normalize(self.image_tower.project(pooled[0] + self.adapter.update(pooled[1:])), dim=-1)
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embed N texts in CLIP's space, vectors of length 1, shape (N, E)."""
+        return self.text_tower.read(texts).pooled
+
+    def _decode(self, image: PixelFeatures, queries: MaskQueries) -> DecodedMasks:
+        decoded: DecodedMasks = self.mask_decoder(image, queries)
+        return decoded
