@@ -24,6 +24,8 @@ def write_results(
             label=result.label,
             presence=round(result.presence, DECIMALS),
             is_present=result.is_present,
+            status=result.status,
+            read_as=result.read_as,
             area=result.area,
             mask=None if write_mask is None else write_mask(result.whole),
             instances=[_write_instance(each, write_mask) for each in result.instances] if with_instances else None,
