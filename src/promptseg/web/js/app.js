@@ -57,6 +57,8 @@ function renderNow() {
   showModels(server.models, doc.model ?? server.defaultModel);
   showServerNotice(server.state);
   byId("empty").hidden = doc.picture !== null;
+  byId("tools").hidden = doc.picture === null;
+  byId("stage-foot").hidden = doc.picture === null;
   byId("undo").disabled = !store.canUndo;
   byId("redo").disabled = !store.canRedo;
   byId("clear").disabled = doc.queries.length === 0;
@@ -164,7 +166,8 @@ async function open(file, name, phrases = []) {
   session.store.commit(openPicture(session.doc, picture), picture);
   // One step for undo: the picture of an example comes with its phrases.
   if (phrases.length) commands.find(phrases, picture);
-  byId("phrase").focus({ preventScroll: true });
+  // A keyboard on the screen would cover the picture.
+  if (matchMedia("(pointer: fine)").matches) byId("phrase").focus({ preventScroll: true });
 }
 
 function openExport() {
@@ -195,11 +198,12 @@ async function start() {
     showLanguage(target.value);
   });
   await showLanguage(preferredLanguage());
-  await session.server.whenReady();
-  await fillGalleries(session.api, (blob, name, phrases) => {
+  const choose = (blob, name, phrases) => {
     byId("examples-dialog").close();
     open(blob, name, phrases);
-  });
+  };
+  const { signal } = new AbortController();
+  await session.server.patiently(() => fillGalleries(session.api, choose), { signal, onBusy: () => {} });
 }
 
 start();

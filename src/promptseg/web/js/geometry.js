@@ -13,9 +13,9 @@ export const MAX_SCALE = 32;
 const MAX_FIT_SCALE = 4;
 // What floats over the stage: the tools beside the picture, the history and the zoom below it, CSS pixels.
 const MARGIN = { side: 84, top: 20, bottom: 72 };
-// A narrow stage has no room beside the picture.
+// A narrow stage has the tools above the picture.
 const NARROW = 640;
-const NARROW_MARGIN = { ...MARGIN, side: 12 };
+const NARROW_MARGIN = { side: 12, top: 80, bottom: 80 };
 // What must stay on the stage of a picture that is dragged away, CSS pixels.
 const GRIP = 64;
 

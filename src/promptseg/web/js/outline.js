@@ -5,12 +5,7 @@
  *   edge, so that with y downwards outer rings run clockwise and holes counter-clockwise
  */
 
-const RIGHT = 0;
-const DOWN = 1;
-const LEFT = 2;
-const UP = 3;
-const STEP_X = [1, 0, -1, 0];
-const STEP_Y = [0, 1, 0, -1];
+const [RIGHT, DOWN, LEFT, UP] = [0, 1, 2, 3];
 
 /**
  * Follow every edge between mask and background once.
@@ -21,47 +16,47 @@ const STEP_Y = [0, 1, 0, -1];
  * @returns {Ring[]} pixels that touch only at a corner are kept apart
  */
 export function traceRings(mask, width, height) {
-  const isInside = (x, y) => x >= 0 && y >= 0 && x < width && y < height && mask[y * width + x] === 1;
+  // With a frame of background, no step has to look whether it leaves the mask.
+  const stride = width + 2;
+  const framed = new Uint8Array(stride * (height + 2));
+  for (let y = 0; y < height; y++) framed.set(mask.subarray(y * width, (y + 1) * width), (y + 1) * stride + 1);
   // Every ring has a top edge, which runs to the right: so only these need a mark.
-  const seen = new Uint8Array(width * height);
+  const seen = new Uint8Array(framed.length);
   const rings = [];
-  for (let y = 0; y < height; y++) {
-    for (let x = 0, at = y * width; x < width; x++, at++) {
-      if (mask[at] && !seen[at] && (y === 0 || !mask[at - width])) rings.push(traceRing(x, y, isInside, seen, width));
-    }
+  for (let at = stride; at < framed.length - stride; at++) {
+    if (framed[at] && !framed[at - stride] && !seen[at]) rings.push(traceRing(at, framed, seen, stride));
   }
   return rings;
 }
 
-function traceRing(startX, startY, isInside, seen, width) {
+/** Follow one ring from the corner at the top left of a pixel; a corner has the index of the pixel right below it. */
+function traceRing(start, framed, seen, stride) {
+  const step = [];
+  step[RIGHT] = 1;
+  step[DOWN] = stride;
+  step[LEFT] = -1;
+  step[UP] = -stride;
+  // The two pixels ahead of a corner, on the right and on the left of the direction of travel.
+  const right = [];
+  const left = [];
+  [right[RIGHT], left[RIGHT]] = [0, -stride];
+  [right[DOWN], left[DOWN]] = [-1, 0];
+  [right[LEFT], left[LEFT]] = [-stride - 1, -1];
+  [right[UP], left[UP]] = [-stride, -stride - 1];
   const corners = [];
-  let x = startX;
-  let y = startY;
+  let at = start;
   let direction = RIGHT;
   do {
-    if (direction === RIGHT) seen[y * width + x] = 1;
-    x += STEP_X[direction];
-    y += STEP_Y[direction];
-    const next = turn(x, y, direction, isInside);
-    if (next !== direction) corners.push(x, y);
+    if (direction === RIGHT) seen[at] = 1;
+    at += step[direction];
+    let next = direction;
+    if (!framed[at + right[direction]]) next = (direction + 1) % 4;
+    else if (framed[at + left[direction]]) next = (direction + 3) % 4;
+    if (next !== direction) corners.push((at % stride) - 1, Math.floor(at / stride) - 1);
     direction = next;
-  } while (x !== startX || y !== startY || direction !== RIGHT);
+  } while (at !== start || direction !== RIGHT);
   return Int32Array.from(corners);
 }
-
-/** Where the edge goes on at a corner, with the mask on its right. */
-function turn(x, y, direction, isInside) {
-  const [rightX, rightY, leftX, leftY] = PIXELS_AHEAD[direction];
-  if (!isInside(x + rightX, y + rightY)) return (direction + 1) % 4;
-  return isInside(x + leftX, y + leftY) ? (direction + 3) % 4 : direction;
-}
-
-/** The two pixels ahead of a corner, right and left of the direction of travel, as steps from the corner. */
-const PIXELS_AHEAD = [];
-PIXELS_AHEAD[RIGHT] = [0, 0, 0, -1];
-PIXELS_AHEAD[DOWN] = [-1, 0, 0, 0];
-PIXELS_AHEAD[LEFT] = [-1, -1, -1, 0];
-PIXELS_AHEAD[UP] = [0, -1, -1, -1];
 
 /**
  * Twice the signed area of a ring: positive for an outer ring, negative for a hole.

@@ -11,9 +11,10 @@ const FONT = "600 12px Inter, system-ui, sans-serif";
  *
  * @param {CanvasRenderingContext2D} context in pixels of the mask
  * @param {import("./masks.js").Outlines} outlines
- * @param {{color: number, opacity: number, scale: number, isActive: boolean}} look scale: CSS pixels for a pixel of the mask
+ * @param {{color: number, opacity: number, scale: number, isActive?: boolean, isUnsure?: boolean}} look scale: CSS pixels
+ *   for a pixel of the mask; the outline of an unsure object is dashed
  */
-export function paintMask(context, { whole, objects }, { color, opacity, scale, isActive }) {
+export function paintMask(context, { whole, objects }, { color, opacity, scale, isActive = false, isUnsure = false }) {
   const shape = (outline) => (scale >= EXACT_SCALE ? outline.path : outline.smooth);
   context.fillStyle = colorOf(color);
   context.globalAlpha = opacity;
@@ -27,7 +28,9 @@ export function paintMask(context, { whole, objects }, { color, opacity, scale, 
     context.stroke(shape(object));
     context.lineWidth = (isActive ? 2.5 : 1.75) / scale;
     context.strokeStyle = colorOf(color);
+    context.setLineDash(isUnsure ? [7 / scale, 5 / scale] : []);
     context.stroke(shape(object));
+    context.setLineDash([]);
   }
 }
 

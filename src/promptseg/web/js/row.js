@@ -113,6 +113,7 @@ export class Row {
     input.addEventListener("keydown", (event) => {
       if (event.key === "Enter" || event.key === "Escape") {
         event.stopPropagation();
+        event.preventDefault(); // else the button that gets the focus is pressed by the same key
         stop(event.key === "Enter");
       }
     });
@@ -144,7 +145,8 @@ function describe(query, verdict, answer, isPending) {
 export function describeAnswer(result, verdict) {
   if (verdict === "absent") return t("row.absent");
   const count = result.instances?.length ?? 0;
-  const objects = count ? t("row.objects", { count }) : t("row.area");
+  const area = t(result.area > 0 ? "row.area" : "row.noMask");
+  const objects = count ? t("row.objects", { count }) : area;
   return verdict === "unsure" ? `${t("row.unsure")} · ${objects}` : objects;
 }
 

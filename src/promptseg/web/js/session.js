@@ -46,15 +46,17 @@ export class Session {
 
   /** Presence from which an object counts as present. */
   get threshold() {
-    return this.doc.presence ?? this.#modelThreshold;
+    return this.doc.presence ?? this.#thresholds.presence;
   }
 
   get maskThreshold() {
     return this.doc.maskThreshold ?? this.model?.mask_threshold ?? USUAL_THRESHOLD;
   }
 
-  get #modelThreshold() {
-    return this.model?.presence_threshold ?? USUAL_THRESHOLD;
+  /** @returns {import("./verdict.js").Thresholds} */
+  get #thresholds() {
+    const { presence_threshold: presence = USUAL_THRESHOLD, unsure_threshold: unsure = null } = this.model ?? {};
+    return { presence, unsure };
   }
 
   /** Whether everything that was asked is answered and can be drawn. */
@@ -71,7 +73,7 @@ export class Session {
   /** @param {import("./document.js").Query} query */
   verdictOf(query) {
     const answer = this.asker.answers.get(query.id);
-    return answer ? judge(answer.result, this.doc.presence, this.#modelThreshold) : null;
+    return answer ? judge(answer.result, this.doc.presence, this.#thresholds) : null;
   }
 
   /** @param {import("./document.js").Query} query @returns {import("./row.js").RowState} */
@@ -91,11 +93,13 @@ export class Session {
   /** The masks to draw. @returns {import("./stage.js").Layer[]} */
   layers() {
     if (this.masksHidden) return [];
-    return this.doc.queries.filter((query) => !query.hidden && isShown(this.verdictOf(query) ?? "absent")).flatMap((query) => {
+    return this.doc.queries.flatMap((query) => {
+      const verdict = this.verdictOf(query) ?? "absent";
+      if (query.hidden || !isShown(verdict)) return [];
       const { result, maskSize } = this.asker.answers.get(query.id);
       const outlines = this.masks.outlinesOf(result);
-      const caption = `${query.label} ${percent(result.presence)}`;
-      return outlines === null ? [] : [{ query, outlines, maskSize, caption }];
+      const caption = `${query.label} ${percent(result.presence)}${verdict === "unsure" ? "?" : ""}`;
+      return outlines === null ? [] : [{ query, verdict, outlines, maskSize, caption }];
     });
   }
 }

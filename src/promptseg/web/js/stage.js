@@ -2,7 +2,7 @@
  * The stage: three canvases, one view of the picture, and the loop that draws them when something has changed.
  *
  * @typedef {import("./geometry.js").PointXy} PointXy
- * @typedef {{query: import("./document.js").Query, verdict: string, outlines: import("./masks.js").Outlines,
+ * @typedef {{query: import("./document.js").Query, verdict: import("./verdict.js").Verdict, outlines: import("./masks.js").Outlines,
  *   maskSize: [number, number], caption: string}} Layer
  * @typedef {{picture: import("./pictures.js").Picture|null, layers: Layer[], prompts: import("./document.js").Query[],
  *   activeId: number|null, opacity: number, draft: import("./document.js").Prompt|null, crossHair: PointXy|null}} Scene
@@ -141,6 +141,10 @@ export class Stage {
   #drawMasks(context) {
     const { layers, activeId, opacity, picture } = this.#scene;
     const areaOf = ({ outlines: { whole } }) => (whole.box[2] - whole.box[0]) * (whole.box[3] - whole.box[1]);
+    context.beginPath();
+    context.rect(this.view.x, this.view.y, picture.width * this.view.scale, picture.height * this.view.scale);
+    context.save();
+    context.clip();
     // Large ones first, so that small ones stay visible.
     for (const layer of [...layers].sort((a, b) => areaOf(b) - areaOf(a))) {
       const [maskHeight, maskWidth] = layer.maskSize;
@@ -150,9 +154,11 @@ export class Stage {
       context.translate(this.view.x, this.view.y);
       context.scale(scaleX, scaleY);
       const { color, id } = layer.query;
-      paintMask(context, layer.outlines, { color, opacity, scale: scaleX, isActive: id === activeId });
+      const isUnsure = layer.verdict === "unsure";
+      paintMask(context, layer.outlines, { color, opacity, scale: scaleX, isActive: id === activeId, isUnsure });
       context.restore();
     }
+    context.restore();
   }
 
   #drawPrompts(context) {

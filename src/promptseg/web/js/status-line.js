@@ -11,17 +11,18 @@ export function showServer(state, seconds) {
   element.dataset.phase = state.phase;
   const share = state.phase === "loading" && state.total ? state.done / state.total : 0;
   element.style.setProperty("--done", String(share));
-  setText(element, describeServer(state, seconds));
+  setText(byId("server-state"), describeServer(state));
+  setText(byId("server-times"), state.phase === "ready" ? describeTimes(seconds) : "");
 }
 
-function describeServer(state, { encode, segment }) {
-  if (state.phase === "ready") {
-    const times = [
-      encode ? t("server.encode", { value: Math.round(encode * 1000) }) : null,
-      segment ? t("server.segment", { value: Math.round(segment * 1000) }) : null,
-    ];
-    return [t("server.ready"), ...times.filter(Boolean)].join(" · ");
-  }
+function describeTimes({ encode, segment }) {
+  const times = Object.entries({ encode, segment }).map(([step, seconds]) => [step, Math.round(seconds * 1000)]);
+  // What was stored already took no time, which says nothing.
+  const measured = times.filter(([, value]) => value > 0);
+  return measured.map(([step, value]) => t(`server.${step}`, { value })).join(" · ");
+}
+
+function describeServer(state) {
   if (state.phase !== "loading") return t(`server.${state.phase}`);
   const { step, done, total } = state;
   const megabytes = { step, done: Math.round(done / MEGA), total: Math.round(total / MEGA) };

@@ -77,7 +77,7 @@ export class Tools {
 
   /** A toolbar is one stop of the Tab key; its arrows go from tool to tool. */
   #walk(event) {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     const stops = [...byId("tools").querySelectorAll("button:not(:disabled)")];
     const next = stops[(stops.indexOf(document.activeElement) + step + stops.length) % stops.length];

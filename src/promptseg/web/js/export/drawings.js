@@ -26,7 +26,7 @@ export function drawOverlay({ bitmap, width, height }, taken, opacity) {
     .sort((a, b) => b.area - a.area);
   const scale = DRAWN_SIDE / Math.max(width, height);
   for (const { query, outlines } of layers) {
-    paintMask(context, outlines, { color: query.color, opacity, scale, isActive: false });
+    paintMask(context, outlines, { color: query.color, opacity, scale });
   }
   context.scale(1 / scale, 1 / scale);
   const stage = { width: width * scale, height: height * scale };
