@@ -72,7 +72,7 @@ def _answer(
     mask_size_hw = shrunk_size(size_hw, asked.mask_long_side)
     with turn.timed("masks"):
         write_mask = mask_writer(asked.masks, size_hw, mask_size_hw)
-        written = write_results(results, write_mask, with_instances=with_instances)
+        written = write_results(results, write_mask, mask_size_hw, with_instances=with_instances)
     return json_answer(
         SegmentAnswer(
             model=turn.predictor.name,

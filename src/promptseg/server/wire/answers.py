@@ -63,7 +63,7 @@ class InstanceAnswer(BaseModel):
         description="left, top, right, bottom, in whole pixels of the picture; right and bottom exclusive"
     )
     score: float
-    area: int = Field(description="Pixels of the picture.")
+    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
     mask: MaskAnswer | None = None
     mask_quality: float | None = Field(None, description="The model's estimate of the mask's IoU.")
 
@@ -76,7 +76,7 @@ class ResultAnswer(BaseModel):
     is_present: bool = Field(description="Whether presence reaches the threshold.")
     status: Status = Field(description="absent: the mask is empty. unsure: the evidence conflicts; there is a mask.")
     read_as: str | None = Field(None, description="The known name that the model took the phrase as.")
-    area: int = Field(description="Pixels of the picture.")
+    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
     mask: MaskAnswer | None = None
     instances: list[InstanceAnswer] | None = None
 
@@ -120,7 +120,7 @@ class SegmentOfMap(BaseModel):
     label: str
     is_thing: bool
     score: float
-    area: int = Field(description="Pixels of the picture.")
+    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
     box_xyxy: PixelBox = Field(
         description="left, top, right, bottom, in whole pixels of the picture; right and bottom exclusive"
     )
