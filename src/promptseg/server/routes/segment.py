@@ -29,7 +29,7 @@ def segment_router(service: Service) -> APIRouter:
             image_id = find_image(asked.image, turn)
             queries = read_queries(asked.queries, turn, turn.open(image_id).size_hw)
             found = turn.segment(image_id, queries, threshold=asked.threshold, mask_threshold=asked.mask_threshold)
-            thresholds = Thresholds(found.presence_threshold, found.unsure_threshold, found.mask_threshold)
+            thresholds = AnswerThresholds(found.presence_threshold, found.unsure_threshold, found.mask_threshold)
             return _answer(asked, turn, image_id, found, thresholds, with_instances=asked.instances)
 
         return await service.run(request, work, model=asked.model)
@@ -42,7 +42,9 @@ def segment_router(service: Service) -> APIRouter:
             image_id = find_image(asked.image, turn)
             (query,) = read_queries([asked.query], turn, turn.open(image_id).size_hw)
             found = turn.propose(image_id, query)
-            thresholds = Thresholds(turn.predictor.presence_threshold, None, turn.predictor.segmenter.mask_threshold)
+            thresholds = AnswerThresholds(
+                turn.predictor.presence_threshold, None, turn.predictor.segmenter.mask_threshold
+            )
             return _answer(asked, turn, image_id, found, thresholds)
 
         return await service.run(request, work, model=asked.model)
@@ -51,7 +53,7 @@ def segment_router(service: Service) -> APIRouter:
 
 
 @dataclass(frozen=True)
-class Thresholds:
+class AnswerThresholds:
     """The thresholds of an answer, as `Segmentation` has them."""
 
     presence: float
@@ -64,7 +66,7 @@ def _answer(
     turn: Turn,
     image_id: str,
     results: Sequence[QueryResult],
-    thresholds: Thresholds,
+    thresholds: AnswerThresholds,
     *,
     with_instances: bool = True,
 ) -> Response:

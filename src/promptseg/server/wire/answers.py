@@ -103,7 +103,7 @@ class SegmentAnswer(_AboutImage):
     results: list[ResultAnswer]
 
 
-class ClassAnswer(BaseModel):
+class ClassOfMap(BaseModel):
     """A class that was asked for."""
 
     label: str
@@ -133,7 +133,7 @@ class PanopticAnswer(_AboutImage):
     presence_threshold: float
     unlabelled: Literal["keep", "fill"]
     unlabelled_share: float = Field(description="Share of the pixels that have no segment.")
-    classes: list[ClassAnswer]
+    classes: list[ClassOfMap]
     segments: list[SegmentOfMap]
 
 

@@ -6,7 +6,7 @@ from promptseg.results.panoptic import Panoptic
 from promptseg.server.core.service import Service
 from promptseg.server.core.turn import Turn
 from promptseg.server.json_answers import ERRORS, json_answer
-from promptseg.server.wire.answers import ClassAnswer, PanopticAnswer, SegmentOfMap
+from promptseg.server.wire.answers import ClassOfMap, PanopticAnswer, SegmentOfMap
 from promptseg.server.wire.mask_forms import WriteMask, mask_writer, shrunk_size
 from promptseg.server.wire.read_queries import check_num_queries, find_image
 from promptseg.server.wire.requests import PanopticRequest
@@ -55,9 +55,9 @@ def panoptic_router(service: Service) -> APIRouter:
     return router
 
 
-def _write_classes(found: Panoptic) -> list[ClassAnswer]:
+def _write_classes(found: Panoptic) -> list[ClassOfMap]:
     return [
-        ClassAnswer(
+        ClassOfMap(
             label=one.label,
             synonyms=list(one.synonyms),
             is_thing=one.is_thing,
