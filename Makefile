@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # constraints.txt says why torch is pinned; pip hands the constraint on to the build's own environment too.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/pip
 
-.PHONY: demo test test-page test-ray test-weights check fix clean
+.PHONY: demo test test-page test-weights test-ray check fix clean
 
 demo: $(VENV)/.installed  ## segment a bundled image by two phrases
 	$(VENV)/bin/promptseg predict $(DEMO_IMAGE) --text "person" --text "face" --out $(DEMO_OUT)

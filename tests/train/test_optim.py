@@ -84,3 +84,17 @@ def test_train_mode_leaves_frozen_parts_alone(model):
 def test_final_ratio_is_where_it_ends():
     last = optim.lr_factor(999, warmup_steps=0, total_steps=1000, final_ratio=0.25)
     assert math.isclose(last, 0.25, abs_tol=1e-5)
+
+
+def test_schedule_in_steps_drops_to_a_tenth():
+    rates = [optim.lr_factor(s, warmup_steps=2, total_steps=60, drops=(0.85, 0.95)) for s in range(60)]
+    assert rates[:3] == pytest.approx([0.5, 1.0, 1.0])
+    assert rates[50:52] == pytest.approx([1.0, 0.1]) and rates[56:58] == pytest.approx([0.1, 0.01])
+    with pytest.raises(RecipeError, match=r"lr_drops must lie between 0 and 1, not \(0.5, 1.0\)"):
+        TrainConfig(steps=1, lr_drops=(0.5, 1.0))
+
+
+def test_named_matrices_have_no_decay(model):
+    optimizer = optim.build_optimizer(model, TrainConfig(steps=1, weight_decay=0.1, undecayed=("neck.conv",)))
+    decays = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decays[id(model["neck"]["conv"].weight)] == 0.0 and decays[id(model["head"][0].weight)] == 0.1

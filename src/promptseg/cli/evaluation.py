@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from promptseg.evaluate.evaluate_set import Outputs
     from promptseg.evaluate.records import ImageRecord
     from promptseg.evaluate.report import EvaluationRun, Report
+    from promptseg.language.class_list import NamedClass
     from promptseg.predictor import Predictor
+    from promptseg.results.panoptic import Unlabelled
     from promptseg.stored_values import MaskValue
 
 
@@ -191,6 +193,66 @@ def evaluate_sets(
                 evaluated.write_gallery(predictor, _gallery_of(gallery, name, len(chosen)))
 
     publish(evaluate_each(), out, problems=[each for samples in chosen.values() for each in samples.problems])
+
+
+def evaluate_maps(
+    predictor: "Predictor",
+    chosen: "Mapping[str, SampleSet]",
+    classes: "tuple[NamedClass, ...] | None",
+    *,
+    model: str | None,
+    seed: int,
+    out: Path | None,
+    resume: bool,
+    unlabelled: "Unlabelled",
+) -> None:
+    """Evaluate the panoptic maps of a model on sets, one after the other, and publish the reports.
+
+    Args:
+        predictor: The loaded model.
+        chosen: The sets by name.
+        classes: The classes of the maps; None: those of each set's annotation.
+        model: As `evaluate_sets`, and so the others.
+        seed: Likewise.
+        out: Likewise.
+        resume: Likewise.
+        unlabelled: What becomes of pixels of which no class is sure.
+
+    Raises:
+        Exit: With code 1, after all is done: some images could not be scored.
+        DataError: No image of a set has its stuff annotated.
+        OutputError: A file can't be written.
+    """
+    from promptseg.errors import DataError
+    from promptseg.evaluate.evaluate_set import evaluate_panoptic_set
+    from promptseg.evaluate.true_segments import choose_mapped, list_classes
+
+    run = describe_run(predictor, model, seed)
+
+    def evaluate_one(name: str, samples: "SampleSet") -> "Report":
+        of_set = classes or list_classes(samples)
+        mapped = choose_mapped(samples.samples, of_set)
+        if not mapped:
+            raise DataError(f"{name}: no image has a mask of the stuff that is asked for, so that no map can be scored")
+        if len(mapped) < len(samples):
+            left_out = len(samples) - len(mapped)
+            typer.echo(f"{name}: {left_out} images without a mask of stuff are left out", err=True)
+        return evaluate_panoptic_set(
+            predictor,
+            name,
+            mapped,
+            of_set,
+            run=run,
+            unlabelled=unlabelled,
+            outputs=name_outputs(name, out=out, resume=resume),
+            watch=watch_records(name, len(mapped)),
+        )
+
+    publish(
+        (evaluate_one(name, samples) for name, samples in chosen.items()),
+        out,
+        problems=[each for samples in chosen.values() for each in samples.problems],
+    )
 
 
 def _gallery_of(gallery: Path, name: str, num_sets: int) -> Path:

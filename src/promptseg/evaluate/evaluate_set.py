@@ -1,16 +1,25 @@
 """Evaluate one model on one set of samples: records, report, gallery."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from promptseg.data.sample import Sample
 from promptseg.evaluate.exemplar_examples import build_exemplar_examples, check_exemplars
 from promptseg.evaluate.gallery import choose_pairs, draw_pairs
+from promptseg.evaluate.panoptic_scores import (
+    PanopticModel,
+    PanopticPredictor,
+    define_panoptic,
+    describe_task,
+    panoptic_examples,
+)
 from promptseg.evaluate.records import ImageRecord, keep_records, load_done
 from promptseg.evaluate.report import EvaluationRun, Report, build_report
 from promptseg.evaluate.runner import EvaluationExample, PhraseSegmenter, evaluate_examples, sample_examples
+from promptseg.language.class_list import NamedClass
 from promptseg.ops.atomic import atomic_file
+from promptseg.results.panoptic import Unlabelled
 
 Watch = Callable[[Iterable[ImageRecord]], Iterable[ImageRecord]]
 """Sees every record and passes it on, for a progress bar."""
@@ -84,6 +93,39 @@ def collect_records(
     done = load_done(outputs.records) if outputs.resume and outputs.records is not None else {}
     records = evaluate_examples(model, examples, run_id=run.run_id, done=done)
     return list(watch(records if outputs.records is None else keep_records(records, outputs.records, done=done)))
+
+
+def evaluate_panoptic_set(
+    predictor: PanopticPredictor,
+    name: str,
+    samples: Sequence[Sample],
+    classes: tuple[NamedClass, ...],
+    *,
+    run: EvaluationRun,
+    unlabelled: Unlabelled = "keep",
+    outputs: Outputs = Outputs(),
+    watch: Watch = iter,
+) -> Report:
+    """Evaluate the panoptic maps of a model on a set of samples, and build the report.
+
+    Args:
+        predictor: The model.
+        name: Name of the set in the report.
+        samples: Images whose masks annotate most of their pixels.
+        classes: The classes of the maps.
+        run: Describes the model in the report.
+        unlabelled: What becomes of pixels of which no class is sure.
+        outputs: Files to write; a gallery is not drawn.
+        watch: Sees every record.
+
+    Raises:
+        OutputError: A file can't be written.
+        DataError: The file to resume from holds no records.
+    """
+    run = replace(run, task=describe_task(classes, unlabelled))
+    model = PanopticModel(predictor, classes, unlabelled)
+    records = collect_records(model, panoptic_examples(samples, classes), run=run, outputs=outputs, watch=watch)
+    return build_report(f"{name}, {run.task}", records, run, define=define_panoptic)
 
 
 def evaluate_set(

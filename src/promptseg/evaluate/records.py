@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.errors import DataError, OutputError
-from promptseg.metrics import PixelCounts, SweepCounts
+from promptseg.metrics import PixelCounts, SegmentCounts, SweepCounts
 from promptseg.ops.atomic import atomic_file
 
 
@@ -37,6 +37,7 @@ class PairRecord:
             reaches the mask threshold.
         sweep: Counts at the thresholds of `promptseg.metrics.SWEEP_THRESHOLDS`; None where no metric of the benchmark
             needs them.
+        segment_counts: The segments of the class in a panoptic map; None in other evaluations.
     """
 
     phrase: str
@@ -51,6 +52,7 @@ class PairRecord:
     argmax_counts: PixelCounts | None = None
     gated_argmax_counts: PixelCounts | None = None
     sweep: SweepCounts | None = None
+    segment_counts: SegmentCounts | None = None
 
 
 @dataclass(frozen=True)
@@ -164,16 +166,22 @@ def keep_records(
 
 
 def _to_json(value: Any) -> Any:
-    if isinstance(value, PixelCounts | SweepCounts):
+    if isinstance(value, PixelCounts | SegmentCounts | SweepCounts):
         return astuple(value)
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _to_pair(values: dict[str, Any]) -> PairRecord:
     values.pop("iou", None)
+    segments = values.pop("segment_counts", None)
     counts = {name: PixelCounts(*values[name]) for name in values if name.endswith("counts") and values[name]}
     precision = _to_float(values["average_precision"])
-    return PairRecord(**values | counts | {"average_precision": precision, "sweep": _to_sweep(values.get("sweep"))})
+    return PairRecord(
+        **values
+        | counts
+        | {"average_precision": precision, "sweep": _to_sweep(values.get("sweep"))}
+        | {"segment_counts": None if segments is None else SegmentCounts(*segments)}
+    )
 
 
 def _to_sweep(values: list[Any] | None) -> SweepCounts | None:

@@ -39,6 +39,7 @@ class EvaluationRun:
         commit: Commit of promptseg; None where it was installed.
         seed: Seed of the bootstrap.
         num_resamples: Number of bootstrap draws.
+        task: What the model is asked for besides phrases; "" for phrases.
     """
 
     model: str
@@ -52,12 +53,14 @@ class EvaluationRun:
     commit: str | None
     seed: int = 0
     num_resamples: int = 1000
+    task: str = ""
 
     @property
     def run_id(self) -> str:
         """Model, checkpoint, engine and thresholds; differs whenever a prediction might differ."""
         thresholds = f"mask {self.mask_threshold}, presence {self.presence_threshold}"
-        return f"{self.model} {self.fingerprint}, {self.engine} on {self.device}, {thresholds}, {self.version}"
+        task = f", {self.task}" if self.task else ""
+        return f"{self.model} {self.fingerprint}, {self.engine} on {self.device}, {thresholds}, {self.version}{task}"
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,18 @@ def list_classes(samples: Iterable[Sample]) -> tuple[NamedClass, ...]:
     )
 
 
+def choose_mapped(samples: Sequence[Sample], classes: Sequence[NamedClass]) -> tuple[Sample, ...]:
+    """Choose the images whose pixels are annotated: where stuff is asked for, those that have a mask of it."""
+    stuff = {normalize_phrase(name) for one in classes if not one.is_thing for name in one.phrases}
+    if not stuff:
+        return tuple(samples)
+    return tuple(
+        sample
+        for sample in samples
+        if any(normalize_phrase(target.phrase) in stuff for target in sample.with_evidence("mask"))
+    )
+
+
 def build_true_segments(sample: Sample, classes: Sequence[NamedClass]) -> TrueSegments:
     """Paint the annotation of an image: stuff first, things over it, crowds where nothing else is.
 

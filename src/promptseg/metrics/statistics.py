@@ -111,11 +111,56 @@ def mean_class_iou(
     """
     if not len(class_index):
         return np.full(len(weights), np.nan)
-    member = np.eye(class_index.max() + 1)[class_index]
-    ious = divide(weights @ (member * intersections[:, None]), weights @ (member * unions[:, None]))
-    defined = ~np.isnan(ious)
-    count = defined.sum(axis=1) if num_classes is None else np.full(len(weights), num_classes)
-    return divide(np.where(defined, ious, 0.0).sum(axis=1), count)
+    ious = divide(sum_by_class(intersections, class_index, weights), sum_by_class(unions, class_index, weights))
+    if num_classes is None:
+        return mean_defined(ious)
+    return np.nan_to_num(ious).sum(axis=1) / num_classes
+
+
+def mean_true_class_iou(
+    intersections: Floats, unions: Floats, actuals: Floats, class_index: NDArray[np.integer], weights: Floats
+) -> Floats:
+    """Compute `mean_class_iou` over the classes that occur in the ground truth, as detectron2's `SemSegEvaluator` does.
+
+    A class that is only predicted is left out; its pixels still cost the classes that are true there.
+
+    Args:
+        intersections: Shape (N,), pixels; one entry a (image, class) pair.
+        unions: Shape (N,), pixels.
+        actuals: True pixels, shape (N,).
+        class_index: Shape (N,), int from 0.
+        weights: Shape (R, N).
+
+    Returns:
+        Shape (R,); nan where no class is left.
+    """
+    if not len(class_index):
+        return np.full(len(weights), np.nan)
+    ious = divide(sum_by_class(intersections, class_index, weights), sum_by_class(unions, class_index, weights))
+    is_true = sum_by_class(actuals, class_index, weights) > 0
+    return mean_defined(np.where(is_true, ious, np.nan))
+
+
+def sum_by_class(values: Floats, class_index: NDArray[np.integer], weights: Floats) -> Floats:
+    """Sum the weighted values of each class.
+
+    Args:
+        values: Shape (N,).
+        class_index: Shape (N,), int; at least one.
+        weights: Shape (R, N).
+
+    Returns:
+        Shape (R, C), the classes that occur in ascending order.
+    """
+    order = np.argsort(class_index, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(class_index[order]) > 0])
+    return np.add.reduceat(weights[:, order] * values[order], starts, axis=1)
+
+
+def mean_defined(values: Floats) -> Floats:
+    """Average each row of values, shape (R, C), over its defined values; nan where there is none."""
+    defined = ~np.isnan(values)
+    return divide(np.where(defined, values, 0.0).sum(axis=1), defined.sum(axis=1).astype(float))
 
 
 def expected_calibration_error(

@@ -28,6 +28,8 @@ class TrainConfig:
         weight_decay: AdamW's; parameters of one dimension (biases, norms) have none.
         warmup_epochs: Linear rise from 0, in epochs (may be a fraction).
         final_lr_ratio: Learning rate at the end of the cosine, as a fraction of the peak.
+        lr_drops: Shares of the run after each of which the learning rate is divided by 10, instead of the cosine.
+        undecayed: Prefixes of parameters that have no weight decay although they have several dimensions.
         clip_norm: Largest norm of the whole gradient.
         precision: Lightning Fabric's names; the "mixed" ones keep float32 weights.
         ema_decay: Validation, `best` and `final` use a moving average of the weights with this decay. None: no average.
@@ -53,6 +55,8 @@ class TrainConfig:
     weight_decay: float = 1e-2
     warmup_epochs: float = 0.0
     final_lr_ratio: float = 0.0
+    lr_drops: tuple[float, ...] | None = None
+    undecayed: tuple[str, ...] | None = None
     clip_norm: float = 1.0
     precision: Precision = "32-true"
     ema_decay: float | None = None
@@ -79,6 +83,8 @@ class TrainConfig:
         for name in ("weight_decay", "warmup_epochs", "num_workers", "seed"):
             if getattr(self, name) < 0:
                 raise RecipeError(f"{name} must not be negative, not {getattr(self, name)}")
+        if any(not 0 < share < 1 for share in self.lr_drops or ()):
+            raise RecipeError(f"lr_drops must lie between 0 and 1, not {self.lr_drops}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise RecipeError(f"ema_decay must lie between 0 and 1, not {self.ema_decay}")
 

@@ -59,6 +59,7 @@ def train(recipe: Recipe, options: RunOptions) -> TrainOutcome:
                 warmup_steps=warmup_steps,
                 total_steps=run.total_steps,
                 final_ratio=config.final_lr_ratio,
+                drops=config.lr_drops,
             )
             optim.set_learning_rate(optimizer, learning_rate)
 

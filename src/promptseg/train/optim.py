@@ -1,7 +1,7 @@
 """Parameter groups, learning-rate schedule, moving average, and which parameters are trained."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -38,7 +38,8 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     for name, parameter in parameters.items():
         prefixes = [prefix for prefix in config.lr_multipliers if name.startswith(prefix)]
         multiplier = config.lr_multipliers[max(prefixes, key=len)] if prefixes else 1.0
-        groups.setdefault((multiplier, parameter.ndim > 1), []).append(parameter)
+        decayed = parameter.ndim > 1 and not name.startswith(config.undecayed or ())
+        groups.setdefault((multiplier, decayed), []).append(parameter)
     return torch.optim.AdamW(
         [
             {"params": members, "weight_decay": config.weight_decay if decayed else 0.0, "lr_multiplier": multiplier}
@@ -49,17 +50,27 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     )
 
 
-def lr_factor(step: int, *, warmup_steps: int, total_steps: int, final_ratio: float = 0.0) -> float:
-    """Return the factor on the peak learning rate at a step: a linear rise, then half a cosine.
+def lr_factor(
+    step: int,
+    *,
+    warmup_steps: int,
+    total_steps: int,
+    final_ratio: float = 0.0,
+    drops: Sequence[float] | None = None,
+) -> float:
+    """Return the factor on the peak learning rate at a step: a linear rise, then half a cosine, or drops.
 
     Args:
         step: 0 for the first update.
         warmup_steps: Updates of the rise; the last of them has factor 1.
         total_steps: Updates of the whole run.
         final_ratio: Factor at the end of the cosine.
+        drops: Shares of the run after each of which the rate is divided by 10; None: the cosine.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
+    if drops is not None:
+        return float(0.1 ** sum(step >= round(share * total_steps) for share in drops))
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return final_ratio + (1.0 - final_ratio) * 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
 

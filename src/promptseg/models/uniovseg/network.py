@@ -144,6 +144,20 @@ class UniOvSeg(nn.Module):
         ]
         return F.normalize(self.image_tower.project(pooled[0] + self.adapter.update(pooled[1:])), dim=-1)
 
+    def embed_clip_regions(self, clip: Tensor, mask_logits: Tensor, pooling: Pooling = "shares") -> Tensor:
+        """Embed regions by CLIP alone, without the adapter.
+
+        Args:
+            clip: CLIP's map of stride 32, of any size of the same canvases, shape (B, C, h, w).
+            mask_logits: As in `embed_regions`.
+            pooling: As in `embed_regions`.
+
+        Returns:
+            Vectors of length 1, shape (B, R, E).
+        """
+        pooled = pool_regions(clip, cell_weights(mask_logits, (clip.shape[2], clip.shape[3]), pooling))
+        return F.normalize(self.image_tower.project(pooled), dim=-1)
+
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed N texts in CLIP's space, vectors of length 1, shape (N, E)."""

@@ -41,7 +41,7 @@ class TaskRequest(BaseModel):
     parameters: Parameters = Parameters()
 
 
-class FoundSegment(BaseModel):
+class LabeledMask(BaseModel):
     """One segment."""
 
     label: str
@@ -49,7 +49,7 @@ class FoundSegment(BaseModel):
     mask: str
 
 
-class FoundSegments(RootModel[list[FoundSegment]]):
+class Segments(RootModel[list[LabeledMask]]):
     """The answer: one segment for each object, or for each phrase."""
 
 
@@ -68,7 +68,7 @@ def hugging_face_router(service: Service) -> APIRouter:
     """Make the router."""
     router = APIRouter(tags=["Hugging Face"], responses=ERRORS)
 
-    @router.post("/hf", response_model=FoundSegments, openapi_extra=_FILE_OR_JSON)
+    @router.post("/hf", response_model=Segments, openapi_extra=_FILE_OR_JSON)
     async def image_segmentation(
         request: Request,
         text: Annotated[list[str], Query(default_factory=list, description="A phrase; repeat it for more.")],
@@ -105,10 +105,10 @@ def _read_task(body: bytes) -> tuple[bytes, Parameters]:
     return decode_base64(asked.inputs, what="inputs"), asked.parameters
 
 
-def _write_segments(found: Segmentation, subtask: str) -> FoundSegments:
-    return FoundSegments(
+def _write_segments(found: Segmentation, subtask: str) -> Segments:
+    return Segments(
         [
-            FoundSegment(label=result.label, score=round(each.score, 6), mask=_gray_png(each))
+            LabeledMask(label=result.label, score=round(each.score, 6), mask=_gray_png(each))
             for result in found
             if result.is_present
             for each in (result.instances if subtask == "instance" else (result.whole,))

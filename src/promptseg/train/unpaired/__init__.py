@@ -1,0 +1,1 @@
+"""Training of Uni-OVSeg: masks without names, then texts without masks."""
