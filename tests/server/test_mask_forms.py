@@ -5,10 +5,11 @@ import pytest
 from numpy.typing import NDArray
 
 from promptseg.errors import OutsideImageError
-from promptseg.ops.resize import area_shares
-from promptseg.results import Instance
+from promptseg.ops.resize import area_shares, resize_map
+from promptseg.results import Instance, QueryResult
 from promptseg.server.wire.mask_forms import shrink_instance, shrunk_size
 from promptseg.server.wire.read_queries import stretch_mask
+from promptseg.server.wire.write_answer import shrink_result, write_results
 
 
 def ellipse(size_hw: tuple[int, int], center_xy: tuple[float, float], radius: float) -> NDArray[np.bool_]:
@@ -73,3 +74,31 @@ def test_a_mask_at_display_size_fits_its_picture_whatever_was_rounded() -> None:
         for long_side in (100, 333, 1600):
             small = shrunk_size(size_hw, long_side)
             assert stretch_mask(np.ones(small, dtype=np.bool_), size_hw).all()
+
+
+def test_a_result_of_a_map_is_cut_from_the_map_at_the_smaller_size() -> None:
+    y, x = np.indices((40, 60), dtype=np.float32)
+    logits = 12 - np.hypot(x - 20, y - 20)
+    result = QueryResult("disk", 0.9, logits.astype(np.float32), (3000, 4500), 0.5, 0.5)
+    small = shrink_result(result, (1000, 1500))
+    assert (small.label, small.presence, small.status) == ("disk", 0.9, "present")
+    np.testing.assert_array_equal(small.mask, resize_map(result.mask_logits, (1000, 1500)) >= 0)
+    assert shrink_result(result, (3000, 4500)) is result
+    (full,) = write_results([result], None, (3000, 4500))
+    (shrunk,) = write_results([result], None, (1000, 1500))
+    assert full.area == result.area and shrunk.area == pytest.approx(full.area, rel=0.001)
+    assert full.instances and shrunk.instances
+    assert shrunk.instances[0].box_xyxy == pytest.approx(full.instances[0].box_xyxy, abs=3)
+
+
+def test_a_box_of_a_smaller_size_holds_the_object() -> None:
+    mask = np.zeros((301, 403), dtype=np.bool_)
+    mask[37:290, 101:402] = True
+    instances = (Instance.from_mask(mask, 0.8, 0.7),)
+    result = QueryResult("box", 0.8, np.zeros((3, 4), dtype=np.float32), (301, 403), 0.5, 0.5, instances)
+    (written,) = write_results([result], None, (75, 100))
+    assert written.instances is not None
+    (one,) = written.instances
+    left, top, right, bottom = one.box_xyxy
+    assert (left, top, right, bottom) == pytest.approx((101, 37, 402, 290), abs=5)
+    assert right <= 403 and bottom <= 301 and (one.score, one.mask_quality) == (0.8, 0.7)

@@ -86,7 +86,7 @@ BAD_QUERIES: list[tuple[Any, int, str, str]] = [
     (prompted(kind="box", box_xyxy=[1, 2, 3]), 422, "invalid_request", "box_xyxy"),
     (prompted(kind="mask", mask={"size": [300, 451], "counts": "x"}), 422, "invalid_prompt", "the mask can't be read"),
     (prompted(kind="mask", mask={"size": [2, 3], "counts": [6]}), 422, "invalid_prompt", "not one pixel is set"),
-    (prompted(kind="mask", mask={"size": [2, 2], "counts": [0, 4]}), 422, "outside_image", "in the same shape"),
+    (prompted(kind="mask", mask={"size": [20, 20], "counts": [0, 400]}), 422, "outside_image", "in the same shape"),
     (prompted(kind="mask", mask={"size": [10**6, 10**6], "counts": [10**12]}), 422, "invalid_prompt", "the limit is"),
     (prompted(kind="mask", mask={"png": "!!"}), 400, "malformed_request", "the mask is no base64"),
     (prompted(kind="mask", mask={"png": "aGVsbG8="}), 422, "unreadable_image", "not an image"),

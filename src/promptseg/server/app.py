@@ -26,9 +26,10 @@ from promptseg.server.metrics import Metrics
 from promptseg.server.refusals import answer_library_error, error_answer, internal_error
 from promptseg.server.request_log import RequestLog
 from promptseg.server.routes.api_page import api_page_router
-from promptseg.server.routes.files import files_router, list_files
 from promptseg.server.routes.hugging_face import hugging_face_router
 from promptseg.server.routes.images import images_router
+from promptseg.server.routes.page_files import files_router, list_files
+from promptseg.server.routes.panoptic_maps import panoptic_router
 from promptseg.server.routes.segment import segment_router
 from promptseg.server.routes.state import state_router
 from promptseg.server.routes.x_anylabeling import x_anylabeling_router
@@ -56,6 +57,7 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     state_router,
     images_router,
     segment_router,
+    panoptic_router,
     hugging_face_router,
     x_anylabeling_router,
 )

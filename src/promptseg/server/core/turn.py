@@ -15,6 +15,7 @@ from promptseg.images import ImageLimits, read_image
 from promptseg.predictor import Predictor
 from promptseg.prompts import QueryLike
 from promptseg.results import QueryResult, Segmentation
+from promptseg.results.panoptic import Panoptic, Unlabelled
 from promptseg.server.core.image_store import ImageStore
 from promptseg.server.refusals import RefusedRequest
 
@@ -99,6 +100,29 @@ class Turn:
         embedding = self.open(image_id)
         with self.timed("segment"):
             found = self.predictor.propose(embedding, query)
+        self.images.remeasure(image_id)
+        return found
+
+    def panoptic(
+        self,
+        image_id: str,
+        names: Sequence[str] | None,
+        *,
+        stuff: Sequence[str] = (),
+        unlabelled: Unlabelled = "keep",
+        min_score: float | None = None,
+        min_area: int | None = None,
+    ) -> Panoptic:
+        """Give every pixel of a stored picture a class of a list; arguments and errors as `Predictor.panoptic`.
+
+        Raises:
+            RefusedRequest: The picture is not stored (404).
+        """
+        embedding = self.open(image_id)
+        with self.timed("segment"):
+            found = self.predictor.panoptic(
+                embedding, names, stuff=stuff, unlabelled=unlabelled, min_score=min_score, min_area=min_area
+            )
         self.images.remeasure(image_id)
         return found
 

@@ -1,6 +1,7 @@
 """`/v1/segment` and `/v1/propose`: queries about a picture."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
@@ -28,7 +29,7 @@ def segment_router(service: Service) -> APIRouter:
             image_id = find_image(asked.image, turn)
             queries = read_queries(asked.queries, turn, turn.open(image_id).size_hw)
             found = turn.segment(image_id, queries, threshold=asked.threshold, mask_threshold=asked.mask_threshold)
-            thresholds = (found.presence_threshold, found.mask_threshold)
+            thresholds = AnswerThresholds(found.presence_threshold, found.unsure_threshold, found.mask_threshold)
             return _answer(asked, turn, image_id, found, thresholds, with_instances=asked.instances)
 
         return await service.run(request, work, model=asked.model)
@@ -41,7 +42,9 @@ def segment_router(service: Service) -> APIRouter:
             image_id = find_image(asked.image, turn)
             (query,) = read_queries([asked.query], turn, turn.open(image_id).size_hw)
             found = turn.propose(image_id, query)
-            thresholds = (turn.predictor.presence_threshold, turn.predictor.segmenter.mask_threshold)
+            thresholds = AnswerThresholds(
+                turn.predictor.presence_threshold, None, turn.predictor.segmenter.mask_threshold
+            )
             return _answer(asked, turn, image_id, found, thresholds)
 
         return await service.run(request, work, model=asked.model)
@@ -49,21 +52,29 @@ def segment_router(service: Service) -> APIRouter:
     return router
 
 
+@dataclass(frozen=True)
+class AnswerThresholds:
+    """The thresholds of an answer, as `Segmentation` has them."""
+
+    presence: float
+    unsure: float | None
+    mask: float
+
+
 def _answer(
     asked: SegmentRequest | ProposeRequest,
     turn: Turn,
     image_id: str,
     results: Sequence[QueryResult],
-    thresholds: tuple[float, float],
+    thresholds: AnswerThresholds,
     *,
     with_instances: bool = True,
 ) -> Response:
-    """Write an answer; the thresholds are those of presence and of masks."""
     size_hw = turn.open(image_id).size_hw
     mask_size_hw = shrunk_size(size_hw, asked.mask_long_side)
     with turn.timed("masks"):
         write_mask = mask_writer(asked.masks, size_hw, mask_size_hw)
-        written = write_results(results, write_mask, with_instances=with_instances)
+        written = write_results(results, write_mask, mask_size_hw, with_instances=with_instances)
     return json_answer(
         SegmentAnswer(
             model=turn.predictor.name,
@@ -71,8 +82,9 @@ def _answer(
             image=image_id,
             size_hw=list(size_hw),
             mask_size_hw=list(mask_size_hw),
-            presence_threshold=thresholds[0],
-            mask_threshold=thresholds[1],
+            presence_threshold=thresholds.presence,
+            unsure_threshold=thresholds.unsure,
+            mask_threshold=thresholds.mask,
             results=written,
             seconds=turn.seconds,
         )

@@ -122,6 +122,7 @@ def _describe_model(model: ServedModel) -> ModelAnswer:
             "prompt_kinds": sorted(predictor.prompt_kinds),
             "can_propose": isinstance(predictor.segmenter, Proposer),
             "presence_threshold": predictor.presence_threshold,
+            "unsure_threshold": predictor.unsure_threshold,
             "mask_threshold": predictor.segmenter.mask_threshold,
         }
     )

@@ -185,10 +185,10 @@ def _ordered(box: tuple[float, float, float, float]) -> tuple[float, float, floa
 
 
 def _write_shapes(found: Segmentation, epsilon_factor: float) -> Iterator[PredictedShape]:
-    """Write the outlines of all objects; the parts of one share a group."""
+    """Write the outlines of all objects, without those that the model is unsure of; the parts of one share a group."""
     group_id = 0
     for result in found:
-        for instance in result.instances:
+        for instance in result.instances if result.is_present else ():
             polygons = _simplified(instance, epsilon_factor)
             group_id += len(polygons) > 1
             for polygon in polygons:

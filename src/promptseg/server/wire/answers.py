@@ -4,6 +4,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import BaseModel, Field
 
+from promptseg.results.query_result import Status
+
 # Lists of one length and not tuples: few tools read the schema of a tuple.
 Size: TypeAlias = Annotated[list[int], Field(min_length=2, max_length=2)]
 PixelBox: TypeAlias = Annotated[list[int], Field(min_length=4, max_length=4)]
@@ -61,7 +63,7 @@ class InstanceAnswer(BaseModel):
         description="left, top, right, bottom, in whole pixels of the picture; right and bottom exclusive"
     )
     score: float
-    area: int = Field(description="Pixels of the picture.")
+    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
     mask: MaskAnswer | None = None
     mask_quality: float | None = Field(None, description="The model's estimate of the mask's IoU.")
 
@@ -71,24 +73,68 @@ class ResultAnswer(BaseModel):
 
     label: str
     presence: float = Field(description="Probability that the object is in the picture.")
-    is_present: bool = Field(description="Whether presence reaches the threshold; if not, the mask is empty.")
-    area: int = Field(description="Pixels of the picture.")
+    is_present: bool = Field(description="Whether presence reaches the threshold.")
+    status: Status = Field(description="absent: the mask is empty. unsure: the evidence conflicts; there is a mask.")
+    read_as: str | None = Field(None, description="The known name that the model took the phrase as.")
+    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
     mask: MaskAnswer | None = None
     instances: list[InstanceAnswer] | None = None
 
 
-class SegmentAnswer(BaseModel):
-    """Results in the order of the queries."""
+class _AboutImage(BaseModel):
+    """What all answers about a picture have."""
 
     model: str
     fingerprint: str = Field(description="Identifies the checkpoint.")
     image: str = Field(description="Id of the picture.")
     size_hw: Size = Field(description="Of the upright picture, pixels.")
     mask_size_hw: Size = Field(description="Of the masks, pixels.")
+    seconds: dict[str, float] = Field(description="What each step took: wait, decode, encode, segment, masks.")
+
+
+class SegmentAnswer(_AboutImage):
+    """Results in the order of the queries."""
+
     presence_threshold: float
+    unsure_threshold: float | None = Field(
+        None, description="Presence from which a less present object is unsure; left out: nothing is unsure."
+    )
     mask_threshold: float
     results: list[ResultAnswer]
-    seconds: dict[str, float] = Field(description="What each step took: wait, decode, encode, segment, masks.")
+
+
+class ClassOfMap(BaseModel):
+    """A class that was asked for."""
+
+    label: str
+    synonyms: list[str]
+    is_thing: bool = Field(description="Whether its objects are counted one by one.")
+    decided_by: str = Field(description="What says so: the request, a table, or WordNet.")
+    presence: float = Field(description="Probability that it is in the picture.")
+
+
+class SegmentOfMap(BaseModel):
+    """A segment of a panoptic map; no pixel has two."""
+
+    id: int
+    label: str
+    is_thing: bool
+    score: float
+    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
+    box_xyxy: PixelBox = Field(
+        description="left, top, right, bottom, in whole pixels of the picture; right and bottom exclusive"
+    )
+    mask: MaskAnswer | None = None
+
+
+class PanopticAnswer(_AboutImage):
+    """A panoptic map: its segments, the largest first."""
+
+    presence_threshold: float
+    unlabelled: Literal["keep", "fill"]
+    unlabelled_share: float = Field(description="Share of the pixels that have no segment.")
+    classes: list[ClassOfMap]
+    segments: list[SegmentOfMap]
 
 
 class ImageAnswer(BaseModel):
@@ -112,6 +158,7 @@ class ModelAnswer(BaseModel):
     prompt_kinds: list[str] | None = None
     can_propose: bool | None = None
     presence_threshold: float | None = None
+    unsure_threshold: float | None = None
     mask_threshold: float | None = None
     summary: str | None = None
     license: str | None = None

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from promptseg._prompt_checks import MAX_PHRASE_CHARACTERS
 from promptseg.prompts import MAX_POINTS, MAX_QUERIES
+from promptseg.results.panoptic import Unlabelled
 
 MaskForm = Literal["rle", "polygons", "png", "none"]
 
@@ -165,3 +166,19 @@ class ProposeRequest(_AboutImage):
     """One query of points, a box and masks."""
 
     query: AskedQuery
+
+
+class PanopticRequest(_AboutImage):
+    """A list of classes for every pixel of a picture."""
+
+    names: list[str] | None = Field(
+        None,
+        description='Such as "cat", "couch, sofa" (synonyms) or "wall [stuff]"; left out: a list of everyday names.',
+    )
+    stuff: list[str] = Field(default_factory=list, description="Names of classes whose parts are not counted.")
+    unlabelled: Unlabelled = Field(
+        "keep",
+        description="keep: pixels of which no class is sure get no segment. fill: every pixel gets the best class.",
+    )
+    min_score: Share | None = Field(None, description="Segments of a lower score are left out.")
+    min_area: Annotated[int, Field(ge=0)] | None = Field(None, description="Smaller segments are left out, pixels.")

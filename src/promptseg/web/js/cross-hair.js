@@ -14,12 +14,12 @@ export class CrossHair {
   /** @type {import("./geometry.js").PointXy|null} pixels of the picture; null: not in use */
   place = null;
 
+  #stage;
+
   /** @param {import("./stage.js").Stage} stage */
   constructor(stage) {
     this.#stage = stage;
   }
-
-  #stage;
 
   /** Move by an arrow key; the first one shows it in the middle of what is in sight. @param {KeyboardEvent} event */
   move({ key, shiftKey }, picture) {

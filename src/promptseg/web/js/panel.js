@@ -7,6 +7,7 @@ import { Row } from "./row.js";
 
 export class Panel {
   #rows = new Map();
+  #commands;
 
   /**
    * @param {import("./row.js").RowCommands & {find: (phrases: string[]) => void, slide: (name: string, value: number) => void,
@@ -29,8 +30,6 @@ export class Panel {
       slider.addEventListener("change", () => commands.settle());
     }
   }
-
-  #commands;
 
   #find() {
     const phrases = splitPhrases(this.phrase.value);

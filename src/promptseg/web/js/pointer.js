@@ -15,6 +15,7 @@ export class Pointer {
   #hands;
   #fingers = new Map();
   #gesture = null;
+  #start = [0, 0];
 
   /**
    * @param {import("./stage.js").Stage} stage
@@ -55,8 +56,6 @@ export class Pointer {
       if (!pans) this.#hands.down(this.#stage.toPicture(place), !this.#hands.isNegative(event));
     }
   }
-
-  #start = [0, 0];
 
   #move(event) {
     const before = this.#fingers.get(event.pointerId);

@@ -16,6 +16,7 @@ const MAX_CANDIDATES = 3;
 
 export class Row {
   #query = null;
+  #commands;
 
   /** @param {RowCommands} commands */
   constructor(commands) {
@@ -45,8 +46,6 @@ export class Row {
     this.element = h("li", { class: "row" }, this.swatch, this.main, this.eye, this.cross, this.candidates, this.meter);
     this.#makeCandidates();
   }
-
-  #commands;
 
   /** @param {import("./document.js").Query} query @param {number} number @param {RowState} state */
   update(query, number, state) {

@@ -5,7 +5,7 @@ from pathlib import Path
 from fastapi.testclient import TestClient
 
 import promptseg
-from promptseg.server.routes.files import PAGE, list_files
+from promptseg.server.routes.page_files import PAGE, list_files
 
 
 def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
