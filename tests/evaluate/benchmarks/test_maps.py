@@ -44,8 +44,9 @@ class GrayReader:
         if self.confused:
             ids[ids == 2] = 1
         kinds = {one.label: one.is_thing for one in names}
-        kept = [number for number in (1, 2, 3) if (ids == number).any()]
-        ids = np.searchsorted([0, *kept], ids).astype(np.int32)
+        kept = [number for number in (1, 2, 3) if (ids == number).any() and self.labels[number - 1] in kinds]
+        new_ids = {number: new_id for new_id, number in enumerate(kept, start=1)}
+        ids = np.array([new_ids.get(number, 0) for number in range(4)], np.int32)[ids]
         named = [(self.labels[number - 1], kinds[self.labels[number - 1]], 1.0) for number in kept]
         presence = tuple(float(one.label in self.labels) for one in names)
         return Panoptic(image, ids, number_segments(ids, named), names, presence, 0.5, unlabelled, "gray")
