@@ -96,7 +96,7 @@ SAME_CLASS_NAMES = {
 }
 # Files that have one name in many folders: one for each model or kind.
 SAME_FILE_NAMES = {
-    "__init__", "base", "build", "config", "graphs", "network", "network_steps", "pixels", "segmenter", "table"
+    "__init__", "base", "build", "config", "files", "graphs", "network", "network_steps", "pixels", "segmenter", "table"
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import promptseg
 from promptseg.errors import DataError, OutsideImageError, PromptError, UnsupportedPromptError
+from promptseg.language.class_list import parse_class_list
 from promptseg.models.build import build_seeded
 from promptseg.models.registry import find_row, segment_with
 from promptseg.models.uniovseg.config import RegionSettings, UniOvSegConfig
@@ -311,6 +312,37 @@ def test_a_name_competes_with_others_but_not_with_its_synonyms() -> None:
     found = segmenter.segment(image, to_queries(["sofa", "cat"]))
     assert found.presence[0] == 1.0, "a couch is a sofa: nothing is left to compete"
     assert found.presence[1] < 1.0
+
+
+def test_a_panoptic_map_is_made_of_the_models_own_regions() -> None:
+    settings = replace(TINY.settings, other_names=(), merge=replace(TINY.settings.merge, min_score=0.0))
+    predictor = promptseg.load("uniovseg-test", engine="torch", settings=settings)
+    embedding = predictor.encode(IMAGE)
+    found = predictor.panoptic(embedding, ["cat [thing]", "sky, clouds [stuff]", "dog [thing]"], min_score=0.0)
+    regions = embedding.encoded.regions.get()
+    presence = predictor.segmenter.classify(embedding.encoded, [("cat",), ("sky", "clouds"), ("dog",)]).max(axis=0)
+    np.testing.assert_allclose(found.presence, presence, atol=1e-6)
+    for segment in found.segments:
+        assert presence[["cat", "sky", "dog"].index(segment.label)] >= predictor.presence_threshold
+    assert sum(segment.label == "sky" for segment in found.segments) <= 1, "stuff is one segment"
+    covered = (regions.image_logits((90, 60)) >= 0).any(axis=0)
+    assert not (np.asarray(found.segment_ids)[~covered] > 0).any(), "what no region shows has no segment"
+    filled = predictor.panoptic(embedding, ["cat [thing]", "sky [stuff]"], unlabelled="fill", min_score=0.0)
+    assert (np.asarray(filled.segment_ids) > 0).all() or not filled.segments
+
+
+def test_a_region_may_be_one_class_only_and_no_class_is_forced_on_it() -> None:
+    predictor = promptseg.load("uniovseg-test", engine="torch")
+    segmenter, image = predictor.segmenter, predictor.encode(IMAGE).encoded
+    classes = parse_class_list(["cat [thing]", "sky [stuff]"])
+    proposals = segmenter.propose_segments(image, classes, presence_threshold=0.0)
+    assert len(proposals.candidates) == len(image.regions.get())
+    assert proposals.class_logits.shape == (2, *image.embedding.frame.map_hw)
+    # among a hundred other names, those of random vectors are improbable
+    assert (proposals.presence < 0.5).all()
+    assert not segmenter.propose_segments(image, classes, presence_threshold=0.5).candidates
+    for candidate in proposals.candidates:
+        assert candidate.is_thing == classes[candidate.class_index].is_thing
 
 
 def test_openvino_gives_the_numbers_of_pytorch() -> None:
