@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 import promptseg
-from promptseg.errors import DataError, OutsideImageError, PromptError, UnsupportedPromptError
+from promptseg.errors import (
+    CheckpointError,
+    DataError,
+    OutsideImageError,
+    PromptError,
+    UnknownModelError,
+    UnsupportedPromptError,
+)
 from promptseg.language.class_list import parse_class_list
 from promptseg.models.build import build_seeded
-from promptseg.models.registry import find_row, segment_with
+from promptseg.models.checkpoint import save_pretrained
+from promptseg.models.registry import LoadOptions, find_row, load_promptable, segment_with
 from promptseg.models.uniovseg.config import RegionSettings, UniOvSegConfig
+from promptseg.models.uniovseg.masker import UniOvSegMasker
 from promptseg.models.uniovseg.naming import class_logits, semantic_scores, softmax
 from promptseg.models.uniovseg.network import UniOvSeg
 from promptseg.models.uniovseg.regions import suppress_masks
@@ -155,6 +165,21 @@ def test_every_mask_of_an_image_comes_from_the_models_own_points() -> None:
         report=lambda *done: reports.append(done),
     )  # fmt: skip
     assert masks and reports[-1][0] == reports[-1][1] > 1
+
+
+def test_the_mask_side_is_loaded_where_a_sam_is(tmp_path: Path) -> None:
+    loading = LoadOptions(Runtime("torch"), offline=True)
+    save_pretrained(build_seeded(TINY), tmp_path / "checkpoint")
+    for name in ("uniovseg-test", tmp_path / "checkpoint"):
+        assert isinstance(load_promptable(name, loading), UniOvSegMasker)
+    assert not isinstance(load_promptable("sam-test", loading), UniOvSegMasker)
+    with pytest.raises(CheckpointError, match="promptseg-test is no promptable segmenter: give a SAM or a Uni-OVSeg"):
+        load_promptable("promptseg-test", loading)
+    with pytest.raises(UnknownModelError, match="no SAM is named 'sam9'"):
+        load_promptable("sam9", loading)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(CheckpointError, match=r"other: can't read its config\.json"):
+        load_promptable(tmp_path / "other", loading)
 
 
 def test_the_image_is_not_moved_on_its_canvas(segmenter: UniOvSegSegmenter) -> None:
