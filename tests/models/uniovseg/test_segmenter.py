@@ -244,7 +244,7 @@ def test_regions_are_found_once_and_are_good_and_different(segmenter: UniOvSegSe
     assert masks.any(axis=(1, 2)).all()
     rows, columns = regions.frame.map_hw
     assert not masks[:, rows:].any() and not masks[:, :, columns:].any(), "nothing lies in the padding"
-    assert regions.image_logits().shape == (len(regions), rows, columns)
+    assert regions.image_logits.shape == (len(regions), rows, columns)
 
 
 def test_an_image_without_regions_has_no_names() -> None:
@@ -350,7 +350,7 @@ def test_a_panoptic_map_is_made_of_the_models_own_regions() -> None:
     for segment in found.segments:
         assert presence[["cat", "sky", "dog"].index(segment.label)] >= predictor.presence_threshold
     assert sum(segment.label == "sky" for segment in found.segments) <= 1, "stuff is one segment"
-    covered = (regions.image_logits((90, 60)) >= 0).any(axis=0)
+    covered = (regions.frame.maps_to_image(regions.mask_logits) >= 0).any(axis=0)
     assert not (np.asarray(found.segment_ids)[~covered] > 0).any(), "what no region shows has no segment"
     filled = predictor.panoptic(embedding, ["cat [thing]", "sky [stuff]"], unlabelled="fill", min_score=0.0)
     assert (np.asarray(filled.segment_ids) > 0).all() or not filled.segments

@@ -130,9 +130,11 @@ class UniOvSegSegmenter:
         """
         if not queries:
             return Prediction.empty()
+        names = [read_text(query) for query in queries]
+        if asked := [name for name in names if name is not None]:
+            self._embedder.embed([*asked, *self._config.settings.other_names])  # all in few calls; they are kept
         answers: list[Prediction] = []
-        for query in queries:
-            name = read_text(query)
+        for query, name in zip(queries, names, strict=True):
             if name is not None:
                 answers.append(self._find_name(image.regions.get(), name))
             else:
@@ -178,7 +180,7 @@ class UniOvSegSegmenter:
         Returns:
             Shape (C, h, w), over the image.
         """
-        return semantic_scores(self.classify(image, classes), image.regions.get().image_logits())
+        return semantic_scores(self.classify(image, classes), image.regions.get().image_logits)
 
     def propose_segments(
         self, image: UniOvSegImage, classes: Sequence[NamedClass], *, presence_threshold: float
@@ -197,7 +199,7 @@ class UniOvSegSegmenter:
         others = self._other_classes([phrase for synonyms in phrases for phrase in synonyms])
         probabilities = self.classify(image, [*phrases, *others])[:, : len(classes)]
         presence = probabilities.max(axis=0, initial=0.0)
-        logits = regions.image_logits()
+        logits = regions.image_logits
         candidates = [
             SegmentCandidate(best, classes[best].is_thing, float(probabilities[index, best]), logits[index])
             for index, best in enumerate(probabilities.argmax(axis=1).tolist())
@@ -210,7 +212,7 @@ class UniOvSegSegmenter:
 
     def _find_name(self, regions: Regions, name: str) -> Prediction:
         probabilities = self._probabilities_of(regions, name)
-        logits = regions.image_logits()
+        logits = regions.image_logits
         covered = np.full(regions.frame.map_hw, LEAST_PROBABILITY, dtype=np.float32)
         for probability, region in zip(probabilities, logits, strict=True):
             np.maximum(covered, probability * sigmoid(region), out=covered)
