@@ -30,7 +30,10 @@ def segment_everything(
     tolerance: Tolerance = None,
     as_json: AsJsonLines = False,
     masker: Annotated[
-        str, typer.Option(help="Finds the masks: mobile-sam, sam2-hiera-tiny, sam-vit-base or a directory.")
+        str,
+        typer.Option(
+            help="Finds the masks: mobile-sam, sam2-hiera-tiny, sam-vit-base, or a directory with a SAM or a Uni-OVSeg."
+        ),
     ] = "mobile-sam",
     model: Annotated[
         str | None,
@@ -82,11 +85,11 @@ def segment_everything(
 
     from promptseg.everything import describe_origin
     from promptseg.everything import segment_everything as segment
+    from promptseg.models.registry import LoadOptions, load_promptable
     from promptseg.runtime import Runtime
-    from promptseg.sam.load import load_sam
 
     runtime = Runtime.choose(engine.value, "cpu", tell_compile())
-    finder = load_sam(masker, runtime=runtime, offline=offline)
+    finder = load_promptable(masker, LoadOptions(runtime, offline))
     predictor = load_predictor(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
     limits = DEFAULT_LIMITS if tiles is None else LARGEST_LIMITS
     with ImageResults(

@@ -85,6 +85,15 @@ def read_description(directory: Path) -> CheckpointDescription:
     return CheckpointDescription(directory, config)
 
 
+def is_checkpoint(directory: Path) -> bool:
+    """Return whether a directory's config.json is that of a checkpoint of promptseg, of whatever model."""
+    try:
+        description = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(description, dict) and description.get("format") == FORMAT
+
+
 def needed_towers(config: NetworkConfig) -> dict[str, list[str]]:
     """Map each tower that a checkpoint does not store to the hashes of its published files."""
     return {
