@@ -252,7 +252,8 @@ def _oddly_named(root: Path, content: bytes) -> Iterator[Case]:
     """A good image under names that shells, terminals and patterns stumble over."""
     names: list[bytes] = [
         b"new\nline.png", b"error: nothing\n.png", b"tab\there.png", b"bell\x07.png", b"\x1b[31mred.png",
-        b" space .png", b"-h.png", b"--help.png", b"*.png", b"[a-z].png", b"?.png", b"quote'\".png", b"$(touch hacked).png",
+        b" space .png", b"-h.png", b"--help.png", b"*.png", b"[a-z].png", b"?.png", b"quote'\".png",
+        b"$(touch hacked).png",
         b"back\\slash.png", "\u202egnp.exe.png".encode(), "\u732b.png".encode(), "e\u0301.png".encode(),
         b"not-\xff\xfe-utf8.png", b"UPPER.PNG", b"x" * 250 + b".png", b"colon:mask.png", b"100%.png", b"..png.png",
     ]  # fmt: skip
