@@ -132,7 +132,7 @@ def read(directory: Path) -> DataSet:
     return DataSet(tuple(names.values()), tuple(annotations))
 
 
-def _check_segments(ids: NDArray[np.int64], stated: list[int]) -> None:
+def _check_segments(ids: NDArray[np.int32], stated: list[int]) -> None:
     """Check that a PNG and the JSON have the same segments.
 
     Raises:
