@@ -276,6 +276,18 @@ def test_polygons_are_in_pixels_of_the_image() -> None:
         round_one.polygons(tolerance=-1)
 
 
+def test_an_inverted_result_is_everything_but_the_object() -> None:
+    present, absent = make_result(two_squares()), make_result(two_squares(), label="dog", presence=0.1)
+    found = segmentation(present, absent).inverted()
+    assert found.labels == ("everything but cat", "everything but dog")
+    np.testing.assert_array_equal(found[0].mask, ~present.mask)
+    assert found[1].mask.all() and [each.presence for each in found] == [1.0, 1.0]
+    assert (found[0].probability[present.mask] < 0.5).all() and found[1].probability.min() > 0.99
+    np.testing.assert_array_equal(found[0].inverted().mask, present.mask)
+    nothing = make_result(np.full((60, 90), 9.0, dtype=np.float32)).inverted()
+    assert not nothing.mask.any() and nothing.presence == 0 and nothing.instances == ()
+
+
 def test_areas_count_pixels() -> None:
     result = make_result(two_squares())
     assert result.area == result.mask.sum() == 1600 + 150 + 4

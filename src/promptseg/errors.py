@@ -17,7 +17,13 @@ PromptsegError
 ├── TrainingError              training can't go on; the message names step and samples
 ├── EngineError                the inference engine is unknown or can't run this model here
 └── MissingExtraError          an optional dependency is not installed; the message is the pip command
+
+LanguageWarning, a UserWarning, is shown where an answer may be wrong for a reason that the caller can see.
 """
+
+
+class LanguageWarning(UserWarning):
+    """A phrase is in a script that the model was not trained on: what it answers may be wrong."""
 
 
 class PromptsegError(Exception):
