@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from promptseg._heic import HEIC_SUFFIXES, can_read_heic, is_heic, open_heic
 from promptseg._value_checks import checked_mask_value
 from promptseg.errors import DataError, ImageError, ImageTooLargeError
 from promptseg.skipped_files import SkippedFile, explain_skip, summarize_skipped
@@ -40,9 +41,11 @@ _Convert: TypeAlias = Callable[[Image.Image, str], Image.Image]
 
 # Raster formats only: Pillow also opens EPS, which runs Ghostscript on the file, and formats without a signature.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")
-IMAGE_SUFFIXES = frozenset({*".avif .bmp .gif .jfif .jif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()})
+# those of HEIC only where it can be read: in a folder, they are passed over with a hint elsewhere
+IMAGE_SUFFIXES = frozenset(HEIC_SUFFIXES if can_read_heic() else ()) | frozenset(
+    {*".avif .bmp .gif .jfif .jif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()}
+)
 
-_HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf")  # bytes 4 to 10 of a file
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes, also of BigTIFF
 
 # What Pillow's decoders raised on 9,000 damaged files (RuntimeError: AVIF).
@@ -169,6 +172,9 @@ def open_image(file: BinaryIO) -> Image.Image:
     """
     Image.init()
     prefix = file.read(16)
+    if is_heic(prefix) and can_read_heic():
+        file.seek(0)
+        return open_heic(file)
     for kind in _FORMATS:
         if kind not in Image.OPEN:  # Pillow was built without it
             continue
@@ -336,8 +342,8 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
 
 def _explain_unknown(prefix: bytes) -> str:
     """Say what a file may be that none of the readers takes, by its first bytes, and what to do."""
-    if prefix[4:11] in _HEIC:
-        return "a HEIC image, which can't be read; save it as JPEG or PNG"
+    if is_heic(prefix):
+        return "a HEIC image, which needs an optional package: pip install 'promptseg[heic]'; or save it as JPEG or PNG"
     if prefix[:4] in _TIFF:
         return (
             "a TIFF of a kind that can't be read: read are 1 band of 8 or 16 bits, and red, green, blue (and "

@@ -18,12 +18,12 @@ def test_folder_names_are_unique() -> None:
 
 
 def test_what_a_folder_holds_besides_images_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a.jpg", "b.heic", "notes.txt", ".DS_Store"):
+    for name in ("a.jpg", "b.psd", "notes.txt", ".DS_Store"):
         (tmp_path / name).touch()
     assert find_images([str(tmp_path)]) == [tmp_path / "a.jpg"]
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(" (")[0] for line in said[:2]] == [
-        f"passed over: {tmp_path / name}" for name in ("b.heic", "notes.txt")
+        f"passed over: {tmp_path / name}" for name in ("b.psd", "notes.txt")
     ]
     assert said[2:] == ["passed over: 1 hidden"]
 
