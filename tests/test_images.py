@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
-from promptseg.errors import ImageError
+from promptseg.errors import ImageError, ImageWarning
 from promptseg.images import ImageLimits, bundled_image, list_images, open_image, read_image, read_mask
 from promptseg.skipped_files import SkippedFile, describe_skipped
 
@@ -144,7 +144,7 @@ def test_read_image_converts_gray_bilevel_cmyk_and_ycbcr() -> None:
     assert_close(read_image(Image.fromarray(CORNERS).convert("YCbCr")), CORNERS)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
 def test_read_image_takes_the_first_frame(kind: str) -> None:
     frames = [Image.new("RGB", (20, 10), color) for color in ("red", "blue")]
     data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
@@ -253,6 +253,23 @@ def test_read_image_keeps_to_the_limits(tmp_path: Path) -> None:
 def test_read_image_says_what_an_array_must_be(array: np.ndarray, message: str) -> None:
     with pytest.raises(ImageError, match=message):
         read_image(array)
+
+
+def test_other_pages_of_a_tiff_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    first, second = Image.new("RGB", (6, 4), "red"), Image.new("RGB", (6, 4), "blue")
+    path = tmp_path / "scan.tif"
+    first.save(path, save_all=True, append_images=[second])
+    with pytest.warns(ImageWarning, match=r"scan\.tif: has several pages, and only the first is read"):
+        assert read_image(path)[0, 0].tolist() == [255, 0, 0]
+    with Image.open(path) as page:
+        page.seek(1)
+        assert read_image(page)[0, 0].tolist() == [0, 0, 255]
+    # the smaller copies of a GeoTIFF are no pages
+    smaller = TiffImagePlugin.ImageFileDirectory_v2()
+    smaller[254] = 1
+    second.encoderinfo = {"tiffinfo": smaller}
+    first.save(path, save_all=True, append_images=[second])
+    assert read_image(path)[0, 0].tolist() == [255, 0, 0]
 
 
 def test_a_gray_array_may_have_its_channel() -> None:

@@ -18,12 +18,22 @@ PromptsegError
 ├── EngineError                the inference engine is unknown or can't run this model here
 └── MissingExtraError          an optional dependency is not installed; the message is the pip command
 
-LanguageWarning, a UserWarning, is shown where an answer may be wrong for a reason that the caller can see.
+PromptsegWarning               a UserWarning: something was done otherwise than the caller may expect
+├── LanguageWarning            a phrase is in a script that the model was not trained on
+└── ImageWarning               a part of an image file was not read
 """
 
 
-class LanguageWarning(UserWarning):
+class PromptsegWarning(UserWarning):
+    """Base of every warning of promptseg; the command line shows each in one line."""
+
+
+class LanguageWarning(PromptsegWarning):
     """A phrase is in a script that the model was not trained on: what it answers may be wrong."""
+
+
+class ImageWarning(PromptsegWarning):
+    """A part of an image file was not read, such as the other pages of a TIFF."""
 
 
 class PromptsegError(Exception):

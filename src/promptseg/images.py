@@ -9,6 +9,7 @@ a file with the same content is.
 import glob
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from promptseg._heic import HEIC_SUFFIXES, can_read_heic, is_heic, open_heic
 from promptseg._value_checks import checked_mask_value
-from promptseg.errors import DataError, ImageError, ImageTooLargeError
+from promptseg.errors import DataError, ImageError, ImageTooLargeError, ImageWarning
 from promptseg.skipped_files import SkippedFile, explain_skip, summarize_skipped
 from promptseg.stored_values import (
     MaskValue,
@@ -45,6 +46,9 @@ _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "
 IMAGE_SUFFIXES = frozenset(HEIC_SUFFIXES if can_read_heic() else ()) | frozenset(
     {*".avif .bmp .gif .jfif .jif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()}
 )
+
+# A TIFF's tag that says what a page is, and its flags for a smaller copy (1) and a mask (4); pages that are looked at.
+_SUBFILE_TYPE, _COPY_OR_MASK, _NUM_FRAMES = 254, 5, 20
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes, also of BigTIFF
 
@@ -337,7 +341,29 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
     with image:
         if image.format == "PNG":
             _check_png(encoded, name)
+        if image.format == "TIFF" and _has_more_pages(image):
+            warnings.warn(
+                f"{name}: has several pages, and only the first is read; to read another: page = Image.open(path); "
+                "page.seek(1); promptseg.read_image(page)",
+                ImageWarning,
+                stacklevel=4,
+            )
         return _decode(image, name, limits, partial(_to_deep_rgb, encoded=encoded) if convert is _to_rgb else convert)
+
+
+def _has_more_pages(image: Image.Image) -> bool:
+    """Tell whether a TIFF has a second page that is neither a smaller copy nor a mask of the first; go back to that."""
+    try:
+        for frame in range(1, _NUM_FRAMES):
+            image.seek(frame)
+            kind = image.tag_v2.get(_SUBFILE_TYPE, 0)  # type: ignore[attr-defined]  # a TIFF has tags
+            if not (isinstance(kind, int) and kind & _COPY_OR_MASK):
+                return True
+    except _DECODE_ERRORS:  # the end, or damage that does not concern the first page
+        pass
+    finally:
+        image.seek(0)
+    return False
 
 
 def _explain_unknown(prefix: bytes) -> str:

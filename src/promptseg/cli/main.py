@@ -33,7 +33,7 @@ from promptseg.cli.serve import serve
 from promptseg.cli.train import train
 from promptseg.cli.version import print_version, version
 from promptseg.cli.weights import weights_app
-from promptseg.errors import EngineError, LanguageWarning, OfflineError, PromptsegError
+from promptseg.errors import EngineError, OfflineError, PromptsegError, PromptsegWarning
 
 app = typer.Typer(
     name="promptseg",
@@ -130,14 +130,14 @@ def _warnings_in_one_line() -> Iterator[None]:
         shown = set()
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if not issubclass(category, LanguageWarning):
+            if not issubclass(category, PromptsegWarning):
                 show_others(message, category, *where, **more)
             elif str(message) not in shown:
                 shown.add(str(message))
                 typer.echo(f"warning: {message}", err=True)
 
         warnings.showwarning = show
-        warnings.simplefilter("default", LanguageWarning)
+        warnings.simplefilter("default", PromptsegWarning)
         yield
 
 
