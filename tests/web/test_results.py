@@ -1,15 +1,13 @@
 """What is done with answers: sliders, what is not there, and files that promptseg reads back."""
 
-import io
 import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from page_driver import PageDriver
+from page_driver import PageDriver, save, unpack
 from PIL import Image
-from playwright.sync_api import Download, expect
+from playwright.sync_api import expect
 from pycocotools.coco import COCO
 
 from promptseg import Predictor, Segmentation, read_image, read_mask
@@ -143,17 +141,3 @@ def test_a_candidate_that_was_chosen_is_exported(cat: PageDriver, tmp_path: Path
     document = json.loads(save(cat.export("json"), tmp_path / "result.json").read_text())
     mask = decode_rle(document["results"][0]["mask"])
     assert mask.shape == (300, 451) and 0 < mask.sum() < 30_000
-
-
-def save(download: Download, path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    download.save_as(path)
-    return path
-
-
-def unpack(download: Download, directory: Path) -> list[str]:
-    assert download.suggested_filename.endswith(".zip")
-    with zipfile.ZipFile(io.BytesIO(Path(download.path()).read_bytes())) as archive:
-        assert archive.testzip() is None
-        archive.extractall(directory)
-        return archive.namelist()
