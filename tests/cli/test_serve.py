@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -65,6 +66,7 @@ def test_it_answers_at_once_loads_and_ends_on_ctrl_c(start: Callable[..., Starte
             "promptseg-test",
             "sam-test",
         ]
+        time.sleep(0.05)
         status, ready = fetch(f"{url}/readyz")
     assert ready["status"] == "ready"
     photo = bundled_image("chelsea").read_bytes()
@@ -95,6 +97,15 @@ def test_a_token_from_the_environment_is_not_printed(start: Callable[..., Starte
     assert "s3cret" not in line
     assert fetch(f"{url}/v1/status")[0] == 401
     assert fetch(f"{url}/v1/status", Authorization="Bearer s3cret")[0] == 200
+
+
+def test_ctrl_c_ends_it_while_the_model_loads(start: Callable[..., Started], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")  # who reads it waits for ever
+    process, url, _ = start("--model", str(tmp_path))
+    assert fetch(f"{url}/readyz")[1]["status"] == "loading"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
 
 
 def test_a_model_that_cannot_be_loaded_ends_the_server(start: Callable[..., Started], tmp_path: Path) -> None:

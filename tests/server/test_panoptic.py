@@ -1,5 +1,6 @@
 """`/v1/panoptic` answers what the Python call answers."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from served_world import PHRASES, read_refusal
 
+import promptseg
 from promptseg import Predictor
 from promptseg.images import bundled_image
 from promptseg.ops.rle import decode_rle
@@ -44,6 +46,15 @@ def test_a_map_is_that_of_the_python_call(
     np.testing.assert_array_equal(covered, found.segment_ids > 0)
     if options.get("unlabelled") == "fill":
         assert answer["segments"] and answer["unlabelled_share"] == 0
+
+
+def test_a_model_without_words_has_no_maps(serve: Callable[..., TestClient], photo: bytes) -> None:
+    client = serve(promptseg.load("sam-test", engine="torch"))
+    (model,) = client.get("/v1/models").json()["models"]
+    assert model["can_panoptic"] is False and model["can_propose"] is True
+    image_id = client.put("/v1/images", content=photo).json()["id"]
+    got = read_refusal(client.post("/v1/panoptic", json={"image": image_id, "names": ["cat"]}))
+    assert got[:2] == (422, "unsupported_prompt") and "no text prompts" in got[2]
 
 
 def test_names_may_be_left_out(client: TestClient, image_id: str) -> None:

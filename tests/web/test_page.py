@@ -55,6 +55,10 @@ def test_axe_finds_nothing_serious(
     tab.find("cat, window, table")
     tab.click(220, 150)
     check_with_axe(tab, "answered")
+    tab.page.locator("#view-panoptic").click()
+    tab.wait_idle()
+    check_with_axe(tab, "everything")
+    tab.page.locator("#view-queries").click()
     for opener, dialog in (("export", "export"), ("help", "help"), ("exemplar", "exemplar"), ("examples", "examples")):
         tab.page.locator(f"#{opener}").click()
         expect(tab.page.locator(f"#{dialog}-dialog")).to_be_visible()

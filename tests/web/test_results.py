@@ -1,15 +1,16 @@
 """What is done with answers: sliders, what is not there, and files that promptseg reads back."""
 
-import io
 import json
-import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from page_driver import PageDriver
+from live_server import LiveServer
+from page_driver import PageDriver, save, unpack
 from PIL import Image
-from playwright.sync_api import Download, expect
+from playwright.sync_api import expect
 from pycocotools.coco import COCO
 
 from promptseg import Predictor, Segmentation, read_image, read_mask
@@ -57,6 +58,22 @@ def test_what_is_not_there_stays_as_a_row_that_says_so(asked: PageDriver) -> Non
     absent.locator("[aria-label='Remove window']").click()
     asked.wait_idle()
     assert np.array_equal(asked.masks(), with_it)
+
+
+def test_what_the_model_is_unsure_of_is_shown_as_that(
+    predictor: Predictor, serve: Callable[..., LiveServer], tabs: Callable[..., PageDriver], photo: Path
+) -> None:
+    tab = tabs(serve(replace(predictor, unsure_threshold=0.3))).start()
+    tab.drop(photo)
+    tab.find("grass, window, table")
+    expect(tab.row("table")).to_have_attribute("data-verdict", "present")
+    expect(tab.row("window")).to_have_attribute("data-verdict", "unsure")
+    expect(tab.row("window").locator(".row-detail")).to_have_text("unsure · 3 objects")
+    expect(tab.row("grass")).to_have_attribute("data-verdict", "absent")
+    with_window = tab.masks()
+    tab.slide("presence", 0.5)  # who moves the slider decides
+    expect(tab.row("window")).to_have_attribute("data-verdict", "absent")
+    assert not np.array_equal(tab.masks(), with_window)
 
 
 def test_the_answers_of_a_server_that_says_more_are_shown(asked: PageDriver) -> None:
@@ -143,17 +160,3 @@ def test_a_candidate_that_was_chosen_is_exported(cat: PageDriver, tmp_path: Path
     document = json.loads(save(cat.export("json"), tmp_path / "result.json").read_text())
     mask = decode_rle(document["results"][0]["mask"])
     assert mask.shape == (300, 451) and 0 < mask.sum() < 30_000
-
-
-def save(download: Download, path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    download.save_as(path)
-    return path
-
-
-def unpack(download: Download, directory: Path) -> list[str]:
-    assert download.suggested_filename.endswith(".zip")
-    with zipfile.ZipFile(io.BytesIO(Path(download.path()).read_bytes())) as archive:
-        assert archive.testzip() is None
-        archive.extractall(directory)
-        return archive.namelist()

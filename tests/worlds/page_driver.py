@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Download, Locator, Page, Request, expect
 
-POINTING_ROUTES = ("/v1/segment", "/v1/propose")
+ASKING_ROUTES = ("/v1/segment", "/v1/propose", "/v1/panoptic")
 
 # Drops a file as the file manager does: the page gets the same events.
 _DROP = """([name, type, data]) => {
@@ -172,11 +173,27 @@ class PageDriver:
     def _on_request(self, request: Request) -> None:
         if not request.url.startswith((self.url, "blob:", "data:")):
             self.problems.append(f"request to {request.url}")
-        if request.url.endswith(POINTING_ROUTES):
+        if request.url.endswith(ASKING_ROUTES):
             self.requests.append(json.loads(request.post_data or "{}"))
             self.in_flight += 1
             self.most_in_flight = max(self.most_in_flight, self.in_flight)
 
     def _on_end(self, request: Request) -> None:
-        if request.url.endswith(POINTING_ROUTES):
+        if request.url.endswith(ASKING_ROUTES):
             self.in_flight -= 1
+
+
+def save(download: Download, path: Path) -> Path:
+    """Save a file that the page exported."""
+    path.parent.mkdir(exist_ok=True)
+    download.save_as(path)
+    return path
+
+
+def unpack(download: Download, directory: Path) -> list[str]:
+    """Unpack a ZIP that the page exported, and give the names in it."""
+    assert download.suggested_filename.endswith(".zip")
+    with zipfile.ZipFile(download.path()) as archive:
+        assert archive.testzip() is None
+        archive.extractall(directory)
+        return archive.namelist()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+import anyio.to_thread
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.telemetry import TelemetryConfig
@@ -115,7 +116,9 @@ def create_app(
 def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(asyncio.to_thread(service.models.load_all))
+        # abandoned when the server ends: a model may take minutes to fetch
+        in_thread = anyio.to_thread.run_sync(service.models.load_all, abandon_on_cancel=True)
+        loading = asyncio.create_task(in_thread)
         loading.add_done_callback(_log_failure)
         sweeping = asyncio.create_task(_sweep(service))
         yield

@@ -26,12 +26,12 @@ from promptseg.server.wire.answers import (
     StoreAnswer,
 )
 
-# Phrases that are worth asking for on the photographs of the package.
+# Phrases that show what the default model finds on the photographs of the package, and what it says is not there.
 EXAMPLES = {
-    "chelsea": ("cat", "the cat's ear"),
-    "astronaut": ("person", "helmet", "flag"),
-    "coffee": ("cup", "spoon", "table"),
-    "rocket": ("rocket", "sky", "tower"),
+    "astronaut": ("person", "face", "hair", "dog"),
+    "chelsea": ("cat", "background"),
+    "coffee": ("mug", "wooden table"),
+    "rocket": ("night sky", "boat"),
 }
 
 
@@ -121,6 +121,7 @@ def _describe_model(model: ServedModel) -> ModelAnswer:
             "device": predictor.device,
             "prompt_kinds": sorted(predictor.prompt_kinds),
             "can_propose": isinstance(predictor.segmenter, Proposer),
+            "can_panoptic": "text" in predictor.prompt_kinds,
             "presence_threshold": predictor.presence_threshold,
             "unsure_threshold": predictor.unsure_threshold,
             "mask_threshold": predictor.segmenter.mask_threshold,

@@ -52,6 +52,11 @@ export class Api {
     return this.#post("v1/propose", request, signal);
   }
 
+  /** @param {object} request @param {AbortSignal} [signal] */
+  panoptic(request, signal) {
+    return this.#post("v1/panoptic", request, signal);
+  }
+
   models() {
     return this.#json("v1/models");
   }

@@ -19,16 +19,16 @@ import { describeAnswer } from "./row.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { clearNotice, describeTask, say, showHint, showNotice, showServer } from "./status-line.js";
+import { showViews } from "./views.js";
 import { wireTheme } from "./theme.js";
 import { Tools } from "./tools.js";
-import { isShown } from "./verdict.js";
 
 const session = new Session({ onChange: render, onAnswers: announce, onError: showError });
 const pen = new Pen();
 const tools = new Tools(render);
 const stage = new Stage(byId("stage"), makeScene, showZoom);
 const crossHair = new CrossHair(stage);
-const exportDialog = new ExportDialog(fetchExport);
+const exportDialog = new ExportDialog(() => session.fetchExport());
 const exemplarDialog = new ExemplarDialog({
   openFile: (file) => readPicture(file, file.name),
   add: (prompt, label) => commands.showExample(prompt, label),
@@ -52,6 +52,7 @@ function renderNow() {
   const { doc, server, store } = session;
   const { threshold: presence, maskThreshold } = session;
   panel.update(doc, (query) => session.rowState(query), { presence, maskThreshold });
+  showViews(doc, session.asker.named, session.takes("text"));
   tools.update((kind) => session.takes(kind));
   showServer(server.state, session.asker.seconds);
   showModels(server.models, doc.model ?? server.defaultModel);
@@ -62,6 +63,7 @@ function renderNow() {
   byId("undo").disabled = !store.canUndo;
   byId("redo").disabled = !store.canRedo;
   byId("clear").disabled = doc.queries.length === 0;
+  byId("export").disabled = session.exportEntries().length === 0;
   showStage(doc.picture);
   session.layers(); // what is not traced yet is from here on
   byId("stage").setAttribute("aria-busy", String(!session.isIdle));
@@ -85,7 +87,7 @@ function makeScene() {
   return {
     picture: doc.picture,
     layers: session.layers(),
-    prompts: session.masksHidden ? [] : doc.queries.filter((query) => !query.hidden),
+    prompts: session.masksHidden || doc.isPanoptic ? [] : doc.queries.filter((query) => !query.hidden),
     activeId: doc.activeId,
     opacity: doc.opacity,
     draft: pen.draft,
@@ -108,6 +110,7 @@ function describeTool() {
 /** Say what new answers found, to who listens. @param {Map<number, import("./asker.js").Answer>} answers */
 function announce(answers) {
   clearNotice("request");
+  if (session.doc.isPanoptic) say(session.asker.named.map(({ query }) => query.label).join(", "));
   const said = session.doc.queries
     .filter((query) => answers.has(query.id))
     .map((query) => t("said.there", { label: query.label, detail: describeAnswer(answers.get(query.id).result, session.verdictOf(query)) }));
@@ -171,15 +174,7 @@ async function open(file, name, phrases = []) {
 }
 
 function openExport() {
-  const { doc, asker } = session;
-  const answered = doc.queries.filter((query) => asker.answers.has(query.id));
-  exportDialog.open(answered.map((query) => ({ query, isShown: !query.hidden && isShown(session.verdictOf(query)) })));
-}
-
-async function fetchExport() {
-  const { doc } = session;
-  const { answers, facts } = await session.asker.askFullSize(doc);
-  return { picture: doc.picture, opacity: doc.opacity, facts: { ...facts, presence_threshold: session.threshold }, answers };
+  exportDialog.open(session.exportEntries());
 }
 
 async function showLanguage(language) {

@@ -8,14 +8,19 @@
  */
 
 import { ApiError } from "./api.js";
+import { nameByName } from "./panoptic.js";
 import { neededPictures, SCREEN_SIDE, toRequests } from "./wire.js";
 
+// The place of the one answer that is of no query.
+export const PANOPTIC = "panoptic";
 // Answers that undo and redo find again without a request.
 const MAX_REMEMBERED = 60;
 
 export class Asker {
   /** @type {Map<number, Answer>} the newest answer of each query, by its id */
   answers = new Map();
+  /** @type {import("./panoptic.js").NamedAnswer[]} the newest answer that names every pixel, one for each name */
+  named = [];
   /** @type {Task} */
   task = { kind: "idle" };
   /** Milliseconds that the last encoding and the last question took on the server. */
@@ -28,6 +33,7 @@ export class Asker {
   #wanted = null;
   #running = null;
   #ids = new Map();
+  #namedPicture = null;
   #remembered = new Map();
 
   /**
@@ -74,7 +80,7 @@ export class Asker {
       try {
         const answers = new Map();
         await this.#answer(doc, SCREEN_SIDE, abort.signal, answers);
-        this.#take(answers);
+        this.#take(doc, answers);
       } catch (error) {
         if (!abort.signal.aborted) this.#onError(error);
       }
@@ -137,7 +143,11 @@ export class Asker {
   }
 
   #spread(answer, request, doc, answers) {
-    const [maskHeight, maskWidth] = answer.mask_size_hw ?? answer.size_hw;
+    if (request.route === "panoptic") {
+      answers.set(PANOPTIC, nameByName(answer));
+      return;
+    }
+    const [maskHeight, maskWidth] = answer.mask_size_hw;
     request.queryIds.forEach((id, index) => {
       const query = doc.queries.find((each) => each.id === id);
       const isProposal = request.route === "propose";
@@ -146,12 +156,18 @@ export class Asker {
     });
   }
 
-  #take(answers) {
+  #take(doc, answers) {
+    if (answers.has(PANOPTIC)) {
+      this.named = answers.get(PANOPTIC);
+      this.#namedPicture = doc.picture;
+      answers.delete(PANOPTIC);
+    }
     for (const [id, answer] of answers) this.answers.set(id, answer);
     this.#onAnswers(answers);
   }
 
   #keepAnswersOf(doc) {
+    if (doc.picture !== this.#namedPicture) this.named = [];
     const ids = new Set(doc.queries.map((query) => query.id));
     for (const id of [...this.answers.keys()]) if (!ids.has(id)) this.answers.delete(id);
   }

@@ -48,7 +48,7 @@ export function makeCommands({ session, stage, tools, pen, crossHair, exemplarDi
   const commands = {
     open: () => byId("file").click(),
     focusPhrase: () => byId("phrase").focus(),
-    export: () => session.doc.queries.length > 0 && openExport(),
+    export: () => session.exportEntries().length > 0 && openExport(),
     help: () => showHelp(),
     toolPan: () => take("pan"),
     toolPoint: () => take("point"),
@@ -117,6 +117,7 @@ export function makeCommands({ session, stage, tools, pen, crossHair, exemplarDi
       if (documents.activeQuery(session.doc)) addPrompt(prompt);
       else commit(documents.addQuery(session.doc, label, prompt));
     },
+    showPanoptic: (isPanoptic) => commit({ ...session.doc, isPanoptic, activeId: null }),
     slide: (name, value) => commit({ ...session.doc, [name]: value }, name),
     settle: () => store.endBurst(),
     // Thresholds are a model's own.

@@ -13,8 +13,9 @@
  * @typedef {{id: number, label: string, color: number, prompts: Prompt[], hidden: boolean, candidate: number|null}} Query
  *   candidate: which of the proposals is taken; null: what the model takes for the best
  * @typedef {{picture: Picture|null, queries: Query[], activeId: number|null, nextId: number, nextObject: number,
- *   model: string|null, presence: number|null, maskThreshold: number|null, opacity: number}} Document
- *   activeId: the query that the next click belongs to; presence, maskThreshold: null is the model's own
+ *   model: string|null, isPanoptic: boolean, presence: number|null, maskThreshold: number|null, opacity: number}} Document
+ *   activeId: the query that the next click belongs to; isPanoptic: every pixel gets one name; presence, maskThreshold:
+ *   null is the model's own
  */
 
 // The default of the command line's overlays.
@@ -29,6 +30,7 @@ export function emptyDocument() {
     nextId: 1,
     nextObject: 1,
     model: null,
+    isPanoptic: false,
     presence: null,
     maskThreshold: null,
     opacity: OPACITY,
@@ -37,7 +39,7 @@ export function emptyDocument() {
 
 /** Start over with a picture; sliders and model stay. @param {Document} doc @param {Picture} picture */
 export function openPicture(doc, picture) {
-  return { ...doc, picture, queries: [], activeId: null, nextObject: 1 };
+  return { ...doc, picture, queries: [], activeId: null, nextObject: 1, isPanoptic: false };
 }
 
 /** Add a query for each phrase; one that is there already is selected. @param {Document} doc @param {string[]} phrases */
@@ -59,12 +61,13 @@ export function addPhrases(doc, phrases) {
  * @param {(number: number) => string} nameObject the label of a new query
  */
 export function addPrompt(doc, prompt, nameObject) {
+  const asked = { ...doc, isPanoptic: false };
   if (activeQuery(doc) === null) {
-    const grown = addQuery(doc, nameObject(doc.nextObject), prompt);
+    const grown = addQuery(asked, nameObject(doc.nextObject), prompt);
     return { ...grown, nextObject: doc.nextObject + 1, activeId: doc.nextId };
   }
   // A prompt says more than the choice among the candidates did.
-  return changeQuery(doc, doc.activeId, (query) => ({ prompts: [...query.prompts, prompt], candidate: null }));
+  return changeQuery(asked, doc.activeId, (query) => ({ prompts: [...query.prompts, prompt], candidate: null }));
 }
 
 /** @param {Document} doc @param {string} label @param {Prompt} prompt */
@@ -102,6 +105,13 @@ export function removeQuery(doc, id) {
   };
 }
 
+/** The names that every pixel may get: the phrases that stand alone. @param {Document} doc @returns {string[]} */
+export function namesOf(doc) {
+  return doc.queries
+    .filter(({ prompts: [first, ...others] }) => first.kind === "text" && others.length === 0)
+    .map((query) => query.label);
+}
+
 /** @param {Document} doc @returns {Query|null} */
 export function activeQuery(doc) {
   return doc.queries.find((query) => query.id === doc.activeId) ?? null;
@@ -114,7 +124,7 @@ export function asksTheSame(a, b) {
     return ["id", "label", "prompts", "candidate"].every((key) => query[key] === other[key]);
   };
   return (
-    ["picture", "model", "maskThreshold"].every((key) => a[key] === b[key]) &&
+    ["picture", "model", "isPanoptic", "maskThreshold"].every((key) => a[key] === b[key]) &&
     a.queries.length === b.queries.length &&
     a.queries.every(isSame)
   );

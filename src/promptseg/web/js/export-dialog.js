@@ -4,6 +4,7 @@ import { byId, h, setText } from "./dom.js";
 import { FORMATS } from "./export/files.js";
 import { t } from "./i18n.js";
 import { colorOf } from "./palette.js";
+import { withWholeMask } from "./panoptic.js";
 import { decodeRle } from "./rle.js";
 
 export class ExportDialog {
@@ -40,8 +41,8 @@ export class ExportDialog {
   }
 
   async #export(format) {
-    const chosen = new Set([...this.#rows.querySelectorAll("input:checked")].map((input) => Number(input.value)));
-    const queries = this.#entries.map((entry) => entry.query).filter((query) => chosen.has(query.id));
+    const chosen = new Set([...this.#rows.querySelectorAll("input:checked")].map((input) => input.value));
+    const queries = this.#entries.map((entry) => entry.query).filter((query) => chosen.has(String(query.id)));
     if (queries.length === 0) {
       setText(this.#note, t("export.nothing"));
       return;
@@ -52,7 +53,7 @@ export class ExportDialog {
       const { picture, opacity, facts, answers } = await this.#getWork();
       const taken = queries.map((query) => {
         const { result } = answers.get(query.id);
-        return new Taken(query, { ...result, label: query.label });
+        return new Taken(query, { ...withWholeMask(result), label: query.label });
       });
       const size = [picture.height, picture.width];
       const { name, blob } = await FORMATS[format]({ picture, taken, size, answer: facts, opacity });

@@ -50,6 +50,12 @@ export function percent(share) {
   return t("percent", { value: Math.round(share * 100) });
 }
 
+/** Write a duration in milliseconds, or from one second on in seconds. @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 1) return t("duration.ms", { value: Math.round(seconds * 1000) });
+  return t("duration.s", { value: Math.round(seconds * 10) / 10 });
+}
+
 function writeFixedTexts() {
   for (const element of document.querySelectorAll("[data-i18n]")) setText(element, t(element.dataset.i18n));
   for (const element of document.querySelectorAll("[data-i18n-placeholder]")) {

@@ -4,6 +4,7 @@ import { byId } from "./dom.js";
 import { listenToKeys } from "./keyboard.js";
 import { wireModels } from "./models.js";
 import { Pointer } from "./pointer.js";
+import { wireViews } from "./views.js";
 
 const BUTTONS = {
   open: "open",
@@ -37,6 +38,7 @@ export function wireInput(parts) {
     session.server.unlock(byId("token").value);
   });
   wireModels(commands.chooseModel);
+  wireViews(commands.showPanoptic);
   wirePointer(parts);
   listenToKeys(commands);
   wireFiles(parts);

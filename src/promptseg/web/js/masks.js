@@ -41,8 +41,9 @@ export class Masks {
 
   #trace(result) {
     const objects = result.instances ?? [];
+    const parts = objects.map((object) => object.mask);
     // One object is the whole mask, as a rule: there is nothing to trace twice.
-    const rles = [result.mask, ...(objects.length > 1 ? objects.map((object) => object.mask) : [])];
+    const rles = result.mask ? [result.mask, ...(parts.length > 1 ? parts : [])] : parts;
     const ticket = this.#nextTicket++;
     this.#outlines.set(result, null);
     this.#waiting.set(ticket, result);
@@ -52,7 +53,8 @@ export class Masks {
   #take({ ticket, outlines }) {
     const result = this.#waiting.get(ticket);
     this.#waiting.delete(ticket);
-    const [whole, ...objects] = outlines.map(toOutline);
+    const traced = outlines.map(toOutline);
+    const [whole, ...objects] = result.mask ? traced : [join(traced), ...traced];
     this.#outlines.set(result, { whole, objects: objects.length ? objects : [whole] });
     this.#onChange();
   }
@@ -67,6 +69,19 @@ export function toOutline({ rings, box, middle }) {
     addRounded(smooth, ring);
   }
   return { path, smooth, box, middle };
+}
+
+/** Make one outline of several that have no pixel in common, the largest first. */
+function join(outlines) {
+  const path = new Path2D();
+  const smooth = new Path2D();
+  for (const outline of outlines) {
+    path.addPath(outline.path);
+    smooth.addPath(outline.smooth);
+  }
+  const edge = (side, choose) => choose(...outlines.map((outline) => outline.box[side]));
+  const box = [edge(0, Math.min), edge(1, Math.min), edge(2, Math.max), edge(3, Math.max)];
+  return { path, smooth, box, middle: outlines[0].middle };
 }
 
 function addExact(path, ring) {

@@ -63,7 +63,6 @@ export class Panel {
     setSlider("presence", thresholds.presence);
     setSlider("mask-threshold", thresholds.maskThreshold);
     setSlider("opacity", doc.opacity);
-    byId("export").disabled = doc.queries.length === 0;
   }
 
   #add(id) {

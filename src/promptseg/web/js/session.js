@@ -1,7 +1,7 @@
 /** The page without its elements: the document and its history, the server, the answers, and what follows from them. */
 
 import { Api } from "./api.js";
-import { Asker } from "./asker.js";
+import { Asker, PANOPTIC } from "./asker.js";
 import { asksTheSame, emptyDocument, hasPlace } from "./document.js";
 import { percent } from "./i18n.js";
 import { Masks } from "./masks.js";
@@ -64,6 +64,27 @@ export class Session {
     return this.asker.task.kind === "idle" && this.masks.isIdle;
   }
 
+  /** What an export may take: each query with its answer, and whether its mask is shown. */
+  exportEntries() {
+    if (this.doc.isPanoptic) return this.asker.named.map(({ query }) => ({ query, isShown: true }));
+    return this.doc.queries
+      .filter((query) => this.asker.answers.has(query.id))
+      .map((query) => ({ query, isShown: !query.hidden && isShown(this.verdictOf(query)) }));
+  }
+
+  /** Ask at full size what an export takes. */
+  async fetchExport() {
+    const { doc } = this;
+    const { answers, facts } = await this.asker.askFullSize(doc);
+    const named = answers.get(PANOPTIC) ?? [];
+    return {
+      picture: doc.picture,
+      opacity: doc.opacity,
+      facts: { mask_threshold: this.maskThreshold, ...facts, presence_threshold: this.threshold },
+      answers: doc.isPanoptic ? new Map(named.map((each) => [each.query.id, each])) : answers,
+    };
+  }
+
   /** Whether a prompt of a kind, or no prompt, can be given now. @param {string|null} kind */
   takes(kind) {
     if (this.doc.picture === null) return false;
@@ -93,6 +114,17 @@ export class Session {
   /** The masks to draw. @returns {import("./stage.js").Layer[]} */
   layers() {
     if (this.masksHidden) return [];
+    return this.doc.isPanoptic ? this.#namedLayers() : this.#queryLayers();
+  }
+
+  #namedLayers() {
+    return this.asker.named.flatMap(({ query, result, maskSize }) => {
+      const outlines = this.masks.outlinesOf(result);
+      return outlines === null ? [] : [{ query, verdict: "present", outlines, maskSize, caption: query.label }];
+    });
+  }
+
+  #queryLayers() {
     return this.doc.queries.flatMap((query) => {
       const verdict = this.verdictOf(query) ?? "absent";
       if (query.hidden || !isShown(verdict)) return [];

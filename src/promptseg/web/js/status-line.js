@@ -1,7 +1,7 @@
 /** What the page says about itself: the server in the head, the hint under the picture, notices, and the live region. */
 
 import { byId, setText } from "./dom.js";
-import { t } from "./i18n.js";
+import { duration, t } from "./i18n.js";
 
 const MEGA = 1e6;
 
@@ -16,10 +16,9 @@ export function showServer(state, seconds) {
 }
 
 function describeTimes({ encode, segment }) {
-  const times = Object.entries({ encode, segment }).map(([step, seconds]) => [step, Math.round(seconds * 1000)]);
   // What was stored already took no time, which says nothing.
-  const measured = times.filter(([, value]) => value > 0);
-  return measured.map(([step, value]) => t(`server.${step}`, { value })).join(" · ");
+  const measured = Object.entries({ encode, segment }).filter(([, seconds]) => Math.round(seconds * 1000) > 0);
+  return measured.map(([step, seconds]) => t(`server.${step}`, { time: duration(seconds) })).join(" · ");
 }
 
 function describeServer(state) {

@@ -5,19 +5,20 @@
  * @typedef {import("./document.js").Query} Query
  */
 
-import { hasPlace, onlyPoints } from "./document.js";
+import { hasPlace, namesOf, onlyPoints } from "./document.js";
 import { placesAlong, strokesToMask } from "./strokes.js";
 
 // Masks on the screen need no more; an export asks for the full size.
 export const SCREEN_SIDE = 1600;
 
 /**
- * List the requests that answer a document: one for all queries, and one for each whose candidates are asked for.
+ * List the requests that answer a document: one for all queries, and one for each whose candidates are asked for; or the
+ * one that names every pixel.
  *
  * @param {Document} doc
  * @param {(picture: object) => string} idOf the id under which the server stores a picture
  * @param {number|null} longSide of the masks; null: full size
- * @returns {{route: "segment"|"propose", queryIds: number[], body: object}[]}
+ * @returns {{route: "segment"|"propose"|"panoptic", queryIds: number[], body: object}[]}
  */
 export function toRequests(doc, idOf, longSide) {
   const common = {
@@ -26,6 +27,10 @@ export function toRequests(doc, idOf, longSide) {
     ...(longSide === null ? {} : { mask_long_side: longSide }),
     ...(doc.model === null ? {} : { model: doc.model }),
   };
+  if (doc.isPanoptic) {
+    const names = namesOf(doc);
+    return [{ route: "panoptic", queryIds: [], body: { ...common, ...(names.length ? { names } : {}) } }];
+  }
   const meant = doc.queries.filter(hasPlace);
   const chosen = meant.filter((query) => query.candidate !== null && onlyPoints(query));
   const asked = meant.filter((query) => !chosen.includes(query));
