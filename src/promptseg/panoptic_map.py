@@ -178,12 +178,12 @@ def describe_pixels(
     classes: tuple[NamedClass, ...],
     image_rgb: NDArray[np.uint8],
     *,
-    unlabelled: Unlabelled,
+    options: PanopticOptions,
     model: str,
     fingerprint: str,
     source: str | None,
 ) -> Panoptic:
-    """Describe the segments of an image, uint8, shape (H, W, 3); the other arguments are fields of `Panoptic`."""
+    """Describe the segments of an image, uint8, shape (H, W, 3); the last three are fields of `Panoptic`."""
     segment_ids = pixels.drafts.segment_ids
     segment_ids.flags.writeable = False
     named = [(classes[one.class_index].label, one.is_thing, one.score) for one in pixels.drafts.segments]
@@ -194,10 +194,12 @@ def describe_pixels(
         classes=classes,
         presence=pixels.presence,
         presence_threshold=pixels.presence_threshold,
-        unlabelled=unlabelled,
+        unlabelled=options.unlabelled,
         model=model,
         fingerprint=fingerprint,
         source=source,
+        min_score=options.min_score,
+        min_area=options.min_area,
     )
 
 
