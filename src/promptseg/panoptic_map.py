@@ -120,13 +120,20 @@ def merge_proposals(
     drafts = merge_segments(proposals.candidates, size_hw, settings)
     if options.unlabelled == "keep":
         return drafts
+    scores = _score_classes(proposals, settings.min_fill_score)
+    things = [one.is_thing for one in classes]
+    return fill_with_best(drafts, proposals.class_logits, things, scores).sort()
+
+
+def _score_classes(proposals: SegmentProposals, min_score: float) -> dict[int, float]:
+    """Score the classes that may fill pixels: by their best candidates, or, where there is none at all, by presence."""
     scores: dict[int, float] = {}
     for candidate in proposals.candidates:
         scores[candidate.class_index] = max(scores.get(candidate.class_index, 0.0), candidate.score)
-    best = max(scores.values(), default=0.0)
-    chosen = {index: score for index, score in scores.items() if score >= min(settings.min_fill_score, best)}
-    things = [one.is_thing for one in classes]
-    return fill_with_best(drafts, proposals.class_logits, things, chosen).sort()
+    if not scores:
+        return {index: float(proposals.presence[index]) for index in proposals.present}
+    least = min(min_score, max(scores.values()))
+    return {index: score for index, score in scores.items() if score >= least}
 
 
 def segment_pixels(
