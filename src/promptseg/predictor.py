@@ -415,7 +415,7 @@ class Predictor:
             pixels,
             classes,
             embedding.image_rgb,
-            unlabelled=unlabelled,
+            options=options,
             model=self.name,
             fingerprint=self.fingerprint,
             source=embedding.source,

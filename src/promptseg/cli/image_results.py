@@ -95,11 +95,14 @@ class ResultKind(Generic[R]):
         describe: Describes it in a few lines.
         to_segmentation: Gives what data sets hold of it.
         save: Writes its files to a folder, and names them.
+        is_done: Whether a folder holds the files of the same request for an image already; None: images are never
+            skipped, in data sets neither.
     """
 
     describe: Callable[[Path, R], str]
     to_segmentation: "Callable[[R], Segmentation]"
     save: Callable[[R, Path], str]
+    is_done: Callable[[Path, Path], bool] | None = None
 
 
 class ImageResults(Generic[R]):
@@ -139,7 +142,9 @@ class ImageResults(Generic[R]):
         self._paths = paths
         self._as_json = as_json
         self._kind = kind
-        self._num_failed = 0
+        self._out = out
+        self._failures: dict[str, str] = {}
+        self._num_done_before = 0
         self._folders = (
             {} if out is None or formats else {path: out / name for path, name in name_folders(paths).items()}
         )
@@ -181,6 +186,9 @@ class ImageResults(Generic[R]):
             OutputError: A result can't be written.
         """
         for path in self._track():
+            if self._was_done(path):
+                self._num_done_before += 1
+                continue
             try:
                 result = segment(sys.stdin.buffer if path == STDIN else path)
                 folder = self._add(path, result)
@@ -189,6 +197,14 @@ class ImageResults(Generic[R]):
                 continue
             if folder is not None:
                 typer.echo(f"written: {self._kind.save(result, folder)}", err=True)
+
+    def _was_done(self, path: Path) -> bool:
+        """Whether an earlier run has written all that this one is to write for an image."""
+        if self._kind.is_done is None or self._out is None:
+            return False
+        if self._writers:
+            return all(str(path) in writer for writer in self._writers)
+        return self._kind.is_done(path, self._folders[path])
 
     def _track(self) -> Iterator[Path]:
         """Yield the images, with a progress bar on a terminal."""
@@ -220,22 +236,28 @@ class ImageResults(Generic[R]):
 
     def _fail(self, path: Path, error: Exception) -> None:
         """Name an image that failed."""
-        self._num_failed += 1
         message = str(error) if str(path) in str(error) else f"{path}: {error}"
+        self._failures[str(path)] = message
         typer.echo(f"error: {message}", err=True)
         if self._as_json:
             self._print_json(path, {"error": message})
 
     def finish(self) -> None:
-        """Name the data sets and the number of failed images on stderr.
+        """Name the data sets, what was done before and what failed on stderr, and list the failures in --out.
 
         Raises:
             Exit: With code 1: some images failed.
         """
         for writer in self._writers:
             typer.echo(f"written: {writer.directory}, {counted(len(writer))} as {writer.format.name}", err=True)
-        if self._num_failed:
-            typer.echo(f"{self._num_failed} of {counted(len(self._paths))} failed", err=True)
+        if self._num_done_before:
+            typer.echo(f"{counted(self._num_done_before)} done before: skipped", err=True)
+        if self._out is not None and self._out.is_dir():
+            from promptseg.labeling import write_failures
+
+            write_failures(self._out, self._failures)
+        if self._failures:
+            typer.echo(f"{len(self._failures)} of {counted(len(self._paths))} failed", err=True)
             raise typer.Exit(1)
 
     def _print_json(self, path: Path, values: dict[str, object]) -> None:

@@ -87,7 +87,7 @@ class DatasetWriter:
             "tolerance": polygon_tolerance(format, tolerance),
         }
         self._claim(state, keep_tolerance=tolerance is None)
-        self.format = find_format(format, tolerance=state["tolerance"])
+        self.format = find_format(format, tolerance=state["tolerance"], stuff=stuff)
         # For each image, the offset of its last line in the journal, and its file name in the data set.
         self._entries: dict[str, tuple[int, str]] = {}
         for offset, line in self._lines():
