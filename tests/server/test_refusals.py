@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -206,3 +208,14 @@ def test_a_bug_tells_nothing_of_the_inside(
     assert client.get("/v1/status").json()["gates"] == [
         {"device": "cpu", "running": 0, "waiting": 0, "max_waiting": 8}
     ], "its place is free again"
+
+
+def test_every_code_is_documented() -> None:
+    root = Path(__file__).parents[2]
+    source = "".join(path.read_text(encoding="utf-8") for path in (root / "src/promptseg/server").rglob("*.py"))
+    codes = set(re.findall(r'\b([45]\d\d)(?:,|: \()\s*"([a-z_]+)"', source))
+    documented = set(
+        re.findall(r"^\| (\d{3}) \| `(\w+)` \|", (root / "docs/serve.md").read_text(encoding="utf-8"), re.M)
+    )
+    assert len(codes) > 20
+    assert codes == documented
