@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # constraints.txt says why torch is pinned; pip hands the constraint on to the build's own environment too.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/pip
 
-.PHONY: demo test test-page test-weights test-ray check fix clean
+.PHONY: demo test test-page test-weights test-ray test-hostile test-kill check fix clean
 
 demo: $(VENV)/.installed  ## segment a bundled image by two phrases
 	$(VENV)/bin/promptseg predict $(DEMO_IMAGE) --text "person" --text "face" --out $(DEMO_OUT)
@@ -26,6 +26,12 @@ test-weights: $(VENV)/.installed-dev  ## pass the others; fetches about 500 MB t
 test-ray: $(VENV)/.installed-dev  ## pass those of a Ray cluster, two nodes on this machine; installs Ray (240 MB)
 	$(PIP) install -e '.[dev,ray]'
 	$(VENV)/bin/python -m pytest -m ray $(PYTEST_ARGS)
+
+test-hostile: $(VENV)/.installed-dev  ## read 1,300 hostile files, data sets and checkpoints; minutes
+	$(VENV)/bin/python tests/hostile/run_hostile.py
+
+test-kill: $(VENV)/.installed-dev  ## kill commands at 20 moments each, and fill their disk; minutes
+	$(VENV)/bin/python tests/kill/run_kills.py
 
 check: $(VENV)/.installed-dev  ## lint and type-check
 	$(VENV)/bin/ruff format --check .

@@ -22,9 +22,9 @@ from promptseg.data.jsonl import read_jsonl
 from promptseg.data.sample import Sample
 from promptseg.errors import PromptsegError
 from promptseg.evaluate.benchmarks.promptable import PromptableSettings, score_objects, summarize
+from promptseg.models.registry import LoadOptions, load_promptable
 from promptseg.runtime import Runtime
 from promptseg.sam.base import PromptableSegmenter
-from promptseg.sam.load import load_sam
 from promptseg.sam.names import SAM_NAMES
 
 SETS = ("coco_dev", "camvid_val", "davis_dev", "clothes_dev", "carparts_dev", "faces_dev", "fss_dev", "pets_dev")
@@ -33,15 +33,10 @@ MIN_PIXELS = 100
 
 def load_maskers(options: argparse.Namespace) -> Iterator[tuple[str, int | None, PromptableSegmenter]]:
     """Yield each segmenter at each input size, with its name."""
+    loading = LoadOptions(Runtime(options.engine))
     for name in options.maskers:
-        if name in SAM_NAMES:
-            for side in options.sides:
-                yield name, side, load_sam(name, runtime=Runtime(options.engine), input_side=side)
-        else:
-            # here and not above: it imports more than a SAM needs
-            from promptseg.predictor import load
-
-            yield name, None, load(name, engine=options.engine).automatic_sam.get()
+        for side in options.sides if name in SAM_NAMES else (None,):
+            yield name, side, load_promptable(name, loading, input_side=side)
 
 
 def measure(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 
 from lab.sets import load_training_set
 from promptseg.data.sample import SampleSet
-from promptseg.evaluate.true_segments import TrueSegments, build_true_segments, list_classes
+from promptseg.data.true_segments import TrueSegments, build_true_segments, list_classes
 from promptseg.images import read_image
 from promptseg.models.segment_proposals import Evidence, EvidenceWeights, MaskProposal, ask_classes, iterate_proposals
 from promptseg.predictor import Predictor, load

@@ -8,9 +8,12 @@ import pytest
 from painted_world import Painted
 from PIL import Image
 
+import promptseg
 from promptseg.errors import PromptError, UnknownLabelError, UnsupportedPromptError
 from promptseg.formats.dataset import read, write
 from promptseg.predictor import Predictor
+
+PHOTOS = Path(promptseg.__file__).parent / "photos"
 
 
 @pytest.fixture
@@ -121,3 +124,16 @@ def test_a_model_without_phrases_says_so(image: np.ndarray) -> None:
 
     with pytest.raises(UnsupportedPromptError, match="painted takes point prompts, no text prompts"):
         Predictor("painted", Blind(), 0.5, "torch", "0" * 16).panoptic(image, ["squares"])
+
+
+def test_the_default_model_maps_a_photo_by_two_lists() -> None:
+    model = promptseg.load(offline=True)
+    embedding = model.encode(PHOTOS / "coffee.jpg")
+    found = model.panoptic(embedding, ["cup, mug", "table [stuff]", "dog", "airplane"])
+    assert (found.count("cup"), found.count("table"), found.count("dog"), found.count("airplane")) == (1, 1, 0, 0)
+    assert found.mask("cup")[150:250, 250:350].mean() > 0.8, "the cup is in the middle"
+    assert 0.03 < found.unlabelled_share < 0.6
+    filled = model.panoptic(embedding, ["table [stuff]", "dog"], unlabelled="fill")
+    assert filled.mask("table").all()
+    again = model.panoptic(embedding, ["cup, mug", "table [stuff]", "dog", "airplane"])
+    np.testing.assert_array_equal(found.segment_ids, again.segment_ids)

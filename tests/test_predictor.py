@@ -91,7 +91,8 @@ def test_absent_below_the_threshold(model: Predictor, embedding: Embedding) -> N
     absent = model.segment(embedding, "cat", threshold=min(1.0, presence + 1e-3))[0]
     assert not absent.mask.any() and absent.instances == () and absent.probability.max() > 0
     assert model.segment(embedding, "cat", threshold=presence)[0].is_present
-    for threshold in (-0.1, 1.5, float("nan")):
+    assert model.segment(embedding, "cat", threshold=np.float32(0.5)).presence_threshold == 0.5
+    for threshold in (-0.1, 1.5, float("nan"), "0.5", True):
         with pytest.raises(promptseg.PromptError, match=r"threshold is a number in \[0, 1\]"):
             model.segment(embedding, "cat", threshold=threshold)
 

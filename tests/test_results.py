@@ -276,6 +276,18 @@ def test_polygons_are_in_pixels_of_the_image() -> None:
         round_one.polygons(tolerance=-1)
 
 
+def test_an_inverted_result_is_everything_but_the_object() -> None:
+    present, absent = make_result(two_squares()), make_result(two_squares(), label="dog", presence=0.1)
+    found = segmentation(present, absent).inverted()
+    assert found.labels == ("everything but cat", "everything but dog")
+    np.testing.assert_array_equal(found[0].mask, ~present.mask)
+    assert found[1].mask.all() and [each.presence for each in found] == [1.0, 1.0]
+    assert (found[0].probability[present.mask] < 0.5).all() and found[1].probability.min() > 0.99
+    np.testing.assert_array_equal(found[0].inverted().mask, present.mask)
+    nothing = make_result(np.full((60, 90), 9.0, dtype=np.float32)).inverted()
+    assert not nothing.mask.any() and nothing.presence == 0 and nothing.instances == ()
+
+
 def test_areas_count_pixels() -> None:
     result = make_result(two_squares())
     assert result.area == result.mask.sum() == 1600 + 150 + 4
@@ -308,7 +320,7 @@ def test_overlay_draws_what_is_asked_for() -> None:
     assert (boxed[57:, :] == plain[57:, :]).all(), "no box for what is no instance"
     assert np.asarray(found.overlay(labels=False, alpha=0.0))[25, 25].tolist() == [128, 128, 128]
     assert np.asarray(found.overlay(labels=False, alpha=1.0))[25, 25].tolist() == list(PALETTE_RGB[0])
-    with pytest.raises(PromptError, match=r"opacity in \[0, 1\], got 1\.5"):
+    with pytest.raises(PromptError, match=r"alpha is a number in \[0, 1\], not 1\.5"):
         found.overlay(alpha=1.5)
 
 
@@ -429,8 +441,11 @@ def test_masks_are_written_one_by_one(tmp_path: Path, monkeypatch: pytest.Monkey
         ({"schema": "promptseg/segmentation-9"}, "not a result that Segmentation.save wrote"),
         ({"size_hw": [0, 5]}, "whole numbers from 1 on"),
         ({"size_hw": [60, 91]}, "not a result that Segmentation.save wrote: .*the mask is"),
-        ({"results": [{"label": "cat"}]}, "not a result .*KeyError"),
-        ({"results": 3}, "not a result .*TypeError"),
+        ({"results": [{"label": "cat"}]}, "not a result .*: 'mask' is missing"),
+        ({"results": 3}, "not a result .*: 'results' is no list"),
+        ({"presence_threshold": float("nan")}, r"'presence_threshold' is a number in \[0, 1\], not nan"),
+        ({"mask_threshold": "0.5"}, r"'mask_threshold' is a number in \[0, 1\], not '0.5'"),
+        ({"unsure_threshold": -1}, r"'unsure_threshold' is a number in \[0, 1\], not -1"),
     ],
 )
 def test_a_damaged_result_is_named(change: dict[str, object], said: str, tmp_path: Path) -> None:
@@ -442,6 +457,26 @@ def test_a_damaged_result_is_named(change: dict[str, object], said: str, tmp_pat
             refused()
     with pytest.raises(DataError, match=r"result\.json: can't be read"):
         Segmentation.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1, 1.5, None, "0.5", True])
+@pytest.mark.parametrize("name", ["presence", "score"])
+def test_numbers_of_a_saved_result_are_probabilities(name: str, value: object, tmp_path: Path) -> None:
+    segmentation(make_result(two_squares())).save(tmp_path)
+    path = tmp_path / "result.json"
+    document = json.loads(path.read_text())
+    result = document["results"][0]
+    (result if name == "presence" else result["instances"][0])[name] = value
+    path.write_text(json.dumps(document))
+    with pytest.raises(DataError, match=rf"result\.json: not a result .*: '{name}' is a number in \[0, 1\], not"):
+        Segmentation.load(tmp_path)
+
+
+def test_json_that_is_too_deep_is_named(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("[" * 100_000 + "]" * 100_000)
+    for refused in (lambda: Segmentation.load(tmp_path), lambda: read(tmp_path)):
+        with pytest.raises(DataError, match=r"result\.json: can't be read, it is no JSON: .*nested too deeply"):
+            refused()
 
 
 def test_a_folder_used_again_holds_no_stale_masks(tmp_path: Path) -> None:

@@ -17,7 +17,23 @@ PromptsegError
 ├── TrainingError              training can't go on; the message names step and samples
 ├── EngineError                the inference engine is unknown or can't run this model here
 └── MissingExtraError          an optional dependency is not installed; the message is the pip command
+
+PromptsegWarning               a UserWarning: something was done otherwise than the caller may expect
+├── LanguageWarning            a phrase is in a script that the model was not trained on
+└── ImageWarning               a part of an image file was not read
 """
+
+
+class PromptsegWarning(UserWarning):
+    """Base of every warning of promptseg; the command line shows each in one line."""
+
+
+class LanguageWarning(PromptsegWarning):
+    """A phrase is in a script that the model was not trained on: what it answers may be wrong."""
+
+
+class ImageWarning(PromptsegWarning):
+    """A part of an image file was not read, such as the other pages of a TIFF."""
 
 
 class PromptsegError(Exception):

@@ -9,6 +9,7 @@ a file with the same content is.
 import glob
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from promptseg._heic import HEIC_SUFFIXES, can_read_heic, is_heic, open_heic
 from promptseg._value_checks import checked_mask_value
-from promptseg.errors import DataError, ImageError, ImageTooLargeError
+from promptseg.errors import DataError, ImageError, ImageTooLargeError, ImageWarning
 from promptseg.skipped_files import SkippedFile, explain_skip, summarize_skipped
 from promptseg.stored_values import (
     MaskValue,
@@ -31,6 +33,7 @@ from promptseg.stored_values import (
     read_values,
     scale_to_8_bits,
 )
+from promptseg.untrusted_files import check_png, open_file
 
 ImageSource: TypeAlias = (
     str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8] | NDArray[np.uint16]
@@ -39,9 +42,15 @@ _Convert: TypeAlias = Callable[[Image.Image, str], Image.Image]
 
 # Raster formats only: Pillow also opens EPS, which runs Ghostscript on the file, and formats without a signature.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "PPM", "JPEG2000")
-IMAGE_SUFFIXES = frozenset({*".avif .bmp .gif .jfif .jif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()})
+# those of HEIC only where it can be read: in a folder, they are passed over with a hint elsewhere
+IMAGE_SUFFIXES = frozenset(HEIC_SUFFIXES if can_read_heic() else ()) | frozenset(
+    {*".avif .bmp .gif .jfif .jif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()}
+)
 
-_HEIC = (b"ftyphei", b"ftyphev", b"ftypmif", b"ftypmsf")  # bytes 4 to 10 of a file
+# A TIFF's tag that says what a page is, and its flags for a smaller copy (1) and a mask (4); pages that are looked at.
+_SUBFILE_TYPE, _COPY_OR_MASK, _NUM_FRAMES = 254, 5, 20
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes, also of BigTIFF
 
 # What Pillow's decoders raised on 9,000 damaged files (RuntimeError: AVIF).
 _DECODE_ERRORS = (
@@ -167,6 +176,9 @@ def open_image(file: BinaryIO) -> Image.Image:
     """
     Image.init()
     prefix = file.read(16)
+    if is_heic(prefix) and can_read_heic():
+        file.seek(0)
+        return open_heic(file)
     for kind in _FORMATS:
         if kind not in Image.OPEN:  # Pillow was built without it
             continue
@@ -321,14 +333,57 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
     try:
         image = open_image(io.BytesIO(encoded))
     except UnidentifiedImageError as error:
-        kind = "a HEIC image, which" if bytes(encoded[4:11]) in _HEIC else "not an image, or of a kind that"
-        raise ImageError(f"{name}: {kind} can't be read; save it as JPEG or PNG") from error
+        raise ImageError(f"{name}: {_explain_unknown(bytes(encoded[:16]))}") from error
     except Image.DecompressionBombError as error:
         raise ImageTooLargeError(f"{name}: too many pixels, it may be a decompression bomb: {error}") from error
     except _DECODE_ERRORS as error:
         raise ImageError(f"{name}: damaged or cut short: {error}") from error
     with image:
+        if image.format == "PNG":
+            _check_png(encoded, name)
+        if image.format == "TIFF" and _has_more_pages(image):
+            warnings.warn(
+                f"{name}: has several pages, and only the first is read; to read another: page = Image.open(path); "
+                "page.seek(1); promptseg.read_image(page)",
+                ImageWarning,
+                stacklevel=4,
+            )
         return _decode(image, name, limits, partial(_to_deep_rgb, encoded=encoded) if convert is _to_rgb else convert)
+
+
+def _has_more_pages(image: Image.Image) -> bool:
+    """Tell whether a TIFF has a second page that is neither a smaller copy nor a mask of the first; go back to that."""
+    try:
+        for frame in range(1, _NUM_FRAMES):
+            image.seek(frame)
+            kind = image.tag_v2.get(_SUBFILE_TYPE, 0)  # type: ignore[attr-defined]  # a TIFF has tags
+            if not (isinstance(kind, int) and kind & _COPY_OR_MASK):
+                return True
+    except _DECODE_ERRORS:  # the end, or damage that does not concern the first page
+        pass
+    finally:
+        image.seek(0)
+    return False
+
+
+def _explain_unknown(prefix: bytes) -> str:
+    """Say what a file may be that none of the readers takes, by its first bytes, and what to do."""
+    if is_heic(prefix):
+        return "a HEIC image, which needs an optional package: pip install 'promptseg[heic]'; or save it as JPEG or PNG"
+    if prefix[:4] in _TIFF:
+        return (
+            "a TIFF of a kind that can't be read: read are 1 band of 8 or 16 bits, and red, green, blue (and "
+            "transparency) of 8 or 16 bits, marked as RGB; choose three bands, for example by "
+            "`gdal_translate -b 3 -b 2 -b 1 -ot Byte -scale -co PHOTOMETRIC=RGB IN OUT`"
+        )
+    return "not an image, or of a kind that can't be read; save it as JPEG or PNG"
+
+
+def _check_png(encoded: bytes | bytearray | memoryview, name: str) -> None:
+    try:
+        check_png(encoded)
+    except _DECODE_ERRORS as error:
+        raise ImageError(f"{name}: damaged or cut short: {error}") from error
 
 
 def _read_file(source: object, name: str, limits: ImageLimits) -> bytes:
@@ -356,7 +411,8 @@ def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
         num_bytes = path.stat().st_size
         if num_bytes > limits.max_bytes:
             raise ImageTooLargeError(f"{path}: {num_bytes:,} bytes; the limit is {limits.max_bytes:,}")
-        return path.read_bytes()
+        with open_file(path) as file:
+            return file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
         hint = "; addresses are not fetched: download it first" if str(path).startswith(("http:", "https:")) else ""
         raise ImageError(f"{path}: no such file{hint}") from error
@@ -372,15 +428,29 @@ def _read_array(array: NDArray[Any], name: str, limits: ImageLimits) -> NDArray[
             "; multiply values in [0, 1] by 255 and convert with .astype(np.uint8)" if array.dtype.kind == "f" else ""
         )
         raise ImageError(f"{name}: an image as an array is uint8 or uint16{hint}")
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
     if array.ndim != 2 and (array.ndim != 3 or array.shape[2] not in (3, 4)):
-        hint = "; the channels come last: use .transpose(1, 2, 0)" if array.ndim == 3 and array.shape[0] == 3 else ""
-        raise ImageError(f"{name}: an image as an array has the shape (H, W, 3), (H, W, 4) or (H, W){hint}")
+        raise ImageError(
+            f"{name}: an image as an array has the shape (H, W, 3), (H, W, 4) or (H, W){_hint_at_bands(array)}"
+        )
     _check_size(array.shape[0], array.shape[1], name, limits)
     if array.dtype == np.uint16:
         array = scale_to_8_bits(array)
     if array.ndim == 3 and array.shape[2] == 3:
         return array.copy(order="C")
     return np.array(_to_rgb(Image.fromarray(array), name))
+
+
+def _hint_at_bands(array: NDArray[Any]) -> str:
+    """Hint at the cause of an array's wrong shape, as the end of a message."""
+    if array.ndim == 3 and array.shape[0] == 3:
+        return "; the channels come last: use .transpose(1, 2, 0)"
+    if array.ndim == 3 and array.shape[2] > 4:
+        return f"; choose red, green and blue of its {array.shape[2]} bands, such as array[:, :, [2, 1, 0]]"
+    if array.ndim == 4:
+        return "; give the images of a batch one by one"
+    return ""
 
 
 def _check_size(height: int, width: int, name: str, limits: ImageLimits) -> None:

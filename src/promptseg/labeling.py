@@ -128,14 +128,19 @@ def autolabel(
                 writer.add(path.name, predictor.segment(path, queries), path=path)
             except ImageError as error:
                 failures[path.name] = str(error)
-                _write_failures(directory, failures)
-        _write_failures(directory, failures)
+                write_failures(directory, failures)
+        write_failures(directory, failures)
         _write_preview(directory, writer, {path.name: path for path in paths})
         preview = directory / PREVIEW
         return Labeled(len(writer), num_before, failures, preview if preview.exists() else None)
 
 
-def _write_failures(directory: Path, failures: dict[str, str]) -> None:
+def write_failures(directory: Path, failures: dict[str, str]) -> None:
+    """Write a line for each image that failed, its name and the message, to `FAILURES`; without any, remove the file.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
     path = directory / FAILURES
     if failures:
         write_text(path, "".join(f"{name}\t{' '.join(error.split())}\n" for name, error in failures.items()))

@@ -120,13 +120,20 @@ def merge_proposals(
     drafts = merge_segments(proposals.candidates, size_hw, settings)
     if options.unlabelled == "keep":
         return drafts
+    scores = _score_classes(proposals, settings.min_fill_score)
+    things = [one.is_thing for one in classes]
+    return fill_with_best(drafts, proposals.class_logits, things, scores).sort()
+
+
+def _score_classes(proposals: SegmentProposals, min_score: float) -> dict[int, float]:
+    """Score the classes that may fill pixels: by their best candidates, or, where there is none at all, by presence."""
     scores: dict[int, float] = {}
     for candidate in proposals.candidates:
         scores[candidate.class_index] = max(scores.get(candidate.class_index, 0.0), candidate.score)
-    best = max(scores.values(), default=0.0)
-    chosen = {index: score for index, score in scores.items() if score >= min(settings.min_fill_score, best)}
-    things = [one.is_thing for one in classes]
-    return fill_with_best(drafts, proposals.class_logits, things, chosen).sort()
+    if not scores:
+        return {index: float(proposals.presence[index]) for index in proposals.present}
+    least = min(min_score, max(scores.values()))
+    return {index: score for index, score in scores.items() if score >= least}
 
 
 def segment_pixels(
@@ -178,12 +185,12 @@ def describe_pixels(
     classes: tuple[NamedClass, ...],
     image_rgb: NDArray[np.uint8],
     *,
-    unlabelled: Unlabelled,
+    options: PanopticOptions,
     model: str,
     fingerprint: str,
     source: str | None,
 ) -> Panoptic:
-    """Describe the segments of an image, uint8, shape (H, W, 3); the other arguments are fields of `Panoptic`."""
+    """Describe the segments of an image, uint8, shape (H, W, 3); the last three are fields of `Panoptic`."""
     segment_ids = pixels.drafts.segment_ids
     segment_ids.flags.writeable = False
     named = [(classes[one.class_index].label, one.is_thing, one.score) for one in pixels.drafts.segments]
@@ -194,10 +201,12 @@ def describe_pixels(
         classes=classes,
         presence=pixels.presence,
         presence_threshold=pixels.presence_threshold,
-        unlabelled=unlabelled,
+        unlabelled=options.unlabelled,
         model=model,
         fingerprint=fingerprint,
         source=source,
+        min_score=options.min_score,
+        min_area=options.min_area,
     )
 
 

@@ -1,6 +1,7 @@
 """The one flow: encode an image once, then segment it by any number of requests."""
 
 import hashlib
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from promptseg._value_checks import checked_probability
 from promptseg.embedding import Embedding, SavedImage
-from promptseg.errors import CheckpointError, PromptError, UnknownModelError, UnsupportedPromptError
+from promptseg.errors import CheckpointError, LanguageWarning, PromptError, UnknownModelError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
+from promptseg.language.scripts import find_foreign_script
 from promptseg.models.registry import DEFAULT_MODEL, LoadedModel, LoadOptions, list_models, load_model
 from promptseg.models.table import MODELS, ModelConfig
 from promptseg.ops.deferred import Deferred
@@ -413,7 +415,7 @@ class Predictor:
             pixels,
             classes,
             embedding.image_rgb,
-            unlabelled=unlabelled,
+            options=options,
             model=self.name,
             fingerprint=self.fingerprint,
             source=embedding.source,
@@ -421,6 +423,8 @@ class Predictor:
 
     def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
         """Check what can be checked of a request without an image: before a long run, say.
+
+        Phrases in a script that is not Latin cause a `LanguageWarning`: all models were trained on English.
 
         Args:
             queries: As `segment` takes them.
@@ -435,6 +439,7 @@ class Predictor:
         requested = to_queries(queries)
         for query in find_objects(requested):
             self._check_kinds(query)
+        _warn_of_scripts(requested)
         return requested
 
     def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
@@ -564,6 +569,20 @@ class Predictor:
                     f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
                     f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
                 )
+
+
+def _warn_of_scripts(queries: Iterable[Query]) -> None:
+    """Warn of phrases that are not in English, as far as their letters tell."""
+    texts = (prompt.text for query in queries for prompt in query.prompts if isinstance(prompt, TextPrompt))
+    if foreign := {text: script for text in texts if not text.isascii() and (script := find_foreign_script(text))}:
+        text, script = next(iter(foreign.items()))
+        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+        warnings.warn(
+            f"the phrase {text!r}{more} is in {script} letters, and the model was trained on English: its answer says "
+            f"little; ask in English, and keep your own label with Query({text!r}, TextPrompt('...'))",
+            LanguageWarning,
+            stacklevel=4,
+        )
 
 
 def _find_unsure_threshold(segmenter: Segmenter[Any]) -> float | None:

@@ -155,12 +155,14 @@ class SegmentProposals:
     Attributes:
         candidates: Masks that may become segments, of classes that are present only.
         presence: Calibrated probability that each class is in the image, shape (C,), float32, in [0, 1].
+        present: The classes that count as present, in order.
         class_logits: Map of each class over the whole image, shape (C, h, w), float32; 0 is the edge of its mask.
         settings: How the candidates are merged.
     """
 
     candidates: tuple[SegmentCandidate, ...]
     presence: NDArray[np.float32]
+    present: tuple[int, ...]
     class_logits: NDArray[np.float32]
     settings: MergeSettings
 

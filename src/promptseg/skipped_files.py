@@ -8,8 +8,8 @@ _NUM_NAMED = 20
 
 # Kinds of images that can't be read, and what to do.
 _WAYS_OUT = {
-    ".heic": "save it as JPEG, or set the phone to its most compatible format",
-    ".heif": "save it as JPEG, or set the phone to its most compatible format",
+    ".heic": "pip install 'promptseg[heic]', or save it as JPEG",
+    ".heif": "pip install 'promptseg[heic]', or save it as JPEG",
     ".svg": "vector graphics: save it as PNG",
     ".pdf": "a document: save its pages as PNG",
     ".psd": "save it as PNG",

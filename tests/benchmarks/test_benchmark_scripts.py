@@ -59,6 +59,7 @@ def test_every_imported_name_is_in_the_package(script: Path) -> None:
         ("instances", ["--index", "none.jsonl"]),
         ("exemplar_alignment", ["--clip", "none", "--index", "none.jsonl"]),
         ("oracle_prompts", ["--data", ".", "--sets", "none"]),
+        ("confident_pairs", ["--data", ".", "--sets", "none"]),
     ],
 )
 def test_missing_data_is_one_line_that_names_the_file(script: str, options: list[str]) -> None:

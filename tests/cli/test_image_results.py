@@ -18,12 +18,12 @@ def test_folder_names_are_unique() -> None:
 
 
 def test_what_a_folder_holds_besides_images_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in ("a.jpg", "b.heic", "notes.txt", ".DS_Store"):
+    for name in ("a.jpg", "b.psd", "notes.txt", ".DS_Store"):
         (tmp_path / name).touch()
     assert find_images([str(tmp_path)]) == [tmp_path / "a.jpg"]
     said = capsys.readouterr().err.splitlines()
     assert [line.partition(" (")[0] for line in said[:2]] == [
-        f"passed over: {tmp_path / name}" for name in ("b.heic", "notes.txt")
+        f"passed over: {tmp_path / name}" for name in ("b.psd", "notes.txt")
     ]
     assert said[2:] == ["passed over: 1 hidden"]
 
@@ -42,3 +42,9 @@ def test_a_line_says_what_is_unsure_and_what_a_phrase_was_taken_as() -> None:
         "  0.40  soapbox cart: taken as cart  unsure: 1 object, 100.0% of the image",
         "  0.10  dog                          absent",
     ]
+
+
+def test_a_line_says_where_something_is_present_without_a_mask() -> None:
+    face = QueryResult("face", 0.99, np.zeros((1, 1), np.float32), (40, 50), 0.5, 0.5, model_instances=())
+    found = Segmentation(np.zeros((40, 50, 3), np.uint8), (face,), "everything + promptseg-test", 0.5, 0.5)
+    assert describe(Path("a.jpg"), found).splitlines()[1] == "  0.99  face  present, but no mask of it was found"

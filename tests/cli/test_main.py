@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import io
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,31 @@ def test_predict_takes_folders_and_patterns(promptseg: Callable[..., Ended], pho
         ended = promptseg("predict", argument, "-t", "cat", "--json", *MODEL)
         images = [Path(json.loads(line)["image"]).name for line in ended.out.splitlines()]
         assert (ended.code, images) == (0, ["cat.png", "dog.JPG"])
+
+
+def test_standard_input_is_an_image(
+    promptseg: Callable[..., Ended], photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give(content: bytes) -> None:
+        monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+
+    give(photo.read_bytes())
+    piped = promptseg("predict", "-", "-t", "cat", "--json", "-o", tmp_path / "out", *MODEL)
+    assert piped.code == 0, piped.err
+    expected, document = (
+        json.loads(promptseg("predict", photo, "-t", "cat", "--json", *MODEL).out),
+        json.loads(piped.out),
+    )
+    assert document["image"] == "-" and document["results"] == expected["results"]
+    assert (tmp_path / "out" / "stdin" / "overlay.png").exists()
+    give(photo.read_bytes())
+    ended = promptseg("predict", "-", photo, "-t", "cat", "-f", "coco", "-o", tmp_path / "data", *MODEL)
+    assert ended.code == 0, ended.err
+    assert sorted(path.name for path in (tmp_path / "data/coco/images").iterdir()) == ["cat.png", "stdin.png"]
+    for content, said in ((b"", "nothing to read"), (b"no image", "not an image")):
+        give(content)
+        ended = promptseg("predict", "-", "-t", "cat", *MODEL)
+        assert ended.code == 1 and said in ended.err and "Traceback" not in ended.err
 
 
 def test_predict_names_failed_images_and_does_the_rest(promptseg: Callable[..., Ended], photo: Path) -> None:

@@ -45,6 +45,13 @@ def test_says_and_writes_what_it_found(run: Callable[..., Result], photo: Path, 
         assert drawn.size == (60, 40)
 
 
+def test_a_uniovseg_finds_the_masks_too(run: Callable[..., Result], photo: Path) -> None:
+    ended = run(photo, *FAST, "--masker", "uniovseg-test", "--min-score", "0", "--min-stability", "0", "--json")
+    assert ended.exit_code == 0, ended.output
+    (result,) = json.loads(ended.stdout)["results"]
+    assert result["label"] == "unnamed" and result["instances"]
+
+
 def test_json_has_a_line_for_each_image(run: Callable[..., Result], photo: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")

@@ -44,7 +44,7 @@ def test_corners_of_centers_and_sizes() -> None:
 
 @pytest.mark.parametrize("options", [{"box": 1.2}, {"box": -0.1}, {"box": 0.3, "text": float("nan")}])
 def test_a_threshold_is_a_score(options: dict[str, float]) -> None:
-    with pytest.raises(PromptError, match=r"threshold is a score in \[0, 1\]"):
+    with pytest.raises(PromptError, match=r"threshold is a number in \[0, 1\]"):
         Thresholds(**options)
 
 

@@ -25,7 +25,10 @@ def evaluate_benchmark(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="phrasecut, refcoco, refcoco+, refcocog, grefcoco, pascal-5i, coco-20i or pascal-zs."
+            metavar="NAME",
+            help="phrasecut, refcoco, refcoco+, refcocog, grefcoco, pascal-5i, coco-20i, pascal-zs, coco-panoptic, "
+            "ade20k-panoptic, cityscapes-panoptic, ade20k-150, ade20k-847, pascal-context-59, pascal-context-459, "
+            "voc-20, voc-21 or cityscapes.",
         ),
     ],
     data: Annotated[Path, typer.Option(help="Directory of the benchmark's data, as its authors distribute it.")],
@@ -37,6 +40,10 @@ def evaluate_benchmark(
     ] = None,
     prompt: Annotated[
         PromptChoice | None, typer.Option(help="Kind of prompt. Default: the usual one of the benchmark.")
+    ] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="Text file of the classes, one per line, for ade20k-847 and pascal-context-459."),
     ] = None,
     model: Model = None,
     out: ReportFile = None,
@@ -62,7 +69,7 @@ def evaluate_benchmark(
     from promptseg.evaluate.benchmarks.run_benchmark import load_benchmark, run_benchmark
 
     benchmark = find_benchmark(name)
-    selection = benchmark.select(data, split=split, prompt=prompt, fold=fold, limit=limit)
+    selection = benchmark.select(data, split=split, prompt=prompt, fold=fold, limit=limit, names=names)
     loaded = load_benchmark(benchmark, selection)
     name_problems(loaded.problems)
 

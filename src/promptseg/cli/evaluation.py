@@ -223,9 +223,9 @@ def evaluate_maps(
         DataError: No image of a set has its stuff annotated.
         OutputError: A file can't be written.
     """
+    from promptseg.data.true_segments import choose_mapped, list_classes
     from promptseg.errors import DataError
     from promptseg.evaluate.evaluate_set import evaluate_panoptic_set
-    from promptseg.evaluate.true_segments import choose_mapped, list_classes
 
     run = describe_run(predictor, model, seed)
 

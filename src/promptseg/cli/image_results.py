@@ -1,11 +1,12 @@
 """Results of images, one by one: print them, write them, and continue where an image fails."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, TypeVar
 
 import typer
 from rich.console import Console
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from promptseg.results import Segmentation
     from promptseg.skipped_files import SkippedFile
 
+# The argument that stands for standard input, and what it is called in outputs.
+STDIN, STDIN_NAME = Path("-"), "stdin"
+
 # Errors of one image; the others are done all the same. Any other error ends the command.
 _IMAGE_ERRORS = (ImageError, OutsideImageError)
 
@@ -27,7 +31,8 @@ _IMAGE_ERRORS = (ImageError, OutsideImageError)
 def find_images(paths: Sequence[str]) -> list[Path]:
     """List the images that arguments stand for, and check that at least one of them exists.
 
-    What folders and patterns hold besides images is counted and named on stderr.
+    "-" stays as it is: an image that is read from standard input. What folders and patterns hold besides images is
+    counted and named on stderr.
 
     Raises:
         ImageError: None of the files exists, or a folder or pattern holds no image.
@@ -38,7 +43,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     skipped: list[SkippedFile] = []
     images = list_images(paths, skipped=skipped)
     name_skipped(skipped)
-    if not any(image.exists() for image in images):
+    if not any(image == STDIN or image.exists() for image in images):
         others = f" (nor the other {counted(len(images) - 1, 'file')})" if len(images) > 1 else ""
         raise ImageError(f"{images[0]}: no such file{others}")
     return images
@@ -90,11 +95,14 @@ class ResultKind(Generic[R]):
         describe: Describes it in a few lines.
         to_segmentation: Gives what data sets hold of it.
         save: Writes its files to a folder, and names them.
+        is_done: Whether a folder holds the files of the same request for an image already; None: images are never
+            skipped, in data sets neither.
     """
 
     describe: Callable[[Path, R], str]
     to_segmentation: "Callable[[R], Segmentation]"
     save: Callable[[R, Path], str]
+    is_done: Callable[[Path, Path], bool] | None = None
 
 
 class ImageResults(Generic[R]):
@@ -134,7 +142,9 @@ class ImageResults(Generic[R]):
         self._paths = paths
         self._as_json = as_json
         self._kind = kind
-        self._num_failed = 0
+        self._out = out
+        self._failures: dict[str, str] = {}
+        self._num_done_before = 0
         self._folders = (
             {} if out is None or formats else {path: out / name for path, name in name_folders(paths).items()}
         )
@@ -146,7 +156,7 @@ class ImageResults(Generic[R]):
                     format=name,
                     classes=classes,
                     origin=origin,
-                    sources=tuple(map(str, paths)),
+                    sources=tuple(map(_name_source, paths)),
                     tolerance=tolerance,
                     stuff=stuff,
                 )
@@ -166,24 +176,35 @@ class ImageResults(Generic[R]):
     ) -> None:
         self._stack.__exit__(kind, error, traceback)
 
-    def segment_all(self, segment: Callable[[Path], R]) -> None:
+    def segment_all(self, segment: Callable[["Path | BinaryIO"], R]) -> None:
         """Segment the images one by one; one that fails is named, and the others are done all the same.
 
         Args:
-            segment: Segments an image.
+            segment: Segments an image: a path, or standard input, which can be read once.
 
         Raises:
             OutputError: A result can't be written.
         """
         for path in self._track():
+            if self._was_done(path):
+                self._num_done_before += 1
+                continue
             try:
-                result = segment(path)
+                result = segment(sys.stdin.buffer if path == STDIN else path)
                 folder = self._add(path, result)
             except _IMAGE_ERRORS as error:
                 self._fail(path, error)
                 continue
             if folder is not None:
                 typer.echo(f"written: {self._kind.save(result, folder)}", err=True)
+
+    def _was_done(self, path: Path) -> bool:
+        """Whether an earlier run has written all that this one is to write for an image."""
+        if self._kind.is_done is None or self._out is None:
+            return False
+        if self._writers:
+            return all(str(path) in writer for writer in self._writers)
+        return self._kind.is_done(path, self._folders[path])
 
     def _track(self) -> Iterator[Path]:
         """Yield the images, with a progress bar on a terminal."""
@@ -206,7 +227,7 @@ class ImageResults(Generic[R]):
         if self._writers:
             segmentation = self._kind.to_segmentation(result)
             for writer in self._writers:
-                writer.add(str(path), segmentation, path=path)
+                writer.add(_name_source(path), segmentation, path=None if path == STDIN else path)
         if self._as_json:
             self._print_json(path, result.to_dict())
         else:
@@ -215,22 +236,28 @@ class ImageResults(Generic[R]):
 
     def _fail(self, path: Path, error: Exception) -> None:
         """Name an image that failed."""
-        self._num_failed += 1
         message = str(error) if str(path) in str(error) else f"{path}: {error}"
+        self._failures[str(path)] = message
         typer.echo(f"error: {message}", err=True)
         if self._as_json:
             self._print_json(path, {"error": message})
 
     def finish(self) -> None:
-        """Name the data sets and the number of failed images on stderr.
+        """Name the data sets, what was done before and what failed on stderr, and list the failures in --out.
 
         Raises:
             Exit: With code 1: some images failed.
         """
         for writer in self._writers:
             typer.echo(f"written: {writer.directory}, {counted(len(writer))} as {writer.format.name}", err=True)
-        if self._num_failed:
-            typer.echo(f"{self._num_failed} of {counted(len(self._paths))} failed", err=True)
+        if self._num_done_before:
+            typer.echo(f"{counted(self._num_done_before)} done before: skipped", err=True)
+        if self._out is not None and self._out.is_dir():
+            from promptseg.labeling import write_failures
+
+            write_failures(self._out, self._failures)
+        if self._failures:
+            typer.echo(f"{len(self._failures)} of {counted(len(self._paths))} failed", err=True)
             raise typer.Exit(1)
 
     def _print_json(self, path: Path, values: dict[str, object]) -> None:
@@ -242,8 +269,12 @@ def name_folders(paths: Sequence[Path]) -> dict[Path, str]:
     """Give each image a folder name of its own: its stem, with its folders before it where stems clash."""
     from promptseg.formats.names import OutputNames
 
-    names = OutputNames(map(str, paths))
-    return {path: names.choose(str(path)) for path in dict.fromkeys(paths)}
+    names = OutputNames(map(_name_source, paths))
+    return {path: names.choose(_name_source(path)) for path in dict.fromkeys(paths)}
+
+
+def _name_source(path: Path) -> str:
+    return STDIN_NAME if path == STDIN else str(path)
 
 
 def describe(path: Path, result: "Segmentation") -> str:
@@ -253,6 +284,8 @@ def describe(path: Path, result: "Segmentation") -> str:
     for query in result:
         if query.status == "absent":
             summary = "absent"
+        elif not query.area:
+            summary = f"{query.status}, but no mask of it was found"
         else:
             doubt = "unsure: " if query.status == "unsure" else ""
             summary = f"{doubt}{counted(len(query.instances), 'object')}, {query.mask.mean():.1%} of the image"

@@ -5,10 +5,12 @@ Each command is a function in its own module. Heavy imports stay inside the func
 """
 
 import atexit
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -31,7 +33,7 @@ from promptseg.cli.serve import serve
 from promptseg.cli.train import train
 from promptseg.cli.version import print_version, version
 from promptseg.cli.weights import weights_app
-from promptseg.errors import EngineError, OfflineError, PromptsegError
+from promptseg.errors import EngineError, OfflineError, PromptsegError, PromptsegWarning
 
 app = typer.Typer(
     name="promptseg",
@@ -94,7 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str]) -> int:
     """Run a command; return its exit code."""
-    # `read_image` refuses such images itself, by name and in one line.
+    # `read_image` refuses damaged and large images itself, by name and in one line.
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
     current, notice = translate(arguments)
     if notice is not None:
@@ -103,8 +106,9 @@ def _run(arguments: Sequence[str]) -> int:
         keep_library_caches()
     try:
         _refuse_empty(current)
-        # Not in its standalone mode, in which it draws an error as a box of five lines.
-        code = app(current, prog_name="promptseg", standalone_mode=False)
+        with _warnings_in_one_line():
+            # Not in its standalone mode, in which it draws an error as a box of five lines.
+            code = app(current, prog_name="promptseg", standalone_mode=False)
     except SystemExit as exit:  # of a reader that has gone
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except _USAGE_ERROR as error:
@@ -116,6 +120,25 @@ def _run(arguments: Sequence[str]) -> int:
             typer.echo(f"hint: {hint}", err=True)
         return 2
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    """Write warnings of this package to stderr as the errors are written; others as ever."""
+    with warnings.catch_warnings():
+        show_others = warnings.showwarning
+        shown = set()
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, PromptsegWarning):
+                show_others(message, category, *where, **more)
+            elif str(message) not in shown:
+                shown.add(str(message))
+                typer.echo(f"warning: {message}", err=True)
+
+        warnings.showwarning = show
+        warnings.simplefilter("default", PromptsegWarning)
+        yield
 
 
 def _refuse_empty(arguments: Sequence[str]) -> None:

@@ -30,7 +30,8 @@ FORMAT_HELP = (
 )
 
 Images: TypeAlias = Annotated[
-    list[str], typer.Argument(metavar="IMAGE", help="Images, folders, and patterns such as 'photos/**/*.jpg'.")
+    list[str],
+    typer.Argument(metavar="IMAGE", help="Images, folders, patterns such as 'photos/**/*.jpg'; - is standard input."),
 ]
 Formats: TypeAlias = Annotated[
     list[str] | None,

@@ -1,8 +1,9 @@
 """`promptseg panoptic`: images and a list of classes in, a map with one segment for each pixel out."""
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +25,7 @@ from promptseg.cli.options import (
 
 if TYPE_CHECKING:
     from promptseg.language.class_list import NamedClass
+    from promptseg.predictor import Predictor
     from promptseg.results.panoptic import Panoptic
 
 
@@ -93,7 +95,12 @@ def panoptic(
         origin=f"{predictor.origin}, panoptic: {unlabelled.value}, score {min_score}, area {min_area}",
         as_json=as_json,
         tolerance=tolerance,
-        kind=ResultKind(describe, lambda result: result.to_segmentation(), save),
+        kind=ResultKind(
+            describe,
+            lambda result: result.to_segmentation(),
+            save,
+            is_done=partial(is_done, request=describe_request(predictor, classes, unlabelled, min_score, min_area)),
+        ),
     ) as results:
         results.segment_all(
             lambda path: predictor.panoptic(
@@ -130,6 +137,38 @@ def tell_kinds(classes: "tuple[NamedClass, ...]") -> None:
             if labels:
                 shown = ", ".join(labels[:8]) + (f" and {len(labels) - 8} more" if len(labels) > 8 else "")
                 typer.echo(f"{kind} by {source}: {shown}", err=True)
+
+
+def describe_request(
+    predictor: "Predictor",
+    classes: "tuple[NamedClass, ...]",
+    unlabelled: UnlabelledChoice,
+    min_score: float | None,
+    min_area: int | None,
+) -> dict[str, Any]:
+    """Describe a request as `panoptic.json` states it."""
+    return {
+        "fingerprint": predictor.fingerprint,
+        "presence_threshold": predictor.presence_threshold,
+        "unlabelled": unlabelled.value,
+        "min_score": min_score,
+        "min_area": min_area,
+        "classes": [(one.label, list(one.synonyms), one.is_thing) for one in classes],
+    }
+
+
+def is_done(path: Path, folder: Path, *, request: dict[str, Any]) -> bool:
+    """Whether a folder holds the map of an image for the same request."""
+    from promptseg.errors import DataError
+    from promptseg.results.panoptic_files import read_panoptic_file
+
+    try:
+        document = read_panoptic_file(folder)
+    except DataError:
+        return False
+    classes = [(one["label"], one["synonyms"], one["is_thing"]) for one in document["classes"]]
+    stated = {**{name: document.get(name) for name in request}, "classes": classes}
+    return stated == request and document["image"]["source"] == str(path)
 
 
 def describe(path: Path, result: "Panoptic") -> str:

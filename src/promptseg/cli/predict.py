@@ -29,6 +29,8 @@ from promptseg.cli.options import (
 from promptseg.errors import PromptError
 
 if TYPE_CHECKING:
+    from promptseg.images import ImageSource
+    from promptseg.predictor import Predictor
     from promptseg.prompts import BoxPrompt, MaskPrompt, Query
     from promptseg.results import Segmentation
     from promptseg.stored_values import MaskValue
@@ -45,6 +47,9 @@ def predict(
     box: Annotated[list[str] | None, typer.Option(help=BOX_HELP)] = None,
     within: Annotated[str | None, typer.Option(help=WITHIN_HELP)] = None,
     mask_value: MaskValueText = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Give everything but the object of each prompt, for example to erase it.")
+    ] = False,
     model: Model = None,
     detector: Annotated[
         str | None,
@@ -97,6 +102,8 @@ def predict(
     check_outputs(out, formats or (), tolerance=tolerance)
     check_device(device)
 
+    from promptseg.results.query_result import invert_label
+
     parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
     predictor = load_predictor(
         "langsam" if detector is not None else masker or model,
@@ -110,7 +117,7 @@ def predict(
         predictor = predictor.tiled(tile)
 
     predictor.check_queries(queries)  # before a data set is opened
-    classes = tuple(dict.fromkeys(query.label for query in queries))
+    classes = tuple(dict.fromkeys(invert_label(query.label) if invert else query.label for query in queries))
     with ImageResults(
         paths,
         out=out,
@@ -121,7 +128,7 @@ def predict(
         tolerance=tolerance,
         kind=ResultKind(describe, lambda result: result, save),
     ) as results:
-        results.segment_all(lambda path: predictor.segment(path, queries, within=region))
+        results.segment_all(lambda image: _segment(predictor, image, queries, within=region, invert=invert))
     results.finish()
 
 
@@ -153,6 +160,18 @@ def read_queries(
     requested = add_pointing(to_queries(queries) if queries else (), points, boxes)
     find_objects(requested)  # a background alone is refused before anything is loaded
     return requested
+
+
+def _segment(
+    predictor: "Predictor",
+    image: "ImageSource",
+    queries: "Sequence[Query]",
+    *,
+    within: "BoxPrompt | MaskPrompt | None",
+    invert: bool,
+) -> "Segmentation":
+    found = predictor.segment(image, queries, within=within)
+    return found.inverted() if invert else found
 
 
 def _has_mask(queries: "Sequence[Query]", region: "BoxPrompt | MaskPrompt | None") -> bool:

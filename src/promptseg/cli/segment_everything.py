@@ -30,7 +30,10 @@ def segment_everything(
     tolerance: Tolerance = None,
     as_json: AsJsonLines = False,
     masker: Annotated[
-        str, typer.Option(help="Finds the masks: mobile-sam, sam2-hiera-tiny, sam-vit-base or a directory.")
+        str,
+        typer.Option(
+            help="Finds the masks: mobile-sam, sam2-hiera-tiny, sam-vit-base, or a directory with a SAM or a Uni-OVSeg."
+        ),
     ] = "mobile-sam",
     model: Annotated[
         str | None,
@@ -62,7 +65,7 @@ def segment_everything(
     check_outputs(out, formats or (), tolerance=tolerance)
 
     from promptseg.everything import UNNAMED
-    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS
+    from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, name_image
     from promptseg.labeling import read_names
     from promptseg.ops.windows import Tiles
     from promptseg.prompts import to_queries
@@ -82,11 +85,11 @@ def segment_everything(
 
     from promptseg.everything import describe_origin
     from promptseg.everything import segment_everything as segment
+    from promptseg.models.registry import LoadOptions, load_promptable
     from promptseg.runtime import Runtime
-    from promptseg.sam.load import load_sam
 
     runtime = Runtime.choose(engine.value, "cpu", tell_compile())
-    finder = load_sam(masker, runtime=runtime, offline=offline)
+    finder = load_promptable(masker, LoadOptions(runtime, offline))
     predictor = load_predictor(model, device="cpu", engine=engine.value, offline=offline) if phrases else None
     limits = DEFAULT_LIMITS if tiles is None else LARGEST_LIMITS
     with ImageResults(
@@ -108,13 +111,13 @@ def segment_everything(
                 settings=settings,
                 tiles=tiles,
                 limits=limits,
-                report=report_share(path),
+                report=report_share(name_image(path)),
             )
         )
     results.finish()
 
 
-def report_share(path: Path) -> "ReportBatches":
+def report_share(name: str) -> "ReportBatches":
     """Return a callback that reports on stderr how far the search in an image is, in tenths."""
     reported = {0}
 
@@ -122,7 +125,7 @@ def report_share(path: Path) -> "ReportBatches":
         tenths = 10 * done // total
         if tenths not in reported and total > 1:
             reported.add(tenths)
-            typer.echo(f"{path}: searched {10 * tenths} %", err=True)
+            typer.echo(f"{name}: searched {10 * tenths} %", err=True)
 
     return report
 

@@ -11,7 +11,6 @@ inside, a mask of other classes; unless no mask of the phrase has that value, wh
 A data set that `promptseg.write` or `autolabel` wrote is read too, in any format (`data.dataset_folder`).
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -28,6 +27,7 @@ from promptseg.language.phrases import normalize_phrase
 from promptseg.ops.rle import encode_rle
 from promptseg.skipped_files import explain_skip
 from promptseg.stored_values import MaskValue
+from promptseg.untrusted_files import read_json
 
 
 class _Annotation(NamedTuple):
@@ -124,7 +124,7 @@ def _annotations(
 def _load_phrases(directory: Path) -> dict[str, tuple[str, ...]]:
     path = directory / "phrases.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: missing; it names the phrase of each mask in masks/. Or sort the masks: masks/PHRASE/NAME.png"

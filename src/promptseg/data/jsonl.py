@@ -8,7 +8,6 @@
 Files of pseudo-masks have the same format; their masks also have "source", "score" and other "names".
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from promptseg.images import check_stated_size
 from promptseg.language.class_names import EXHAUSTIVE_SETS, NAME_LISTS
 from promptseg.language.phrases import normalize_phrase
 from promptseg.ops.rle import Rle
+from promptseg.untrusted_files import parse_json, read_text
 
 Record = Mapping[str, Any]
 
@@ -73,17 +73,17 @@ def load_lines(path: Path) -> Iterator[Line]:
         DataError: The file can't be read, or a line is not a JSON object; the message names file and line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read ({error})") from error
     for number, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
         where = f"{path}:{number}"
         try:
-            record = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from error
+            record = parse_json(content)
+        except ValueError as error:
+            raise DataError(f"{where}: not valid JSON ({error})") from error
         if not isinstance(record, dict):
             raise DataError(f"{where}: expected a JSON object, got {type(record).__name__}")
         yield Line(where, record)

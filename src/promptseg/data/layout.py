@@ -1,6 +1,5 @@
 """Find and load the files of a published data set, with errors for missing and malformed ones."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from PIL import Image
 from promptseg.data.jsonl import Line
 from promptseg.data.sample import Problem
 from promptseg.errors import DataError
-from promptseg.images import EXIF_ORIENTATION
+from promptseg.images import EXIF_ORIENTATION, check_stated_size, open_image
+from promptseg.untrusted_files import open_file, read_json, read_text
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def load_json(path: Path) -> Any:
         DataError: The file can't be read or is not JSON; the message names it.
     """
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        return read_json(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: not valid JSON ({error}); it may be incomplete") from error
 
 
@@ -80,8 +80,8 @@ def load_list(path: Path) -> list[str]:
         DataError: The file can't be read; the message names it.
     """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read ({error})") from error
 
 
@@ -110,7 +110,7 @@ def image_problem(path: Path, size_hw: tuple[int, int]) -> Problem | None:
         The problem, or None.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, open_image(file) as image:
             height, width = image.height, image.width
             is_rotated = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
     except FileNotFoundError:
@@ -130,7 +130,8 @@ def load_class_map(path: Path) -> NDArray[np.uint8]:
         DataError: The file can't be read, or has colors instead of numbers; the message names it.
     """
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, open_image(file) as image:
+            check_stated_size(image.height, image.width, where=str(path))
             if image.mode not in ("P", "L"):
                 raise DataError(f"{path}: an image of class numbers is gray or has a palette, this one is {image.mode}")
             return np.asarray(image)

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.data.sample import Sample
+from promptseg.data.true_segments import TrueSegments, build_true_segments
 from promptseg.evaluate.definitions import MetricDefinition, count_column, define_ratio
 from promptseg.evaluate.labeled_queries import LabeledQuery
 from promptseg.evaluate.records import PairRecord
 from promptseg.evaluate.runner import EvaluationExample
 from promptseg.evaluate.scoring import QueryPrediction
-from promptseg.evaluate.true_segments import TrueSegments, build_true_segments
 from promptseg.language.class_list import NamedClass
 from promptseg.metrics import (
     PixelCounts,
@@ -229,8 +229,29 @@ def _count_classes(semantic: NDArray[np.int32], truth: TrueSegments, num_classes
     ]
 
 
+def define_semantic(pairs: Sequence[PairRecord], _: Sequence[str | None]) -> Iterator[MetricDefinition]:
+    """List mIoU in two definitions, pixel accuracy, and the IoU of each class.
+
+    Args:
+        pairs: Every class of every image.
+    """
+    if not pairs:
+        return
+    labels, class_index = np.unique([pair.phrase for pair in pairs], return_inverse=True)
+    everything = np.arange(len(pairs))
+    everywhere = np.ones(len(pairs), dtype=np.bool_)
+    pixels = [pair.gated_counts for pair in pairs]
+    shared, union, actual = (count_column(pixels, measure) for measure in ("intersection", "union", "actual"))
+    yield MetricDefinition("miou", partial(mean_true_class_iou, shared, union, actual, class_index), everything)
+    yield MetricDefinition("miou_with_absent_classes", partial(mean_class_iou, shared, union, class_index), everything)
+    yield define_ratio("pixel_accuracy", shared, actual, everywhere)
+    yield define_ratio("named_share", count_column(pixels, "predicted"), actual, everywhere)
+    for index, label in enumerate(labels):
+        yield define_ratio(f"class_iou/name/{label}", shared, union, class_index == index)
+
+
 def define_panoptic(pairs: Sequence[PairRecord], _: Sequence[str | None]) -> Iterator[MetricDefinition]:
-    """List PQ, SQ and RQ of all classes, things and stuff, then mIoU in two definitions, and pixel accuracy.
+    """List PQ, SQ and RQ of all classes, things and stuff, then the numbers of `define_semantic`.
 
     Args:
         pairs: Every class of every image.
@@ -239,7 +260,7 @@ def define_panoptic(pairs: Sequence[PairRecord], _: Sequence[str | None]) -> Ite
         return
     everything = np.arange(len(pairs))
     kinds = np.array([pair.kind for pair in pairs])
-    class_index = np.unique([pair.phrase for pair in pairs], return_inverse=True)[1]
+    labels, class_index = np.unique([pair.phrase for pair in pairs], return_inverse=True)
     counts = _segment_columns(pairs)
     for position, name in enumerate(QUALITIES):
         for group in ("", "thing", "stuff"):
@@ -247,13 +268,8 @@ def define_panoptic(pairs: Sequence[PairRecord], _: Sequence[str | None]) -> Ite
             if len(members):
                 statistic = partial(_mean_quality, counts[:, members], class_index[members], position)
                 yield MetricDefinition(name + (f"/{group}" if group else ""), statistic, members)
-    pixels = [pair.gated_counts for pair in pairs]
-    shared, union, actual = (count_column(pixels, measure) for measure in ("intersection", "union", "actual"))
-    yield MetricDefinition("miou", partial(mean_true_class_iou, shared, union, actual, class_index), everything)
-    yield MetricDefinition("miou_with_absent_classes", partial(mean_class_iou, shared, union, class_index), everything)
-    yield define_ratio("pixel_accuracy", shared, actual, np.ones(len(pairs), dtype=np.bool_))
-    yield define_ratio("named_share", count_column(pixels, "predicted"), actual, np.ones(len(pairs), dtype=np.bool_))
-    for index, label in enumerate(np.unique([pair.phrase for pair in pairs])):
+    yield from define_semantic(pairs, _)
+    for index, label in enumerate(labels):
         members = np.flatnonzero(class_index == index)
         for position, name in enumerate(QUALITIES):
             statistic = partial(_mean_quality, counts[:, members], class_index[members], position)

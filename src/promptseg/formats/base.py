@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from promptseg import untrusted_files
 from promptseg.errors import DataError, ImageError, OutputError
 from promptseg.formats.annotation import Annotation
-from promptseg.images import EXIF_ORIENTATION, open_image
+from promptseg.images import EXIF_ORIENTATION, check_stated_size, open_image
 from promptseg.ops.atomic import atomic_file
 from promptseg.results import Instance
+from promptseg.untrusted_files import check_png, open_file, parse_json
 
 CLASS_MAP = "classes.txt"
 
@@ -27,7 +30,7 @@ _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
 # What Pillow raises for a file that is damaged, no image, or of an enormous stated size.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 # What reading a malformed document raises, including images in it.
-_MALFORMED = (KeyError, TypeError, IndexError, OverflowError, *UNREADABLE)
+_MALFORMED = (AttributeError, KeyError, TypeError, IndexError, OverflowError, *UNREADABLE)
 # Suffixes that every tool for data sets opens; other images are written as PNG.
 _USUAL_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -57,7 +60,7 @@ class DataSetImage:
         if self.path is None:
             return False
         try:
-            with self.path.open("rb") as file, open_image(file) as image:
+            with open_file(self.path) as file, open_image(file) as image:
                 is_upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
                 size_hw = image.height, image.width
         except UNREADABLE as error:
@@ -176,8 +179,8 @@ def read_text(path: Path) -> str:
         DataError: It is missing or not UTF-8; the message names it.
     """
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return untrusted_files.read_text(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: can't be read: {error}") from error
 
 
@@ -204,7 +207,7 @@ def read_json(path: Path) -> Any:
         DataError: It is missing or not JSON; the message names it.
     """
     try:
-        return json.loads(read_text(path))
+        return parse_json(read_text(path))
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
 
@@ -239,9 +242,11 @@ def read_png(path: Path) -> NDArray[Any]:
         DataError: It is missing or damaged; the message names it.
     """
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return np.asarray(image)
-    except UNREADABLE as error:
+        with open_file(path) as file:
+            check_png(file.read())
+            with Image.open(file, formats=["PNG"]) as image:
+                return np.asarray(image)
+    except (*UNREADABLE, struct.error) as error:
         raise DataError(f"{path}: not a PNG that can be read: {error}") from error
 
 
@@ -252,8 +257,8 @@ def read_size(path: Path) -> tuple[int, int]:
         DataError: It is missing or damaged; the message names it.
     """
     try:
-        with Image.open(path) as image:
-            return image.height, image.width
+        with open_file(path) as file, open_image(file) as image:
+            return check_stated_size(image.height, image.width, where=str(path))
     except UNREADABLE as error:
         raise DataError(f"{path}: not an image that can be read: {error}") from error
 

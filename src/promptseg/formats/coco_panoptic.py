@@ -118,10 +118,7 @@ def read(directory: Path) -> DataSet:
             size_hw = (image["height"], image["width"])
             if ids.shape != size_hw:
                 raise ValueError(f"{each['file_name']} is {ids.shape} (height, width), its image {size_hw}")
-            described = {info["id"] for info in each["segments_info"]}
-            strangers = sorted(set(np.unique(ids).tolist()) - described - {0})
-            if strangers:
-                raise ValueError(f"{each['file_name']} has the segment {strangers[0]}, which segments_info lacks")
+            _check_segments(ids, [info["id"] for info in each["segments_info"]])
             objects = [
                 (
                     names[info["category_id"]],
@@ -133,6 +130,21 @@ def read(directory: Path) -> DataSet:
             ]
             annotations.append(Annotation.from_objects(image["file_name"], size_hw, objects))
     return DataSet(tuple(names.values()), tuple(annotations))
+
+
+def _check_segments(ids: NDArray[np.int32], stated: list[int]) -> None:
+    """Check that a PNG and the JSON have the same segments.
+
+    Raises:
+        ValueError: One of them has a segment that the other lacks.
+    """
+    drawn = set(np.unique(ids[ids != 0]).tolist())
+    if strangers := sorted(drawn - set(stated)):
+        raise ValueError(f"the PNG has the segment {strangers[0]}, which segments_info lacks")
+    if missing := sorted(set(stated) - drawn):
+        raise ValueError(f"segments_info has the segment {missing[0]}, which the PNG lacks")
+    if len(stated) > len(drawn):
+        raise ValueError("segments_info has a segment twice")
 
 
 def _is_thing(stuff: frozenset[str] | None, label: str) -> bool:

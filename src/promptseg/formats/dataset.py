@@ -6,6 +6,7 @@ an image without a line is written again.
 """
 
 import json
+import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -86,7 +87,7 @@ class DatasetWriter:
             "tolerance": polygon_tolerance(format, tolerance),
         }
         self._claim(state, keep_tolerance=tolerance is None)
-        self.format = find_format(format, tolerance=state["tolerance"])
+        self.format = find_format(format, tolerance=state["tolerance"], stuff=stuff)
         # For each image, the offset of its last line in the journal, and its file name in the data set.
         self._entries: dict[str, tuple[int, str]] = {}
         for offset, line in self._lines():
@@ -295,7 +296,9 @@ def read(directory: str | Path, *, format: str | None = None) -> DataSet:
     """
     directory = expand_home(directory)
     name = format if format is not None else _detect_format(directory)
-    return _read_result(directory) if name == RESULT_FORMAT else find_format(name).read(directory)
+    dataset = _read_result(directory) if name == RESULT_FORMAT else find_format(name).read(directory)
+    _check_consistent(dataset, directory)
+    return dataset
 
 
 def stated_format(directory: Path) -> str:
@@ -334,6 +337,27 @@ def _detect_format(directory: Path) -> str:
         f"{directory}: neither a data set that promptseg.write wrote nor a saved result; where another tool wrote it, "
         f"say its format: {', '.join(FORMATS)}"
     )
+
+
+def _check_consistent(dataset: DataSet, directory: Path) -> None:
+    """Check what no single file of a data set tells.
+
+    Raises:
+        DataError: A class or the file name of an image is no text, a label is no class, or a score is not finite.
+    """
+    for name in (*dataset.classes, *(each.file_name for each in dataset.annotations)):
+        if not isinstance(name, str) or not name:
+            raise DataError(f"{directory}: a class or an image has the name {name!r}")
+    for annotation in dataset.annotations:
+        for region in annotation.regions:
+            if region.label not in dataset.classes:
+                raise DataError(
+                    f"{directory}: {annotation.file_name} has the label {region.label!r}, which is no class"
+                )
+            if not all(math.isfinite(score) for score in (region.score, *(one.score for one in region.instances))):
+                raise DataError(
+                    f"{directory}: {annotation.file_name} has a score of {region.label!r} that is no number"
+                )
 
 
 def _read_result(directory: Path) -> DataSet:

@@ -84,12 +84,17 @@ def read(directory: Path) -> DataSet:
 
 
 def _to_annotation(arrays: dict[str, np.ndarray], where: str) -> Annotation:
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{name} is no array")
     classes = arrays["classes"].tolist()
     height, width = arrays["size_hw"].tolist()
     size_hw = check_stated_size(height, width, where=where)
     for name in ("masks", "class_masks"):
         if arrays[name].shape[1:] != size_hw:
             raise ValueError(f"{name} has the shape {arrays[name].shape}, its image is {size_hw} (H, W)")
+        if arrays[name].dtype != np.bool_:
+            raise ValueError(f"{name} is {arrays[name].dtype}, not bool")
     instances: dict[int, list[Instance]] = {class_id: [] for class_id in arrays["class_mask_ids"].tolist()}
     scores = arrays["scores"]
     qualities = arrays.get("mask_qualities", np.full(scores.shape, np.nan))  # older archives have none

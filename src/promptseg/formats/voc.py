@@ -78,6 +78,9 @@ def read(directory: Path) -> DataSet:
         file_name = root.findtext("filename", "")
         if object_map.ndim != 2 or int(object_map.max(initial=0)) > len(labels) or not (all(labels) and file_name):
             raise DataError(f"{path}: its objects are not those of its map in SegmentationObject")
+        stated_hw = tuple(root.findtext(f"size/{side}") for side in ("height", "width"))
+        if None not in stated_hw and stated_hw != tuple(map(str, object_map.shape)):
+            raise DataError(f"{path}: states {stated_hw} (H, W), its map in SegmentationObject is {object_map.shape}")
         masks = ((label, object_map == number) for number, label in enumerate(labels, start=1))
         objects = [(label, Instance.from_mask(mask, 1.0)) for label, mask in masks if mask.any()]
         height, width = object_map.shape

@@ -15,10 +15,21 @@ import numpy as np
 
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.base import DataSet, DataSetImage, Format, find_files, read_size, read_text, write_text
+from promptseg.formats.base import (
+    DataSet,
+    DataSetImage,
+    Format,
+    find_files,
+    read_size,
+    read_text,
+    reading,
+    write_text,
+)
 from promptseg.ops.polygons import TOLERANCE, fill_rings, join_parts, smooth_polygons
 from promptseg.results import Instance
 
+# Ultralytics reads corners that are outside by this share, and refuses others.
+_OUTSIDE = 0.01
 _NAME_LINE = re.compile(r"  (\d+): (\".*\")")
 
 
@@ -51,10 +62,7 @@ def read(directory: Path) -> DataSet:
     Raises:
         DataError: A file is missing or malformed; the message names it and the line.
     """
-    found = _NAME_LINE.findall(read_text(directory / "data.yaml"))
-    if [int(number) for number, _ in found] != list(range(len(found))) or not found:
-        raise DataError(f"{directory / 'data.yaml'}: no names as '  0: \"cat\"', one a line, from 0 on")
-    classes = tuple(json.loads(name) for _, name in found)
+    classes = _read_names(directory / "data.yaml")
     annotations = []
     for path in find_files(directory / "images", "*"):
         height, width = size_hw = read_size(path)
@@ -63,14 +71,30 @@ def read(directory: Path) -> DataSet:
         for number, line in enumerate(read_text(labels_path).splitlines(), start=1):
             try:
                 class_text, *values = line.split()
-                ring = np.array(values, dtype=np.float64).reshape(-1, 2) * (width, height)
-                if len(ring) < 3 or not class_text.isdecimal():
-                    raise ValueError(f"class {class_text}, {len(ring)} corners")
+                shares = np.array(values, dtype=np.float64).reshape(-1, 2)
+                if len(shares) < 3 or not class_text.isdecimal():
+                    raise ValueError(f"class {class_text}, {len(shares)} corners")
+                if not ((shares >= -_OUTSIDE) & (shares <= 1 + _OUTSIDE)).all():
+                    raise ValueError("a corner is outside; corners are shares of width and height, from 0 to 1")
+                ring = shares * (width, height)
                 objects.append((classes[int(class_text)], Instance.from_mask(fill_rings([ring], size_hw), 1.0)))
             except (ValueError, IndexError) as error:
                 raise DataError(f"{labels_path}, line {number}: not 'class x y x y ...': {error}") from error
         annotations.append(Annotation.from_objects(path.name, size_hw, objects))
     return DataSet(classes, tuple(annotations))
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    """Read the class map from data.yaml.
+
+    Raises:
+        DataError: It is missing or malformed.
+    """
+    found = _NAME_LINE.findall(read_text(path))
+    if [int(number) for number, _ in found] != list(range(len(found))) or not found:
+        raise DataError(f"{path}: no names as '  0: \"cat\"', one a line, from 0 on")
+    with reading(str(path), "the names of classes"):
+        return tuple(json.loads(name) for _, name in found)
 
 
 def polygon_format(tolerance: float) -> Format:

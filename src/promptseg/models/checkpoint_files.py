@@ -13,6 +13,7 @@ from typing import Any
 from promptseg.encoders.tower_facts import tower_weights
 from promptseg.errors import CheckpointError
 from promptseg.models.table import NETWORK_CONFIGS, ModelConfig, NetworkConfig
+from promptseg.untrusted_files import read_json
 from promptseg.weights import find_record
 
 FORMAT = "promptseg-checkpoint-1"
@@ -72,13 +73,25 @@ def read_description(directory: Path) -> CheckpointDescription:
         architecture = "promptseg-s1"  # version 0.1 had one config for both architectures
         dropped = ("dense", "refiner")
         description["config"] = {k: v for k, v in description["config"].items() if k not in dropped}
-    config = NETWORK_CONFIGS[architecture].from_dict(description["config"])
+    try:
+        config = NETWORK_CONFIGS[architecture].from_dict(description["config"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{directory / CONFIG_FILE}: {error}") from error
     for tower, hashes in needed_towers(config).items():
         if description["towers"].get(tower) != hashes:
             raise CheckpointError(
                 f"{directory} was trained on other weights of {tower} than this version of promptseg has"
             )
     return CheckpointDescription(directory, config)
+
+
+def is_checkpoint(directory: Path) -> bool:
+    """Return whether a directory's config.json is that of a checkpoint of promptseg, of whatever model."""
+    try:
+        description = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(description, dict) and description.get("format") == FORMAT
 
 
 def needed_towers(config: NetworkConfig) -> dict[str, list[str]]:
@@ -94,7 +107,7 @@ def _read_json(directory: Path) -> dict[str, Any]:
     if not directory.is_dir():
         raise CheckpointError(f"{directory} is not a directory; a checkpoint is one, with {CONFIG_FILE} in it")
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = read_json(path)
     except FileNotFoundError as error:
         raise CheckpointError(f"{directory} is not a checkpoint: it has no {CONFIG_FILE}") from error
     except (OSError, ValueError) as error:

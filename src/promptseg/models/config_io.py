@@ -1,5 +1,6 @@
 """Build configs from plain data such as JSON, and refuse invalid values. Nothing here imports torch."""
 
+import types
 import typing
 from collections.abc import Mapping
 from dataclasses import is_dataclass
@@ -8,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_args
 from promptseg.errors import CheckpointError
 
 Part = TypeVar("Part")
+_LARGEST = 1_000_000
 Refiner = Literal["mobile-sam", "sam2-hiera-tiny"]
 
 
@@ -21,7 +23,11 @@ def build_part(part: type[Part], values: Mapping[str, Any]) -> Part:
     """
     kinds = typing.get_type_hints(part)
     try:
-        return part(**{name: _build_value(kinds.get(name), value) for name, value in values.items()})
+        built = {name: _build_value(kinds.get(name), value) for name, value in values.items()}
+        for name, value in built.items():
+            if name in kinds and not _fits(kinds[name], value):
+                raise ValueError(f"{name} has an invalid value: {value!r:.80}")
+        return part(**built)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"not a config of this version of promptseg: {error}") from error
 
@@ -34,6 +40,24 @@ def _build_value(kind: Any, value: Any) -> Any:
             if isinstance(choice, type) and is_dataclass(choice):
                 return build_part(choice, value)
     return value
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    """Tell whether a value is of a field's type; numbers are finite, and whole ones no larger than any real size."""
+    origin, choices = typing.get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return any(value is choice or (isinstance(value, str) and value == choice) for choice in choices)
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        each = choices[:1] * len(value) if choices[1:] == (...,) else choices
+        return len(value) == len(each) and all(map(_fits, each, value))
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(choice, value) for choice in choices)
+    if kind in (int, float):
+        allowed = int if kind is int else int | float
+        return isinstance(value, allowed) and not isinstance(value, bool) and abs(value) <= _LARGEST
+    return isinstance(value, kind) if isinstance(kind, type) else True
 
 
 def check_thresholds(config: Any) -> None:

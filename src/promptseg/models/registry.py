@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError
-from promptseg.models.checkpoint_files import config_text, read_description
+from promptseg.models.checkpoint_files import config_text, is_checkpoint, read_description
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.table import MODELS, NETWORK_CONFIGS, ModelConfig, ModelRow, NetworkConfig
 from promptseg.ops.deferred import Deferred
@@ -20,6 +20,7 @@ from promptseg.weights import ReportProgress
 
 if TYPE_CHECKING:
     from promptseg.models.build import Network
+    from promptseg.sam.base import PromptableSegmenter
 
 __all__ = ["MODELS", "LoadOptions", "LoadedModel", "ModelRow", "NetworkSource", "find_row", "list_models", "load_model"]
 
@@ -140,6 +141,34 @@ def load_model(
     return LoadedModel(name, config, segmenter, identity, source)
 
 
+def load_promptable(
+    name_or_path: str | Path, options: LoadOptions, *, input_side: int | None = None
+) -> "PromptableSegmenter":
+    """Load a promptable segmenter: a SAM, or the mask side of a Uni-OVSeg.
+
+    Args:
+        name_or_path: As `sam.load.load_sam`, or a Uni-OVSeg's name, checkpoint or file, as `load_model`.
+        options: Options for loading.
+        input_side: Longest side that a SAM encodes, pixels; None: 1024. A Uni-OVSeg has its own.
+
+    Raises:
+        UnknownModelError: There is no such model.
+        CheckpointError: The directory or file holds neither of them.
+        WeightsError: The weights can't be fetched.
+    """
+    from promptseg.sam.load import load_sam
+
+    if _is_network(name_or_path):
+        from promptseg.models.uniovseg.segmenter import UniOvSegSegmenter
+
+        segmenter = load_model(name_or_path, options).segmenter
+        if not isinstance(segmenter, UniOvSegSegmenter):
+            raise CheckpointError(f"{name_or_path} is no promptable segmenter: give a SAM or a Uni-OVSeg")
+        return segmenter.sam
+    side = {} if input_side is None else {"input_side": input_side}
+    return load_sam(name_or_path, runtime=options.runtime, offline=options.offline, progress=options.progress, **side)
+
+
 def network_source(name_or_path: str | Path, options: LoadOptions) -> tuple[NetworkConfig, NetworkSource]:
     """Find the config and the network of a model, for training.
 
@@ -238,6 +267,15 @@ def _read_checkpoint(directory: Path, options: LoadOptions) -> tuple[ModelConfig
         return load_pretrained(directory, offline=options.offline, progress=options.progress).eval()
 
     return description.config, NetworkSource(description.identity(), Deferred(load))
+
+
+def _is_network(name_or_path: str | Path) -> bool:
+    """Whether a name or path is that of a network of the table, a checkpoint or a file, rather than of a SAM."""
+    row = MODELS.get(str(name_or_path))
+    if row is not None:
+        return row.config.architecture in NETWORK_CONFIGS
+    path = Path(name_or_path).expanduser()
+    return path.is_file() or is_checkpoint(path)
 
 
 def _is_uniovseg(path: Path) -> bool:

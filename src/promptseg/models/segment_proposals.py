@@ -152,6 +152,7 @@ def propose_segments(
     return SegmentProposals(
         candidates=tuple(proposal.to_candidate(settings) for proposal in proposals),
         presence=np.array([answer.presence for answer in answers], dtype=np.float32),
+        present=tuple(index for index, answer in enumerate(answers) if answer.present),
         class_logits=np.stack([answer.logits for answer in answers]),
         settings=settings.merge,
     )

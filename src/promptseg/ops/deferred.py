@@ -1,8 +1,9 @@
 """A value that is computed on first use."""
 
-import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from promptseg.ops.fork_lock import ForkLock
 
 Value = TypeVar("Value")
 
@@ -16,7 +17,7 @@ class Deferred(Generic[Value]):
 
     def __init__(self, compute: Callable[[], Value]) -> None:
         self._compute: Callable[[], Value] | None = compute
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._values: list[Value] = []
 
     @classmethod

@@ -1,12 +1,12 @@
 """Cache of exemplar vectors, so that an exemplar is embedded once for any number of images."""
 
-import threading
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.ops.fork_lock import ForkLock
 from promptseg.prompts import ExemplarPrompt
 
 Floats = NDArray[np.float32]
@@ -19,7 +19,7 @@ class ExemplarCache:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
         self._vectors: WeakKeyDictionary[ExemplarPrompt, Floats] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type["ExemplarCache"], tuple[()]]:

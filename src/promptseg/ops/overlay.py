@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
-from promptseg.errors import PromptError
+from promptseg._value_checks import checked_probability
 from promptseg.ops.label_fonts import Font, choose_font
 from promptseg.ops.masks import tight_box
 
@@ -68,8 +68,7 @@ def draw_overlay(
     Raises:
         PromptError: `alpha` is not in [0, 1].
     """
-    if not 0.0 <= alpha <= 1.0:
-        raise PromptError(f"alpha must be an opacity in [0, 1], got {alpha}")
+    alpha = checked_probability(alpha, what="alpha")
     drawn = sorted((layer for layer in layers if layer.mask.any()), key=lambda layer: -int(layer.mask.sum()))
     fill_opacity = [0 if v < 128 else max(round(255 * alpha), min(255, 5 * (255 - v))) for v in range(256)]
     canvas = Image.fromarray(image_rgb)

@@ -21,6 +21,7 @@ _CHANGED_SHARE = 0.02
 # The tolerances that an outline is smoothed by, pixels. A fixed list, from which each outline gets the largest one that
 # suits it and that the caller allows: so a larger tolerance never gives more corners.
 _TOLERANCES = tuple(2.0 ** (step / 4) for step in range(4 * 12, -4 * 3 - 1, -1))
+_FARTHEST = 1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,21 +280,21 @@ def fill_rings(rings: Iterable[ArrayLike], size_hw: tuple[int, int]) -> NDArray[
     """Fill the area between rings: a pixel belongs to it if its center lies inside an odd number of rings.
 
     Args:
-        rings: Corners (x, y), pixels, shape (P, 2), finite; parts outside the image are cut off.
+        rings: Corners (x, y), pixels, shape (P, 2), at most 10^9 from the origin; parts outside the image are cut off.
         size_hw: Height and width of the image, pixels.
 
     Returns:
         bool, shape `size_hw`.
 
     Raises:
-        ValueError: A corner is not finite.
+        ValueError: A corner is not finite, or further away.
     """
     height, width = size_hw
     toggles = np.zeros((height, width + 1), dtype=np.bool_)
     for ring in rings:
         corners = np.asarray(ring, dtype=np.float64).reshape(-1, 2)
-        if not np.isfinite(corners).all():
-            raise ValueError("a ring with a corner that is not finite")
+        if not (np.abs(corners) <= _FARTHEST).all():
+            raise ValueError("a ring with a corner that is not finite, or more than 10^9 pixels away")
         edges = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
         # every edge is directed downwards, so that a line there and back gives the same numbers twice, which cancel out
         (x0, y0), (x1, y1) = np.moveaxis(np.where((edges[:, :1, 1:] > edges[:, 1:, 1:]), edges[:, ::-1], edges), 0, 2)

@@ -60,6 +60,7 @@ def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
             (height, width), counts = map(int, segmentation["size"]), segmentation["counts"]
         elif _are_polygons(segmentation):
             (height, width) = size_hw
+            _check_reach(segmentation, size_hw)
             counts = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))["counts"]
         else:
             raise ValueError("neither polygons nor a run-length code")
@@ -127,6 +128,18 @@ def _are_polygons(segmentation: Any) -> bool:
         and all(isinstance(polygon, list) and len(polygon) >= 4 and len(polygon) % 2 == 0 for polygon in segmentation)
         and all(isinstance(number, int | float) for polygon in segmentation for number in polygon)
     )
+
+
+def _check_reach(polygons: list[list[float]], size_hw: tuple[int, int]) -> None:
+    """Refuse corners that are not finite or far outside: pycocotools draws every pixel of an edge, even those there.
+
+    Raises:
+        ValueError: A corner is further outside than ten times the sides of the image.
+    """
+    limit = 10 * sum(size_hw)
+    for number in (number for polygon in polygons for number in polygon):
+        if not -limit <= number <= limit:
+            raise ValueError(f"a polygon with a corner at {number:g}, far outside its image of {size_hw} (H, W)")
 
 
 def _check_length(rle: Rle) -> None:

@@ -9,7 +9,7 @@ Source:
     is given up held goes to the next best one, not to nobody; with "things first", stuff competes by log odds.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -40,6 +40,11 @@ class MergeSettings:
         min_visible_share: A segment is given up if less than this share of its masks is left to it.
         min_area: A segment of fewer pixels is given up.
         min_stuff_share: The same for stuff, as a share of the image.
+        max_inset_share: An object that lies on an object of another class, and has at most this share of its area, is
+            drawn on top of it: a tie on a person. 0: never.
+        min_inset_score: Minimum score of such an object.
+        min_island_share: Parts of a segment besides its largest one, and holes, that are smaller than this share of the
+            image go to what is around them.
         min_fill_score: Where every pixel is to be filled, minimum score of a class that may get what is left.
     """
 
@@ -49,6 +54,9 @@ class MergeSettings:
     min_visible_share: float = 0.5
     min_area: int = 1
     min_stuff_share: float = 0.0
+    max_inset_share: float = 0.0
+    min_inset_score: float = 0.5
+    min_island_share: float = 0.0
     min_fill_score: float = 0.0
 
 
@@ -111,7 +119,7 @@ def merge_segments(
     owners = merge.contest(merge.settle(competing, laid), laid)
     segments = tuple(DraftSegment(group[0].class_index, group[0].is_thing, group[0].score) for group in groups)
     drafts = DraftMap(owners + np.int32(1), segments)
-    return drafts.without_small(settings.min_area).sort()
+    return drafts.without_small(settings.min_area).without_islands(settings.min_island_share * owners.size).sort()
 
 
 class _Merge:
@@ -128,13 +136,36 @@ class _Merge:
     def lay_down(self, things: Sequence[int]) -> Owners:
         """Lay down things one after the other, each on the pixels that are still free."""
         owners = np.full(self._size_hw, -1, dtype=np.int32)
+        areas: dict[int, int] = {}
         for index in things:
             window, logits = self._groups[index][0].logits(self._size_hw, self._size_hw)
             inside = logits >= self._edge
             free = inside & (owners[window] < 0)
-            if self._is_kept(index, int(free.sum()), int(inside.sum()), 1.0):
-                owners[window][free] = index
+            if not self._is_kept(index, int(free.sum()), int(inside.sum()), 1.0):
+                if not self._is_inset(index, owners[window][inside], areas):
+                    continue
+                free = inside
+            owners[window][free] = index
+            areas[index] = int(inside.sum())
         return owners
+
+    def _is_inset(self, index: int, below: Owners, areas: Mapping[int, int]) -> bool:
+        """Whether an object is to be drawn on top of what it lies on.
+
+        Args:
+            index: The object.
+            below: Who owns the pixels of its mask, shape (P,).
+            areas: Pixels in the masks of the objects that were laid down.
+        """
+        thing = self._groups[index][0]
+        if not below.size or thing.score < self._settings.min_inset_score or below.size < self._settings.min_area:
+            return False
+        owners, counts = np.unique(below[below >= 0], return_counts=True)
+        if not len(owners) or counts.max() < self._settings.min_visible_share * below.size:
+            return False
+        under = int(owners[counts.argmax()])
+        is_other = self._groups[under][0].class_index != thing.class_index
+        return is_other and below.size <= self._settings.max_inset_share * areas[under]
 
     def settle(self, competing: Sequence[int], laid: Owners) -> list[int]:
         """Give up segments that win too little, one by one, until all others win enough.

@@ -45,6 +45,8 @@ class Panoptic:
         model: Name of the model.
         fingerprint: Identifies the checkpoint of that model.
         source: Path or name of the image; None: unknown.
+        min_score: Minimum score of a segment that was asked for; None: the model's own.
+        min_area: Minimum area of a segment that was asked for, pixels; None: the model's own.
     """
 
     image_rgb: NDArray[np.uint8]
@@ -57,6 +59,8 @@ class Panoptic:
     model: str
     fingerprint: str = ""
     source: str | None = None
+    min_score: float | None = None
+    min_area: int | None = None
 
     def __repr__(self) -> str:
         shown = [f"{segment.label!r} {segment.score:.2f}" for segment in self.segments[:5]]
@@ -146,6 +150,8 @@ class Panoptic:
             "size_hw": list(self.size_hw),
             "presence_threshold": self.presence_threshold,
             "unlabelled": self.unlabelled,
+            "min_score": self.min_score,
+            "min_area": self.min_area,
             "unlabelled_share": round(self.unlabelled_share, 6),
             "classes": [
                 {
@@ -175,9 +181,9 @@ class Panoptic:
         """Describe the map as JSON.
 
         The object has the keys `schema`, `model`, `fingerprint`, `size_hw` (height, width), `presence_threshold`,
-        `unlabelled`, `unlabelled_share`, `classes` (`label`, `synonyms`, `is_thing`, `decided_by`, `presence`) and
-        `segments` (`id`, `label`, `is_thing`, `score`, `area`, `box_xyxy`, `mask`), the largest first. A mask is COCO's
-        compressed RLE, `{"size": [height, width], "counts": text}`.
+        `unlabelled`, `min_score`, `min_area`, `unlabelled_share`, `classes` (`label`, `synonyms`, `is_thing`,
+        `decided_by`, `presence`) and `segments` (`id`, `label`, `is_thing`, `score`, `area`, `box_xyxy`, `mask`), the
+        largest first. A mask is COCO's compressed RLE, `{"size": [height, width], "counts": text}`.
 
         Args:
             indent: Spaces for each level; None: everything on one line.

@@ -1,5 +1,6 @@
 """Draw a panoptic map: a color for each class, an outline for each segment, names inside, and a legend below."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ _OUTLINE: Color = (255, 255, 255)
 _INK: Color = (30, 30, 30)
 _PAPER: Color = (255, 255, 255)
 # Objects of one class are told apart by the brightness of its color.
-_BRIGHTNESS = (1.0, 0.72, 1.22, 0.86, 1.1)
+_BRIGHTNESS = (1.0, 0.65, 1.5, 0.8, 1.25)
 # Labels of smaller segments would hide them; the legend names them all the same.
 _MIN_LABELED_SHARE = 0.004
 
@@ -50,7 +51,7 @@ def draw_panoptic(
     if not 0.0 <= alpha <= 1.0:
         raise PromptError(f"alpha must be an opacity in [0, 1], got {alpha}")
     labels = tuple(dict.fromkeys(segment.label for segment in segments))
-    colors = {label: _class_color(index) for index, label in enumerate(labels)}
+    colors = _choose_colors(labels)
     canvas = _tint(image_rgb, segment_ids, _segment_colors(segments, colors), alpha)
     _write_names(canvas, segment_ids, segments, colors)
     if not legend:
@@ -72,6 +73,19 @@ class _LegendRow:
         own = [segment for segment in segments if segment.label == label]
         number = f" x{len(own)}" if own[0].is_thing else ""
         return cls(color, f"{label}{number} {sum(segment.area for segment in own) / num_pixels:.1%}")
+
+
+def _choose_colors(labels: Sequence[str]) -> dict[str, Color]:
+    """Choose a color for each label: mostly the same one in every image, and different ones in one image."""
+    taken: set[int] = set()
+    colors = {}
+    for label in labels:
+        index = zlib.crc32(label.encode()) % len(PALETTE_RGB)
+        while index in taken:
+            index += 1
+        taken.add(index)
+        colors[label] = _class_color(index)
+    return colors
 
 
 def _class_color(index: int) -> Color:

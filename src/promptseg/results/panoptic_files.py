@@ -8,11 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from promptseg.errors import DataError
 from promptseg.ops.atomic import atomic_file
 from promptseg.ops.index_images import encode_segment_ids, to_index_image
 
 PANOPTIC_SCHEMA = "promptseg/panoptic-1"
 PANOPTIC_FILE = "panoptic.json"
+
+
+def read_panoptic_file(directory: Path) -> dict[str, Any]:
+    """Read `panoptic.json`.
+
+    Raises:
+        DataError: It is missing, or was not written by `Panoptic.save`; the message names it.
+    """
+    path = directory / PANOPTIC_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: can't be read: {error}") from error
+    if not isinstance(document, dict) or document.get("schema") != PANOPTIC_SCHEMA:
+        raise DataError(f"{path}: not a map that Panoptic.save wrote (schema {PANOPTIC_SCHEMA!r})")
+    return document
 
 
 def write_panoptic_files(

@@ -6,7 +6,7 @@ they are read, so that a thousand phrases on a large image fit in memory.
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -26,6 +26,11 @@ Status = Literal["present", "unsure", "absent"]
 
 # A connected part smaller than this share of the largest one of its query is noise of the mask, not an object.
 MIN_INSTANCE_SHARE = 0.02
+
+
+def invert_label(label: str) -> str:
+    """Name everything but an object."""
+    return f"everything but {label}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +146,24 @@ class QueryResult:
     def to_rle(self) -> Rle:
         """Encode `mask`, of the size (H, W)."""
         return self.whole.to_rle()
+
+    def inverted(self) -> "QueryResult":
+        """Give everything but the object, labeled "everything but ...": the whole image where the object is absent.
+
+        Its presence is 1, unless the object fills the image. Its map is inverted too.
+        """
+        rest = ~self.mask
+        presence = float(rest.any())
+        nothing = np.full_like(self.mask_logits, -20.0)
+        return replace(
+            self,
+            label=invert_label(self.label),
+            presence=presence,
+            mask_logits=-(nothing if self.status == "absent" else self.mask_logits),
+            model_instances=(Instance.from_mask(rest, presence),) if presence else (),
+            stored_mask=None,
+            read_as=None,
+        )
 
     def as_prompt(self) -> MaskPrompt:
         """Convert the result to a prompt, to correct it: send it again together with the next clicks.

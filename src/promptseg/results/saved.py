@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from promptseg.errors import DataError, OutputError
+from promptseg._value_checks import checked_probability
+from promptseg.errors import DataError, OutputError, PromptError
 from promptseg.images import check_stated_size
 from promptseg.ops.atomic import atomic_file
 from promptseg.ops.resize import logit
 from promptseg.ops.rle import coco_rle, decode_rle
 from promptseg.results.instance import Instance
 from promptseg.results.query_result import QueryResult
+from promptseg.untrusted_files import read_json
 
 JSON_SCHEMA = "promptseg/segmentation-1"
 RESULT_FILE = "result.json"
@@ -78,9 +80,11 @@ def read_result_file(directory: Path) -> dict[str, Any]:
     """
     path = directory / RESULT_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: can't be read: {error}") from error
+        document = read_json(path)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DataError(f"{path}: can't be read, it is no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("schema") != JSON_SCHEMA:
         raise DataError(f"{path}: not a result that Segmentation.save wrote (schema {JSON_SCHEMA!r})")
     return document
@@ -99,19 +103,32 @@ def parse_results(document: dict[str, Any], *, where: str) -> tuple[QueryResult,
     try:
         height, width = document["size_hw"]
         size_hw = check_stated_size(height, width, where=where)
-        thresholds = float(document["presence_threshold"]), float(document["mask_threshold"])
+        thresholds = _probability(document, "presence_threshold"), _probability(document, "mask_threshold")
         unsure_threshold = parse_unsure_threshold(document)
+        if not isinstance(document["results"], list):
+            raise TypeError("'results' is no list")
         return tuple(
             _parse_result(each, size_hw, *thresholds, unsure_threshold=unsure_threshold) for each in document["results"]
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{where}: not a result that Segmentation.save wrote: {error!r}") from error
+    except KeyError as error:
+        raise DataError(f"{where}: not a result that Segmentation.save wrote: {error} is missing") from error
+    except (TypeError, ValueError, AttributeError, PromptError) as error:
+        raise DataError(f"{where}: not a result that Segmentation.save wrote: {error}") from error
 
 
 def parse_unsure_threshold(document: dict[str, Any]) -> float | None:
     """Read `Segmentation.unsure_threshold`, which results of earlier versions lack."""
-    value = document.get("unsure_threshold")
-    return None if value is None else float(value)
+    return None if document.get("unsure_threshold") is None else _probability(document, "unsure_threshold")
+
+
+def _probability(values: dict[str, Any], name: str) -> float:
+    """Read a number in [0, 1].
+
+    Raises:
+        KeyError: It is missing.
+        PromptError: It is another value.
+    """
+    return checked_probability(values[name], what=f"{name!r}")
 
 
 def _parse_result(
@@ -125,14 +142,16 @@ def _parse_result(
     stored_mask = coco_rle(values["mask"], size_hw)
     instances = tuple(
         Instance.from_mask(
-            decode_rle(coco_rle(each["mask"], size_hw)), each["score"], mask_quality=each.get("mask_quality")
+            decode_rle(coco_rle(each["mask"], size_hw)),
+            _probability(each, "score"),
+            mask_quality=None if each.get("mask_quality") is None else _probability(each, "mask_quality"),
         )
         for each in values["instances"]
     )
     mask_logits = approximate_logits(decode_rle(stored_mask), mask_threshold)
     return QueryResult(
         str(values["label"]),
-        float(values["presence"]),
+        _probability(values, "presence"),
         mask_logits,
         size_hw,
         presence_threshold,

@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -199,6 +199,10 @@ class Segmentation(Sequence[QueryResult]):
             class_id=np.array([index for index, _ in found], dtype=np.int64),
             data={"class_name": np.array([self.results[index].label for index, _ in found], dtype=np.str_)},
         )
+
+    def inverted(self) -> "Segmentation":
+        """Give everything but the object of each query; see `QueryResult.inverted`."""
+        return replace(self, results=tuple(result.inverted() for result in self.results))
 
     def overlay(self, *, alpha: float = DEFAULT_ALPHA, labels: bool = True, boxes: bool = False) -> Image.Image:
         """Draw the masks over the image: unsure ones hatched and with a question mark, absent objects not at all.

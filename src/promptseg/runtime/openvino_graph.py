@@ -11,7 +11,6 @@ import hashlib
 import logging
 import os
 import shutil
-import threading
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import EngineError
+from promptseg.ops.fork_lock import ForkLock
 from promptseg.runtime.graph import OUTPUT_PREFIX, Arrays, GraphSource
 from promptseg.runtime.silent_openvino import openvino
 from promptseg.weights.cache import cache_dir, exclusive, workspace
@@ -37,17 +37,25 @@ _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class OpenVinoGraph:
-    """A compiled graph. One caller at a time computes: a request has memory of its own."""
+    """A compiled graph. One caller at a time computes: a request has memory of its own.
+
+    A forked process gets a request of its own, because that of the parent may have been computing at that moment.
+    """
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
+        self._process = os.getpid()
         self._outputs = [(port.node.friendly_name.removeprefix(OUTPUT_PREFIX), port) for port in compiled.outputs]
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     def __call__(self, **inputs: NDArray[Any]) -> Arrays:
         """Compute the outputs, by name, from the inputs, by name."""
         arrays = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         with self._lock:
+            if self._process != os.getpid():
+                self._request = self._compiled.create_infer_request()
+                self._process = os.getpid()
             # what goes in is read where it is; what comes back is a copy
             answers = self._request.infer(arrays, share_inputs=True)
             return {name: answers[port] for name, port in self._outputs}

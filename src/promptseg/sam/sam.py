@@ -1,6 +1,5 @@
 """One class for every SAM: what differs between them are the values that it is composed of."""
 
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from promptseg.ops.deferred import Deferred
+from promptseg.ops.fork_lock import ForkLock
 from promptseg.ops.pixels import IMAGENET_MEAN_255, IMAGENET_STD_255, normalize_pixels
 from promptseg.runtime import Graph, Runtime
 from promptseg.sam.base import Frame, MaskChoice, SamEmbedding, SamOutput
@@ -53,7 +53,7 @@ class Sam:
         # a compiled graph takes prompts one by one, for it is fastest where sizes are known
         self._coarse_batch = 1 if runtime.is_compiled else PROMPTS_PER_CALL
         self._decoder_batch = 1 if self._decoder_runtime.is_compiled else PROMPTS_PER_CALL
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     @property
     def input_side(self) -> int:

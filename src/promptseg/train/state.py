@@ -5,7 +5,6 @@ It holds no random state: order, augmentation and dropout are functions of (seed
 
 import hashlib
 import os
-import pickle
 import random
 import shutil
 from collections.abc import Callable, Mapping
@@ -17,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from promptseg.errors import CheckpointError, OutputError
+from promptseg.errors import CheckpointError, OutputError, WeightsError
 from promptseg.ops.atomic import atomic_file
 from promptseg.train.config import TrainConfig
 from promptseg.train.optim import trainable_parameters
+from promptseg.weights.convert.checkpoints import load_pickle
 
 STATE_FILE = "state.pt"
 _FORMAT = 1
@@ -141,11 +141,13 @@ def load_state(path: Path, *, config: TrainConfig, frozen: str) -> dict[str, Any
         CheckpointError: The file is damaged, or of a run with another config or other frozen weights.
     """
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        state: dict[str, Any] = load_pickle(path)
+    except (OSError, WeightsError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if state.get("format") != _FORMAT:
         raise CheckpointError(f"{path} has format {state.get('format')}, this version reads {_FORMAT}")
+    if missing := {"config", "frozen", "progress", "model", "optimizer", "scaler"} - state.keys():
+        raise CheckpointError(f"{path} is damaged: it lacks {', '.join(sorted(missing))}")
     if differences := config.differences(state["config"]):
         raise CheckpointError(f"{path} is of a run with another config ({'; '.join(differences)}); start a new run")
     if state["frozen"] != frozen:

@@ -124,10 +124,24 @@ class TestConfig:
         assert GroundedSamConfig.from_dict(config.to_dict()) == config
         with pytest.raises(CheckpointError, match="not a config of this version"):
             GroundedSamConfig.from_dict({"detectors": "x"})
-        with pytest.raises(CheckpointError, match=r"box_threshold must be a score in \[0, 1\], got 2"):
+        with pytest.raises(CheckpointError, match=r"box_threshold is a number in \[0, 1\], not 2"):
             GroundedSamConfig.from_dict({"box_threshold": 2})
-        with pytest.raises(PromptError, match=r"box_threshold must be a score in \[0, 1\], got 2"):
+        with pytest.raises(PromptError, match=r"box_threshold is a number in \[0, 1\], not 2"):
             GroundedSamConfig(box_threshold=2)
+
+    def test_values_of_another_type_are_refused(self) -> None:
+        for field, value, said in (
+            ("box_threshold", "x", "box_threshold is a number"),
+            ("box_threshold", True, "box_threshold is a number"),
+            ("text_threshold", float("nan"), "text_threshold is a number"),
+            ("detector", None, "detector is a name or a path as text, not None"),
+            ("masker", 7, "masker is a name or a path as text, not 7"),
+            ("masker_side", 0, "masker_side is a whole number of pixels"),
+            ("masker_side", "big", "masker_side is a whole number of pixels"),
+        ):
+            with pytest.raises(PromptError, match=said):
+                GroundedSamConfig(**{field: value})
+        assert GroundedSamConfig(box_threshold=np.float32(0.5)).to_dict()["box_threshold"] == 0.5  # type: ignore[arg-type]
 
 
 class TestBuild:

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,10 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 import promptseg
-from promptseg.errors import DataError, OutsideImageError, PromptError, UnsupportedPromptError
+from promptseg.errors import (
+    CheckpointError,
+    DataError,
+    OutsideImageError,
+    PromptError,
+    UnknownModelError,
+    UnsupportedPromptError,
+)
+from promptseg.language.class_list import parse_class_list
 from promptseg.models.build import build_seeded
-from promptseg.models.registry import find_row, segment_with
+from promptseg.models.checkpoint import save_pretrained
+from promptseg.models.registry import LoadOptions, find_row, load_promptable, segment_with
 from promptseg.models.uniovseg.config import RegionSettings, UniOvSegConfig
+from promptseg.models.uniovseg.masker import UniOvSegMasker
 from promptseg.models.uniovseg.naming import class_logits, semantic_scores, softmax
 from promptseg.models.uniovseg.network import UniOvSeg
 from promptseg.models.uniovseg.regions import suppress_masks
@@ -156,6 +167,21 @@ def test_every_mask_of_an_image_comes_from_the_models_own_points() -> None:
     assert masks and reports[-1][0] == reports[-1][1] > 1
 
 
+def test_the_mask_side_is_loaded_where_a_sam_is(tmp_path: Path) -> None:
+    loading = LoadOptions(Runtime("torch"), offline=True)
+    save_pretrained(build_seeded(TINY), tmp_path / "checkpoint")
+    for name in ("uniovseg-test", tmp_path / "checkpoint"):
+        assert isinstance(load_promptable(name, loading), UniOvSegMasker)
+    assert not isinstance(load_promptable("sam-test", loading), UniOvSegMasker)
+    with pytest.raises(CheckpointError, match="promptseg-test is no promptable segmenter: give a SAM or a Uni-OVSeg"):
+        load_promptable("promptseg-test", loading)
+    with pytest.raises(UnknownModelError, match="no SAM is named 'sam9'"):
+        load_promptable("sam9", loading)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(CheckpointError, match=r"other: can't read its config\.json"):
+        load_promptable(tmp_path / "other", loading)
+
+
 def test_the_image_is_not_moved_on_its_canvas(segmenter: UniOvSegSegmenter) -> None:
     """What lies in one corner changes the maps most in that corner, at any ratio of the sides."""
     for height, width in ((40, 120), (120, 40)):
@@ -218,7 +244,7 @@ def test_regions_are_found_once_and_are_good_and_different(segmenter: UniOvSegSe
     assert masks.any(axis=(1, 2)).all()
     rows, columns = regions.frame.map_hw
     assert not masks[:, rows:].any() and not masks[:, :, columns:].any(), "nothing lies in the padding"
-    assert regions.image_logits().shape == (len(regions), rows, columns)
+    assert regions.image_logits.shape == (len(regions), rows, columns)
 
 
 def test_an_image_without_regions_has_no_names() -> None:
@@ -311,6 +337,37 @@ def test_a_name_competes_with_others_but_not_with_its_synonyms() -> None:
     found = segmenter.segment(image, to_queries(["sofa", "cat"]))
     assert found.presence[0] == 1.0, "a couch is a sofa: nothing is left to compete"
     assert found.presence[1] < 1.0
+
+
+def test_a_panoptic_map_is_made_of_the_models_own_regions() -> None:
+    settings = replace(TINY.settings, other_names=(), merge=replace(TINY.settings.merge, min_score=0.0))
+    predictor = promptseg.load("uniovseg-test", engine="torch", settings=settings)
+    embedding = predictor.encode(IMAGE)
+    found = predictor.panoptic(embedding, ["cat [thing]", "sky, clouds [stuff]", "dog [thing]"], min_score=0.0)
+    regions = embedding.encoded.regions.get()
+    presence = predictor.segmenter.classify(embedding.encoded, [("cat",), ("sky", "clouds"), ("dog",)]).max(axis=0)
+    np.testing.assert_allclose(found.presence, presence, atol=1e-6)
+    for segment in found.segments:
+        assert presence[["cat", "sky", "dog"].index(segment.label)] >= predictor.presence_threshold
+    assert sum(segment.label == "sky" for segment in found.segments) <= 1, "stuff is one segment"
+    covered = (regions.frame.maps_to_image(regions.mask_logits) >= 0).any(axis=0)
+    assert not (np.asarray(found.segment_ids)[~covered] > 0).any(), "what no region shows has no segment"
+    filled = predictor.panoptic(embedding, ["cat [thing]", "sky [stuff]"], unlabelled="fill", min_score=0.0)
+    assert (np.asarray(filled.segment_ids) > 0).all() or not filled.segments
+
+
+def test_a_region_may_be_one_class_only_and_no_class_is_forced_on_it() -> None:
+    predictor = promptseg.load("uniovseg-test", engine="torch")
+    segmenter, image = predictor.segmenter, predictor.encode(IMAGE).encoded
+    classes = parse_class_list(["cat [thing]", "sky [stuff]"])
+    proposals = segmenter.propose_segments(image, classes, presence_threshold=0.0)
+    assert len(proposals.candidates) == len(image.regions.get())
+    assert proposals.class_logits.shape == (2, *image.embedding.frame.map_hw)
+    # among a hundred other names, those of random vectors are improbable
+    assert (proposals.presence < 0.5).all()
+    assert not segmenter.propose_segments(image, classes, presence_threshold=0.5).candidates
+    for candidate in proposals.candidates:
+        assert candidate.is_thing == classes[candidate.class_index].is_thing
 
 
 def test_openvino_gives_the_numbers_of_pytorch() -> None:

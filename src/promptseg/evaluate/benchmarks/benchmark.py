@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from promptseg.data.sample import Problem
 from promptseg.errors import DataError
 from promptseg.evaluate.accumulator import DefineMetrics
-from promptseg.evaluate.runner import EvaluationExample
+from promptseg.evaluate.runner import EvaluationExample, PhraseSegmenter
 
 PromptKind = Literal["text", "exemplar"]
 
@@ -24,6 +24,7 @@ class BenchmarkSelection:
         prompt: Kind of prompt that the model gets.
         folds: Folds to take; empty where the benchmark has none.
         limit: How many images to take from the front, or episodes of each fold; None: all.
+        names: File of the classes, for a benchmark of maps whose list this package does not have; None: the usual ones.
     """
 
     benchmark: str
@@ -32,6 +33,7 @@ class BenchmarkSelection:
     prompt: PromptKind
     folds: tuple[int, ...] = ()
     limit: int | None = None
+    names: Path | None = None
 
     @property
     def title(self) -> str:
@@ -50,11 +52,13 @@ class LoadedBenchmark:
         examples: One per image (and fold).
         define: Lists the metrics.
         problems: What was left out of the data, and why.
+        adapt: Turns the model into what answers the queries; None: it does itself.
     """
 
     examples: tuple[EvaluationExample, ...]
     define: DefineMetrics
     problems: tuple[Problem, ...]
+    adapt: Callable[[Any], PhraseSegmenter] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Benchmark:
         prompt: str | None = None,
         fold: int | None = None,
         limit: int | None = None,
+        names: Path | None = None,
     ) -> BenchmarkSelection:
         """Check a selection; None: the default, and all folds.
 
@@ -100,4 +105,4 @@ class Benchmark:
             folds = f"folds 0 to {self.num_folds - 1}" if self.num_folds else "no folds"
             raise DataError(f"{self.name} has no fold {fold}; it has {folds}")
         folds_selected = tuple(range(self.num_folds)) if fold is None else (fold,)
-        return BenchmarkSelection(self.name, root, split or self.splits[0], kind, folds_selected, limit)
+        return BenchmarkSelection(self.name, root, split or self.splits[0], kind, folds_selected, limit, names)

@@ -7,6 +7,8 @@ stand under the name of the plain definition. Nothing here was measured by this 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+UNI_OVSEG = "arXiv:2402.08960, tables of the first version"
+FC_CLIP = "bytedance/fc-clip README"
 CLIPSEG = "arXiv:2112.10003v2"
 
 
@@ -80,7 +82,31 @@ def _rela(backbone: str, ciou: float, giou: float) -> PublishedRow:
     return PublishedRow("grefcoco", "val", "text", f"ReLA, {backbone}", "henghuiding/ReLA README", None, numbers)
 
 
+def _maps(benchmark: str, split: str, model: str, source: str, **values: float) -> PublishedRow:
+    return PublishedRow(benchmark, split, "text", model, source, None, values)
+
+
 PUBLISHED: tuple[PublishedRow, ...] = (
+    _maps("coco-panoptic", "val2017", "Uni-OVSeg", UNI_OVSEG, pq=18.0, sq=72.6, rq=24.3, miou=42.7),
+    _maps("coco-panoptic", "val2017", "FC-CLIP ConvNeXt-L (trained on COCO)", FC_CLIP, pq=54.4, miou=63.7),
+    _maps("ade20k-panoptic", "val", "Uni-OVSeg", UNI_OVSEG, pq=14.1, sq=66.1, rq=19.0),
+    _maps("ade20k-panoptic", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, pq=26.8, miou=34.1),
+    _maps("cityscapes-panoptic", "val", "Uni-OVSeg", UNI_OVSEG, pq=17.5, sq=65.2, rq=23.5),
+    _maps("cityscapes-panoptic", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, pq=44.0, miou=56.2),
+    _maps("ade20k-150", "val", "Uni-OVSeg", UNI_OVSEG, miou=32.6),
+    _maps("ade20k-150", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, miou=34.1),
+    _maps("ade20k-847", "val", "Uni-OVSeg", UNI_OVSEG, miou=13.5),
+    _maps("ade20k-847", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, miou=14.8),
+    _maps("pascal-context-59", "val", "Uni-OVSeg", UNI_OVSEG, miou=50.9),
+    _maps("pascal-context-59", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, miou=58.4),
+    _maps("pascal-context-459", "val", "Uni-OVSeg", UNI_OVSEG, miou=18.5),
+    _maps("pascal-context-459", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, miou=18.2),
+    _maps("voc-21", "val", "Uni-OVSeg", UNI_OVSEG, miou=78.9),
+    _maps("voc-21", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, miou=81.8),
+    _maps("voc-20", "val", "Uni-OVSeg", UNI_OVSEG, miou=91.9),
+    _maps("voc-20", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, miou=95.4),
+    _maps("cityscapes", "val", "Uni-OVSeg", UNI_OVSEG, miou=39.7),
+    _maps("cityscapes", "val", "FC-CLIP ConvNeXt-L", FC_CLIP, miou=56.2),
     _phrasecut("CLIPSeg (PC+)", 0.3, 43.4, 54.7, 76.7),
     _phrasecut("CLIPSeg (PC, D = 128)", 0.3, 48.2, 56.5, 78.2),
     _phrasecut("CLIPSeg (PC)", 0.3, 46.1, 56.2, 78.2),

@@ -47,6 +47,7 @@ def run_benchmark(
         DataError: The file to resume from holds no records.
         UnsupportedPromptError: The model does not take this kind of prompt.
     """
-    records = collect_records(model, loaded.examples, run=run, outputs=outputs, watch=watch)
+    answering = model if loaded.adapt is None else loaded.adapt(model)
+    records = collect_records(answering, loaded.examples, run=run, outputs=outputs, watch=watch)
     report = build_report(selection.title, records, run, define=loaded.define)
     return replace(report, published=find_published(selection.benchmark, selection.split, selection.prompt))

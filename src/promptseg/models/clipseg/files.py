@@ -30,6 +30,7 @@ from promptseg.models.clipseg.network import ClipSeg
 from promptseg.models.registry import LoadOptions, NetworkSource
 from promptseg.ops.atomic import atomic_file
 from promptseg.ops.deferred import Deferred
+from promptseg.untrusted_files import read_json
 from promptseg.weights import ReportProgress
 from promptseg.weights.cache import file_sha256
 from promptseg.weights.convert.checkpoints import as_state_dict, load_pickle, load_tensors, write_tensors
@@ -253,7 +254,7 @@ def _shared_fields(config: Any) -> set[str]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"can't read {path}: {error}") from error
     if not isinstance(values, dict):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from promptseg._value_checks import checked_probability
 from promptseg.errors import CheckpointError, PromptError
 
 
@@ -21,7 +22,7 @@ class GroundedSamConfig:
         text_threshold: Minimum score of a word in a phrase to be found in a box; only GroundingDINO scores words.
 
     Raises:
-        PromptError: A threshold is not in [0, 1].
+        PromptError: A threshold is not in [0, 1], or a field is of another type.
     """
 
     architecture: ClassVar[str] = "langsam"
@@ -35,8 +36,13 @@ class GroundedSamConfig:
     def __post_init__(self) -> None:
         for name in ("box_threshold", "text_threshold"):
             value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:
-                raise PromptError(f"{name} must be a score in [0, 1], got {value}")
+            if value is not None:
+                object.__setattr__(self, name, checked_probability(value, what=name))
+        for name in ("detector", "masker"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name):
+                raise PromptError(f"{name} is a name or a path as text, not {getattr(self, name)!r:.80}")
+        if isinstance(self.masker_side, bool) or not isinstance(self.masker_side, int) or self.masker_side < 1:
+            raise PromptError(f"masker_side is a whole number of pixels from 1 on, not {self.masker_side!r:.80}")
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the config to values that JSON can represent."""

@@ -12,7 +12,13 @@ PANOPTIC = ProposalSettings(
     parts=EvidenceWeights(presence=0.815, score=0.253, log_area=0.461, margin=0.137, bias=-3.269),
     stuff=EvidenceWeights(presence=0.274, log_area=0.225, margin=0.396, bias=-1.768),
     merge=MergeSettings(
-        mask_threshold=0.31, min_score=0.2, min_visible_share=0.5, min_stuff_share=0.005, min_fill_score=0.05
+        mask_threshold=0.31,
+        min_score=0.2,
+        min_visible_share=0.5,
+        min_stuff_share=0.005,
+        max_inset_share=0.3,
+        min_island_share=0.0005,
+        min_fill_score=0.05,
     ),
 )
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from promptseg.language.class_names import COCO_THINGS
 from promptseg.language.prompt_templates import VILD_TEMPLATES
 from promptseg.models.config_io import build_part, check_choices, check_thresholds
+from promptseg.results.merging import MergeSettings
 
 # What else an image may show: a name that is asked alone competes with these.
 OTHER_NAMES = (
@@ -15,6 +16,9 @@ OTHER_NAMES = (
     "water", "sea", "mountain", "rock", "building", "house", "wall", "fence", "floor", "ceiling", "window", "door",
     "curtain", "carpet", "shelf", "cabinet", "lamp", "food", "clothes",
 )  # fmt: skip
+
+# Mask2Former's rule with the thresholds of the authors' configuration.
+MERGE = MergeSettings(contest="all", min_score=0.7, min_visible_share=0.4)
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class RegionSettings:
         max_inside_share: A mask is dropped where this share of it lies inside a better one.
         pooling: How the cells of a region are weighted: by the "shares" that it covers, or as the published "cells".
         templates: Sentences around a name, whose vectors are averaged; {} stands for the name.
-        other_names: What a name that is asked alone competes with. Names of one request do not compete.
+        other_names: What a name that is asked alone competes with, and every class of a panoptic map. Names of one
+            request do not compete.
+        merge: How regions become the segments of a panoptic map; the authors published no code for it.
 
     Raises:
         ValueError: A number is out of its range, or a template lacks {}.
@@ -44,6 +50,7 @@ class RegionSettings:
     pooling: Literal["shares", "cells"] = "shares"
     templates: tuple[str, ...] = VILD_TEMPLATES
     other_names: tuple[str, ...] = OTHER_NAMES
+    merge: MergeSettings = MERGE
 
     def __post_init__(self) -> None:
         check_choices(self, pooling=("shares", "cells"))

@@ -8,6 +8,7 @@ Shapes: R regions, (h, w) the canvas at stride 4, E dimension of CLIP's space.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +42,10 @@ class Regions:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def image_logits(self, size_hw: tuple[int, int] | None = None) -> Floats:
-        """Give the mask logits over the image alone, shape (R, *size_hw); None is the resolution of the masks."""
-        return self.frame.maps_to_image(self.mask_logits, size_hw or self.frame.map_hw)
+    @cached_property
+    def image_logits(self) -> Floats:
+        """The mask logits over the image alone, at the resolution of the masks, shape (R, h', w')."""
+        return self.frame.maps_to_image(self.mask_logits, self.frame.map_hw)
 
 
 def find_regions(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from promptseg.encoders.tokenizers import Tokenizer
 from promptseg.encoders.tower_facts import image_tower_facts
 from promptseg.errors import UnsupportedPromptError
+from promptseg.language.class_list import NamedClass
 from promptseg.language.phrases import may_name_same
 from promptseg.models.uniovseg.config import UniOvSegConfig
 from promptseg.models.uniovseg.graphs import UniOvSegGraphs
@@ -23,9 +24,10 @@ from promptseg.ops.deferred import Deferred
 from promptseg.ops.resize import resize_map, sigmoid
 from promptseg.prompts import Query
 from promptseg.results import Instance
+from promptseg.results.merging import SegmentCandidate
 from promptseg.sam.base import SamEmbedding
 from promptseg.sam.query_masks import propose_masks, segment_queries
-from promptseg.segmenter import Arrays, Prediction, read_text
+from promptseg.segmenter import Arrays, Prediction, SegmentProposals, read_text
 
 Floats = NDArray[np.float32]
 
@@ -59,7 +61,8 @@ class UniOvSegSegmenter:
 
     A name that is asked alone must be told from what else an image may show, which the paper does not do. Each region
     compares the name with `RegionSettings.other_names`, except those that mean the same; names of one request do not
-    compete, so that the answer to one does not depend on the others. `classify` compares a closed list, as published.
+    compete, so that the answer to one does not depend on the others. In a panoptic map the classes of the list do.
+    `classify` compares a closed list, as published.
 
     Args:
         config: Architecture and thresholds.
@@ -127,9 +130,11 @@ class UniOvSegSegmenter:
         """
         if not queries:
             return Prediction.empty()
+        names = [read_text(query) for query in queries]
+        if asked := [name for name in names if name is not None]:
+            self._embedder.embed([*asked, *self._config.settings.other_names])  # all in few calls; they are kept
         answers: list[Prediction] = []
-        for query in queries:
-            name = read_text(query)
+        for query, name in zip(queries, names, strict=True):
             if name is not None:
                 answers.append(self._find_name(image.regions.get(), name))
             else:
@@ -175,11 +180,39 @@ class UniOvSegSegmenter:
         Returns:
             Shape (C, h, w), over the image.
         """
-        return semantic_scores(self.classify(image, classes), image.regions.get().image_logits())
+        return semantic_scores(self.classify(image, classes), image.regions.get().image_logits)
+
+    def propose_segments(
+        self, image: UniOvSegImage, classes: Sequence[NamedClass], *, presence_threshold: float
+    ) -> SegmentProposals:
+        """Propose each region as a segment of its most probable class.
+
+        Classes compete with each other and with `RegionSettings.other_names`, so that a class may be absent.
+
+        Args:
+            image: Encoded by this model.
+            classes: C classes.
+            presence_threshold: Minimum presence of a class; nothing is proposed for others.
+        """
+        regions = image.regions.get()
+        phrases = [one.phrases for one in classes]
+        others = self._other_classes([phrase for synonyms in phrases for phrase in synonyms])
+        probabilities = self.classify(image, [*phrases, *others])[:, : len(classes)]
+        presence = probabilities.max(axis=0, initial=0.0)
+        logits = regions.image_logits
+        candidates = [
+            SegmentCandidate(best, classes[best].is_thing, float(probabilities[index, best]), logits[index])
+            for index, best in enumerate(probabilities.argmax(axis=1).tolist())
+            if presence[best] >= presence_threshold
+        ]
+        covered = semantic_scores(probabilities, logits).clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+        return SegmentProposals(
+            tuple(candidates), presence, np.log(covered / (1 - covered)), self._config.settings.merge
+        )
 
     def _find_name(self, regions: Regions, name: str) -> Prediction:
         probabilities = self._probabilities_of(regions, name)
-        logits = regions.image_logits()
+        logits = regions.image_logits
         covered = np.full(regions.frame.map_hw, LEAST_PROBABILITY, dtype=np.float32)
         for probability, region in zip(probabilities, logits, strict=True):
             np.maximum(covered, probability * sigmoid(region), out=covered)
@@ -203,9 +236,13 @@ class UniOvSegSegmenter:
 
     def _probabilities_of(self, regions: Regions, name: str) -> Floats:
         """Compute the probability that a region shows the name, and nothing else, shape (R,)."""
-        others = [other for other in self._config.settings.other_names if not may_name_same(name, other)]
-        classes = [(name,), *((other,) for other in others)]
+        classes = [(name,), *self._other_classes([name])]
         return softmax(class_logits(regions.vectors, self._embedder, classes, scale=self._cosine_scale.get()))[:, 0]
+
+    def _other_classes(self, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """List what else an image may show besides some names, as classes of one name each."""
+        others = self._config.settings.other_names
+        return [(other,) for other in others if not any(may_name_same(name, other) for name in names)]
 
     def _with_regions(self, embedding: SamEmbedding) -> UniOvSegImage:
         settings = self._config.settings

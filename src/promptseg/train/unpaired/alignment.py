@@ -41,8 +41,8 @@ class AlignSettings:
 
     Attributes:
         input_sizes: Sides of the canvas at which the costs are computed, pixels; multiples of 32.
-        cost: "probability": 1 - softmax over the names of an image, as the authors' code. "cosine": negative cosine, as
-            the paper.
+        cost: "cosine": negative cosine, as the paper. "probability": 1 - softmax over the names of an image, as the
+            authors' code; its surest pairs are less often right (benchmarks/confident_pairs.py).
         confident_share: Share of a batch's pairs that is kept, the surest ones; 1: all, as the paper.
         points_per_side: Points along each side of the image.
         min_score: Least estimated quality of a region.
@@ -55,7 +55,7 @@ class AlignSettings:
     """
 
     input_sizes: tuple[int, ...] = (896, 1024)
-    cost: Literal["probability", "cosine"] = "probability"
+    cost: Literal["cosine", "probability"] = "cosine"
     confident_share: float = 0.25
     points_per_side: int = 10
     min_score: float = 0.62

@@ -14,6 +14,20 @@ from torch import Tensor
 from promptseg.errors import WeightsError
 from promptseg.weights.convert.sam_names import sam_decoder_name
 
+# What PyTorch raised on some hundred damaged files.
+_DAMAGED = (
+    pickle.UnpicklingError,
+    AttributeError,
+    EOFError,
+    KeyError,
+    IndexError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 def load_pickle(path: Path) -> dict[str, object]:
     """Read a PyTorch checkpoint without running code in it.
@@ -23,7 +37,7 @@ def load_pickle(path: Path) -> dict[str, object]:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except _DAMAGED as error:
         # PyTorch advises to load the file with code execution: such lines are dropped. An unexpected end of the file
         # gives an empty message.
         lines = [line for line in str(error).splitlines() if line and "weights_only" not in line]
