@@ -52,7 +52,7 @@ function renderNow() {
   const { doc, server, store } = session;
   const { threshold: presence, maskThreshold } = session;
   panel.update(doc, (query) => session.rowState(query), { presence, maskThreshold });
-  showViews(doc, session.asker.named, session.takes("text"));
+  showViews(doc, session.asker.named, doc.picture !== null && (session.model?.can_panoptic ?? false));
   tools.update((kind) => session.takes(kind));
   showServer(server.state, session.asker.seconds);
   showModels(server.models, doc.model ?? server.defaultModel);
