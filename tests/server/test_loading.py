@@ -115,6 +115,25 @@ def test_a_model_that_cannot_be_loaded_says_why(serve: Callable[..., TestClient]
     assert (status, code) == (503, "model_failed") and "no network" in message
 
 
+def test_a_model_that_fails_does_not_keep_others_from_loading(
+    serve: Callable[..., TestClient], predictor: Predictor, photo: bytes
+) -> None:
+    def fail(**_: Any) -> Predictor:
+        raise WeightsError("no network")
+
+    def break_down(**_: Any) -> Predictor:
+        raise ZeroDivisionError
+
+    client = serve(
+        [ModelSource("one", fail), ModelSource("two", break_down), ModelSource("tiny", lambda **_: predictor)]
+    )
+    states = []
+    while "loading" in states or not states:
+        states = [model["state"] for model in wait_until(client, "failed")["models"]]
+    assert states == ["failed", "failed", "ready"]
+    assert client.put("/v1/images?model=tiny", content=photo).status_code == 201
+
+
 def test_a_bug_while_loading_is_not_taken_for_loading(
     serve: Callable[..., TestClient], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,9 +3,11 @@
 import base64
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -186,8 +188,13 @@ def test_a_picture_with_too_many_pixels_for_this_server(serve: Callable[..., Tes
 
 
 def test_a_bug_tells_nothing_of_the_inside(
-    serve: Callable[..., TestClient], predictor: promptseg.Predictor, photo: bytes, monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., TestClient],
+    predictor: promptseg.Predictor,
+    photo: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     client = serve()
 
     def fail(*_: Any, **__: Any) -> None:
@@ -196,6 +203,19 @@ def test_a_bug_tells_nothing_of_the_inside(
     monkeypatch.setattr(type(predictor), "segment", fail)
     got = client.post("/v1/segment", json={"image": {"base64": base64.b64encode(photo).decode()}, "queries": ["cat"]})
     assert read_refusal(got)[:2] == (500, "internal_error") and "secret" not in got.text
+    assert "default-src 'self'" in got.headers["content-security-policy"]
+    assert "POST /v1/segment 500" in caplog.text
     assert client.get("/v1/status").json()["gates"] == [
         {"device": "cpu", "running": 0, "waiting": 0, "max_waiting": 8}
     ], "its place is free again"
+
+
+def test_every_code_is_documented() -> None:
+    root = Path(__file__).parents[2]
+    source = "".join(path.read_text(encoding="utf-8") for path in (root / "src/promptseg/server").rglob("*.py"))
+    codes = set(re.findall(r'\b([45]\d\d)(?:,|: \()\s*"([a-z_]+)"', source))
+    documented = set(
+        re.findall(r"^\| (\d{3}) \| `(\w+)` \|", (root / "docs/serve.md").read_text(encoding="utf-8"), re.M)
+    )
+    assert len(codes) > 20
+    assert codes == documented

@@ -18,7 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from promptseg.errors import PromptsegError
 from promptseg.predictor import Predictor
-from promptseg.server.access import SiteCheck, TokenCheck
+from promptseg.server.access import SAFE_HEADERS, SiteCheck, TokenCheck
 from promptseg.server.body_limits import BodyLimits
 from promptseg.server.core.gate import ClientGone
 from promptseg.server.core.served_models import ModelSource, ServedModels
@@ -116,10 +116,7 @@ def create_app(
 def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        # abandoned when the server ends: a model may take minutes to fetch
-        in_thread = anyio.to_thread.run_sync(service.models.load_all, abandon_on_cancel=True)
-        loading = asyncio.create_task(in_thread)
-        loading.add_done_callback(_log_failure)
+        loading = asyncio.create_task(_load_models(service.models))
         sweeping = asyncio.create_task(_sweep(service))
         yield
         for task in (loading, sweeping):
@@ -135,11 +132,17 @@ async def _sweep(service: Service) -> None:
         service.images.drop_old()
 
 
-def _log_failure(loading: "asyncio.Task[None]") -> None:
-    """Log the bug that ended the loading; an error of the library was logged with its model's name."""
-    error = None if loading.cancelled() else loading.exception()
-    if error is not None and not isinstance(error, PromptsegError):
-        log.error("loading ended by a bug", exc_info=error)
+async def _load_models(models: ServedModels) -> None:
+    """Load one model after the other; a failure of one does not keep the others from loading."""
+    for model in models:
+        # abandoned when the server ends: a model may take minutes to fetch
+        loading = asyncio.create_task(anyio.to_thread.run_sync(model.load, abandon_on_cancel=True))
+        try:
+            await asyncio.wait((loading,))
+        finally:
+            loading.cancel()
+        if (bug := loading.exception()) is not None:
+            log.error("loading %s ended by a bug", model.name, exc_info=bug)
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -159,7 +162,10 @@ def _handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def bug(_: Request, error: Exception) -> Response:
-        return internal_error()
+        answer = internal_error()
+        # it does not pass the middleware that adds them
+        answer.headers.update(SAFE_HEADERS)
+        return answer
 
 
 def answer_invalid(request: Request, error: RequestValidationError) -> Response:

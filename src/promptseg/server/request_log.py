@@ -12,6 +12,10 @@ log = logging.getLogger(__name__)
 QUIET_ROUTES = frozenset({"/healthz", "/readyz", "/metrics"})
 NO_ROUTE = "-"
 
+BUG = 500
+# Nobody was answered; the code is that of nginx.
+CLIENT_LEFT = 499
+
 
 class CountRequest(Protocol):
     """Told of every answered request."""
@@ -39,6 +43,8 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         statuses: list[int] = []
+        # until the application ends without an exception, which is answered by 500 further out
+        unanswered = BUG
         started = time.perf_counter()
 
         async def send_noted(message: Message) -> None:
@@ -48,9 +54,9 @@ class RequestLog:
 
         try:
             await self._app(scope, receive, send_noted)
+            unanswered = CLIENT_LEFT
         finally:
-            # no status: the client left, and nobody was answered
-            status, seconds = (statuses or [499])[0], time.perf_counter() - started
+            status, seconds = (statuses or [unanswered])[0], time.perf_counter() - started
             # the pattern of the route, not the address: addresses hold ids
             route = getattr(scope.get("route"), "path", NO_ROUTE)
             level = logging.DEBUG if route in QUIET_ROUTES else logging.INFO

@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from promptseg.errors import PromptError, PromptsegError
 from promptseg.images import bundled_image
@@ -90,7 +90,7 @@ class ServedModel:
         return time.monotonic() - self._started if self._seconds is None else self._seconds
 
     def load(self) -> None:
-        """Load the model and answer a first request, which compiles its graphs; a failure is kept in `progress`."""
+        """Load the model and answer a first request, which compiles its graphs; keep an error in `error`."""
         if isinstance(self._source, Predictor):
             return
         try:
@@ -100,7 +100,6 @@ class ServedModel:
         except PromptsegError as error:
             log.error("%s can't be loaded: %s", self.name, error)
             self.progress, self.error = LoadProgress("failed", message=str(error)), error
-            raise
         else:
             self._predictor = predictor
             self.progress = LoadProgress("ready")
@@ -158,7 +157,7 @@ class ServedModels:
             raise PromptError(f"each served model needs a name of its own, not {', '.join(names)}")
         self._models = {source.name: ServedModel(source) for source in sources}
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._models.values())
 
     @property
@@ -188,11 +187,6 @@ class ServedModels:
                 "GET /v1/models lists them; `promptseg serve --model NAME` serves another one",
             )
         return found
-
-    def load_all(self) -> None:
-        """Load one model after the other; the errors are those of `promptseg.load`."""
-        for model in self:
-            model.load()
 
 
 def warm_up(predictor: Predictor) -> None:

@@ -156,8 +156,8 @@ class ModelAnswer(BaseModel):
     engine: str | None = None
     device: str | None = None
     prompt_kinds: list[str] | None = None
-    can_propose: bool | None = Field(None, description="Whether it gives candidates: /v1/propose.")
-    can_panoptic: bool | None = Field(None, description="Whether it gives panoptic maps: /v1/panoptic.")
+    can_propose: bool | None = Field(default=None, description="Whether it gives candidates: /v1/propose.")
+    can_panoptic: bool | None = Field(default=None, description="Whether it gives panoptic maps: /v1/panoptic.")
     presence_threshold: float | None = None
     unsure_threshold: float | None = None
     mask_threshold: float | None = None

@@ -8,7 +8,11 @@ const TOKEN_KEY = "promptseg.token";
 
 /** An answer of 400 or more. */
 export class ApiError extends Error {
-  /** @param {number} status @param {{code?: string, message?: string, way_out?: string}} error @param {number} retryAfter */
+  /**
+   * @param {number} status
+   * @param {{code?: string, message?: string, way_out?: string}} error
+   * @param {number} retryAfter
+   */
   constructor(status, error, retryAfter) {
     super(error.message ?? `HTTP ${status}`);
     this.status = status;

@@ -19,9 +19,9 @@ import { describeAnswer } from "./row.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
 import { clearNotice, describeTask, say, showHint, showNotice, showServer } from "./status-line.js";
-import { showViews } from "./views.js";
 import { wireTheme } from "./theme.js";
 import { Tools } from "./tools.js";
+import { showViews } from "./views.js";
 
 const session = new Session({ onChange: render, onAnswers: announce, onError: showError });
 const pen = new Pen();
@@ -52,7 +52,7 @@ function renderNow() {
   const { doc, server, store } = session;
   const { threshold: presence, maskThreshold } = session;
   panel.update(doc, (query) => session.rowState(query), { presence, maskThreshold });
-  showViews(doc, session.asker.named, session.takes("text"));
+  showViews(doc, session.asker.named, doc.picture !== null && (session.model?.can_panoptic ?? false));
   tools.update((kind) => session.takes(kind));
   showServer(server.state, session.asker.seconds);
   showModels(server.models, doc.model ?? server.defaultModel);
@@ -111,9 +111,10 @@ function describeTool() {
 function announce(answers) {
   clearNotice("request");
   if (session.doc.isPanoptic) say(session.asker.named.map(({ query }) => query.label).join(", "));
+  const describe = (query) => describeAnswer(answers.get(query.id).result, session.verdictOf(query));
   const said = session.doc.queries
     .filter((query) => answers.has(query.id))
-    .map((query) => t("said.there", { label: query.label, detail: describeAnswer(answers.get(query.id).result, session.verdictOf(query)) }));
+    .map((query) => t("said.there", { label: query.label, detail: describe(query) }));
   if (said.length) say(said.join("; "));
   render();
 }
@@ -124,7 +125,8 @@ function showError(error) {
   const undo = session.store.canUndo ? { label: t("error.undo"), run: commands.undo } : null;
   if (!(error instanceof ApiError)) {
     showNotice(error.message, retry, "request");
-    throw error;
+    reportError(error); // a bug of the page: the console has the place
+    return;
   }
   const message = [error.message, error.wayOut].filter(Boolean).join(" – ");
   if (error.code === "busy") showNotice(t("error.busy"), retry, "request");
@@ -144,7 +146,11 @@ function showServerNotice(state) {
   if (state.phase !== "locked" && dialog.open) dialog.close();
 }
 
-/** @param {Blob} file @param {string} name @returns {Promise<import("./pictures.js").Picture|null>} null: it was said why */
+/**
+ * @param {Blob} file
+ * @param {string} name
+ * @returns {Promise<import("./pictures.js").Picture|null>} null: it was said why
+ */
 async function readPicture(file, name) {
   try {
     const picture = await openFile(file, name, session.server.limits);

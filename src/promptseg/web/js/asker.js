@@ -23,7 +23,7 @@ export class Asker {
   named = [];
   /** @type {Task} */
   task = { kind: "idle" };
-  /** Milliseconds that the last encoding and the last question took on the server. */
+  /** Seconds that the last encoding and the last question took on the server. */
   seconds = { encode: null, segment: null };
 
   #server;
@@ -122,7 +122,7 @@ export class Asker {
   }
 
   async #send({ route, body }, signal) {
-    const key = JSON.stringify(body);
+    const key = `${route} ${JSON.stringify(body)}`;
     if (this.#remembered.has(key)) return this.#remembered.get(key);
     const api = this.#server.api;
     const answer = await this.#patiently({ kind: "asking" }, () => api[route](body, signal), signal);

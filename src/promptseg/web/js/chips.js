@@ -49,7 +49,9 @@ function place({ width, height }, [left, top, right, bottom], [x, y], stage) {
 /** The largest object of a layer in CSS pixels of the stage. */
 function onStage({ outlines, maskSize: [maskHeight, maskWidth] }, view, picture) {
   const areaOf = ({ box: [left, top, right, bottom] }) => (right - left) * (bottom - top);
-  const { box, middle } = outlines.objects.reduce((largest, object) => (areaOf(object) > areaOf(largest) ? object : largest));
+  const { box, middle } = outlines.objects.reduce((largest, object) =>
+    areaOf(object) > areaOf(largest) ? object : largest,
+  );
   const scaleX = (picture.width / maskWidth) * view.scale;
   const scaleY = (picture.height / maskHeight) * view.scale;
   const place = ([x, y]) => [x * scaleX + view.x, y * scaleY + view.y];
@@ -57,9 +59,7 @@ function onStage({ outlines, maskSize: [maskHeight, maskWidth] }, view, picture)
 }
 
 function overlap(a, b) {
-  return (
-    a.left < b.left + b.width && b.left < a.left + a.width && a.top < b.top + b.height && b.top < a.top + a.height
-  );
+  return a.left < b.left + b.width && b.left < a.left + a.width && a.top < b.top + b.height && b.top < a.top + a.height;
 }
 
 function clamp(value, low, high) {

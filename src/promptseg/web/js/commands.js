@@ -10,9 +10,9 @@ import { clearNotice } from "./status-line.js";
 const ZOOM_STEP = 1.25;
 
 /**
- * @param {{session: import("./session.js").Session, stage: import("./stage.js").Stage, tools: import("./tools.js").Tools,
- *   pen: import("./pen.js").Pen, crossHair: import("./cross-hair.js").CrossHair, exemplarDialog: object,
- *   openExport: () => void, render: () => void}} parts
+ * @param {{session: import("./session.js").Session, stage: import("./stage.js").Stage, tools:
+ *   import("./tools.js").Tools, pen: import("./pen.js").Pen, crossHair: import("./cross-hair.js").CrossHair,
+ *   exemplarDialog: object, openExport: () => void, render: () => void}} parts
  * @returns {Object<string, (event?: KeyboardEvent) => boolean|void>} those of keyboard.js among them
  */
 export function makeCommands({ session, stage, tools, pen, crossHair, exemplarDialog, openExport, render }) {
@@ -115,7 +115,7 @@ export function makeCommands({ session, stage, tools, pen, crossHair, exemplarDi
     },
     showExample: (prompt, label) => {
       if (documents.activeQuery(session.doc)) addPrompt(prompt);
-      else commit(documents.addQuery(session.doc, label, prompt));
+      else commit(documents.addQuery({ ...session.doc, isPanoptic: false }, label, prompt));
     },
     showPanoptic: (isPanoptic) => commit({ ...session.doc, isPanoptic, activeId: null }),
     slide: (name, value) => commit({ ...session.doc, [name]: value }, name),

@@ -4,11 +4,20 @@ import { byId, h } from "./dom.js";
 import { t } from "./i18n.js";
 import { BINDINGS } from "./keyboard.js";
 
-const SIGNS = { ArrowUp: "↑", ArrowDown: "↓", ArrowLeft: "←", ArrowRight: "→", Escape: "Esc", Delete: "Del", Backspace: "⌫" };
+const SIGNS = {
+  ArrowUp: "↑",
+  ArrowDown: "↓",
+  ArrowLeft: "←",
+  ArrowRight: "→",
+  Escape: "Esc",
+  Delete: "Del",
+  Backspace: "⌫",
+};
 
 export function wireDialogs() {
   for (const dialog of document.querySelectorAll("dialog")) {
-    for (const button of dialog.querySelectorAll("[data-close]")) button.addEventListener("click", () => dialog.close());
+    for (const button of dialog.querySelectorAll("[data-close]"))
+      button.addEventListener("click", () => dialog.close());
     dialog.addEventListener("pointerdown", (event) => {
       // The backdrop belongs to the dialog, everything inside to its children.
       if (event.target === dialog && isOutside(event, dialog) && dialog.id !== "token-dialog") dialog.close();
@@ -39,6 +48,8 @@ function describeGroup(group) {
 function describeKey(key) {
   return key
     .split(/\+(?=.)/)
-    .map((part) => (part === "Ctrl" ? t("key.control") : (SIGNS[part] ?? (part.length === 1 ? part.toUpperCase() : part))))
+    .map((part) =>
+      part === "Ctrl" ? t("key.control") : (SIGNS[part] ?? (part.length === 1 ? part.toUpperCase() : part)),
+    )
     .join(" + ");
 }

@@ -5,16 +5,16 @@
  * @typedef {import("./pictures.js").Picture} Picture
  * @typedef {import("./geometry.js").PointXy} PointXy
  * @typedef {{kind: "text", text: string}
- *   | {kind: "point", xy: PointXy, positive: boolean}
- *   | {kind: "box", box: [number, number, number, number]}
+ *   | {kind: "point", xy: PointXy, positive: boolean} | {kind: "box", box: [number, number, number, number]}
  *   | {kind: "stroke", points: PointXy[], width: number, positive: boolean}
  *   | {kind: "exemplar", picture: Picture, box: [number, number, number, number]|null}} Prompt
  *   coordinates are pixels of the picture
- * @typedef {{id: number, label: string, color: number, prompts: Prompt[], hidden: boolean, candidate: number|null}} Query
- *   candidate: which of the proposals is taken; null: what the model takes for the best
+ * @typedef {{id: number, label: string, color: number, prompts: Prompt[], hidden: boolean, candidate: number|null}}
+ *   Query candidate: which of the proposals is taken; null: what the model takes for the best
  * @typedef {{picture: Picture|null, queries: Query[], activeId: number|null, nextId: number, nextObject: number,
- *   model: string|null, isPanoptic: boolean, presence: number|null, maskThreshold: number|null, opacity: number}} Document
- *   activeId: the query that the next click belongs to; isPanoptic: every pixel gets one name; presence, maskThreshold:
+ *   model: string|null, isPanoptic: boolean, presence: number|null, maskThreshold: number|null, opacity: number}}
+ *   Document activeId: the query that the next click belongs to; isPanoptic: every pixel gets one name; presence,
+ *   maskThreshold:
  *   null is the model's own
  */
 
@@ -42,7 +42,12 @@ export function openPicture(doc, picture) {
   return { ...doc, picture, queries: [], activeId: null, nextObject: 1, isPanoptic: false };
 }
 
-/** Add a query for each phrase; one that is there already is selected. @param {Document} doc @param {string[]} phrases */
+/**
+ * Add a query for each phrase; one that is there already is selected.
+ *
+ * @param {Document} doc
+ * @param {string[]} phrases
+ */
 export function addPhrases(doc, phrases) {
   return phrases.reduce(
     (grown, text) => {

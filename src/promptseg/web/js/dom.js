@@ -2,7 +2,8 @@
  * Build an element. A property of the element is set as such; everything else becomes an attribute.
  *
  * @param {string} tag
- * @param {Object<string, any>} [properties] `class`, `on...` listeners, `data-...`, `aria-...`, properties of the element
+ * @param {Object<string, any>} [properties] `class`, `on...` listeners, `data-...`, `aria-...`, properties of the
+ *   element
  * @param {...(Node|string|null)} children
  * @returns {HTMLElement}
  */

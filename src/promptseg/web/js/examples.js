@@ -10,7 +10,9 @@ import { byId, h } from "./dom.js";
  */
 export async function fillGalleries(api, choose) {
   const { examples } = await api.examples();
-  const loaded = await Promise.all(examples.map(async (example) => ({ ...example, blob: await api.file(example.url) })));
+  const loaded = await Promise.all(
+    examples.map(async (example) => ({ ...example, blob: await api.file(example.url) })),
+  );
   for (const id of ["gallery", "examples-gallery"]) {
     byId(id).replaceChildren(...loaded.map((example) => toItem(example, choose)));
   }

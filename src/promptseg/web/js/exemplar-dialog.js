@@ -49,7 +49,10 @@ export class ExemplarDialog {
     return this.#dialog.open;
   }
 
-  /** @param {import("./pictures.js").Picture|null} current the page's picture @param {string} label of the query it would join */
+  /**
+   * @param {import("./pictures.js").Picture|null} current the page's picture
+   * @param {string} label of the query it would join
+   */
   open(current, label) {
     this.#current = current;
     byId("exemplar-name").value = label;

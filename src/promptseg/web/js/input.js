@@ -21,9 +21,9 @@ const BUTTONS = {
 };
 
 /**
- * @param {{session: import("./session.js").Session, stage: import("./stage.js").Stage, tools: import("./tools.js").Tools,
- *   pen: import("./pen.js").Pen, crossHair: import("./cross-hair.js").CrossHair, commands: object,
- *   exemplarDialog: import("./exemplar-dialog.js").ExemplarDialog,
+ * @param {{session: import("./session.js").Session, stage: import("./stage.js").Stage, tools:
+ *   import("./tools.js").Tools, pen: import("./pen.js").Pen, crossHair: import("./cross-hair.js").CrossHair, commands:
+ *   object, exemplarDialog: import("./exemplar-dialog.js").ExemplarDialog,
  *   open: (file: Blob, name: string) => void, render: () => void}} parts
  */
 export function wireInput(parts) {

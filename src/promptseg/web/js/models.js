@@ -14,7 +14,9 @@ export function showModels(models, chosen) {
   const names = models.map((model) => model.name);
   const shown = [...select.options].map((option) => option.value);
   if (names.join("\n") !== shown.join("\n")) {
-    select.replaceChildren(...models.map(({ name, summary }) => h("option", { value: name, title: summary ?? "" }, name)));
+    select.replaceChildren(
+      ...models.map(({ name, summary }) => h("option", { value: name, title: summary ?? "" }, name)),
+    );
   }
   if (chosen !== null) select.value = chosen;
   select.disabled = models.length < 2;

@@ -11,8 +11,8 @@ const FONT = "600 12px Inter, system-ui, sans-serif";
  *
  * @param {CanvasRenderingContext2D} context in pixels of the mask
  * @param {import("./masks.js").Outlines} outlines
- * @param {{color: number, opacity: number, scale: number, isActive?: boolean, isUnsure?: boolean}} look scale: CSS pixels
- *   for a pixel of the mask; the outline of an unsure object is dashed
+ * @param {{color: number, opacity: number, scale: number, isActive?: boolean, isUnsure?: boolean}} look scale: CSS
+ *   pixels for a pixel of the mask; the outline of an unsure object is dashed
  */
 export function paintMask(context, { whole, objects }, { color, opacity, scale, isActive = false, isUnsure = false }) {
   const shape = (outline) => (scale >= EXACT_SCALE ? outline.path : outline.smooth);
@@ -114,7 +114,10 @@ export function paintPoint(context, [x, y], positive, isActive) {
  * @param {string} color
  */
 export function paintBox(context, [left, top, right, bottom], color) {
-  for (const [style, width, dash] of [["rgb(255 255 255 / 0.9)", 3.5, []], [color, 2, [7, 4]]]) {
+  for (const [style, width, dash] of [
+    ["rgb(255 255 255 / 0.9)", 3.5, []],
+    [color, 2, [7, 4]],
+  ]) {
     context.strokeStyle = style;
     context.lineWidth = width;
     context.setLineDash(dash);
@@ -153,12 +156,20 @@ export function paintStroke(context, points, width, positive) {
  */
 export function paintCrossHair(context, [x, y]) {
   context.beginPath();
-  for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+  for (const [dx, dy] of [
+    [1, 0],
+    [-1, 0],
+    [0, 1],
+    [0, -1],
+  ]) {
     context.moveTo(x + 5 * dx, y + 5 * dy);
     context.lineTo(x + 20 * dx, y + 20 * dy);
   }
   context.lineCap = "round";
-  for (const [style, width] of [["#fff", 5], ["#1b1d22", 2]]) {
+  for (const [style, width] of [
+    ["#fff", 5],
+    ["#1b1d22", 2],
+  ]) {
     context.strokeStyle = style;
     context.lineWidth = width;
     context.stroke();

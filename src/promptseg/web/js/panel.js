@@ -10,8 +10,9 @@ export class Panel {
   #commands;
 
   /**
-   * @param {import("./row.js").RowCommands & {find: (phrases: string[]) => void, slide: (name: string, value: number) => void,
-   *   settle: () => void}} commands slide: "presence", "maskThreshold" or "opacity"; settle: the slider was let go
+   * @param {import("./row.js").RowCommands & {find: (phrases: string[]) => void, slide: (name: string, value: number)
+   *   => void, settle: () => void}} commands slide: "presence", "maskThreshold" or "opacity"; settle: the slider was
+   *   let go
    */
   constructor(commands) {
     this.#commands = commands;
@@ -24,7 +25,11 @@ export class Panel {
     this.phrase.addEventListener("keydown", (event) => {
       if (event.key === "Escape") this.phrase.blur();
     });
-    for (const [id, name] of Object.entries({ presence: "presence", "mask-threshold": "maskThreshold", opacity: "opacity" })) {
+    for (const [id, name] of Object.entries({
+      presence: "presence",
+      "mask-threshold": "maskThreshold",
+      opacity: "opacity",
+    })) {
       const slider = byId(id);
       slider.addEventListener("input", () => commands.slide(name, Number(slider.value)));
       slider.addEventListener("change", () => commands.settle());
@@ -55,7 +60,8 @@ export class Panel {
     doc.queries.forEach((query, index) => {
       const row = this.#rows.get(query.id) ?? this.#add(query.id);
       row.update(query, index + 1, stateOf(query));
-      if (this.list.children[index] !== row.element) this.list.insertBefore(row.element, this.list.children[index] ?? null);
+      if (this.list.children[index] !== row.element)
+        this.list.insertBefore(row.element, this.list.children[index] ?? null);
     });
     const empty = byId("rows-empty");
     empty.hidden = doc.queries.length > 0;

@@ -2,8 +2,8 @@
  * The answer that names every pixel, in the form of answers to queries: one for each name.
  *
  * @typedef {{query: {id: string, label: string, color: number}, result: object, maskSize: [number, number],
- *   share: number}} NamedAnswer
- *   result: as of a query, its segments being its objects, without a mask of the whole; share: of the picture's area
+ *   share: number}} NamedAnswer result: as of a query, its segments being its objects, without a mask of the whole;
+ *   share: of the picture's area
  */
 
 import { decodeRle, encodeRle } from "./rle.js";

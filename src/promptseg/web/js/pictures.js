@@ -2,8 +2,8 @@
  * Pictures as the page holds them: the bytes that the server gets, and the pixels that the screen shows.
  *
  * @typedef {{key: number, name: string, blob: Blob, bitmap: ImageBitmap, width: number, height: number,
- *   original: {width: number, height: number}}} Picture
- *   width, height: upright, as the server sees it; original: before it was made smaller to be sent
+ *   original: {width: number, height: number}}} Picture width, height: upright, as the server sees it; original: before
+ *   it was made smaller to be sent
  */
 
 /** A file that cannot be opened, with the key of the text that says why. */

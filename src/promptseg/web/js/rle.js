@@ -128,7 +128,7 @@ function forEachPiece(runs, height, callback) {
   runs.forEach((run, index) => {
     const stop = position + run;
     if (index % 2) {
-      for (let from = position; from < stop; ) {
+      for (let from = position; from < stop;) {
         const x = Math.floor(from / height);
         const to = Math.min(stop, (x + 1) * height);
         callback(x, from - x * height, to - x * height);

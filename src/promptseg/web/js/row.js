@@ -28,7 +28,12 @@ export class Row {
     this.score = h("span", { class: "row-score" });
     this.main = h(
       "button",
-      { type: "button", class: "row-main", onclick: () => commands.select(id()), ondblclick: () => this.#startRename() },
+      {
+        type: "button",
+        class: "row-main",
+        onclick: () => commands.select(id()),
+        ondblclick: () => this.#startRename(),
+      },
       h("span", { class: "row-text" }, this.label, this.detail),
       this.score,
     );
@@ -82,7 +87,9 @@ export class Row {
   #makeCandidates() {
     for (let candidate = 0; candidate < MAX_CANDIDATES; candidate++) {
       const choose = () => this.#commands.choose(this.#query.id, candidate);
-      this.candidates.append(h("button", { type: "button", class: "candidate", onclick: choose }, String(candidate + 1)));
+      this.candidates.append(
+        h("button", { type: "button", class: "candidate", onclick: choose }, String(candidate + 1)),
+      );
     }
   }
 

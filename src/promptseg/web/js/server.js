@@ -65,7 +65,7 @@ export class Server {
    * @returns {Promise<T>}
    */
   async patiently(send, { signal, onBusy }) {
-    for (let busy = 0; ; ) {
+    for (let busy = 0; ;) {
       await this.whenReady();
       signal.throwIfAborted();
       try {
@@ -135,9 +135,13 @@ export class Server {
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        reject(signal.reason);
+      },
+      { once: true },
+    );
   });
 }

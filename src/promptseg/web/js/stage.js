@@ -2,8 +2,8 @@
  * The stage: three canvases, one view of the picture, and the loop that draws them when something has changed.
  *
  * @typedef {import("./geometry.js").PointXy} PointXy
- * @typedef {{query: import("./document.js").Query, verdict: import("./verdict.js").Verdict, outlines: import("./masks.js").Outlines,
- *   maskSize: [number, number], caption: string}} Layer
+ * @typedef {{query: import("./document.js").Query, verdict: import("./verdict.js").Verdict, outlines:
+ *   import("./masks.js").Outlines, maskSize: [number, number], caption: string}} Layer
  * @typedef {{picture: import("./pictures.js").Picture|null, layers: Layer[], prompts: import("./document.js").Query[],
  *   activeId: number|null, opacity: number, draft: import("./document.js").Prompt|null, crossHair: PointXy|null}} Scene
  */

@@ -1,4 +1,6 @@
-/** What the page says about itself: the server in the head, the hint under the picture, notices, and the live region. */
+/**
+ * What the page says about itself: the server in the head, the hint under the picture, notices, and the live region.
+ */
 
 import { byId, setText } from "./dom.js";
 import { duration, t } from "./i18n.js";

@@ -49,7 +49,9 @@ export class Tools {
     return Math.max(1, this.#brush * Math.max(picture.width, picture.height));
   }
 
-  /** @param {(kind: string|null) => boolean} takes whether prompts of a kind can be given; null: the picture be moved */
+  /**
+   * @param {(kind: string|null) => boolean} takes whether prompts of a kind can be given; null: the picture be moved
+   */
   update(takes) {
     const kinds = { pan: null, point: "point", box: "box", scribble: "mask" };
     for (const button of this.#buttons) {

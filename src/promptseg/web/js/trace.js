@@ -8,8 +8,8 @@ const GRID = 48;
  * Trace the outlines of a code.
  *
  * @param {import("./rle.js").Rle} rle
- * @returns {{rings: import("./outline.js").Ring[], box: import("./rle.js").BoxXyxy, middle: [number, number]}} pixels of
- *   the mask; middle: the place deepest inside
+ * @returns {{rings: import("./outline.js").Ring[], box: import("./rle.js").BoxXyxy, middle: [number, number]}} pixels
+ *   of the mask; middle: the place deepest inside
  */
 export function traceMask(rle) {
   const { pixels, box } = decodeTight(rle);

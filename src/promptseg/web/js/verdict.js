@@ -2,8 +2,8 @@
  * What an answer says about a query: there, not there, or unsure.
  *
  * @typedef {"present"|"unsure"|"absent"} Verdict
- * @typedef {{presence: number, unsure: number|null}} Thresholds of a model: from the first on an object is present, from
- *   the second on the model is unsure; null: it never is
+ * @typedef {{presence: number, unsure: number|null}} Thresholds of a model: from the first on an object is present,
+ *   from the second on the model is unsure; null: it never is
  */
 
 /**

@@ -34,5 +34,11 @@ function toItem({ query, result, share }) {
   const count = result.is_thing ? t("row.objects", { count: result.instances.length }) : t("panoptic.stuff");
   const words = [h("span", { class: "row-label" }, query.label), h("span", { class: "row-detail" }, count)];
   const text = h("span", { class: "row-text" }, ...words);
-  return h("li", { class: "row name", "data-name": query.label }, swatch, text, h("span", { class: "row-score" }, percent(share)));
+  return h(
+    "li",
+    { class: "row name", "data-name": query.label },
+    swatch,
+    text,
+    h("span", { class: "row-score" }, percent(share)),
+  );
 }

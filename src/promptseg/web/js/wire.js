@@ -12,8 +12,8 @@ import { placesAlong, strokesToMask } from "./strokes.js";
 export const SCREEN_SIDE = 1600;
 
 /**
- * List the requests that answer a document: one for all queries, and one for each whose candidates are asked for; or the
- * one that names every pixel.
+ * List the requests that answer a document: one for all queries, and one for each whose candidates are asked for; or
+ * the one that names every pixel.
  *
  * @param {Document} doc
  * @param {(picture: object) => string} idOf the id under which the server stores a picture

@@ -18,7 +18,7 @@ export function encodeBrush(mask) {
   writer.put(mask.length * CHANNELS, 32);
   writer.put(VALUE_BITS - 1, 5);
   for (const bits of LENGTH_BITS) writer.put(bits - 1, 4);
-  for (let start = 0; start < mask.length; ) {
+  for (let start = 0; start < mask.length;) {
     let stop = start + 1;
     while (stop < mask.length && mask[stop] === mask[start]) stop++;
     putRun(writer, (stop - start) * CHANNELS, mask[start] ? 255 : 0);

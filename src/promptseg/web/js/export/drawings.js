@@ -21,9 +21,7 @@ export function drawOverlay({ bitmap, width, height }, taken, opacity) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d");
   context.drawImage(bitmap, 0, 0);
-  const layers = taken
-    .map(({ query, result }) => toLayer(query, result))
-    .sort((a, b) => b.area - a.area);
+  const layers = taken.map(({ query, result }) => toLayer(query, result)).sort((a, b) => b.area - a.area);
   const scale = DRAWN_SIDE / Math.max(width, height);
   for (const { query, outlines } of layers) {
     paintMask(context, outlines, { color: query.color, opacity, scale });

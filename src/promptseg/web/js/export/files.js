@@ -159,7 +159,10 @@ async function dataSet({ picture }, kind, classes, indexes) {
 }
 
 function labelConfig(classes) {
-  const document = new DOMParser().parseFromString('<View><Image name="image" value="$image" zoom="true"/></View>', "text/xml");
+  const document = new DOMParser().parseFromString(
+    '<View><Image name="image" value="$image" zoom="true"/></View>',
+    "text/xml",
+  );
   const labels = document.createElement("BrushLabels");
   labels.setAttribute("name", "label");
   labels.setAttribute("toName", "image");
@@ -184,7 +187,11 @@ function fileName(kind, index, label) {
 
 /** A part of a file name that is safe everywhere, as results/saved.py makes it. */
 function slug(label) {
-  const plain = label.replaceAll("'", "").normalize("NFKD").replace(/[^\x00-\x7f]/g, "").toLowerCase();
+  const plain = label
+    .replaceAll("'", "")
+    .normalize("NFKD")
+    .replace(/[^\x00-\x7f]/g, "")
+    .toLowerCase();
   const trim = (text) => text.replace(/^-+|-+$/g, "");
   return trim(trim(plain.replace(/[^a-z0-9]+/g, "-")).slice(0, 40)) || "query";
 }
