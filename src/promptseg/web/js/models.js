@@ -18,6 +18,7 @@ export function showModels(models, chosen) {
       ...models.map(({ name, summary }) => h("option", { value: name, title: summary ?? "" }, name)),
     );
   }
+  select.closest("label").hidden = models.length === 0;
   if (chosen !== null) select.value = chosen;
   select.disabled = models.length < 2;
 }
