@@ -199,15 +199,20 @@ class UniOvSegSegmenter:
         others = self._other_classes([phrase for synonyms in phrases for phrase in synonyms])
         probabilities = self.classify(image, [*phrases, *others])[:, : len(classes)]
         presence = probabilities.max(axis=0, initial=0.0)
+        present = [index for index, one in enumerate(presence.tolist()) if one >= presence_threshold]
         logits = regions.image_logits
         candidates = [
             SegmentCandidate(best, classes[best].is_thing, float(probabilities[index, best]), logits[index])
             for index, best in enumerate(probabilities.argmax(axis=1).tolist())
-            if presence[best] >= presence_threshold
+            if best in present
         ]
         covered = semantic_scores(probabilities, logits).clip(LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
         return SegmentProposals(
-            tuple(candidates), presence, np.log(covered / (1 - covered)), self._config.settings.merge
+            candidates=tuple(candidates),
+            presence=presence,
+            present=tuple(present),
+            class_logits=np.log(covered / (1 - covered)),
+            settings=self._config.settings.merge,
         )
 
     def _find_name(self, regions: Regions, name: str) -> Prediction:
