@@ -19,7 +19,7 @@ PromptsegError
 └── MissingExtraError          an optional dependency is not installed; the message is the pip command
 
 PromptsegWarning               a UserWarning: something was done otherwise than the caller may expect
-├── LanguageWarning            a phrase is in a script that the model was not trained on
+├── LanguageWarning            a phrase is in a script that the models were not trained on
 └── ImageWarning               a part of an image file was not read
 """
 
@@ -29,7 +29,7 @@ class PromptsegWarning(UserWarning):
 
 
 class LanguageWarning(PromptsegWarning):
-    """A phrase is in a script that the model was not trained on: what it answers may be wrong."""
+    """A phrase is in a script that the models were not trained on: what they answer to it says little."""
 
 
 class ImageWarning(PromptsegWarning):

@@ -14,7 +14,7 @@ from promptseg._value_checks import checked_probability
 from promptseg.embedding import Embedding, SavedImage
 from promptseg.errors import CheckpointError, LanguageWarning, PromptError, UnknownModelError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
-from promptseg.language.scripts import find_foreign_script
+from promptseg.language.foreign import find_foreign_script
 from promptseg.models.registry import DEFAULT_MODEL, LoadedModel, LoadOptions, list_models, load_model
 from promptseg.models.table import MODELS, ModelConfig
 from promptseg.ops.deferred import Deferred

@@ -279,11 +279,14 @@ def _name_source(path: Path) -> str:
 
 def describe(path: Path, result: "Segmentation") -> str:
     """Describe a result in a few lines: presence, label, number of objects, share of the image."""
+    from promptseg.language.foreign import lacks_known_words
+
     width = max(len(query.caption) for query in result)
     lines = [str(path)]
     for query in result:
         if query.status == "absent":
-            summary = "absent"
+            is_foreign = lacks_known_words(query.label)
+            summary = "absent; none of its words is a known English noun" if is_foreign else "absent"
         elif not query.area:
             summary = f"{query.status}, but no mask of it was found"
         else:

@@ -1,4 +1,4 @@
-"""Phrases in other scripts are told from English ones, and warned of."""
+"""Phrases in other scripts and languages are told from English ones, and warned of."""
 
 import warnings
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import promptseg
 from promptseg import Predictor, Query, TextPrompt
 from promptseg.errors import LanguageWarning
 from promptseg.images import bundled_image
-from promptseg.language.scripts import find_foreign_script
+from promptseg.language.foreign import find_foreign_script, lacks_known_words
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,23 @@ def test_a_phrase_in_another_script_is_answered_with_a_warning(predictor: Predic
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         predictor.segment(noise, Query("кошка", (TextPrompt("cat"),)))
+
+
+@pytest.mark.parametrize("phrase", ["Katze", "perro", "taza", "voiture"])
+def test_words_that_are_no_english_nouns_are_told(phrase: str) -> None:
+    assert lacks_known_words(phrase)
+
+
+@pytest.mark.parametrize("phrase", ["cats", "the gray cat's ear", "TV", "7", "wine glasses", "people", "x"])
+def test_english_is_known(phrase: str) -> None:
+    assert not lacks_known_words(phrase)
+
+
+def test_what_is_absent_for_its_language_is_said(promptseg: Callable[..., Ended]) -> None:
+    request = ("predict", bundled_image("coffee"), "-t", "Katze", "-t", "cat", "--threshold", 1)
+    ended = promptseg(*request, "--model", "promptseg-test", "--engine", "torch")
+    foreign, english = ended.out.splitlines()[1:]
+    assert foreign.endswith("absent; none of its words is a known English noun") and english.endswith("absent")
 
 
 def test_a_command_says_it_in_one_line(promptseg: Callable[..., Ended], tmp_path: Path) -> None:
