@@ -9,7 +9,7 @@ PYTEST_ARGS ?=
 # constraints.txt says why torch is pinned; pip hands the constraint on to the build's own environment too.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/pip
 
-.PHONY: demo test test-page test-weights test-ray test-hostile test-kill check fix clean
+.PHONY: demo test test-page test-weights test-ray test-hostile test-kill check lock sbom audit fix clean
 
 demo: $(VENV)/.installed  ## segment a bundled image by two phrases
 	$(VENV)/bin/promptseg predict $(DEMO_IMAGE) --text "person" --text "face" --out $(DEMO_OUT)
@@ -37,6 +37,20 @@ check: $(VENV)/.installed-dev  ## lint and type-check
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+lock: $(VENV)/.installed-dev  ## write requirements.lock from pyproject.toml and constraints.txt
+	$(PIP) install uv
+	sed -n '/^#/p' requirements.lock > requirements.lock.new
+	$(VENV)/bin/uv pip compile pyproject.toml --all-extras --constraints constraints.txt --universal \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header --quiet >> requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+sbom: $(VENV)/.installed-dev  ## write a bill of materials from requirements.lock: sbom.json
+	$(VENV)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o sbom.json
+
+audit: $(VENV)/.installed-dev  ## ask for known vulnerabilities of what requirements.lock pins; needs a network
+	$(PIP) install pip-audit
+	$(VENV)/bin/pip-audit --requirement requirements.lock --disable-pip
 
 fix: $(VENV)/.installed-dev  ## format, and repair what can be repaired
 	$(VENV)/bin/ruff check --fix .

@@ -46,7 +46,7 @@ def finetune(
     from promptseg.data.folder import read_folder
     from promptseg.models.checkpoint import save_pretrained
     from promptseg.models.registry import load_network
-    from promptseg.ops.atomic import atomic_file
+    from promptseg.ops.atomic import atomic_directory
     from promptseg.train.before_after import draw_before_after, evaluate_held_out
     from promptseg.train.finetune import FinetuneSettings, check_model, split_images
     from promptseg.train.finetune import finetune as fit
@@ -71,30 +71,28 @@ def finetune(
     before = evaluate_held_out(load_predictor(model, engine=engine.value, offline=offline), parts.held_out)
     with ProgressBar(steps, 0, enabled=True) as bar:
         fitted = fit(network, parts, settings, watch=lambda loss: bar.advance(loss=loss))
-    save_pretrained(network, out, half=True)
-    after = evaluate_held_out(load_predictor(str(out), engine=engine.value, offline=offline), parts.held_out)
-
-    with atomic_file(out / SHEET) as partial:
-        draw_before_after(before, after, title=f"{model}, fine-tuned on {counted(num_train)} of {folder.name}").save(
-            partial
-        )
-    record = {
-        "model": model,
-        "steps": steps,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "loss": [fitted.losses[0], fitted.losses[-1]],
-        "logit_shift": fitted.logit_shift,
-        "trained_on": [sample.sample_id for sample in (*parts.train, *parts.choose)],
-        "held_out": [sample.sample_id for sample in parts.held_out],
-        "left_out": [str(problem) for problem in images.problems],
-        **{
-            when: {"iou": scores.mean_iou, "kept": scores.kept, "ious": scores.ious}
-            for when, scores in (("before", before), ("after", after))
-        },
-    }
-    with atomic_file(out / RECORD) as partial:
-        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_directory(out) as unfinished:
+        save_pretrained(network, unfinished, half=True)
+        after = evaluate_held_out(load_predictor(str(unfinished), engine=engine.value, offline=offline), parts.held_out)
+        title = f"{model}, fine-tuned on {counted(num_train)} of {folder.name}"
+        draw_before_after(before, after, title=title).save(unfinished / SHEET)
+        record = {
+            "model": model,
+            "steps": steps,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "loss": [fitted.losses[0], fitted.losses[-1]],
+            "logit_shift": fitted.logit_shift,
+            "trained_on": [sample.sample_id for sample in (*parts.train, *parts.choose)],
+            "held_out": [sample.sample_id for sample in parts.held_out],
+            "left_out": [str(problem) for problem in images.problems],
+            **{
+                when: {"iou": scores.mean_iou, "kept": scores.kept, "ious": scores.ious}
+                for when, scores in (("before", before), ("after", after))
+            },
+        }
+        text = json.dumps(record, indent=2, ensure_ascii=False)
+        (unfinished / RECORD).write_text(text + "\n", encoding="utf-8")
     typer.echo(describe(before, after))
     typer.echo(f"written: {out} (a model for --model), {out / SHEET}, {out / RECORD}", err=True)
 

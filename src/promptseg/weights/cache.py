@@ -46,9 +46,15 @@ def file_sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def exclusive(entry: Path) -> Iterator[None]:
-    """Hold the lock of one entry; the operating system frees it if this process dies."""
+    """Hold the lock of one entry; the operating system frees it if this process dies.
+
+    Workspaces of processes that were killed are removed: whoever holds the lock knows that nobody uses them.
+    """
     entry.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(entry.parent / f".{entry.name}.lock"):
+        for stale in entry.parent.glob(f"{_workspace_prefix(entry)}*"):
+            # A downloader that outlives its killed parent may still write to it; then it is removed another time.
+            shutil.rmtree(stale, ignore_errors=True)
         yield
 
 
@@ -56,16 +62,17 @@ def exclusive(entry: Path) -> Iterator[None]:
 def workspace(entry: Path) -> Iterator[Path]:
     """Create an empty directory next to an entry, on the same file system, and remove it afterwards.
 
-    The caller must hold the lock of the entry, because remains of killed processes are removed too.
+    The caller must hold the lock of the entry, because whoever gets the lock removes the workspaces.
     """
-    prefix = f".{entry.name}.work-"
-    for stale in entry.parent.glob(f"{prefix}*"):
-        shutil.rmtree(stale)
-    work = Path(tempfile.mkdtemp(prefix=prefix, dir=entry.parent))
+    work = Path(tempfile.mkdtemp(prefix=_workspace_prefix(entry), dir=entry.parent))
     try:
         yield work
     finally:
         shutil.rmtree(work)
+
+
+def _workspace_prefix(entry: Path) -> str:
+    return f".{entry.name}.work-"
 
 
 def publish(built: Path, entry: Path, fetched_from: dict[str, str]) -> None:
