@@ -1,10 +1,10 @@
-"""`promptseg serve` under work: what HTTP adds to a call, equal answers, overload, and memory over many pictures.
+"""`promptseg serve` under work: what HTTP adds to a call, equal answers, overload, and memory over many images.
 
 Command:  python benchmarks/serve.py
-Tasks:    reprompt: a request about a stored picture by HTTP, and the same call in this process, in turns.
-          threads: 8 threads on 2 pictures; each answer is compared with the serial one.
+Tasks:    reprompt: a request about a stored image by HTTP, and the same call in this process, in turns.
+          threads: 8 threads on 2 images; each answer is compared with the serial one.
           overload: ten times as many clients as the server has places, for --seconds; each answer is compared.
-          pictures: --pictures different pictures, one after the other, with --cache-mb 64.
+          images: --images different images, one after the other, with --cache-mb 64.
 Output:   one JSON line for each task. Memory is the resident set of the server's process, from its /proc file (Linux).
 
 Each task starts a server of its own on a free port.
@@ -69,9 +69,9 @@ class Client:
         answer = self.connection.getresponse()
         return answer.status, json.loads(answer.read())
 
-    def put(self, picture: bytes) -> str:
-        """Store a picture; give its id."""
-        status, answer = self.ask("PUT", "/v1/images", picture)
+    def put(self, image: bytes) -> str:
+        """Store an image; give its id."""
+        status, answer = self.ask("PUT", "/v1/images", image)
         assert status in (200, 201), answer
         return str(answer["id"])
 
@@ -107,17 +107,17 @@ def request_body(image_id: str, queries: Sequence[Any] = QUERIES) -> bytes:
 
 
 def measure_reprompt(options: argparse.Namespace) -> dict[str, Any]:
-    """Compare a request about a stored picture with the same call in this process."""
+    """Compare a request about a stored image with the same call in this process."""
     from promptseg import PointPrompt, Query, load
 
     predictor = load(options.model, engine=options.engine)
     queries = [*QUERIES[:2], Query("clicked", (PointPrompt(((230, 150),)),))]
-    picture = (PHOTOS / "chelsea.jpg").read_bytes()
-    embedding = predictor.encode(picture).complete()
+    image = (PHOTOS / "chelsea.jpg").read_bytes()
+    embedding = predictor.encode(image).complete()
     seconds: dict[str, list[float]] = {"http": [], "python": []}
     with running_server(options) as server:
         client = Client(server.port)
-        body = request_body(client.put(picture))
+        body = request_body(client.put(image))
         for index in range(options.rounds + 1):
             started = time.perf_counter()
             status, answer = client.ask("POST", "/v1/segment", body)
@@ -133,7 +133,7 @@ def measure_reprompt(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure_threads(options: argparse.Namespace) -> dict[str, Any]:
-    """Count answers of 8 threads on 2 pictures that differ from the serial ones."""
+    """Count answers of 8 threads on 2 images that differ from the serial ones."""
     with running_server(options, "--max-waiting", "16") as server:
         client = Client(server.port)
         ids = [client.put((PHOTOS / name).read_bytes()) for name in ("chelsea.jpg", "coffee.jpg")]
@@ -147,7 +147,7 @@ def measure_threads(options: argparse.Namespace) -> dict[str, Any]:
 
         with ThreadPoolExecutor(8) as pool:
             num_different = sum(pool.map(work, range(8)))
-    return {"threads": 8, "pictures": 2, "answers": 8 * options.rounds, "different": num_different}
+    return {"threads": 8, "images": 2, "answers": 8 * options.rounds, "different": num_different}
 
 
 def measure_overload(options: argparse.Namespace) -> dict[str, Any]:
@@ -206,8 +206,8 @@ def measure_overload(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def measure_pictures(options: argparse.Namespace) -> dict[str, Any]:
-    """Store many pictures in a small store, and read the memory after each."""
+def measure_images(options: argparse.Namespace) -> dict[str, Any]:
+    """Store many images in a small store, and read the memory after each."""
     import io
 
     from PIL import Image
@@ -217,7 +217,7 @@ def measure_pictures(options: argparse.Namespace) -> dict[str, Any]:
     memory_mb: list[float] = []
     with running_server(options, "--cache-mb", "64") as server:
         client = Client(server.port)
-        for index in range(options.pictures):
+        for index in range(options.images):
             encoded = io.BytesIO()
             source.crop((index % 97, index // 97, 400 + index % 97, 400 + index // 97)).save(encoded, format="PNG")
             status, answer = client.ask("POST", "/v1/segment", request_body(client.put(encoded.getvalue()), ["person"]))
@@ -226,7 +226,7 @@ def measure_pictures(options: argparse.Namespace) -> dict[str, Any]:
         _, state = client.ask("GET", "/v1/status")
     settled = memory_mb[len(memory_mb) // 5 :]
     return {
-        "pictures": options.pictures,
+        "images": options.images,
         "stored": state["images"]["num_images"],
         "stored_mb": round(state["images"]["bytes"] / 2**20, 1),
         "rss_mb": {"first": round(memory_mb[0], 1), "settled": round(settled[0], 1), "last": round(settled[-1], 1)},
@@ -245,7 +245,7 @@ TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "reprompt": measure_reprompt,
     "threads": measure_threads,
     "overload": measure_overload,
-    "pictures": measure_pictures,
+    "images": measure_images,
 }
 
 
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=60.0, help="of the overload")
-    parser.add_argument("--pictures", type=int, default=500)
+    parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--task", action="append", choices=sorted(TASKS), help="repeat it for more; default: all")
     options = parser.parse_args()
     for task in options.task or TASKS:

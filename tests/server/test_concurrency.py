@@ -26,10 +26,10 @@ def ask(client: TestClient, image_id: str, queries: list[Any]) -> list[Any]:
     return list(answer.json()["results"])
 
 
-def test_eight_threads_on_two_pictures_get_the_serial_answers_bit_for_bit(serve: Callable[..., TestClient]) -> None:
+def test_eight_threads_on_two_images_get_the_serial_answers_bit_for_bit(serve: Callable[..., TestClient]) -> None:
     client = serve(max_waiting=64)
-    pictures = [bundled_image(name).read_bytes() for name in ("chelsea", "coffee")]
-    image_ids = [client.put("/v1/images", content=picture).json()["id"] for picture in pictures]
+    images = [bundled_image(name).read_bytes() for name in ("chelsea", "coffee")]
+    image_ids = [client.put("/v1/images", content=image).json()["id"] for image in images]
     jobs = [(image_id, queries) for image_id in image_ids for queries in REQUESTS]
     serial = [ask(client, *job) for job in jobs]
     for image_id in image_ids:
@@ -41,8 +41,8 @@ def test_eight_threads_on_two_pictures_get_the_serial_answers_bit_for_bit(serve:
         answers = []
         for step in range(len(jobs)):
             index = (number + step) % len(jobs)
-            picture = pictures[index // len(REQUESTS)]
-            assert client.put("/v1/images", content=picture).json()["id"] == jobs[index][0]
+            image = images[index // len(REQUESTS)]
+            assert client.put("/v1/images", content=image).json()["id"] == jobs[index][0]
             answers.append((index, ask(client, *jobs[index])))
         return [answer for _, answer in sorted(answers, key=lambda each: each[0])]
 
@@ -87,10 +87,10 @@ def test_while_one_computes_others_wait_and_more_are_refused(
 
 
 def test_the_store_stays_within_its_bytes(serve: Callable[..., TestClient]) -> None:
-    pictures = [bundled_image(name).read_bytes() for name in ("chelsea", "coffee", "astronaut", "rocket")]
+    images = [bundled_image(name).read_bytes() for name in ("chelsea", "coffee", "astronaut", "rocket")]
     client = serve(cache_bytes=2_500_000)
-    for picture in 3 * pictures:
-        assert client.put("/v1/images", content=picture).status_code == 201
+    for image in 3 * images:
+        assert client.put("/v1/images", content=image).status_code == 201
         assert client.get("/v1/status").json()["images"]["bytes"] <= 2_500_000
     counts = client.get("/v1/status").json()["images"]
     assert counts["num_images"] > 1 and counts["num_images"] + counts["evictions"] == 12

@@ -1,4 +1,4 @@
-"""`/v1/images`: a picture is sent once, and its id follows from its content."""
+"""`/v1/images`: an image is sent once, and its id follows from its content."""
 
 import io
 import re
@@ -10,7 +10,7 @@ from PIL import Image
 from promptseg import Predictor
 
 
-def test_a_picture_is_stored_once_and_encoded(client: TestClient, photo: bytes) -> None:
+def test_a_image_is_stored_once_and_encoded(client: TestClient, photo: bytes) -> None:
     first = client.put("/v1/images", content=photo)
     assert first.status_code == 201
     answer = first.json()
@@ -28,7 +28,7 @@ def test_nobody_can_compute_an_id(serve: Callable[..., TestClient], photo: bytes
     assert one != other, "each server has a key of its own"
 
 
-def test_a_picture_for_an_exemplar_is_only_stored(client: TestClient, photo: bytes) -> None:
+def test_a_image_for_an_exemplar_is_only_stored(client: TestClient, photo: bytes) -> None:
     answer = client.put("/v1/images?encode=false", content=photo).json()
     assert not answer["is_encoded"] and "encode" not in answer["seconds"]
     assert client.put("/v1/images", content=photo).json()["is_encoded"]
@@ -50,7 +50,7 @@ def test_exif_orientation_is_applied(client: TestClient, photo: bytes) -> None:
     assert client.put("/v1/images", content=turned.getvalue()).json()["size_hw"] == [451, 300]
 
 
-def test_a_picture_can_be_looked_up_and_forgotten(client: TestClient, image_id: str) -> None:
+def test_a_image_can_be_looked_up_and_forgotten(client: TestClient, image_id: str) -> None:
     assert client.get(f"/v1/images/{image_id}").json()["size_hw"] == [300, 451]
     assert client.delete(f"/v1/images/{image_id}").status_code == 204
     for answer in (
@@ -61,12 +61,12 @@ def test_a_picture_can_be_looked_up_and_forgotten(client: TestClient, image_id: 
         assert answer.status_code == 404
         assert answer.json()["error"] == {
             "code": "image_not_found",
-            "message": f"no picture is stored under the id '{image_id}'",
-            "way_out": "send the picture again: PUT /v1/images",
+            "message": f"no image is stored under the id '{image_id}'",
+            "way_out": "send the image again: PUT /v1/images",
         }
 
 
-def test_two_models_share_a_picture_and_have_an_embedding_each(
+def test_two_models_share_a_image_and_have_an_embedding_each(
     serve: Callable[..., TestClient], predictor: Predictor, photo: bytes
 ) -> None:
     import promptseg

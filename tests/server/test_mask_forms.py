@@ -19,7 +19,7 @@ def ellipse(size_hw: tuple[int, int], center_xy: tuple[float, float], radius: fl
 
 @pytest.mark.parametrize("small_hw", [(60, 80), (37, 49), (5, 7), (120, 159)])
 @pytest.mark.parametrize("center_xy", [(80.0, 60.0), (3.0, 118.0), (150.0, 20.0)])
-def test_shrinking_an_object_equals_shrinking_its_picture(
+def test_shrinking_an_object_equals_shrinking_its_image(
     small_hw: tuple[int, int], center_xy: tuple[float, float]
 ) -> None:
     mask = ellipse((120, 160), center_xy, 35)
@@ -65,11 +65,11 @@ def test_the_size_keeps_the_shape_and_never_grows() -> None:
 def test_stretching_takes_the_value_at_the_center() -> None:
     mask = np.array([[True, False], [False, False]])
     np.testing.assert_array_equal(stretch_mask(mask, (4, 4)), area_shares(mask, (4, 4)) > 0)
-    with pytest.raises(OutsideImageError, match=r"a mask of 20 x 20 pixels \(H x W\) for a picture of 40 x 80"):
+    with pytest.raises(OutsideImageError, match=r"a mask of 20 x 20 pixels \(H x W\) for an image of 40 x 80"):
         stretch_mask(np.ones((20, 20), dtype=np.bool_), (40, 80))
 
 
-def test_a_mask_at_display_size_fits_its_picture_whatever_was_rounded() -> None:
+def test_a_mask_at_display_size_fits_its_image_whatever_was_rounded() -> None:
     for size_hw in ((301, 451), (4000, 3001), (17, 4999)):
         for long_side in (100, 333, 1600):
             small = shrunk_size(size_hw, long_side)

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from served_world import read_refusal
 
 
-def test_metrics_count_requests_steps_and_pictures(serve: Callable[..., TestClient], photo: bytes) -> None:
+def test_metrics_count_requests_steps_and_images(serve: Callable[..., TestClient], photo: bytes) -> None:
     client = serve(metrics=True)
     for _ in range(2):
         client.put("/v1/images", content=photo)

@@ -40,7 +40,7 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def served(predictor: Predictor, photo: bytes) -> Iterator[tuple[Any, str]]:
-    """The schema of a server, and the id of a picture that it stores."""
+    """The schema of a server, and the id of an image that it stores."""
     app = create_app(predictor, ServerSettings(allowed_hosts=("testserver",)))
     with TestClient(app) as client:
         image_id = client.put("/v1/images", content=photo).json()["id"]
@@ -74,7 +74,7 @@ def test_made_up_requests_get_documented_answers(
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def ask(case: Any) -> None:
-        # a made-up picture or model is refused before anything else is looked at
+        # a made-up image or model is refused before anything else is looked at
         if isinstance(case.body, dict) and mode is GenerationMode.POSITIVE:
             case.body.pop("model", None)
             case.body["image"] = image_id
@@ -82,7 +82,7 @@ def test_made_up_requests_get_documented_answers(
             case.body["image"] = image_id
         if path == "/v1/panoptic" and isinstance(case.body, dict):
             case.body.setdefault("names", ["cat"])  # the everyday names take much longer
-        # a schema can't say everything that makes a prompt or a picture valid
+        # a schema can't say everything that makes a prompt or an image valid
         statuses.append(case.call_and_validate(excluded_checks=[positive_data_acceptance]).status_code)
 
     ask()

@@ -71,7 +71,7 @@ def test_names_may_be_left_out(client: TestClient, image_id: str) -> None:
         ({"names": ["x"] * 2_000}, 413, "too_many_queries", "2,000 queries in one request; the limit is 1,000"),
         ({"names": ["cat"], "min_score": 2}, 422, "invalid_request", "min_score"),
         ({"names": ["cat"], "unlabelled": "drop"}, 422, "invalid_request", "unlabelled"),
-        ({"names": ["cat"], "image": "0" * 32}, 404, "image_not_found", "no picture"),
+        ({"names": ["cat"], "image": "0" * 32}, 404, "image_not_found", "no image"),
     ],
 )
 def test_bad_requests(

@@ -21,7 +21,7 @@ Refused = Callable[..., tuple[int, str, str]]
 
 
 def png_that_claims(width: int, height: int) -> bytes:
-    """A file of a few bytes whose header promises a huge picture."""
+    """A file of a few bytes whose header promises a huge image."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -43,7 +43,7 @@ def png_that_claims(width: int, height: int) -> bytes:
         (png_that_claims(9_000, 10_000), 413, "image_too_large", "10000x9000 = 90,000,000 pixels; the limit is"),
     ],
 )
-def test_files_that_are_no_pictures(refused: Refused, file: bytes, status: int, code: str, message: str) -> None:
+def test_files_that_are_no_images(refused: Refused, file: bytes, status: int, code: str, message: str) -> None:
     for method in ("PUT", "POST"):
         got = refused(method, "/v1/images", content=file)
         assert got[:2] == (status, code) and message in got[2], got
@@ -92,8 +92,8 @@ BAD_QUERIES: list[tuple[Any, int, str, str]] = [
     (prompted(kind="mask", mask={"size": [10**6, 10**6], "counts": [10**12]}), 422, "invalid_prompt", "the limit is"),
     (prompted(kind="mask", mask={"png": "!!"}), 400, "malformed_request", "the mask is no base64"),
     (prompted(kind="mask", mask={"png": "aGVsbG8="}), 422, "unreadable_image", "not an image"),
-    (prompted(kind="exemplar", image="0" * 32), 404, "image_not_found", "no picture is stored"),
-    (prompted(kind="exemplar", image={"base64": "?"}), 400, "malformed_request", "the picture is no base64"),
+    (prompted(kind="exemplar", image="0" * 32), 404, "image_not_found", "no image is stored"),
+    (prompted(kind="exemplar", image={"base64": "?"}), 400, "malformed_request", "the image is no base64"),
     (prompted(kind="exemplar", image={"url": "http://localhost/"}), 422, "invalid_request", "image.inline.base64"),
 ]
 
@@ -111,7 +111,7 @@ def test_bad_queries(refused: Refused, image_id: str, queries: Any, status: int,
         ({"image": "f" * 32}, 404, "image_not_found", "'ffffffff"),
         ({"image": "x" * 10_000}, 404, "image_not_found", "…"),
         ({"image": None}, 422, "invalid_request", "image"),
-        ({"image": {"base64": "a"}}, 400, "malformed_request", "the picture is no base64"),
+        ({"image": {"base64": "a"}}, 400, "malformed_request", "the image is no base64"),
         ({"model": "sam9"}, 404, "unknown_model", "no model named 'sam9' is served here; there are tiny"),
         ({"threshold": 1.5}, 422, "invalid_request", "threshold: Input should be less than or equal to 1"),
         ({"masks": "bitmap"}, 422, "invalid_request", "masks: Input should be 'rle', 'polygons', 'png' or 'none'"),
@@ -182,7 +182,7 @@ def test_a_body_that_is_too_large(serve: Callable[..., TestClient], photo: bytes
     assert client.put("/v1/images", content=small.getvalue()).status_code == 201, "all memory was given back"
 
 
-def test_a_picture_with_too_many_pixels_for_this_server(serve: Callable[..., TestClient], photo: bytes) -> None:
+def test_a_image_with_too_many_pixels_for_this_server(serve: Callable[..., TestClient], photo: bytes) -> None:
     got = read_refusal(serve(max_pixels=100_000).put("/v1/images", content=photo))
     assert got[:2] == (413, "image_too_large") and "300x451 = 135,300 pixels; the limit is 100,000" in got[2]
 

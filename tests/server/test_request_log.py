@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 
-def test_the_log_holds_no_phrase_no_picture_no_id_and_no_token(
+def test_the_log_holds_no_phrase_no_image_no_id_and_no_token(
     serve: Callable[..., TestClient], photo: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

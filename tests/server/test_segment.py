@@ -93,7 +93,7 @@ def test_an_exemplar_may_be_stored_or_come_with_the_request(
         assert answer["results"][0]["presence"] == round(found[0].presence, 6)
 
 
-def test_a_picture_may_come_with_the_request_and_is_stored(client: TestClient, photo: bytes, image_id: str) -> None:
+def test_a_image_may_come_with_the_request_and_is_stored(client: TestClient, photo: bytes, image_id: str) -> None:
     encoded = base64.b64encode(photo).decode()
     for text in (encoded, f"data:image/jpeg;base64,{encoded}"):
         answer = client.post("/v1/segment", json={"image": {"base64": text}, "queries": ["table"]}).json()
@@ -143,7 +143,7 @@ def test_masks_come_in_the_form_and_size_that_was_asked_for(
     for large, form in zip(full["results"], small["results"], strict=True):
         assert form["mask"]["size"] == [100, 150]
         assert abs(decode_rle(form["mask"]).mean() - decode_png(large["mask"]).mean()) < 0.02
-        # areas and boxes stay in pixels of the picture, which they are measured in steps of three
+        # areas and boxes stay in pixels of the image, which they are measured in steps of three
         assert abs(form["area"] - large["area"]) < 0.02 * 300 * 451
         assert len(form["instances"]) == len(large["instances"])
         for one, other in zip(form["instances"], large["instances"], strict=True):
@@ -156,7 +156,7 @@ def test_masks_come_in_the_form_and_size_that_was_asked_for(
 
 
 @pytest.mark.parametrize("long_side", [None, 150])
-def test_polygons_are_in_pixels_of_the_picture(
+def test_polygons_are_in_pixels_of_the_image(
     client: TestClient, image_id: str, expected: Segmentation, long_side: int | None
 ) -> None:
     answer = segment(client, image_id, masks="polygons", mask_long_side=long_side)

@@ -124,7 +124,7 @@ def test_bad_requests(client: TestClient, params: dict[str, Any], status: int, c
     assert got[:2] == (status, code) and message in got[2]
 
 
-def test_an_unknown_model_and_a_broken_picture(client: TestClient) -> None:
+def test_an_unknown_model_and_a_broken_image(client: TestClient) -> None:
     asked = request(text_prompt="cat")
     for change, expected in (
         ({"model": "sam9"}, (404, "unknown_model")),

@@ -44,7 +44,7 @@ def serve(
     ] = None,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest body of a request, MiB.")] = 100,
     max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait for a device.")] = 8,
-    cache_mb: Annotated[int, typer.Option(min=0, help="Memory for stored pictures, MiB.")] = 512,
+    cache_mb: Annotated[int, typer.Option(min=0, help="Memory for stored images, MiB.")] = 512,
     metrics: Annotated[bool, typer.Option("--metrics", help="Serve /metrics for Prometheus.")] = False,
     threshold: Threshold = None,
     device: Device = "auto",

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from promptseg.server.refusals import RefusedRequest
 from promptseg.server.settings import ServerSettings
 
-# The page uses its own files and pictures of the user; nothing else is loaded, and no other page may frame it.
+# The page uses its own files and images of the user; nothing else is loaded, and no other page may frame it.
 CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"

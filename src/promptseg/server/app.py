@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 # What needs no token: whether the server is alive, and what its API is.
 OPEN_ADDRESSES = ("/healthz", "/readyz", "/openapi.json", "/docs")
 
-# How often forgotten pictures give their memory back while nobody asks.
+# How often forgotten images give their memory back while nobody asks.
 SWEEP_S = 60.0
 MIN_GZIP_BYTES = 1000
 

@@ -87,7 +87,7 @@ class BodyLimits:
                 408,
                 "body_too_slow",
                 f"the body did not arrive within {self._settings.max_body_s:g} seconds, which is the limit",
-                "make the picture smaller, or send it over a faster line",
+                "make the image smaller, or send it over a faster line",
                 headers={"Connection": "close"},
             ) from error
         return b"".join(chunks)
@@ -97,7 +97,7 @@ class BodyLimits:
             413,
             "body_too_large",
             f"the body has {size}; the limit is {self._settings.max_body_bytes:,} bytes",
-            "make the picture smaller, or start the server with a larger --max-body-mb",
+            "make the image smaller, or start the server with a larger --max-body-mb",
         )
 
 

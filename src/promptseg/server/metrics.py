@@ -46,7 +46,7 @@ class Metrics:
             self._step_seconds.labels(step).observe(spent)
 
     def collect(self) -> Iterator[Any]:
-        """Read off waiting requests and stored pictures; Prometheus's registry calls it."""
+        """Read off waiting requests and stored images; Prometheus's registry calls it."""
         families = require("prometheus_client.core", extra="metrics")
         gauge, counter = families.GaugeMetricFamily, families.CounterMetricFamily
         waiting = gauge("promptseg_waiting", "Requests that wait for a device.", labels=("device",))
@@ -54,10 +54,10 @@ class Metrics:
             waiting.add_metric((gate.device,), gate.num_waiting)
         yield waiting
         counts = self._service.images.counts()
-        yield gauge("promptseg_images", "Stored pictures.", value=counts.num_images)
-        yield gauge("promptseg_image_bytes", "Of stored pictures and embeddings.", value=counts.num_bytes)
+        yield gauge("promptseg_images", "Stored images.", value=counts.num_images)
+        yield gauge("promptseg_image_bytes", "Of stored images and embeddings.", value=counts.num_bytes)
         for name in ("hits", "misses", "evictions"):
-            yield counter(f"promptseg_image_{name}", f"Stored pictures: {name}.", value=getattr(counts, name))
+            yield counter(f"promptseg_image_{name}", f"Stored images: {name}.", value=getattr(counts, name))
 
     def router(self) -> APIRouter:
         """Make the router."""

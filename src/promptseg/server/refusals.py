@@ -58,10 +58,10 @@ class _Refusal:
 
 
 _REFUSALS: dict[type[PromptsegError], _Refusal] = {
-    OutsideImageError: _Refusal(422, "outside_image", "give pixels of the upright picture; size_hw is its size"),
+    OutsideImageError: _Refusal(422, "outside_image", "give pixels of the upright image; size_hw is its size"),
     UnsupportedPromptError: _Refusal(422, "unsupported_prompt", "GET /v1/models lists the prompt kinds of each model"),
     PromptError: _Refusal(422, "invalid_prompt", "change the query that the message names"),
-    ImageTooLargeError: _Refusal(413, "image_too_large", "make the picture smaller; GET /v1/status states the limits"),
+    ImageTooLargeError: _Refusal(413, "image_too_large", "make the image smaller; GET /v1/status states the limits"),
     ImageError: _Refusal(422, "unreadable_image", "send a JPEG or PNG file"),
     CheckpointError: _Refusal(500, "damaged_model", "load the model again, or another one"),
     EngineError: _Refusal(500, "engine_failed", "start the server with another --engine"),

@@ -1,4 +1,4 @@
-"""One line of log for each request: method, route, status and time. Never an id, a phrase, a picture or a token."""
+"""One line of log for each request: method, route, status and time. Never an id, a phrase, an image or a token."""
 
 import logging
 import time

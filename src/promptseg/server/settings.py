@@ -21,12 +21,12 @@ class ServerSettings:
         max_body_bytes: Size of a request's body.
         max_bodies_bytes: Sizes of all bodies that are being received at one time.
         max_body_s: Seconds within which a body must arrive.
-        max_pixels: Height times width of a picture.
+        max_pixels: Height times width of an image.
         max_queries: Queries in a request.
         max_waiting: Requests that may wait for a device; more are refused.
         max_wait_s: Seconds that a request waits for a device before it is refused.
-        cache_bytes: Memory for stored pictures and their embeddings; the newest picture stays even if it is larger.
-        cache_age_s: Seconds after its last use until a picture is forgotten.
+        cache_bytes: Memory for stored images and their embeddings; the newest image stays even if it is larger.
+        cache_age_s: Seconds after its last use until an image is forgotten.
         metrics: Whether `/metrics` is there.
 
     Raises:
@@ -68,5 +68,5 @@ class ServerSettings:
 
     @property
     def image_limits(self) -> ImageLimits:
-        """Limits of a picture in a request."""
+        """Limits of an image in a request."""
         return ImageLimits(max_pixels=self.max_pixels, max_bytes=self.max_body_bytes)

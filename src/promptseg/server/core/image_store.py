@@ -1,7 +1,7 @@
-"""Stored pictures and their embeddings, bounded in bytes and age, under ids that follow from their content.
+"""Stored images and their embeddings, bounded in bytes and age, under ids that follow from their content.
 
 An id is a keyed hash with a key of the process: the same file gets the same id, and nobody can compute the id of a
-picture that another person sent.
+image that another person sent.
 """
 
 import hashlib
@@ -27,11 +27,11 @@ class StoreCounts:
     """How full the store is, and how it was used so far.
 
     Attributes:
-        num_images: Stored pictures.
+        num_images: Stored images.
         num_bytes: Of their pixels and embeddings.
-        hits: Requests that named a stored picture.
+        hits: Requests that named a stored image.
         misses: Requests that named one that was not stored, any more.
-        evictions: Pictures that were forgotten for their age or for newer ones.
+        evictions: Images that were forgotten for their age or for newer ones.
     """
 
     num_images: int
@@ -43,7 +43,7 @@ class StoreCounts:
 
 @dataclass
 class _Entry:
-    """A stored picture: pixels (H, W, 3), embeddings by the fingerprint of the model, and when it was used last."""
+    """A stored image: pixels (H, W, 3), embeddings by the fingerprint of the model, and when it was used last."""
 
     image_rgb: NDArray[np.uint8]
     last_use: float
@@ -56,11 +56,11 @@ class _Entry:
 
 
 class ImageStore:
-    """Keeps the pictures that were used last. Threads may share it.
+    """Keeps the images that were used last. Threads may share it.
 
     Args:
-        max_bytes: Of pixels and embeddings together; the newest picture stays even if it is larger.
-        max_age_s: Seconds since its last use after which a picture is forgotten.
+        max_bytes: Of pixels and embeddings together; the newest image stays even if it is larger.
+        max_age_s: Seconds since its last use after which an image is forgotten.
         clock: Seconds from any start.
     """
 
@@ -74,23 +74,23 @@ class ImageStore:
         self._hits = self._misses = self._evictions = 0
 
     def name(self, encoded: bytes) -> str:
-        """Compute the id of a picture from the bytes of its file."""
+        """Compute the id of an image from the bytes of its file."""
         return hmac.new(self._key, encoded, hashlib.sha256).hexdigest()[:ID_CHARACTERS]
 
     def holds(self, image_id: str) -> bool:
-        """Whether a picture is stored."""
+        """Whether an image is stored."""
         with self._lock:
             self._drop_old()
             return image_id in self._entries
 
     def is_encoded(self, image_id: str) -> bool:
-        """Whether a model has encoded a stored picture."""
+        """Whether a model has encoded a stored image."""
         with self._lock:
             entry = self._entries.get(image_id)
             return entry is not None and bool(entry.embeddings)
 
     def put(self, image_id: str, image_rgb: NDArray[np.uint8]) -> None:
-        """Store the pixels of a picture, shape (H, W, 3), under the id of its file."""
+        """Store the pixels of an image, shape (H, W, 3), under the id of its file."""
         with self._lock:
             self._drop_old()
             if image_id not in self._entries:
@@ -98,7 +98,7 @@ class ImageStore:
             self._settle(image_id)
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:
-        """Give the pixels of a stored picture, shape (H, W, 3).
+        """Give the pixels of a stored image, shape (H, W, 3).
 
         Raises:
             RefusedRequest: It is not stored (404).
@@ -107,18 +107,18 @@ class ImageStore:
             return self._use(image_id).image_rgb
 
     def embedding(self, image_id: str, fingerprint: str) -> Embedding | None:
-        """Give the embedding of a stored picture by the model of a fingerprint; None: it has not encoded it yet.
+        """Give the embedding of a stored image by the model of a fingerprint; None: it has not encoded it yet.
 
         Raises:
-            RefusedRequest: The picture is not stored (404).
+            RefusedRequest: The image is not stored (404).
         """
         with self._lock:
             return self._use(image_id).embeddings.get(fingerprint)
 
     def keep(self, image_id: str, embedding: Embedding) -> Embedding:
-        """Store an embedding with its picture, and give the one that shares the picture's pixels.
+        """Store an embedding with its image, and give the one that shares the image's pixels.
 
-        A picture that was forgotten in the meantime is stored again.
+        An image that was forgotten in the meantime is stored again.
         """
         with self._lock:
             entry = self._entries.setdefault(image_id, _Entry(embedding.image_rgb, self._clock()))
@@ -128,18 +128,18 @@ class ImageStore:
             return shared
 
     def remeasure(self, image_id: str) -> None:
-        """Count a picture's bytes again: models compute parts of an embedding on first use."""
+        """Count an image's bytes again: models compute parts of an embedding on first use."""
         with self._lock:
             if image_id in self._entries:
                 self._settle(image_id)
 
     def drop(self, image_id: str) -> bool:
-        """Forget a picture; tell whether it was stored."""
+        """Forget an image; tell whether it was stored."""
         with self._lock:
             return self._entries.pop(image_id, None) is not None
 
     def drop_old(self) -> None:
-        """Forget the pictures that were not used for too long."""
+        """Forget the images that were not used for too long."""
         with self._lock:
             self._drop_old()
 
@@ -180,8 +180,8 @@ class ImageStore:
 
 
 def image_not_found(image_id: str) -> RefusedRequest:
-    """Refuse a request that names a picture which is not stored, any more (404)."""
+    """Refuse a request that names an image which is not stored, any more (404)."""
     shown = image_id if len(image_id) <= ID_CHARACTERS else f"{image_id[:ID_CHARACTERS]}…"
     return RefusedRequest(
-        404, "image_not_found", f"no picture is stored under the id {shown!r}", "send the picture again: PUT /v1/images"
+        404, "image_not_found", f"no image is stored under the id {shown!r}", "send the image again: PUT /v1/images"
     )

@@ -16,12 +16,12 @@ Result = TypeVar("Result")
 
 
 class Service:
-    """Models, stored pictures and gates of one server.
+    """Models, stored images and gates of one server.
 
     Attributes:
         models: The served models.
         settings: Limits.
-        images: The stored pictures.
+        images: The stored images.
         watchers: Told the seconds of each step of every request that computed.
     """
 

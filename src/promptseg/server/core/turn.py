@@ -1,4 +1,4 @@
-"""A request's turn at a device: its model, the stored pictures, and the seconds that each step took."""
+"""A request's turn at a device: its model, the stored images, and the seconds that each step took."""
 
 import base64
 import binascii
@@ -26,8 +26,8 @@ class Turn:
 
     Attributes:
         predictor: The model that the request named.
-        images: The stored pictures.
-        limits: Of a picture.
+        images: The stored images.
+        limits: Of an image.
         seconds: What each step took so far, by name.
         opened: Embeddings that this turn works with, by id: they stay, even if the store needs their memory.
     """
@@ -39,10 +39,10 @@ class Turn:
     opened: dict[str, Embedding] = field(default_factory=dict)
 
     def add(self, encoded: bytes) -> str:
-        """Store the file of a picture, and give its id.
+        """Store the file of an image, and give its id.
 
         Raises:
-            ImageError: It is no picture, or is too large.
+            ImageError: It is no image, or is too large.
         """
         image_id = self.images.name(encoded)
         if not self.images.holds(image_id):
@@ -51,7 +51,7 @@ class Turn:
         return image_id
 
     def pixels(self, image_id: str) -> NDArray[np.uint8]:
-        """Give the pixels of a stored picture, shape (H, W, 3).
+        """Give the pixels of a stored image, shape (H, W, 3).
 
         Raises:
             RefusedRequest: It is not stored (404).
@@ -59,7 +59,7 @@ class Turn:
         return self.images.pixels(image_id)
 
     def open(self, image_id: str) -> Embedding:
-        """Give the model's embedding of a stored picture, which is encoded if it was not yet.
+        """Give the model's embedding of a stored image, which is encoded if it was not yet.
 
         Raises:
             RefusedRequest: It is not stored (404).
@@ -80,10 +80,10 @@ class Turn:
         threshold: float | None = None,
         mask_threshold: float | None = None,
     ) -> Segmentation:
-        """Segment a stored picture; arguments and errors as `Predictor.segment`.
+        """Segment a stored image; arguments and errors as `Predictor.segment`.
 
         Raises:
-            RefusedRequest: The picture is not stored (404).
+            RefusedRequest: The image is not stored (404).
         """
         embedding = self.open(image_id)
         with self.timed("segment"):
@@ -95,7 +95,7 @@ class Turn:
         """Give what points, a box or a mask may mean; errors as `Predictor.propose`.
 
         Raises:
-            RefusedRequest: The picture is not stored (404).
+            RefusedRequest: The image is not stored (404).
         """
         embedding = self.open(image_id)
         with self.timed("segment"):
@@ -113,10 +113,10 @@ class Turn:
         min_score: float | None = None,
         min_area: int | None = None,
     ) -> Panoptic:
-        """Give every pixel of a stored picture a class of a list; arguments and errors as `Predictor.panoptic`.
+        """Give every pixel of a stored image a class of a list; arguments and errors as `Predictor.panoptic`.
 
         Raises:
-            RefusedRequest: The picture is not stored (404).
+            RefusedRequest: The image is not stored (404).
         """
         embedding = self.open(image_id)
         with self.timed("segment"):

@@ -1,6 +1,6 @@
 """`/hf`: the image segmentation task of Hugging Face's `InferenceClient`, docs/serve-hugging-face.md.
 
-The client posts the bytes of a picture, or with parameters JSON; phrases stand in the address: `/hf?text=cat`.
+The client posts the bytes of an image, or with parameters JSON; phrases stand in the address: `/hf?text=cat`.
 """
 
 import base64
@@ -74,7 +74,7 @@ def hugging_face_router(service: Service) -> APIRouter:
         text: Annotated[list[str], Query(default_factory=list, description="A phrase; repeat it for more.")],
         model: str | None = None,
     ) -> Response:
-        """Find the objects of phrases in a picture."""
+        """Find the objects of phrases in an image."""
         if not text:
             raise RefusedRequest(
                 422, "invalid_request", "no phrase was given", "put what to find into the address: /hf?text=cat"
@@ -95,13 +95,13 @@ def hugging_face_router(service: Service) -> APIRouter:
 
 
 def _read_task(body: bytes) -> tuple[bytes, Parameters]:
-    """Read picture and parameters of a JSON body."""
+    """Read image and parameters of a JSON body."""
     try:
         asked = TypeAdapter(TaskRequest).validate_python(json.loads(body))
     except ValidationError as error:
         raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
     except (ValueError, RecursionError) as error:
-        raise RefusedRequest(400, "malformed_request", "the body is no JSON", "send JSON, or the picture") from error
+        raise RefusedRequest(400, "malformed_request", "the body is no JSON", "send JSON, or the image") from error
     return decode_base64(asked.inputs, what="inputs"), asked.parameters
 
 

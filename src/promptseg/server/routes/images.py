@@ -1,4 +1,4 @@
-"""`/v1/images`: store a picture and encode it, ask whether it is stored, forget it."""
+"""`/v1/images`: store an image and encode it, ask whether it is stored, forget it."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ _FILE: dict[str, Any] = {
 
 def images_router(service: Service) -> APIRouter:
     """Make the router."""
-    router = APIRouter(prefix="/v1/images", tags=["pictures"], responses=ERRORS)
+    router = APIRouter(prefix="/v1/images", tags=["images"], responses=ERRORS)
 
     async def store(
         request: Request,
         encode: bool = Query(True, description="false: only store it, for an example in an exemplar prompt"),
         model: str | None = Query(None, description="The model that encodes it; left out: the first."),
     ) -> Response:
-        """Store a picture and encode it; `Predictor.encode`."""
+        """Store an image and encode it; `Predictor.encode`."""
         encoded = await request.body()
 
         def work(turn: Turn) -> Response:
@@ -46,7 +46,7 @@ def images_router(service: Service) -> APIRouter:
     described: dict[str, Any] = {
         "response_model": ImageAnswer,
         "response_model_exclude_none": True,
-        "responses": {201: {"model": ImageAnswer, "description": "The picture is new."}},
+        "responses": {201: {"model": ImageAnswer, "description": "The image is new."}},
         "openapi_extra": _FILE,
     }
     router.put("", operation_id="put_image", **described)(store)
@@ -54,12 +54,12 @@ def images_router(service: Service) -> APIRouter:
 
     @router.get("/{image_id}", response_model=ImageAnswer)
     async def find(image_id: str) -> Response:
-        """Say whether a picture is still stored."""
+        """Say whether an image is still stored."""
         return json_answer(_describe(service, image_id, {}))
 
     @router.delete("/{image_id}", status_code=204)
     async def forget(image_id: str) -> None:
-        """Forget a picture."""
+        """Forget an image."""
         if not service.images.drop(image_id):
             raise image_not_found(image_id)
 

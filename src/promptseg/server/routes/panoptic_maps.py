@@ -1,4 +1,4 @@
-"""`/v1/panoptic`: a class of a list for every pixel of a picture."""
+"""`/v1/panoptic`: a class of a list for every pixel of an image."""
 
 from fastapi import APIRouter, Request, Response
 
@@ -19,7 +19,7 @@ def panoptic_router(service: Service) -> APIRouter:
 
     @router.post("/panoptic", response_model=PanopticAnswer)
     async def panoptic(asked: PanopticRequest, request: Request) -> Response:
-        """Give every pixel of a picture a class of a list, or none; `Predictor.panoptic`."""
+        """Give every pixel of an image a class of a list, or none; `Predictor.panoptic`."""
         check_num_queries(len(asked.names or ()), limit=service.settings.max_queries)
 
         def work(turn: Turn) -> Response:

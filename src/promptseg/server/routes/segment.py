@@ -1,4 +1,4 @@
-"""`/v1/segment` and `/v1/propose`: queries about a picture."""
+"""`/v1/segment` and `/v1/propose`: queries about an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ def segment_router(service: Service) -> APIRouter:
 
     @router.post("/segment", response_model=SegmentAnswer)
     async def segment(asked: SegmentRequest, request: Request) -> Response:
-        """Answer a list of queries about a picture; `Predictor.segment`."""
+        """Answer a list of queries about an image; `Predictor.segment`."""
         check_num_queries(len(asked.queries), limit=service.settings.max_queries)
 
         def work(turn: Turn) -> Response:

@@ -69,7 +69,7 @@ def state_router(service: Service) -> APIRouter:
 
     @router.get("/v1/status")
     async def status() -> StatusAnswer:
-        """State limits, waiting requests and stored pictures."""
+        """State limits, waiting requests and stored images."""
         return StatusAnswer(
             version=version("promptseg"),
             uptime_s=round(time.monotonic() - started, 3),

@@ -50,7 +50,7 @@ class PredictParameters(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """A picture and what to find in it."""
+    """An image and what to find in it."""
 
     model: str
     image: str
@@ -110,7 +110,7 @@ def x_anylabeling_router(service: Service) -> APIRouter:
         def work(turn: Turn) -> Response:
             # the client sends 0 where its user has set nothing
             threshold = asked.params.conf_threshold or None
-            image_id = turn.add(decode_base64(asked.image, what="the picture"))
+            image_id = turn.add(decode_base64(asked.image, what="the image"))
             found = turn.segment(image_id, queries, threshold=threshold)
             shapes = list(_write_shapes(found, asked.params.epsilon_factor))
             return json_answer(PredictAnswer(data=PredictData(shapes=shapes)))

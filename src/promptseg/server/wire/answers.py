@@ -48,7 +48,7 @@ class PolygonForm(BaseModel):
 
 
 class PolygonsForm(BaseModel):
-    """A mask as polygons, in pixels of the picture."""
+    """A mask as polygons, in pixels of the image."""
 
     polygons: list[PolygonForm]
 
@@ -60,10 +60,10 @@ class InstanceAnswer(BaseModel):
     """One object."""
 
     box_xyxy: PixelBox = Field(
-        description="left, top, right, bottom, in whole pixels of the picture; right and bottom exclusive"
+        description="left, top, right, bottom, in whole pixels of the image; right and bottom exclusive"
     )
     score: float
-    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
+    area: int = Field(description="Pixels of the image, measured at the size of the masks.")
     mask: MaskAnswer | None = None
     mask_quality: float | None = Field(None, description="The model's estimate of the mask's IoU.")
 
@@ -72,22 +72,22 @@ class ResultAnswer(BaseModel):
     """The result of one query."""
 
     label: str
-    presence: float = Field(description="Probability that the object is in the picture.")
+    presence: float = Field(description="Probability that the object is in the image.")
     is_present: bool = Field(description="Whether presence reaches the threshold.")
     status: Status = Field(description="absent: the mask is empty. unsure: the evidence conflicts; there is a mask.")
     read_as: str | None = Field(None, description="The known name that the model took the phrase as.")
-    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
+    area: int = Field(description="Pixels of the image, measured at the size of the masks.")
     mask: MaskAnswer | None = None
     instances: list[InstanceAnswer] | None = None
 
 
 class _AboutImage(BaseModel):
-    """What all answers about a picture have."""
+    """What all answers about an image have."""
 
     model: str
     fingerprint: str = Field(description="Identifies the checkpoint.")
-    image: str = Field(description="Id of the picture.")
-    size_hw: Size = Field(description="Of the upright picture, pixels.")
+    image: str = Field(description="Id of the image.")
+    size_hw: Size = Field(description="Of the upright image, pixels.")
     mask_size_hw: Size = Field(description="Of the masks, pixels.")
     seconds: dict[str, float] = Field(description="What each step took: wait, decode, encode, segment, masks.")
 
@@ -110,7 +110,7 @@ class ClassOfMap(BaseModel):
     synonyms: list[str]
     is_thing: bool = Field(description="Whether its objects are counted one by one.")
     decided_by: str = Field(description="What says so: the request, a table, or WordNet.")
-    presence: float = Field(description="Probability that it is in the picture.")
+    presence: float = Field(description="Probability that it is in the image.")
 
 
 class SegmentOfMap(BaseModel):
@@ -120,9 +120,9 @@ class SegmentOfMap(BaseModel):
     label: str
     is_thing: bool
     score: float
-    area: int = Field(description="Pixels of the picture, measured at the size of the masks.")
+    area: int = Field(description="Pixels of the image, measured at the size of the masks.")
     box_xyxy: PixelBox = Field(
-        description="left, top, right, bottom, in whole pixels of the picture; right and bottom exclusive"
+        description="left, top, right, bottom, in whole pixels of the image; right and bottom exclusive"
     )
     mask: MaskAnswer | None = None
 
@@ -138,10 +138,10 @@ class PanopticAnswer(_AboutImage):
 
 
 class ImageAnswer(BaseModel):
-    """A stored picture."""
+    """A stored image."""
 
     id: str
-    size_hw: Size = Field(description="Of the upright picture, pixels.")
+    size_hw: Size = Field(description="Of the upright image, pixels.")
     is_encoded: bool = Field(description="Whether a model has encoded it.")
     expires_in_s: float = Field(description="It is forgotten when it is not used for so long.")
     seconds: dict[str, float] = Field(description="What each step took: wait, decode, encode.")
@@ -221,7 +221,7 @@ class GateAnswer(BaseModel):
 
 
 class StoreAnswer(BaseModel):
-    """The stored pictures."""
+    """The stored images."""
 
     num_images: int
     bytes: int

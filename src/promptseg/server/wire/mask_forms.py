@@ -1,4 +1,4 @@
-"""The masks of an answer: run-length codes, polygons or PNG files, at the picture's size or at a smaller one."""
+"""The masks of an answer: run-length codes, polygons or PNG files, at the image's size or at a smaller one."""
 
 import base64
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def shrunk_size(size_hw: tuple[int, int], long_side: int | None) -> tuple[int, i
     """Compute the size of the masks, pixels.
 
     Args:
-        size_hw: Of the picture.
-        long_side: Longer side of the masks; None, or more than the picture's: that of the picture.
+        size_hw: Of the image.
+        long_side: Longer side of the masks; None, or more than the image's: that of the image.
     """
     height, width = size_hw
     scale = 1.0 if long_side is None else min(1.0, long_side / max(size_hw))
@@ -32,7 +32,7 @@ def shrunk_size(size_hw: tuple[int, int], long_side: int | None) -> tuple[int, i
 
 
 def shrink_instance(instance: Instance, size_hw: tuple[int, int]) -> Instance:
-    """Give an object at a smaller size of its picture.
+    """Give an object at a smaller size of its image.
 
     A pixel belongs to it if at least half of its area does; of an object that is too small for that, the pixels with
     the largest shares remain.
@@ -60,7 +60,7 @@ def mask_writer(form: MaskForm, size_hw: tuple[int, int], mask_size_hw: tuple[in
 
     Args:
         form: Of the request.
-        size_hw: Of the picture.
+        size_hw: Of the image.
         mask_size_hw: Of the masks.
 
     Returns:

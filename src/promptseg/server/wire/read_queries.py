@@ -24,20 +24,20 @@ from promptseg.server.wire.requests import (
     RleMask,
 )
 
-# Each side of a mask may differ by so many pixels from the scaled side of its picture.
+# Each side of a mask may differ by so many pixels from the scaled side of its image.
 MAX_ROUNDING = 1.0
 
 
 def find_image(reference: str | InlineFile, turn: Turn) -> str:
-    """Give the id of a picture; one that comes with the request is stored.
+    """Give the id of an image; one that comes with the request is stored.
 
     Raises:
-        ImageError: It is no picture, or is too large.
+        ImageError: It is no image, or is too large.
         RefusedRequest: It is no base64 (400).
     """
     if isinstance(reference, str):
         return reference
-    return turn.add(decode_base64(reference.base64, what="the picture"))
+    return turn.add(decode_base64(reference.base64, what="the image"))
 
 
 def check_num_queries(num_queries: int, *, limit: int) -> None:
@@ -57,13 +57,13 @@ def read_queries(asked: Sequence[str | AskedQuery], turn: Turn, size_hw: tuple[i
 
     Args:
         asked: Of the request.
-        turn: Has the pictures of the examples.
-        size_hw: Height and width of the picture, pixels.
+        turn: Has the images of the examples.
+        size_hw: Height and width of the image, pixels.
 
     Raises:
         PromptError: A prompt is malformed; the message names its query.
-        ImageError: The picture of an example, or a mask, can't be read or is too large.
-        RefusedRequest: The picture of an example is not stored (404), or something is no base64 (400).
+        ImageError: The image of an example, or a mask, can't be read or is too large.
+        RefusedRequest: The image of an example is not stored (404), or something is no base64 (400).
     """
     return tuple(each if isinstance(each, str) else _read_query(each, turn, size_hw) for each in asked)
 
@@ -97,7 +97,7 @@ def _as_box(numbers: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 def _read_mask(asked: RleMask | PngMask, size_hw: tuple[int, int], limits: ImageLimits) -> NDArray[np.bool_]:
-    """Read a mask and stretch it over its picture, shape `size_hw`."""
+    """Read a mask and stretch it over its image, shape `size_hw`."""
     if isinstance(asked, PngMask):
         mask = read_mask(decode_base64(asked.png, what="the mask"), limits=limits)
     else:
@@ -112,10 +112,10 @@ def _read_mask(asked: RleMask | PngMask, size_hw: tuple[int, int], limits: Image
 
 
 def stretch_mask(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """Bring a mask, shape (h, w), to the size of its picture; each pixel takes the value at its center.
+    """Bring a mask, shape (h, w), to the size of its image; each pixel takes the value at its center.
 
     Raises:
-        OutsideImageError: The mask has another shape than the picture.
+        OutsideImageError: The mask has another shape than the image.
     """
     (h, w), (height, width) = mask.shape, size_hw
     # the smallest and the largest scale from which rounding leads to these sides
@@ -123,7 +123,7 @@ def stretch_mask(mask: NDArray[np.bool_], size_hw: tuple[int, int]) -> NDArray[n
     most = min((h + MAX_ROUNDING) / height, (w + MAX_ROUNDING) / width)
     if least > most:
         raise OutsideImageError(
-            f"a mask of {h} x {w} pixels (H x W) for a picture of {height} x {width}: it covers the whole picture, at "
+            f"a mask of {h} x {w} pixels (H x W) for an image of {height} x {width}: it covers the whole image, at "
             "any size, in the same shape"
         )
     rows = ((np.arange(height) + 0.5) * h / height).astype(np.intp)

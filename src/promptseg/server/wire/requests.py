@@ -46,7 +46,7 @@ def _kind_of_image(value: Any) -> str:
 ImageReference: TypeAlias = Annotated[
     Annotated[str, Tag("id")] | Annotated[InlineFile, Tag("inline")],
     Discriminator(_kind_of_image),
-    Field(description="Id of a stored picture, or the file itself as base64."),
+    Field(description="Id of a stored image, or the file itself as base64."),
 ]
 
 
@@ -71,7 +71,7 @@ def _kind_of_mask(value: Any) -> str:
 AskedMask: TypeAlias = Annotated[
     Annotated[RleMask, Tag("rle")] | Annotated[PngMask, Tag("png")],
     Discriminator(_kind_of_mask),
-    Field(description="Of the shape of its picture, at any size."),
+    Field(description="Of the shape of its image, at any size."),
 ]
 
 
@@ -84,7 +84,7 @@ class AskedText(_Request):
 
 
 class AskedExemplar(_Request):
-    """An example in another picture; without box and mask, all of it."""
+    """An example in another image; without box and mask, all of it."""
 
     kind: Literal["exemplar"]
     image: ImageReference
@@ -139,18 +139,18 @@ QueryOrPhrase: TypeAlias = Annotated[
 
 
 class _AboutImage(_Request):
-    """What all requests about a picture have."""
+    """What all requests about an image have."""
 
     image: ImageReference
     model: str | None = Field(None, description="One of /v1/models; left out: the first.")
     masks: MaskForm = Field("rle", description="Form of the masks in the answer.")
     mask_long_side: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Longer side of the masks, pixels; left out, or beyond the picture's: the picture's own."
+        None, description="Longer side of the masks, pixels; left out, or beyond the image's: the image's own."
     )
 
 
 class SegmentRequest(_AboutImage):
-    """A list of queries about a picture."""
+    """A list of queries about an image."""
 
     queries: list[QueryOrPhrase] = Field(json_schema_extra={**_QUERIES})
     threshold: Share | None = Field(
@@ -169,7 +169,7 @@ class ProposeRequest(_AboutImage):
 
 
 class PanopticRequest(_AboutImage):
-    """A list of classes for every pixel of a picture."""
+    """A list of classes for every pixel of an image."""
 
     names: list[str] | None = Field(
         None,

@@ -23,8 +23,8 @@ def write_results(
     Args:
         results: Of the queries.
         write_mask: Writes each mask; None: they are left out.
-        mask_size_hw: Size of the masks. At less than the picture's, everything is measured at this size: for a large
-            picture that takes a fraction of the time.
+        mask_size_hw: Size of the masks. At less than the image's, everything is measured at this size: for a large
+            image that takes a fraction of the time.
         with_instances: Whether the answer has the single objects.
     """
     return [
@@ -34,7 +34,7 @@ def write_results(
 
 
 def shrink_result(result: QueryResult, size_hw: tuple[int, int]) -> QueryResult:
-    """Give a result at a smaller size of its picture: from the model's map, and from its shrunken instances."""
+    """Give a result at a smaller size of its image: from the model's map, and from its shrunken instances."""
     if result.size_hw == size_hw:
         return result
     assert result.stored_mask is None, "only results that were loaded from a file have no map"
