@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from promptseg.errors import CheckpointError, PromptError
 from promptseg.language.class_list import NamedClass, parse_class_list
 from promptseg.models.segment_proposals import propose_segments
+from promptseg.ops.resize import clipped_logit
 from promptseg.prompts import Query, TextPrompt
 from promptseg.results.background import is_background
 from promptseg.results.filling import DraftMap, fill_with_best, fill_with_class
@@ -116,13 +117,16 @@ def merge_proposals(
     Returns:
         The segments, the largest first; none is of a class that is absent.
     """
-    settings = options.apply(proposals.settings)
-    drafts = merge_segments(proposals.candidates, size_hw, settings)
     if options.unlabelled == "keep":
-        return drafts
-    scores = _score_classes(proposals, settings.min_fill_score)
+        return merge_segments(proposals.candidates, size_hw, options.apply(proposals.settings))
+    settings = options.apply(proposals.settings.for_filling())
+    drafts = merge_segments(proposals.candidates, size_hw, settings)
+    scores = _score_classes(proposals, settings.min_score)
+    biases = {
+        index: settings.presence_weight * float(clipped_logit(float(proposals.presence[index]))) for index in scores
+    }
     things = [one.is_thing for one in classes]
-    return fill_with_best(drafts, proposals.class_logits, things, scores).sort()
+    return fill_with_best(drafts, proposals.class_logits, things, scores, biases).sort()
 
 
 def _score_classes(proposals: SegmentProposals, min_score: float) -> dict[int, float]:

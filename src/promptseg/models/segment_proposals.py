@@ -106,7 +106,9 @@ class MaskProposal:
     def to_candidate(self, settings: ProposalSettings) -> SegmentCandidate:
         """Score it."""
         weights: EvidenceWeights = getattr(settings, self.kind)
-        return SegmentCandidate(self.class_index, self.is_thing, weights.weigh(self.evidence), self.mask)
+        score = weights.weigh(self.evidence)
+        presence = float(sigmoid(np.array(self.evidence.presence, dtype=np.float32)))
+        return SegmentCandidate(self.class_index, self.is_thing, score, self.mask, presence)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.ops.masks import iterate_components, label_components
-from promptseg.ops.resize import clipped_logit, resize_map
+from promptseg.ops.resize import resize_map
 from promptseg.results.query_result import MIN_INSTANCE_SHARE
 
 
@@ -72,8 +72,9 @@ def fill_with_best(
     class_logits: NDArray[np.float32],
     is_thing: Sequence[bool],
     scores: Mapping[int, float],
+    biases: Mapping[int, float],
 ) -> DraftMap:
-    """Give every free pixel to the class with the highest evidence: its map plus the logit of its score.
+    """Give every free pixel to the class with the highest evidence: its map plus a bias.
 
     A pixel of stuff joins the segment of its class. A pixel of a thing joins the nearest object of its class; if there
     is none, the large connected parts of such pixels are its objects.
@@ -83,6 +84,7 @@ def fill_with_best(
         class_logits: Map of each class over the image, shape (C, h, w).
         is_thing: Whether each class is a thing.
         scores: Score of each class that may be given pixels, in [0, 1]; none: nothing is filled.
+        biases: Added to the logits of each of these classes.
     """
     free = drafts.segment_ids == 0
     if not free.any() or not scores:
@@ -90,8 +92,8 @@ def fill_with_best(
     size_hw = (free.shape[0], free.shape[1])
     highest = np.full(size_hw, -np.inf, dtype=np.float32)
     best = np.zeros(size_hw, dtype=np.int32)
-    for index, score in scores.items():
-        evidence = resize_map(class_logits[index], size_hw) + clipped_logit(score)
+    for index in scores:
+        evidence = resize_map(class_logits[index], size_hw) + np.float32(biases[index])
         wins = evidence > highest
         highest[wins] = evidence[wins]
         best[wins] = index

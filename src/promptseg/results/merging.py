@@ -10,7 +10,7 @@ Source:
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -45,7 +45,8 @@ class MergeSettings:
         min_inset_score: Minimum score of such an object.
         min_island_share: Parts of a segment besides its largest one, and holes, that are smaller than this share of the
             image go to what is around them.
-        min_fill_score: Where every pixel is to be filled, minimum score of a class that may get what is left.
+        presence_weight: With "things first", stuff competes by its logits plus this weight times the logit of presence.
+        min_fill_score: Where every pixel is to be filled, minimum score of a candidate.
     """
 
     contest: Contest = "things first"
@@ -57,7 +58,12 @@ class MergeSettings:
     max_inset_share: float = 0.0
     min_inset_score: float = 0.5
     min_island_share: float = 0.0
+    presence_weight: float = 1.0
     min_fill_score: float = 0.0
+
+    def for_filling(self) -> "MergeSettings":
+        """Give the settings for a map without free pixels: nothing is given up for being small or hidden."""
+        return replace(self, min_score=self.min_fill_score, min_visible_share=0.0, min_stuff_share=0.0)
 
 
 DEFAULT_SETTINGS = MergeSettings()
@@ -72,12 +78,14 @@ class SegmentCandidate:
         is_thing: Whether it is one object; candidates of one stuff class become one segment.
         score: Probability that it is there, and of its class.
         mask: An object with a mask of its own, or logits over the whole image, shape (h, w), at any resolution.
+        presence: Probability that its class is in the image.
     """
 
     class_index: int
     is_thing: bool
     score: float
     mask: Instance | NDArray[np.float32]
+    presence: float = 0.5
 
     def __repr__(self) -> str:
         kind = "thing" if self.is_thing else "stuff"
@@ -205,7 +213,7 @@ class _Merge:
         for index in competing:
             for candidate in self._groups[index]:
                 window, logits = candidate.logits(self._size_hw, grid_hw)
-                evidence = self._weigh(logits, candidate.score)
+                evidence = self._weigh(logits, candidate)
                 wins = (evidence > highest[window]) & (laid[window] < 0)
                 highest[window][wins] = evidence[wins]
                 owners[window][wins] = index
@@ -213,10 +221,10 @@ class _Merge:
         owners[~inside & (laid < 0)] = -1
         return owners
 
-    def _weigh(self, logits: Map, score: float) -> Map:
+    def _weigh(self, logits: Map, candidate: SegmentCandidate) -> Map:
         if self._settings.contest == "all":
-            return sigmoid(logits) * np.float32(score)
-        return logits + clipped_logit(score)
+            return sigmoid(logits) * np.float32(candidate.score)
+        return logits + np.float32(self._settings.presence_weight) * clipped_logit(candidate.presence)
 
     def _grid(self, competing: Sequence[int]) -> tuple[int, int]:
         """Choose a grid: that of the maps where all have maps, else the pixels."""

@@ -6,7 +6,7 @@ from promptseg.models.segment_proposals import EvidenceWeights, ProposalSettings
 from promptseg.results.merging import MergeSettings
 from promptseg.sam.refine_settings import RefineSettings
 
-# Fitted on coco_train by lab/fit_panoptic.py.
+# Weights: lab/fit_panoptic.py on coco_train. The rest was chosen on pictures of coco_train and camvid_train.
 PANOPTIC = ProposalSettings(
     objects=EvidenceWeights(presence=-0.148, score=0.866, log_area=0.191, margin=0.27, bias=0.521),
     parts=EvidenceWeights(presence=0.815, score=0.253, log_area=0.461, margin=0.137, bias=-3.269),
@@ -18,7 +18,8 @@ PANOPTIC = ProposalSettings(
         min_stuff_share=0.005,
         max_inset_share=0.3,
         min_island_share=0.0005,
-        min_fill_score=0.05,
+        presence_weight=0.5,
+        min_fill_score=0.1,
     ),
 )
 
