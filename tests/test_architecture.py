@@ -29,7 +29,7 @@ LEVELS = {
     "models": 10, "everything": 10,
     "panoptic_map": 11,
     "predictor": 12,
-    "labeling": 13, "langsam": 13, "data": 13, "batch": 13,
+    "labeling": 13, "langsam": 13, "data": 13, "batch": 13, "cvat": 13,
     "evaluate": 14,
     "train": 15, "pseudo_masks": 15, "server": 15,
     "cli": 16,
