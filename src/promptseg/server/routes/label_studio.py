@@ -7,7 +7,8 @@ Source:
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -126,7 +127,8 @@ def label_studio_router(service: Service) -> APIRouter:
         if asked.access_token:
             pictures.keep_token(asked.access_token)
         if asked.label_config:
-            LabelingInterface.read(asked.label_config)
+            with _logged("a project"):
+                LabelingInterface.read(asked.label_config)
         return SetupAnswer(model_version=predictor.origin)
 
     @router.get("/versions")
@@ -145,8 +147,9 @@ def label_studio_router(service: Service) -> APIRouter:
         context = asked.params.context
         if context is not None and len(asked.tasks) > 1:
             raise RefusedRequest(422, "invalid_request", "what a person asks for belongs to one task", "send one task")
-        interface = LabelingInterface.read(asked.label_config)
-        questions = all_labels(interface) if context is None else read_questions(context.result, interface)
+        with _logged("a project"):
+            interface = LabelingInterface.read(asked.label_config)
+            questions = all_labels(interface) if context is None else read_questions(context.result, interface)
 
         async def ask(reference: str, question: Question) -> list[PredictedRegion]:
             async with places:
@@ -160,11 +163,10 @@ def label_studio_router(service: Service) -> APIRouter:
         answers: list[list[PredictedRegion] | TaskPictureError | ImageError] = []
         for task in asked.tasks:
             try:
-                found = [await ask(find_reference(task.data, each.field), each) for each in questions]
+                with _logged(f"task {task.id}"):
+                    found = [await ask(find_reference(task.data, each.field), each) for each in questions]
                 answers.append([region for regions in found for region in regions])
             except (TaskPictureError, ImageError) as error:
-                # Label Studio shows people no more of an error than its status
-                log.warning("Label Studio: no prediction of task %s: %s", task.id, _describe(error))
                 answers.append(error)
         model_version = service.models.find(None).require().origin
         return json_answer(_write_answer(answers, model_version))
@@ -172,9 +174,15 @@ def label_studio_router(service: Service) -> APIRouter:
     return router
 
 
-def _describe(error: PromptsegError) -> str:
-    """Describe an error without what the task names."""
-    return f"{error.code}; {error.way_out}" if isinstance(error, RefusedRequest) else "unreadable_image"
+@contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Log an error, without what the request names: Label Studio shows people no more of it than its status."""
+    try:
+        yield
+    except PromptsegError as error:
+        shown = f"{error.code}; {error.way_out}" if isinstance(error, RefusedRequest) else type(error).__name__
+        log.warning("Label Studio: no prediction of %s: %s", what, shown)
+        raise
 
 
 def _write_answer(
