@@ -20,6 +20,12 @@ NUM_EXAMPLES = 40
 OPERATIONS = [
     ("/healthz", "GET"),
     ("/hf", "POST"),
+    ("/label-studio", "GET"),
+    ("/label-studio/health", "GET"),
+    ("/label-studio/predict", "POST"),
+    ("/label-studio/setup", "POST"),
+    ("/label-studio/versions", "GET"),
+    ("/label-studio/webhook", "POST"),
     ("/readyz", "GET"),
     ("/v1/examples", "GET"),
     ("/v1/images", "POST"),

@@ -1,5 +1,6 @@
 """`promptseg serve`: the HTTP API and the web page."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -46,6 +47,20 @@ def serve(
     max_waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait for a device.")] = 8,
     cache_mb: Annotated[int, typer.Option(min=0, help="Memory for stored images, MiB.")] = 512,
     metrics: Annotated[bool, typer.Option("--metrics", help="Serve /metrics for Prometheus.")] = False,
+    label_studio: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of Label Studio, from which pictures of its tasks may be fetched, such as "
+            "http://localhost:8080."
+        ),
+    ] = None,
+    label_studio_key: Annotated[
+        str | None, typer.Option(envvar="LABEL_STUDIO_API_KEY", help="Access token of a user there.")
+    ] = None,
+    label_studio_files: Annotated[
+        Path | None,
+        typer.Option(help="Directory of its local files (LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT), which may be read."),
+    ] = None,
     threshold: Threshold = None,
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
@@ -60,7 +75,7 @@ def serve(
     require("uvicorn", extra="serve")
     # here and not above: FastAPI takes half a second to import
     from promptseg.cli.serve_run import choose_token, run_server
-    from promptseg.server import ServerSettings
+    from promptseg.server import PictureAccess, ServerSettings
 
     check_device(device)
     chosen = choose_token(token, is_local=host in LOCAL_HOSTS)
@@ -73,6 +88,7 @@ def serve(
         max_waiting=max_waiting,
         cache_bytes=cache_mb * MIB,
         metrics=metrics,
+        label_studio=PictureAccess(label_studio, label_studio_key, label_studio_files),
     )
     sources = [
         _source(name, device=device, engine=engine.value, offline=offline, threshold=threshold)
@@ -84,7 +100,6 @@ def serve(
 def _source(name: str, *, device: str, engine: str, offline: bool, threshold: float | None) -> "ModelSource":
     """Describe how to load a model; a name that does not exist is refused at once."""
     from functools import partial
-    from pathlib import Path
 
     from promptseg.models.registry import MODELS, find_row
     from promptseg.predictor import load

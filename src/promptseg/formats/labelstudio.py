@@ -7,10 +7,10 @@ LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT set to the data set's directory.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -32,6 +32,9 @@ from promptseg.images import check_stated_size
 from promptseg.ops.polygons import TOLERANCE, fill_rings, join_parts, smooth_polygons
 from promptseg.results import Instance
 
+# The key of a region's labels, which is also its type.
+RegionKind = Literal["brushlabels", "polygonlabels", "rectanglelabels"]
+
 INDEX = Path("tasks.json")
 _IMAGE_URL = "/data/local-files/?d=images/"
 _UNSAFE = re.compile(rb"[^A-Za-z0-9._~-]")
@@ -39,14 +42,14 @@ _UNSAFE = re.compile(rb"[^A-Za-z0-9._~-]")
 
 def write_brushes(directory: Path, classes: Sequence[str], annotations: Iterable[Annotation]) -> None:
     """Write tasks with brush strokes."""
-    _write(directory, classes, annotations, kind="brushlabels", encode=_brush)
+    _write(directory, classes, annotations, kind="brushlabels")
 
 
 def write_polygons(
     directory: Path, classes: Sequence[str], annotations: Iterable[Annotation], *, tolerance: float = 0.0
 ) -> None:
     """Write tasks with polygons."""
-    _write(directory, classes, annotations, kind="polygonlabels", encode=partial(_polygon, tolerance=tolerance))
+    _write(directory, classes, annotations, kind="polygonlabels", tolerance=tolerance)
 
 
 def read(directory: Path) -> DataSet:
@@ -72,10 +75,10 @@ def _write(
     classes: Sequence[str],
     annotations: Iterable[Annotation],
     *,
-    kind: str,
-    encode: Callable[[Instance], dict[str, Any]],
+    kind: RegionKind,
+    tolerance: float = 0.0,
 ) -> None:
-    write_json_list(directory / INDEX, (_to_task(annotation, kind, encode) for annotation in annotations))
+    write_json_list(directory / INDEX, (_to_task(annotation, kind, tolerance) for annotation in annotations))
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name="image", value="$image", zoom="true")
     control = {"brushlabels": "BrushLabels", "polygonlabels": "PolygonLabels"}[kind]
@@ -86,21 +89,53 @@ def _write(
     write_text(directory / "label_config.xml", ElementTree.tostring(view, encoding="unicode") + "\n")
 
 
-def _to_task(annotation: Annotation, kind: str, encode: Callable[[Instance], dict[str, Any]]) -> dict[str, Any]:
+def to_region(
+    instance: Instance,
+    label: str,
+    *,
+    kind: RegionKind,
+    region_id: str,
+    from_name: str = "label",
+    to_name: str = "image",
+    tolerance: float = 0.0,
+) -> dict[str, Any]:
+    """Describe an object as a region: an item of "result" of an annotation or a prediction.
+
+    Args:
+        instance: The object.
+        label: One of the labels of the tag `from_name`.
+        kind: Of the region.
+        region_id: Unique in the annotation.
+        from_name: Name of the tag that has the labels.
+        to_name: Name of the tag that shows the image.
+        tolerance: Of a polygon, pixels.
+    """
+    height, width = instance.size_hw
+    match kind:
+        case "brushlabels":
+            value = {"format": "rle", "rle": encode_brush(instance.mask)}
+        case "polygonlabels":
+            value = _polygon(instance, tolerance=tolerance)
+        case "rectanglelabels":
+            value = _rectangle(instance)
+    return {
+        "id": region_id,
+        "type": kind,
+        "from_name": from_name,
+        "to_name": to_name,
+        "original_width": width,
+        "original_height": height,
+        "image_rotation": 0,
+        "score": instance.score,
+        **({"meta": quality} if (quality := describe_quality(instance)) else {}),
+        "value": value | {kind: [label]},
+    }
+
+
+def _to_task(annotation: Annotation, kind: RegionKind, tolerance: float) -> dict[str, Any]:
     height, width = annotation.size_hw
     results = [
-        {
-            "id": f"object-{number}",
-            "type": kind,
-            "from_name": "label",
-            "to_name": "image",
-            "original_width": width,
-            "original_height": height,
-            "image_rotation": 0,
-            "score": instance.score,
-            **({"meta": quality} if (quality := describe_quality(instance)) else {}),
-            "value": encode(instance) | {kind: [label]},
-        }
+        to_region(instance, label, kind=kind, region_id=f"object-{number}", tolerance=tolerance)
         for number, (label, instance) in enumerate(annotation.objects())
     ]
     # Percent-encoded as Label Studio's own addresses are, so that a name with '&' or '#' is found.
@@ -122,14 +157,22 @@ def _to_task(annotation: Annotation, kind: str, encode: Callable[[Instance], dic
     }
 
 
-def _brush(instance: Instance) -> dict[str, Any]:
-    return {"format": "rle", "rle": encode_brush(instance.mask)}
-
-
 def _polygon(instance: Instance, *, tolerance: float) -> dict[str, Any]:
     height, width = instance.size_hw
     ring = join_parts(smooth_polygons(instance.polygons(), tolerance))
     return {"points": (ring * 100.0 / (width, height)).round(6).tolist(), "closed": True}
+
+
+def _rectangle(instance: Instance) -> dict[str, Any]:
+    height, width = instance.size_hw
+    left, top, right, bottom = instance.box_xyxy
+    return {
+        "x": left * 100.0 / width,
+        "y": top * 100.0 / height,
+        "width": (right - left) * 100.0 / width,
+        "height": (bottom - top) * 100.0 / height,
+        "rotation": 0,
+    }
 
 
 def _to_annotation(task: dict[str, Any], where: str) -> Annotation:

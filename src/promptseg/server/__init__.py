@@ -9,6 +9,7 @@ require("fastapi", extra="serve")
 
 from promptseg.server.app import create_app  # noqa: E402 (the message of a missing extra comes first)
 from promptseg.server.core.served_models import ModelSource  # noqa: E402
+from promptseg.server.label_studio.picture_access import PictureAccess  # noqa: E402
 from promptseg.server.settings import ServerSettings  # noqa: E402
 
-__all__ = ["ModelSource", "ServerSettings", "create_app"]
+__all__ = ["ModelSource", "PictureAccess", "ServerSettings", "create_app"]

@@ -29,6 +29,7 @@ from promptseg.server.request_log import RequestLog
 from promptseg.server.routes.api_page import api_page_router
 from promptseg.server.routes.hugging_face import hugging_face_router
 from promptseg.server.routes.images import images_router
+from promptseg.server.routes.label_studio import label_studio_router
 from promptseg.server.routes.page_files import files_router, list_files
 from promptseg.server.routes.panoptic_maps import panoptic_router
 from promptseg.server.routes.segment import segment_router
@@ -60,6 +61,7 @@ ROUTERS: tuple[Callable[[Service], APIRouter], ...] = (
     segment_router,
     panoptic_router,
     hugging_face_router,
+    label_studio_router,
     x_anylabeling_router,
 )
 

@@ -1,11 +1,12 @@
 """What an operator decides: limits, who may ask, and what is switched on."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from promptseg.errors import PromptError
 from promptseg.images import DEFAULT_LIMITS, ImageLimits
 from promptseg.prompts import MAX_QUERIES
+from promptseg.server.label_studio.picture_access import PictureAccess
 
 _TOKEN = re.compile(r"[!-~]+")
 
@@ -28,6 +29,7 @@ class ServerSettings:
         cache_bytes: Memory for stored images and their embeddings; the newest image stays even if it is larger.
         cache_age_s: Seconds after its last use until an image is forgotten.
         metrics: Whether `/metrics` is there.
+        label_studio: Where pictures of Label Studio's tasks may come from.
 
     Raises:
         PromptError: A limit is out of its range, or the token is blank or not plain ASCII.
@@ -46,6 +48,7 @@ class ServerSettings:
     cache_bytes: int = 512 * 2**20
     cache_age_s: float = 1800.0
     metrics: bool = False
+    label_studio: PictureAccess = field(default_factory=PictureAccess)
 
     def __post_init__(self) -> None:
         if self.token is not None and not _TOKEN.fullmatch(self.token):
