@@ -63,6 +63,7 @@ def with_thresholds(config: PromptSegConfig, fitted: Mapping[str, Any]) -> Promp
         mask_threshold=fitted["mask_threshold"],
         presence_threshold=fitted["presence_threshold"],
         presence_calibration=tuple(fitted["presence_calibration"]),
+        unsure_threshold=None,  # `lab.fit_evidence` chooses it anew
     )
 
 

@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
 def read_synsets(path: Path) -> dict[str, Synset]:
     """Read the visible meanings that are not a single person, place or thing (wndb(5WN))."""
     synsets = {}
-    for line in _content(path):
+    for line in read_content(path):
         fields = line.split(" | ")[0].split()
         num_lemmas = int(fields[3], 16)
         pointers = fields[5 + 2 * num_lemmas :]
@@ -86,7 +86,7 @@ def choose_senses(dictionary: Path, synsets: dict[str, Synset]) -> dict[str, str
     """
     counts = read_counts(dictionary / "index.sense")
     chosen = {}
-    for line in _content(dictionary / "index.noun"):
+    for line in read_content(dictionary / "index.noun"):
         fields = line.split()
         word, offsets = fields[0], fields[-int(fields[2]) :]
         visible = [offset for offset in offsets if offset in synsets]
@@ -104,7 +104,7 @@ def choose_senses(dictionary: Path, synsets: dict[str, Synset]) -> dict[str, str
 def read_counts(path: Path) -> dict[tuple[str, str], int]:
     """Read the count of each (word, meaning) in tagged texts (senseidx(5WN))."""
     counts = {}
-    for line in _content(path):
+    for line in read_content(path):
         key, offset, _, count = line.split()
         word, rest = key.split("%")
         if rest.startswith("1:"):  # a noun
@@ -117,7 +117,7 @@ def _category(synset: Synset) -> int:
     return PLANT if synset.file == FOOD else synset.file
 
 
-def _content(path: Path) -> list[str]:
+def read_content(path: Path) -> list[str]:
     """Return a file's lines without the license above them, which is indented."""
     return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith(" ")]
 

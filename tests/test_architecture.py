@@ -48,7 +48,12 @@ KNOWS = {"registry": None, "table": {"config"}, "build": {"network"}}
 
 # Where torch may be imported at module level: networks, their training, and what reads the weights of others.
 TORCH_FOLDERS = ("encoders/", "layers/", "train/", "pseudo_masks/", "weights/convert/", "evaluate/benchmarks/")
-NO_TORCH_IN_FOLDERS = {"encoders/pixels.py", "encoders/tokenizers.py", "encoders/tower_facts.py"}
+NO_TORCH_IN_FOLDERS = {
+    "encoders/classifier.py",
+    "encoders/pixels.py",
+    "encoders/tokenizers.py",
+    "encoders/tower_facts.py",
+}
 TORCH_FILES = {
     "detectors/grounding_dino.py",
     "detectors/name_vectors.py",

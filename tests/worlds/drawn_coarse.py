@@ -10,6 +10,7 @@ from promptseg.language.reading import PhraseReader, PhraseReading
 from promptseg.models.promptseg.coarse import CoarseAnswer, CoarseImage, ConceptGroup
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.graphs import PromptSegGraphs
+from promptseg.models.promptseg.presence import PresenceEvidence
 from promptseg.prompts import TextPrompt
 
 CONFIG = PromptSegConfig("conv-test", (8, 16), "bytes-test", mask_threshold=0.7, refiner="mobile-sam")
@@ -60,7 +61,9 @@ class DrawnCoarse:
         texts = [concept.text for (concept,) in groups if isinstance(concept, TextPrompt)]
         assert readings.keys() >= set(texts)
         self.calls.append(texts)
-        return [CoarseAnswer(self._map(text), self._presence.get(text, 0.9), 0.5) for text in texts]
+        return [
+            CoarseAnswer(self._map(text), self._presence.get(text, 0.9), 0.5, PresenceEvidence(0.0)) for text in texts
+        ]
 
     def _map(self, text: str) -> NDArray[np.float32]:
         drawn = np.roll(self._draw(text), self._shift, axis=1)

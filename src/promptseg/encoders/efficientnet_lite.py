@@ -172,7 +172,13 @@ class EfficientNetLite(ImageTower):
         return tuple(maps)
 
     def classify(self, pixels: Tensor) -> Tensor:
-        """Compute ImageNet logits, shape (B, 1000), of normalized pixels, shape (B, 3, H, W).
+        """Compute ImageNet logits, shape (B, 1000), of normalized pixels, shape (B, 3, H, W); errors as below."""
+        return self.classify_cells(pixels).mean(dim=(2, 3))
+
+    def classify_cells(self, pixels: Tensor) -> Tensor:
+        """Compute ImageNet logits of each cell, shape (B, 1000, h, w), of normalized pixels, shape (B, 3, H, W).
+
+        The classifier is linear, so the mean over cells gives the logits of their part of the image.
 
         Raises:
             ValueError: The tower has no classifier, or the pixels have a wrong shape.
@@ -184,8 +190,7 @@ class EfficientNetLite(ImageTower):
         x = F.relu6(_convolve(pixels, self._conv_stem, self._bn0))
         for block in self._blocks:
             x = block(x)
-        logits: Tensor = self._fc(self._head(x).mean(dim=(2, 3)))
-        return logits
+        return pointwise(self._head(x), self._fc.weight, self._fc.bias)
 
     def _head(self, x: Tensor) -> Tensor:
         return F.relu6(_convolve(x, self._conv_head, self._bn1))
@@ -211,6 +216,17 @@ class EfficientNetLite(ImageTower):
 
     def lora_targets(self, layers: Sequence[int]) -> list[str]:
         raise ValueError("EfficientNet-Lite takes no adapters: it is small enough to be trained (train_towers='image')")
+
+
+class CellClassifier(nn.Module):
+    """Classify the cells of normalized pixels; see `EfficientNetLite.classify_cells`."""
+
+    def __init__(self, tower: EfficientNetLite) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.tower.classify_cells(pixels)
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:

@@ -40,7 +40,7 @@ def nearest_hypernym(name: str, trained_names: Collection[str]) -> str | None:
         >>> nearest_hypernym("apples", {"fruit", "food"}), nearest_hypernym("an apple on a table", {"apple", "fruit"})
         ('fruit', None)
     """
-    words = _REST.sub("", without_article(normalize_phrase(name))).split(" ")
+    words = split_head(name)
     for start in range(len(words)):
         tail = " ".join(words[start:])
         forms = dict.fromkeys((tail, singular(tail), canonical(tail)))
@@ -53,14 +53,24 @@ def nearest_hypernym(name: str, trained_names: Collection[str]) -> str | None:
     return None
 
 
+def split_head(name: str) -> list[str]:
+    """Split a name in any spelling into words, the head last, without the words that describe it from behind.
+
+    Example:
+        >>> split_head("a ripe apple on the table")
+        ['ripe', 'apple']
+    """
+    return _REST.sub("", without_article(normalize_phrase(name))).split(" ")
+
+
 def _iterate_hypernyms(name: str, *, is_head: bool) -> Iterator[str]:
     """Yield the names of all hypernyms, near ones first: those of the taxonomy, then those of WordNet.
 
     Args:
         name: A word, or several that are one entry of WordNet.
         is_head: The name is only the end of what was asked, where it may mean something else than alone: the booth of a
-            "phone booth" is no table. So a hypernym of WordNet counts only where at least half of the head's meanings
-            have it.
+            "phone booth" is no table, and a "game controller" no person. So a hypernym of WordNet counts only where
+            all of the head's meanings have it.
     """
     above = broader(name)
     yield from sorted(above, key=lambda one: (-len(broader(one)), one))  # the deeper in the taxonomy, the nearer
@@ -71,7 +81,7 @@ def _iterate_hypernyms(name: str, *, is_head: bool) -> Iterator[str]:
     meanings = nouns.meanings_of[name] if is_head else (meant,)
     shared = Counter(row for meaning in meanings for row in nouns.above(meaning))
     for row in nouns.above(meant):
-        if 2 * shared[row] >= len(meanings):
+        if shared[row] == len(meanings):
             yield from nouns.words[row]
 
 

@@ -7,6 +7,8 @@ from functools import cached_property
 
 from promptseg.language.expression import ReferringExpression
 from promptseg.language.hypernyms import load_nouns, nearest_hypernym
+from promptseg.language.imagenet import find_imagenet_classes
+from promptseg.language.known_name import find_known_name
 from promptseg.language.phrases import broader, canonical, normalize_phrase, without_article
 from promptseg.language.referring_parser import parse_referring_expression
 from promptseg.language.spatial import SIDES
@@ -18,14 +20,17 @@ class PhraseReading:
     """What a phrase says. Classes are indexes into the detector's names, in ascending order.
 
     Attributes:
-        text: The normalized phrase, with hyphens as the model knows them; the phrase itself where normalizing leaves
-            nothing.
+        text: The normalized phrase, with hyphens as the model knows them, or the trained name that it was taken as; the
+            phrase itself where normalizing leaves nothing.
         exact_classes: Classes whose name says the same as the phrase.
         full_classes: Classes all of whose instances are what the phrase says: the exact ones; where there are none,
             the hyponyms.
         any_classes: Classes that an object of the phrase may go by: the same name, a hypernym, or hyponyms. All
             classes where the phrase is empty.
+        imagenet_classes: Classes of ImageNet that are kinds of the name; empty if the model has no such classifier.
         hypernym: The nearest trained hypernym, where the model was not trained on the name; else None.
+        read_as: The trained name that the phrase was taken as, if that is no other word for the same: the head of
+            "soapbox cart", a hypernym, a guess what was misspelled. None: the phrase was taken as it is.
         expression: None for a plain name.
         mentions: A reading of every name that the expression speaks of, in the order of `ReferringExpression.names`;
             the subject is the first. Empty without an expression. A mention has no expression of its own.
@@ -35,7 +40,9 @@ class PhraseReading:
     exact_classes: tuple[int, ...] = ()
     full_classes: tuple[int, ...] = ()
     any_classes: tuple[int, ...] = ()
+    imagenet_classes: tuple[int, ...] = ()
     hypernym: str | None = None
+    read_as: str | None = None
     expression: ReferringExpression | None = None
     mentions: tuple["PhraseReading", ...] = ()
 
@@ -47,10 +54,12 @@ class PhraseReader:
     Attributes:
         detector_names: Names of the detector's classes; empty without a detector.
         trained_names: Names that the model was trained on, as `normalize_phrase` spells them. Empty: no hypernyms.
+        knows_imagenet: Whether the model has a classifier of ImageNet's classes.
     """
 
     detector_names: tuple[str, ...] = ()
     trained_names: frozenset[str] = frozenset()
+    knows_imagenet: bool = False
 
     def read(self, phrase: str) -> PhraseReading:
         """Read a phrase in any spelling.
@@ -72,15 +81,19 @@ class PhraseReader:
         expression: ReferringExpression | None = None,
         mentions: tuple[PhraseReading, ...] = (),
     ) -> PhraseReading:
-        text = self._spell(phrase)
+        known = find_known_name(self._spell(phrase), self.trained_names)
+        text = known.text
         name = canonical(without_article(text))
         exact = self._classes.get(name, ())
+        hypernym = self._find_hypernym(text)
         return PhraseReading(
             text=text or phrase,
             exact_classes=exact,
             full_classes=exact or self._hyponyms.get(name, ()),
             any_classes=self._find_any(text),
-            hypernym=self._find_hypernym(text),
+            imagenet_classes=find_imagenet_classes(text) if self.knows_imagenet else (),
+            hypernym=hypernym,
+            read_as=hypernym if known.is_same else text,
             expression=expression,
             mentions=mentions,
         )

@@ -22,6 +22,7 @@ from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.encoded_image import PromptSegImage
 from promptseg.models.promptseg.network import PromptSegNetwork
 from promptseg.models.promptseg.pipeline import PromptSegPipeline
+from promptseg.models.promptseg.settings import CleaningSettings
 from promptseg.models.registry import LoadOptions, NetworkSource, find_row, segment_with
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.masks import mask_iou
@@ -41,7 +42,7 @@ TEXTS = ["grass", "the cat's left ear", "x", "grass", "a dog"]
 @pytest.fixture(scope="module")
 def network() -> PromptSegNetwork:
     """The tiny network, shifted and calibrated so that all maps have objects,
-    some of the texts are present and others surely absent."""
+    some of the texts are present and others surely absent, and no crumb is removed."""
     network = build_seeded(find_row("promptseg-test").config).eval()
     assert isinstance(network, PromptSegNetwork)
     plain = segment_with(network)
@@ -53,7 +54,12 @@ def network() -> PromptSegNetwork:
     steep = float(10 / (logits.max() - logits.min()))
     middle = float(logits.min() + logits.max()) / 2
     at_middle = logit(network.config.settings.least_presence)
-    network.config = replace(network.config, presence_calibration=(steep, at_middle - steep * middle))
+    network.config = replace(
+        network.config,
+        presence_calibration=(steep, at_middle - steep * middle),
+        # the maps of random weights are all crumbs
+        settings=replace(network.config.settings, cleaning=CleaningSettings(0.0, 0.0, 0.0)),
+    )
     return network
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from promptseg.encoders.classifier import load_classifier
 from promptseg.encoders.tokenizers import load_tokenizer
 from promptseg.models.promptseg.coarse import CoarseSegmenter
 from promptseg.models.promptseg.coarse_segmenter import TextAndExemplarSegmenter
@@ -39,4 +40,14 @@ def build(config: PromptSegConfig, source: Any, options: Any) -> Segmenter[Any]:
 def build_coarse(config: PromptSegConfig, source: Any, options: Any) -> CoarseSegmenter:
     """Build the coarse segmenter, without SAM; arguments as `build`."""
     tokenizer = load_tokenizer(config.text_tower, offline=options.offline, progress=options.progress)
-    return CoarseSegmenter(config, open_graphs(config, source.identity, source.network.get, options.runtime), tokenizer)
+    classifier = None
+    if config.classifier is not None:
+        classifier = load_classifier(
+            config.classifier.name,
+            image_size=config.classifier.image_size,
+            runtime=options.runtime,
+            offline=options.offline,
+            progress=options.progress,
+        )
+    graphs = open_graphs(config, source.identity, source.network.get, options.runtime)
+    return CoarseSegmenter(config, graphs, tokenizer, classifier)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.encoders.classifier import ImageClassifier
 from promptseg.encoders.pixels import context_window, input_size, to_pixels
 from promptseg.encoders.tokenizers import Tokenizer
 from promptseg.encoders.tower_facts import image_tower_facts
@@ -17,6 +18,8 @@ from promptseg.errors import DataError
 from promptseg.language.reading import PhraseReader, PhraseReading
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.graphs import PromptSegGraphs
+from promptseg.models.promptseg.phrase_vectors import PhraseEmbedder
+from promptseg.models.promptseg.presence import PresenceEvidence, class_logit, classify_parts
 from promptseg.models.promptseg.settings import PipelineSettings
 from promptseg.ops.exemplar_cache import ExemplarCache
 from promptseg.ops.resize import area_shares, logit, sigmoid
@@ -26,8 +29,8 @@ from promptseg.segmenter import Arrays
 Floats = NDArray[np.float32]
 ConceptGroup = tuple[Concept, ...]
 
-# Maximum batch sizes: the memory of a request must not grow with its number of phrases.
-TEXTS_PER_CALL, MAPS_PER_CALL = 128, 128
+# Maximum batch size: the memory of a request must not grow with its number of phrases.
+MAPS_PER_CALL = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +40,18 @@ class CoarseImage:
     Attributes:
         pixel_embedding: Unit vectors, shape (1, E, h, w), float32 or float16.
         detections: Detected boxes and scores, shape (K, 4 + V), see `encoders.base.ImageTower.detect`, or None.
+        class_logits: See `encoders.classifier.ImageClassifier.classify`, or None.
     """
 
     pixel_embedding: NDArray[Any]
     detections: Floats | None = None
+    class_logits: Floats | None = None
 
     def to_arrays(self) -> Arrays:
         """Return the parts as named arrays."""
         arrays: Arrays = {"pixel_embedding": self.pixel_embedding}
-        return arrays if self.detections is None else arrays | {"detections": self.detections}
+        others = {"detections": self.detections, "class_logits": self.class_logits}
+        return arrays | {name: array for name, array in others.items() if array is not None}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "CoarseImage":
@@ -56,7 +62,7 @@ class CoarseImage:
         """
         if "pixel_embedding" not in arrays:
             raise DataError("the embedding lacks 'pixel_embedding': encode the image again")
-        return cls(arrays["pixel_embedding"], arrays.get("detections"))
+        return cls(arrays["pixel_embedding"], arrays.get("detections"), arrays.get("class_logits"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +73,13 @@ class CoarseAnswer:
         mask_logits: Shape (h, w), float32.
         presence: Calibrated probability that the concept is in the image.
         mask_quality: Predicted IoU of the mask, in [0, 1].
+        evidence: What the presence was computed from.
     """
 
     mask_logits: Floats
     presence: float
     mask_quality: float
+    evidence: PresenceEvidence
 
 
 class CoarseSegmenter:
@@ -81,23 +89,44 @@ class CoarseSegmenter:
         config: Config of the model.
         graphs: Steps of the network.
         tokenizer: Tokenizer of the text tower.
+        classifier: The classifier of the config, or None.
     """
 
-    def __init__(self, config: PromptSegConfig, graphs: PromptSegGraphs, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        config: PromptSegConfig,
+        graphs: PromptSegGraphs,
+        tokenizer: Tokenizer,
+        classifier: ImageClassifier | None = None,
+    ) -> None:
         self.config = config
         self._graphs = graphs
-        self._tokenizer = tokenizer
+        self._phrases = PhraseEmbedder(graphs.texts, tokenizer, config.settings.hypernym_share)
+        self._classifier = classifier
         self._tower = image_tower_facts(config.image_tower)
-        self.reader = PhraseReader(self._tower.detected_names, frozenset(config.trained_names))
+        self.reader = PhraseReader(
+            self._tower.detected_names, frozenset(config.trained_names), knows_imagenet=classifier is not None
+        )
         self._exemplars = ExemplarCache()
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> CoarseImage:
         """Encode an image, uint8, shape (H, W, 3)."""
-        input_hw = input_size(self.config, (image_rgb.shape[0], image_rgb.shape[1]))
-        pixels = to_pixels(image_rgb, input_hw, self._tower)
-        encoded = self._graphs.images(pixels=pixels)
+        encoded = self._encode(image_rgb)
         detections = encoded.get("detections")
-        return CoarseImage(encoded["pixel_embedding"], None if detections is None else detections[0])
+        class_logits = None if self._classifier is None else self._classifier.classify(image_rgb)
+        return CoarseImage(encoded["pixel_embedding"], None if detections is None else detections[0], class_logits)
+
+    def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool = False) -> CoarseImage:
+        """Embed the pixels of a view of a larger image, uint8, shape (H, W, 3); `compact`: as float16.
+
+        Detections and classes are left out: they describe a whole image.
+        """
+        cells = self._encode(image_rgb)["pixel_embedding"]
+        return CoarseImage(cells.astype(np.float16) if compact else cells)
+
+    def _encode(self, image_rgb: NDArray[np.uint8]) -> Arrays:
+        input_hw = input_size(self.config, (image_rgb.shape[0], image_rgb.shape[1]))
+        return self._graphs.images(pixels=to_pixels(image_rgb, input_hw, self._tower))
 
     def segment(
         self, image: CoarseImage, groups: Sequence[ConceptGroup], readings: Mapping[str, PhraseReading]
@@ -121,17 +150,24 @@ class CoarseSegmenter:
             for start in range(0, len(vectors), MAPS_PER_CALL)
         ]
         maps, ious, logits = (np.concatenate([part[name] for part in parts]) for name in _DECODED)
-        evidence = [self._evidence(image, group, readings) for group in groups]
+        evidence = self._gather_evidence(image, groups, readings, logits.tolist())
+        # the weights hold for whole images: a part of one has neither detections nor classes
+        is_part = self.config.classifier is not None and image.class_logits is None
+        weighed = [
+            one.map_logit if is_part else self._weigh(one, group, readings)
+            for one, group in zip(evidence, groups, strict=True)
+        ]
         scale, shift = self.config.presence_calibration
-        presence = sigmoid((scale * (logits + np.array(evidence, dtype=np.float32)) + shift).astype(np.float32))
+        presence = sigmoid(scale * np.array(weighed, dtype=np.float32) + np.float32(shift))
         return [
-            CoarseAnswer(*answer) for answer in zip(maps, presence.tolist(), ious.clip(0.0, 1.0).tolist(), strict=True)
+            CoarseAnswer(*answer)
+            for answer in zip(maps, presence.tolist(), ious.clip(0.0, 1.0).tolist(), evidence, strict=True)
         ]
 
     def _embed(self, groups: Sequence[ConceptGroup], readings: Mapping[str, PhraseReading]) -> Floats:
         """Embed each group's mixture of phrases and exemplars as one vector, shape (N, E)."""
         phrases = dict.fromkeys(one.text for group in groups for one in group if isinstance(one, TextPrompt))
-        vector_of = self._embed_phrases([readings[phrase] for phrase in phrases])
+        vector_of = self._phrases.embed([readings[phrase] for phrase in phrases])
         rows = []
         for group in groups:
             vectors = [
@@ -141,30 +177,6 @@ class CoarseSegmenter:
             rows.append(np.array(mixture_weights(group), dtype=np.float32) @ np.stack(vectors))
         return np.stack(rows)
 
-    def _embed_phrases(self, readings: Sequence[PhraseReading]) -> dict[str, Floats]:
-        """Embed phrases, by their normalized text; the vector of an untrained name is mixed with its hypernym's.
-
-        Returns:
-            Vectors of shape (E,), by text.
-        """
-        hypernyms = [reading.hypernym for reading in readings if reading.hypernym is not None]
-        texts = list(dict.fromkeys((*(reading.text for reading in readings), *hypernyms)))
-        vector_of: dict[str, Floats] = {}
-        for start in range(0, len(texts), TEXTS_PER_CALL):
-            chunk = texts[start : start + TEXTS_PER_CALL]
-            token_ids, token_mask = self._tokenizer(chunk)
-            embedded = self._graphs.texts(token_ids=token_ids, token_mask=token_mask)["embedding"]
-            vector_of |= dict(zip(chunk, embedded, strict=True))
-        share = np.float32(self.config.settings.hypernym_share)
-        mixed = {
-            reading.text: _unit(
-                vector_of[reading.text] + share * (vector_of[reading.hypernym] - vector_of[reading.text])
-            )
-            for reading in readings
-            if reading.hypernym is not None
-        }
-        return vector_of | mixed
-
     def _embed_exemplar(self, prompt: ExemplarPrompt) -> Floats:
         return self._exemplars.embed(prompt, self._embed_crop)
 
@@ -172,22 +184,49 @@ class CoarseSegmenter:
         """Embed an exemplar, shape (E,), from a crop around it: it fills half of each side unless it is tiny."""
         foreground = prompt.foreground
         window = exemplar_window(foreground, self.config.settings)
-        cells = self.encode(np.ascontiguousarray(prompt.image_rgb[window])).pixel_embedding[0]
+        cells = self.encode_part(np.ascontiguousarray(prompt.image_rgb[window])).pixel_embedding[0]
         coverage = area_shares(foreground[window], (cells.shape[1], cells.shape[2]))
         return self._graphs.exemplar(cells=cells, coverage=coverage)["embedding"]
 
-    def _evidence(self, image: CoarseImage, group: ConceptGroup, readings: Mapping[str, PhraseReading]) -> float:
-        """Compute the detections' contribution to the presence logit of a group of one phrase; else 0."""
-        if self.config.detection_evidence is None or image.detections is None:
-            return 0.0
-        match group:
-            case (TextPrompt(text=text),):
+    def _gather_evidence(
+        self,
+        image: CoarseImage,
+        groups: Sequence[ConceptGroup],
+        readings: Mapping[str, PhraseReading],
+        map_logits: Sequence[float],
+    ) -> list[PresenceEvidence]:
+        """Gather the evidence of maps and, for groups of one phrase, of detections and classes."""
+        settings = self.config.classifier
+        parts = None
+        if settings is not None and image.class_logits is not None:
+            parts = classify_parts(image.class_logits, settings.window_cells)
+        gathered = []
+        for group, map_logit in zip(groups, map_logits, strict=True):
+            reading = _reading_of(group, readings)
+            detected = classes = None
+            if reading is not None and image.detections is not None:
                 least_score = self.config.settings.detection.least_evidence_score
-                score_logit = detected_logit(image.detections, readings[text], least_score=least_score)
-                scale, shift = self.config.detection_evidence
-                return 0.0 if score_logit is None else scale * score_logit + shift
-            case _:
-                return 0.0
+                detected = detected_logit(image.detections, reading, least_score=least_score)
+            if reading is not None and settings is not None and parts is not None:
+                classes = class_logit(parts, reading, least_probability=settings.least_probability)
+            gathered.append(PresenceEvidence(map_logit, detected, classes))
+        return gathered
+
+    def _weigh(self, evidence: PresenceEvidence, group: ConceptGroup, readings: Mapping[str, PhraseReading]) -> float:
+        """Compute the presence logit of a group, before calibration."""
+        reading = _reading_of(group, readings)
+        if reading is None:
+            return evidence.map_logit
+        return evidence.weigh(self.config, is_trained=reading.hypernym is None)
+
+
+def _reading_of(group: ConceptGroup, readings: Mapping[str, PhraseReading]) -> PhraseReading | None:
+    """Return the reading of a group that is one phrase; None for any other group."""
+    match group:
+        case (TextPrompt(text=text),):
+            return readings[text]
+        case _:
+            return None
 
 
 def exemplar_window(foreground: NDArray[np.bool_], settings: PipelineSettings) -> tuple[slice, slice]:
@@ -210,8 +249,3 @@ def detected_logit(detections: Floats, reading: PhraseReading, *, least_score: f
 
 
 _DECODED = ("mask_logits", "iou", "presence_logit")
-
-
-def _unit(vector: Floats) -> Floats:
-    normalized: Floats = vector / max(float(np.linalg.norm(vector)), 1e-12)
-    return normalized

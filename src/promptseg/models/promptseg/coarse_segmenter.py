@@ -56,14 +56,19 @@ class TextAndExemplarSegmenter:
         """Minimum presence of a query that counts as found."""
         return self._coarse.config.presence_threshold
 
+    @property
+    def unsure_threshold(self) -> float:
+        """Minimum presence of a query that is shown as unsure."""
+        unsure = self._coarse.config.unsure_threshold
+        return self._coarse.config.presence_threshold if unsure is None else unsure
+
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> CoarseOnlyImage:
         """Encode an image, uint8, shape (H, W, 3)."""
         return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), self._coarse.encode(image_rgb))
 
     def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool) -> CoarseOnlyImage:
         """Encode a view of a larger image, uint8, shape (H, W, 3), without detections; `compact`: as float16."""
-        cells = self._coarse.encode(image_rgb).pixel_embedding
-        coarse = CoarseImage(cells.astype(np.float16) if compact else cells)
+        coarse = self._coarse.encode_part(image_rgb, compact=compact)
         return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), coarse)
 
     def restore_image(self, arrays: Mapping[str, NDArray[Any]], image_rgb: NDArray[np.uint8]) -> CoarseOnlyImage:
@@ -84,13 +89,16 @@ class TextAndExemplarSegmenter:
             return Prediction.empty()
         groups = [read_concepts(query) for query in queries]
         phrases = {one.text for group in groups for one in group if isinstance(one, TextPrompt)}
-        answers = self._coarse.segment(
-            image.coarse, groups, {phrase: self._coarse.reader.read(phrase) for phrase in phrases}
-        )
+        readings = {phrase: self._coarse.reader.read(phrase) for phrase in phrases}
+        answers = self._coarse.segment(image.coarse, groups, readings)
         return Prediction(
             np.stack([answer.mask_logits for answer in answers]),
             np.array([answer.presence for answer in answers], dtype=np.float32),
             np.array([answer.mask_quality for answer in answers], dtype=np.float32),
+            read_as=tuple(
+                readings[group[0].text].read_as if len(group) == 1 and isinstance(group[0], TextPrompt) else None
+                for group in groups
+            ),
         )
 
     def find_boxes(self, image: CoarseOnlyImage, phrases: Sequence[str]) -> list[PhraseBoxes]:

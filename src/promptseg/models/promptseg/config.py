@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
+from promptseg.encoders.classifier import ClassifierName
 from promptseg.encoders.tower_facts import Layer
 from promptseg.errors import CheckpointError
 from promptseg.models.config_io import Refiner, build_part, check_choices, check_thresholds
-from promptseg.models.promptseg.settings import PipelineSettings
+from promptseg.models.promptseg.settings import ClassifierSettings, PipelineSettings
 
 # Fields of version 0.1 for a model with SAM's decoder, which is now promptseg_s1.
 _DECODER_FIELDS = ("text_mode", "num_heads", "mlp_dim", "decoder_depth", "lora")
@@ -38,8 +39,11 @@ class PromptSegConfig:
             other name is mixed with that of its nearest hypernym among them. Empty: texts are never mixed.
         detection_evidence: (scale, shift): if the image tower detects the class that a text names, the best detection
             adds scale * logit(score) + shift to the presence logit of the text. None: detections add nothing.
+        classifier: A second source of evidence, and the weights of all evidence for a phrase; they replace
+            `detection_evidence`. None: there is no classifier.
         mask_threshold: Minimum probability of a mask's pixels.
         presence_threshold: Minimum presence of a query that counts as found.
+        unsure_threshold: Minimum presence of a query that is shown as unsure; None: nothing is unsure.
         presence_calibration: (scale, shift): presence = sigmoid(scale * logit + shift).
         refiner: The SAM model that refines the coarse mask and takes clicks, or None.
         settings: All other thresholds of the pipeline.
@@ -62,8 +66,10 @@ class PromptSegConfig:
     train_towers: Literal["none", "image"] = "none"
     trained_names: tuple[str, ...] = ()
     detection_evidence: tuple[float, float] | None = None
+    classifier: ClassifierSettings | None = None
     mask_threshold: float = 0.5
     presence_threshold: float = 0.5
+    unsure_threshold: float | None = None
     presence_calibration: tuple[float, float] = (1.0, 0.0)
     refiner: Refiner | None = None
     settings: PipelineSettings = field(default_factory=PipelineSettings)
@@ -73,13 +79,18 @@ class PromptSegConfig:
             self, resize=("square", "aspect"), train_towers=("none", "image"), refiner=(None, *get_args(Refiner))
         )
         check_thresholds(self)
+        if self.classifier is not None:
+            check_choices(self.classifier, name=get_args(ClassifierName))
+        if self.unsure_threshold is not None and not 0.0 <= self.unsure_threshold <= self.presence_threshold:
+            raise ValueError(f"unsure_threshold must be in [0, presence_threshold], got {self.unsure_threshold}")
         if self.refiner is not None and self.mask_threshold in (0.0, 1.0):
             raise ValueError(f"a refiner needs a mask_threshold between 0 and 1, got {self.mask_threshold}")
 
     @property
     def published_towers(self) -> tuple[str, ...]:
         """Towers whose weights are not stored in a checkpoint, only named."""
-        return (self.text_tower,) if self.train_towers == "image" else (self.image_tower, self.text_tower)
+        towers = (self.text_tower,) if self.train_towers == "image" else (self.image_tower, self.text_tower)
+        return towers if self.classifier is None else (*towers, self.classifier.name)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the config to values that JSON can represent."""

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.detectors.box_selection import Boxes
+from promptseg.models.promptseg.cleaning import clean_object, clean_objects
 from promptseg.models.promptseg.instance_separation import segment_boxes, separate_touching
-from promptseg.models.promptseg.settings import SeparationSettings
+from promptseg.models.promptseg.settings import CleaningSettings, SeparationSettings
 from promptseg.results import Instance
 from promptseg.sam.base import OUTSIDE_LOGIT
 from promptseg.sam.prompt_batching import ObjectMasks, ObjectPrompt
@@ -48,11 +49,13 @@ class Canvas:
         size_hw: Height and width of the image, pixels.
         mask_edge: Logit of the network's mask threshold; the threshold of SAM's logits is 0.
         separation: Settings for the separation of touching instances.
+        cleaning: Which small islands and holes of masks are removed.
     """
 
     size_hw: tuple[int, int]
     mask_edge: float
     separation: SeparationSettings
+    cleaning: CleaningSettings
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,7 @@ class CoarseDraft:
     def finish(self, masks: Sequence[ObjectMasks], canvas: Canvas) -> Answer:
         """Compute the answer from SAM's masks, one per prompt."""
         refined, touching = masks[: len(self.objects)], masks[len(self.objects) :]
-        merged = merge_refined(self.coarse, self.objects, refined, self.refine)
+        merged = clean_objects(merge_refined(self.coarse, self.objects, refined, self.refine), canvas.cleaning)
         instances = None
         if touching:
             instances = separate_touching(
@@ -115,7 +118,7 @@ class DetectedDraft:
 
     def finish(self, masks: Sequence[ObjectMasks], canvas: Canvas) -> Answer:
         """Compute the answer from SAM's masks, one per prompt."""
-        own = [one.mask_logits[0] for one in masks]
+        own = [clean_object(one.mask_logits[0], canvas.cleaning) for one in masks]
         qualities = [float(one.scores[0]) for one in masks]
         instances = segment_boxes(own, self.scores, qualities, canvas.size_hw, canvas.separation)
         return Answer(np.maximum.reduce(own), self.presence, float(np.mean(qualities)), instances)

@@ -57,6 +57,12 @@ class PromptSegPipeline:
         """Minimum presence of a query that counts as found."""
         return self._config.presence_threshold
 
+    @property
+    def unsure_threshold(self) -> float:
+        """Minimum presence of a query that is shown as unsure."""
+        unsure = self._config.unsure_threshold
+        return self._config.presence_threshold if unsure is None else unsure
+
     def encode_image(self, image_rgb: NDArray[np.uint8]) -> PromptSegImage:
         """Encode an image, uint8, shape (H, W, 3), with the network; SAM's encoder runs on first use."""
         return self._image(self._coarse.encode(image_rgb), image_rgb, Deferred(lambda: self._sam.encode(image_rgb)))
@@ -66,9 +72,8 @@ class PromptSegPipeline:
 
         Detections are left out, because they separate instances within one view only.
         """
-        cells = self._coarse.encode(image_rgb).pixel_embedding
         sam = Deferred(lambda: _compact(self._sam.encode(image_rgb), compact=compact))
-        return self._image(CoarseImage(cells.astype(np.float16) if compact else cells), image_rgb, sam)
+        return self._image(self._coarse.encode_part(image_rgb, compact=compact), image_rgb, sam)
 
     def restore_image(self, arrays: Mapping[str, NDArray[Any]], image_rgb: NDArray[np.uint8]) -> PromptSegImage:
         """Rebuild the record from the result of `PromptSegImage.to_arrays`.
@@ -90,7 +95,8 @@ class PromptSegPipeline:
         requests = [self._read(query, image.size_hw) for query in queries]
         coarse = self._segment_coarsely(image, requests)
         drafts = [self._drafter.draft(request, image, coarse) for request in requests]
-        return self._predict(self._finish(drafts, image), image)
+        prediction = self._predict(self._finish(drafts, image), image)
+        return replace(prediction, read_as=tuple(_read_as(request) for request in requests))
 
     def propose(self, image: PromptSegImage, query: Query) -> Prediction:
         """Return all candidate masks for points, boxes and masks; see `sam.query_masks.propose_masks`."""
@@ -138,7 +144,8 @@ class PromptSegPipeline:
     def _finish(self, drafts: Sequence[Draft], image: PromptSegImage) -> list[Answer]:
         prompts = [prompt for draft in drafts for prompt in draft.prompts]
         masks = mask_objects(self._sam, image.sam.get(), prompts) if prompts else []
-        canvas = Canvas(image.size_hw, logit(self.mask_threshold), self._config.settings.separation)
+        settings = self._config.settings
+        canvas = Canvas(image.size_hw, logit(self.mask_threshold), settings.separation, settings.cleaning)
         answers, start = [], 0
         for draft in drafts:
             stop = start + len(draft.prompts)
@@ -160,6 +167,13 @@ class PromptSegPipeline:
     def _image(self, coarse: CoarseImage, image_rgb: NDArray[np.uint8], sam: Deferred[SamEmbedding]) -> PromptSegImage:
         size_hw = (image_rgb.shape[0], image_rgb.shape[1])
         return PromptSegImage(size_hw, coarse, self._sam.frame(size_hw), sam, deferred_hsv(image_rgb))
+
+
+def _read_as(request: Request) -> str | None:
+    """Return what the phrase of a request was taken as; of a referring expression, what its subject was."""
+    if request.reading is None:
+        return None
+    return request.reading.mentions[0].read_as if request.reading.mentions else request.reading.read_as
 
 
 def _compact(embedding: SamEmbedding, *, compact: bool) -> SamEmbedding:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from promptseg.encoders.classifier import ClassifierName
 from promptseg.models.segment_proposals import EvidenceWeights, ProposalSettings
 from promptseg.results.merging import MergeSettings
 from promptseg.sam.refine_settings import RefineSettings
@@ -86,6 +87,23 @@ class CorrectionSettings:
 
 
 @dataclass(frozen=True)
+class CleaningSettings:
+    """Which small islands are removed from masks, and which small holes are filled; see `cleaning`.
+
+    Chosen on people's masks of kept-aside training images (lab/experiments.md).
+
+    Attributes:
+        min_part_share: Minimum area of a part of one object, as a share of its largest part.
+        min_object_share: Minimum area of an object among others of a phrase, as a share of the largest.
+        min_hole_share: Minimum area of a hole, as a share of the largest part or object.
+    """
+
+    min_part_share: float = 0.1
+    min_object_share: float = 0.02
+    min_hole_share: float = 0.002
+
+
+@dataclass(frozen=True)
 class RankingSettings:
     """Weights and thresholds of the ranking; lab/fit_references.py fits the weights, see docs/objects.md.
 
@@ -114,6 +132,54 @@ class RankingSettings:
 
 
 @dataclass(frozen=True)
+class PresenceWeights:
+    """Weights that turn evidence into a presence logit; see `presence.PresenceEvidence`.
+
+    Attributes:
+        map: Weight of the map's logit.
+        detection: Weight of the detection's logit.
+        classes: Weight of the classes' logit.
+        shift: Added.
+    """
+
+    map: float = 1.0
+    detection: float = 0.0
+    classes: float = 0.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """A classifier of parts of the image, and the weights of its evidence for presence, which lab/fit_evidence.py fits.
+
+    Each kind of evidence at hand has weights of its own. A detected name counts as trained.
+
+    Attributes:
+        name: Name of the classifier.
+        image_size: Longest side of its input, pixels.
+        window_cells: Side of the windows that are classified, cells; the whole image is classified too.
+        least_probability: Lower probabilities count as this one, which limits the evidence against presence.
+        trained: A trained name, neither detectable nor among the classes.
+        trained_and_classified: A trained name with classes.
+        detected: A detectable name without classes.
+        detected_and_classified: A detectable name with classes.
+        untrained: A name that leans on its hypernym, without classes.
+        untrained_and_classified: A name that leans on its hypernym, with classes.
+    """
+
+    name: ClassifierName
+    image_size: int = 320
+    window_cells: int = 3
+    least_probability: float = 1e-4
+    trained: PresenceWeights = field(default_factory=PresenceWeights)
+    trained_and_classified: PresenceWeights = field(default_factory=PresenceWeights)
+    detected: PresenceWeights = field(default_factory=PresenceWeights)
+    detected_and_classified: PresenceWeights = field(default_factory=PresenceWeights)
+    untrained: PresenceWeights = field(default_factory=PresenceWeights)
+    untrained_and_classified: PresenceWeights = field(default_factory=PresenceWeights)
+
+
+@dataclass(frozen=True)
 class PipelineSettings:
     """All thresholds of the pipeline.
 
@@ -128,6 +194,7 @@ class PipelineSettings:
         detection: Minimum scores of detections.
         separation: Settings for the separation of touching instances.
         correction: Settings for the correction of a phrase's mask by clicks.
+        cleaning: Which small islands and holes of masks are removed.
         ranking: Weights and thresholds for the ranking of referring expressions' candidates.
         panoptic: How the answers to many names become one map.
     """
@@ -141,5 +208,6 @@ class PipelineSettings:
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     separation: SeparationSettings = field(default_factory=SeparationSettings)
     correction: CorrectionSettings = field(default_factory=CorrectionSettings)
+    cleaning: CleaningSettings = field(default_factory=CleaningSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
     panoptic: ProposalSettings = PANOPTIC
