@@ -169,10 +169,10 @@ def _export(source: GraphSource, path: Path) -> None:
     try:
         openvino.save_model(graph, path, compress_to_fp16=False)  # half precision would change numbers
     except RuntimeError as error:
-        # OpenVINO tells of a full disk by a C++ stream's error, without its number.
-        if shutil.disk_usage(path.parent).free < 64_000_000:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
+        # OpenVINO tells of a full disk or a quota by a C++ stream's error, without its number.
+        is_full = shutil.disk_usage(path.parent).free < 64_000_000
+        number = errno.ENOSPC if is_full else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _identify(source: GraphSource) -> str:
