@@ -3,8 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,3 +176,30 @@ def test_only_weights_that_were_asked_for_are_requested(watched: Watched, tmp_pa
     assert hosts == {"packages.invalid", "hub.invalid"}
     assert watched.noticed() == []
     assert watched.strays() == []
+
+
+def test_the_server_answers_without_a_network_and_keeps_to_its_folders(watched: Watched) -> None:
+    command = [sys.executable, "-m", "promptseg", "serve", "--port", "0", "--model", "promptseg-test", "--metrics"]
+    environment = watched.environment(cache_dir())
+    working = watched.folder("working")
+    server = subprocess.Popen(command, env=environment, cwd=working, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    url = server.stderr.readline().split()[3]
+    while (status := fetch_status(f"{url}readyz")) == 503:
+        assert server.poll() is None
+    assert status == 200
+    assert fetch_status(f"{url}v1/images", bundled_image("chelsea").read_bytes()) == 201
+    server.send_signal(signal.SIGINT)
+    server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert watched.noticed() == []
+    assert watched.proxy.requests == []
+    assert watched.strays() == []
+
+
+def fetch_status(url: str, body: bytes | None = None) -> int:
+    try:
+        with urllib.request.urlopen(url, data=body, timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
