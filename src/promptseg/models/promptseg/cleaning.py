@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.models.promptseg.settings import CleaningSettings
-from promptseg.ops.masks import drop_small_islands, fill_small_holes, label_components
+from promptseg.ops.runs import label_runs
 from promptseg.sam.refine import CLEARED_LOGIT
 
 Map = NDArray[np.float32]
@@ -23,16 +23,21 @@ def clean_mask(logits: Map, *, min_island_share: float, min_hole_share: float) -
         Logits of the same shape.
     """
     inside = logits > 0
-    labels, num_islands = label_components(inside)
-    if num_islands == 0:
+    if not inside.any():
         return logits
-    largest = int(np.bincount(labels.ravel())[1:].max())
-    kept = drop_small_islands(inside, min_area=int(np.ceil(min_island_share * largest)))
-    border = np.ones_like(inside)
-    border[1:-1, 1:-1] = False
-    whole = fill_small_holes(kept, min_area=int(np.ceil(min_hole_share * largest)), endless=border)
+    islands = label_runs(inside)
+    areas = np.bincount(islands.ravel())
+    largest = int(areas[1:].max())
+    is_small = areas < min_island_share * largest
+    is_small[0] = False
+    kept = inside & ~is_small[islands]
+    holes = label_runs(~kept)
+    areas = np.bincount(holes.ravel())
+    is_small = areas < min_hole_share * largest
+    # what lies on the border of the image goes on beyond it; 0 is no hole
+    is_small[np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1], [0]])] = False
     cleaned = np.where(inside & ~kept, np.float32(CLEARED_LOGIT), logits)
-    filled: Map = np.where(whole & ~inside, np.float32(-CLEARED_LOGIT), cleaned)
+    filled: Map = np.where(is_small[holes] & ~inside, np.float32(-CLEARED_LOGIT), cleaned)
     return filled
 
 
