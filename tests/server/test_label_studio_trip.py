@@ -17,6 +17,7 @@ import promptseg
 from promptseg import BoxPrompt, PointPrompt, Predictor, QueryResult
 from promptseg.images import bundled_image
 from promptseg.server import PictureAccess, ServerSettings, create_app
+from promptseg.server.label_studio.task_pictures import TaskPictures
 
 pytestmark = pytest.mark.label_studio
 
@@ -120,6 +121,13 @@ def point(x: float, y: float, label: str, *, is_positive: bool) -> dict[str, Any
 
 def test_it_connects(connected: Connected, model: Predictor) -> None:
     assert connected.backend["state"] == "CO" and connected.backend["model_version"] == model.origin
+
+
+def test_a_personal_token_gives_pictures(connected: Connected) -> None:
+    ask, url = connected.label_studio.ask, connected.label_studio.url
+    reference = ask("GET", f"/api/tasks/{connected.task}")["data"]["image"]
+    access = PictureAccess(url, api_key=ask("POST", "/api/token/")["token"])
+    assert TaskPictures(access, max_bytes=1_000_000).read(reference) == PHOTO.read_bytes()
 
 
 def test_points_of_both_signs(connected: Connected, model: Predictor) -> None:
