@@ -52,6 +52,8 @@ def changed(values: Any) -> Any:
     """Every number of nested settings, changed."""
     if isinstance(values, dict):
         return {name: changed(value) for name, value in values.items()}
+    if isinstance(values, str):  # a choice
+        return values
     if isinstance(values, bool):
         return not values
     return values + 1 if isinstance(values, int) else values * 0.5
