@@ -78,7 +78,7 @@ def test_report_counts_who_drew_the_truth(tmp_path):
     records = evaluate_samples(ColorSegmenter(), [Sample("x.png", image, (10, 10), (target,), absent=("blue",))])
     report = build_report("regions", records, RUN)
     assert (report.truths, report.num_present, report.num_absent) == ({"box": 1}, 1, 1)
-    assert "1 truths by box" in str(report_table(report).title)
+    assert "1 truth by box" in str(report_table(report).title)
 
 
 def test_digest_changes_with_the_queries(samples):

@@ -9,7 +9,10 @@ import pytest
 import promptseg.language
 
 MODULES = [f"promptseg.language.{module.name}" for module in pkgutil.iter_modules(promptseg.language.__path__)]
-WITH_EXAMPLES = {"entities", "hypernyms", "imagenet", "known_name", "lists", "phrases", "reading", "referring_parser"}
+WITH_EXAMPLES = {
+    "class_list", "entities", "foreign", "hypernyms", "imagenet", "known_name", "lists", "phrases", "reading",
+    "referring_parser", "things_and_stuff",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MODULES)

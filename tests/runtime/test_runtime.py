@@ -179,7 +179,7 @@ def test_a_read_only_cache_that_has_the_graph_works(cache: Path, monkeypatch: py
     first = answer()["result"]
     before = sorted(cache.rglob("*"))
     # as root, for whom nothing is read-only
-    monkeypatch.setattr(opened, "os", SimpleNamespace(access=lambda *_: False, W_OK=os.W_OK))
+    monkeypatch.setattr(opened, "os", SimpleNamespace(access=lambda *_: False, W_OK=os.W_OK, getpid=os.getpid))
     again = COMPILED.graph(source(build=never))(maps=MAPS, scale=SCALE)["result"]
     np.testing.assert_array_equal(again, first)
     assert sorted(cache.rglob("*")) == before
@@ -189,7 +189,7 @@ def test_a_damaged_entry_of_a_read_only_cache_is_an_error(cache: Path, monkeypat
     answer()
     (entry,) = cache.glob("network-*")
     (entry / "graph.xml").write_text("damaged")
-    monkeypatch.setattr(opened, "os", SimpleNamespace(access=lambda *_: False, W_OK=os.W_OK))
+    monkeypatch.setattr(opened, "os", SimpleNamespace(access=lambda *_: False, W_OK=os.W_OK, getpid=os.getpid))
     with pytest.raises(EngineError, match=r"network-.* is damaged and can't be made anew"):
         COMPILED.graph(source())
 

@@ -26,7 +26,7 @@ def build_part(part: type[Part], values: Mapping[str, Any]) -> Part:
         built = {name: _build_value(kinds.get(name), value) for name, value in values.items()}
         for name, value in built.items():
             if name in kinds and not _fits(kinds[name], value):
-                raise ValueError(f"{name} has an invalid value: {value!r:.80}")
+                raise ValueError(_describe_misfit(name, kinds[name], value))
         return part(**built)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"not a config of this version of promptseg: {error}") from error
@@ -58,6 +58,12 @@ def _fits(kind: Any, value: Any) -> bool:
         allowed = int if kind is int else int | float
         return isinstance(value, allowed) and not isinstance(value, bool) and abs(value) <= _LARGEST
     return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _describe_misfit(name: str, kind: Any, value: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return f"{name} must be one of {get_args(kind)}, got {value!r:.80}"
+    return f"{name} has an invalid value: {value!r:.80}"
 
 
 def check_thresholds(config: Any) -> None:
