@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import secrets
+import socket
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -62,6 +63,8 @@ def run_server(
     async def serve() -> None:
         listener = await _listen(host, port)
         sockets = [each.extra(anyio.abc.SocketAttribute.raw_socket) for each in listener.listeners]
+        for each in sockets:  # asyncio does it for sockets of its own; without it, each answer waits 40 ms
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         url = _address(host, sockets[0].getsockname()[1])
         fragment = f"/#token={settings.token}" if settings.token else "/"
         typer.echo(f"promptseg serves on {url}{fragment if show_token else '/'} (Ctrl+C ends it)", err=True)
