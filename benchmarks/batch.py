@@ -71,9 +71,9 @@ def main() -> None:
 
 
 def _copy_photos(folder: Path, number: int) -> list[Path]:
-    import promptseg
+    from promptseg.images import bundled_image
 
-    photos = [promptseg.bundled_image(name) for name in ("astronaut", "chelsea", "coffee", "rocket")]
+    photos = [bundled_image(name) for name in ("astronaut", "chelsea", "coffee", "rocket")]
     return [Path(shutil.copy(photos[index % len(photos)], folder / f"{index:05d}.jpg")) for index in range(number)]
 
 
