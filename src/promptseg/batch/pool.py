@@ -73,8 +73,9 @@ class Pool:
                         yield rows
             except BrokenProcessPool:
                 handed_out.extend(running.values())
-            finally:
+            except GeneratorExit:  # nobody wants the rest
                 executor.shutdown(wait=False, cancel_futures=True)
+                raise
 
 
 def _run_alone(job: BatchJob, image: BatchImage) -> list[Row]:
