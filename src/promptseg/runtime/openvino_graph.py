@@ -87,6 +87,7 @@ def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, r
         "INFERENCE_PRECISION_HINT": precision,
         "INFERENCE_NUM_THREADS": num_threads,
         "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # pinned, the single threads of several processes would share the first core
     }
     try:
         return _open(entry, source, settings, report)
