@@ -220,6 +220,8 @@ class Host:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        while (await receive()).get("more_body", False):  # an answer before the end of a body resets the connection
+            pass
         headers = {key.decode(): value.decode() for key, value in scope["headers"]}
         self.asked.append((scope["method"], scope["raw_path"].decode(), headers.get("authorization", "")))
         status, body, more = 404, b"", []
