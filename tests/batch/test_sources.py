@@ -1,6 +1,7 @@
 """What sources stand for, and the bytes of each image."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def test_a_row_without_an_image_is_named(tmp_path: Path) -> None:
     images = list_sources([table], column="photo")
     with pytest.raises(ImageError, match=r"images\.parquet#1: the table has no image here"):
         ImageReader().read(images[1])
+
+
+def test_a_pipe_is_no_image(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    (image,) = list_sources([pipe])
+    with pytest.raises(ImageError, match=r"pipe\.png: can't be read: a pipe or a device"):
+        ImageReader().read(image)
 
 
 def test_sources_that_hold_no_image(tmp_path: Path) -> None:

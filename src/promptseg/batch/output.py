@@ -14,10 +14,12 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from promptseg._extras import require
+from promptseg._wording import shorten
 from promptseg.batch.rows import Row
 from promptseg.errors import DataError, OutputError
 from promptseg.formats.base import read_json, write_json
 from promptseg.ops.atomic import atomic_file
+from promptseg.untrusted_files import parse_json
 
 Format = Literal["parquet", "jsonl"]
 FORMATS: tuple[Format, ...] = ("parquet", "jsonl")
@@ -133,10 +135,11 @@ def open_output(directory: Path, claim: Claim) -> Iterator[PartFiles]:
         raise OutputError(f"{directory}: another process is writing this batch") from error
     except OSError as error:
         raise OutputError(f"{directory}: can't be written: {error.strerror or error}") from error
-    with lock:
-        lock.release()  # `with` holds it a second time
+    try:
         _check_claim(directory, state, claim)
         yield PartFiles(directory, claim.format)
+    finally:
+        lock.release()
 
 
 def read_rows(directory: str | Path) -> Iterator[Row]:
@@ -162,24 +165,19 @@ def _check_claim(directory: Path, state: Path, claim: Claim) -> None:
         if not isinstance(there, dict) or there.get(key) != value:
             stated = there.get(key) if isinstance(there, dict) else there
             raise OutputError(
-                f"{directory}: holds a batch of another {_NAMES.get(key, key)} ({_shorten(stated)}, not "
-                f"{_shorten(value)}); use another folder, or the arguments of that run"
+                f"{directory}: holds a batch of another {_NAMES.get(key, key)} ({shorten(stated)}, not "
+                f"{shorten(value)}); use another folder, or the arguments of that run"
             )
 
 
 _NAMES = {"schema": "version", "fingerprint": "checkpoint", "labels": "list of labels", "queries": "request"}
 
 
-def _shorten(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:79] + "…"
-
-
 def _load_jsonl(path: Path) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
-                yield json.loads(line)
+                yield parse_json(line)
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a part of a batch that can be read: {error}") from error
 

@@ -3,6 +3,7 @@
 from promptseg.batch.sources import BatchImage, open_table
 from promptseg.errors import DataError, ImageError
 from promptseg.images import DEFAULT_LIMITS
+from promptseg.untrusted_files import open_file
 
 
 class ImageReader:
@@ -62,7 +63,7 @@ def _read_group(image: BatchImage) -> tuple[BatchImage, int, list[object]]:
 def _read_span(image: BatchImage) -> bytes:
     """Read a file, or the part of a shard that is an image."""
     try:
-        with image.file.open("rb") as file:
+        with open_file(image.file) as file:
             if image.offset is None:
                 return file.read(DEFAULT_LIMITS.max_bytes + 1)
             file.seek(image.offset)

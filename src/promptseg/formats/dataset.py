@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from promptseg._wording import shorten
 from promptseg.errors import DataError, OutputError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import (
@@ -416,8 +417,8 @@ def _is_continued(directory: Path, there: Any, state: dict[str, Any]) -> bool:
     if others and _has_image(directory):
         key = others[0]
         raise OutputError(
-            f"{directory}: holds a data set of another {keys[key]} ({_shorten(there.get(key))}, not "
-            f"{_shorten(state[key])}); use another folder"
+            f"{directory}: holds a data set of another {keys[key]} ({shorten(there.get(key))}, not "
+            f"{shorten(state[key])}); use another folder"
         )
     if "format" in others and _holds_files(directory, besides={_STATE.name, CLASS_MAP}):
         raise OutputError(f"{directory}: holds files of an empty data set of another format; use another folder")
@@ -447,11 +448,6 @@ def _list(names: Sequence[str]) -> str:
     """List a few names, and count the others."""
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
     return ", ".join(map(repr, names[:5])) + more
-
-
-def _shorten(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def _stem(name: str) -> str:
