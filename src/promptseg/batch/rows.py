@@ -61,6 +61,42 @@ def error_row(
     image: BatchImage, error: str, *, model: str, fingerprint: str, sha256: str | None = None, seconds: float = 0.0
 ) -> Row:
     """Describe an image that failed."""
+    row = _blank_row(image, model, fingerprint, sha256, seconds)
+    row["error"] = " ".join(error.split())
+    return row
+
+
+def identify_queries(queries: Sequence[Query]) -> str:
+    """Hash a request: labels, phrases, weights, coordinates and pixels."""
+    digest = hashlib.sha256()
+    for query in queries:
+        digest.update(json.dumps([query.label, [_describe(prompt) for prompt in query.prompts]]).encode())
+    return digest.hexdigest()[:16]
+
+
+def _rows_of_label(
+    image: BatchImage, result: Segmentation, query: QueryResult, sha256: str, seconds: float
+) -> list[Row]:
+    label = _blank_row(image, result.model, result.fingerprint, sha256, seconds)
+    label["height"], label["width"] = result.size_hw
+    label["label"] = query.label
+    label["presence"] = round(query.presence, 6)
+    label["is_present"] = query.is_present
+    label["status"] = query.status
+    label["read_as"] = query.read_as
+    rows = []
+    for number, instance in enumerate(query.instances):
+        row = label.copy()
+        row["object"] = number
+        row["score"] = round(instance.score, 6)
+        row["box_xyxy"] = list(instance.box_xyxy)
+        row["mask"] = instance.to_rle()["counts"]
+        rows.append(row)
+    return rows or [label]
+
+
+def _blank_row(image: BatchImage, model: str, fingerprint: str, sha256: str | None, seconds: float) -> Row:
+    """Describe an image of which nothing was found yet."""
     return Row(
         path=image.id,
         sha256=sha256,
@@ -77,53 +113,9 @@ def error_row(
         score=None,
         box_xyxy=None,
         mask=None,
-        error=" ".join(error.split()),
-        seconds=round(seconds, 4),
-    )
-
-
-def identify_queries(queries: Sequence[Query]) -> str:
-    """Hash a request: labels, phrases, weights, coordinates and pixels."""
-    digest = hashlib.sha256()
-    for query in queries:
-        digest.update(json.dumps([query.label, [_describe(prompt) for prompt in query.prompts]]).encode())
-    return digest.hexdigest()[:16]
-
-
-def _rows_of_label(
-    image: BatchImage, result: Segmentation, query: QueryResult, sha256: str, seconds: float
-) -> list[Row]:
-    height, width = result.size_hw
-    label = Row(
-        path=image.id,
-        sha256=sha256,
-        width=width,
-        height=height,
-        model=result.model,
-        fingerprint=result.fingerprint,
-        label=query.label,
-        presence=round(query.presence, 6),
-        is_present=query.is_present,
-        status=query.status,
-        read_as=query.read_as,
-        object=None,
-        score=None,
-        box_xyxy=None,
-        mask=None,
         error=None,
         seconds=round(seconds, 4),
     )
-    objects = [
-        label
-        | Row(  # type: ignore[typeddict-item]
-            object=number,
-            score=round(instance.score, 6),
-            box_xyxy=list(instance.box_xyxy),
-            mask=instance.to_rle()["counts"],
-        )
-        for number, instance in enumerate(query.instances)
-    ]
-    return objects or [label]
 
 
 def _describe(prompt: Prompt) -> list[object]:
