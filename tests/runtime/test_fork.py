@@ -82,6 +82,47 @@ thread.join()
     assert done.returncode == 0, done.stderr
 
 
+def test_a_fork_waits_for_a_quiet_lock() -> None:
+    script = """
+import os, threading, time
+from promptseg.ops.fork_lock import QuietForkLock
+
+locks = [QuietForkLock() for _ in range(3)]
+held, released = threading.Event(), []
+
+def hold():
+    with locks[1]:
+        held.set()
+        time.sleep(0.3)
+        released.append(True)
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        for lock in locks:
+            with lock:
+                pass
+        os._exit(7 if released else 8)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+threads = [threading.Thread(target=hold)]
+threads[0].start()
+held.wait()
+threads += [threading.Thread(target=fork) for _ in range(2)]
+for thread in threads[1:]:
+    thread.start()
+for thread in threads:
+    thread.join()
+for lock in locks:
+    with lock:
+        print("free")
+"""
+    if not hasattr(torch_graph.os, "fork"):
+        pytest.skip("this system has no forks")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("free\n" * 3, "")
+
+
 def test_a_gpu_is_refused_in_a_forked_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_graph, "_LOADING_PROCESS", 0)
     with pytest.raises(EngineError, match="a model on cuda:1 can't be used in a process that was forked after it"):

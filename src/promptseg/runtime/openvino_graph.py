@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.errors import EngineError
-from promptseg.ops.fork_lock import ForkLock
+from promptseg.ops.fork_lock import QuietForkLock
 from promptseg.runtime.graph import OUTPUT_PREFIX, Arrays, GraphSource
 from promptseg.runtime.silent_openvino import openvino
 from promptseg.weights.cache import cache_dir, exclusive, workspace
@@ -39,7 +39,8 @@ _NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 class OpenVinoGraph:
     """A compiled graph. One caller at a time computes: a request has memory of its own.
 
-    A forked process gets a request of its own, because that of the parent may have been computing at that moment.
+    A fork waits until nothing is computed, because OpenVINO's own locks would stay locked in the child, which makes a
+    request of its own.
     """
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
@@ -47,7 +48,7 @@ class OpenVinoGraph:
         self._request = compiled.create_infer_request()
         self._process = os.getpid()
         self._outputs = [(port.node.friendly_name.removeprefix(OUTPUT_PREFIX), port) for port in compiled.outputs]
-        self._lock = ForkLock()
+        self._lock = QuietForkLock()
 
     def __call__(self, **inputs: NDArray[Any]) -> Arrays:
         """Compute the outputs, by name, from the inputs, by name."""
