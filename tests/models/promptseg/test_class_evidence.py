@@ -122,7 +122,7 @@ def test_config_with_a_classifier_round_trips_and_is_checked() -> None:
     values = {**asdict(CONFIG), "classifier": asdict(SETTINGS)}
     assert PromptSegConfig.from_dict(values) == CONFIG
     assert CONFIG.published_towers[-1] == "efficientnet-lite2"
-    with pytest.raises(CheckpointError, match="name must be one of .*, got 'resnet'"):
+    with pytest.raises(CheckpointError, match=r"name must be one of .*, got 'resnet'"):
         PromptSegConfig.from_dict({**values, "classifier": {"name": "resnet"}})
     for unsure in (-0.1, 0.6):
         with pytest.raises(ValueError, match="unsure_threshold must be in"):
