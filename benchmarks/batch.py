@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _copy_photos(folder: Path, number: int) -> list[Path]:
-    from promptseg.images import bundled_image
+    from promptseg.image_files import bundled_image
 
     photos = [bundled_image(name) for name in ("astronaut", "chelsea", "coffee", "rocket")]
     return [Path(shutil.copy(photos[index % len(photos)], folder / f"{index:05d}.jpg")) for index in range(number)]

@@ -92,7 +92,7 @@ def summarize(times: list[tuple[float, float]]) -> dict[str, float]:
 def measure(name: str, options: argparse.Namespace) -> None:
     """Time one model, and write its lines."""
     import promptseg
-    from promptseg.images import bundled_image
+    from promptseg.image_files import bundled_image
 
     predictor = promptseg.load(name, engine=options.engine, device="cpu")
     for image, (phrase, point_xy) in IMAGES.items():

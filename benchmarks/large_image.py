@@ -30,7 +30,7 @@ def write_mosaic(path: Path, side: int) -> None:
     import numpy as np
     from PIL import Image
 
-    from promptseg.images import bundled_image
+    from promptseg.image_files import bundled_image
 
     rng = np.random.default_rng(0)
     images = [Image.open(bundled_image(name)).convert("RGB") for name in ("astronaut", "chelsea", "coffee", "rocket")]

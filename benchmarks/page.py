@@ -78,7 +78,7 @@ def main() -> None:
     from PIL import Image
     from playwright.sync_api import sync_playwright
 
-    from promptseg.images import bundled_image
+    from promptseg.image_files import bundled_image
 
     chromium = os.environ.get("PROMPTSEG_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     photo = io.BytesIO()

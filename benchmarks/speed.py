@@ -161,7 +161,8 @@ def serve(pipe: Connection, name: str, model: str, num_threads: int) -> None:
     import torch
 
     from promptseg.errors import PromptsegError
-    from promptseg.images import bundled_image, read_image
+    from promptseg.image_files import bundled_image
+    from promptseg.images import read_image
 
     torch.set_num_threads(num_threads)
     builders: dict[str, Callable[[], Contender]] = {"clipseg": ClipSeg, "clipseg encoded once": ClipSegEncodedOnce}
@@ -202,7 +203,7 @@ def _count_flop(do: Callable[[str], None], task: str) -> int:
 
 def time_predict(model: str) -> dict[str, float]:
     """Give the median wall and CPU seconds of `promptseg predict` in a new process, with a warm cache."""
-    from promptseg.images import bundled_image
+    from promptseg.image_files import bundled_image
 
     command = [sys.executable, "-m", "promptseg", "predict", str(bundled_image("chelsea")), "--text", "cat"]
     command += ["--offline", "--model", model]

@@ -15,7 +15,7 @@ from lab.sets import load_calibration_set
 from promptseg.cli.calibrate import write_thresholds
 from promptseg.cli.evaluation import select_sets
 from promptseg.cli.options import Device, Engine, EngineChoice, Model, Offline, OnlyListed, PseudoMaskFolder
-from promptseg.predictor import load
+from promptseg.loading import load
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -25,13 +25,13 @@ from lab.name_clusters import NUM_FOLDS, load_hidden_names
 from lab.sets import load_training_set
 from promptseg.data.sample import Sample
 from promptseg.encoders.classifier import ClassifierName
+from promptseg.loading import load
 from promptseg.models.checkpoint import load_pretrained, save_pretrained
 from promptseg.models.promptseg.build import build_coarse
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.settings import ClassifierSettings, PresenceWeights
 from promptseg.models.registry import LoadOptions
 from promptseg.ops.resize import sigmoid
-from promptseg.predictor import load
 from promptseg.runtime import Runtime
 from promptseg.train.finetune import check_model
 

@@ -24,8 +24,9 @@ from lab.sets import load_training_set
 from promptseg.data.sample import SampleSet
 from promptseg.data.true_segments import TrueSegments, build_true_segments, list_classes
 from promptseg.images import read_image
+from promptseg.loading import load
 from promptseg.models.segment_proposals import Evidence, EvidenceWeights, MaskProposal, ask_classes, iterate_proposals
-from promptseg.predictor import Predictor, load
+from promptseg.predictor import Predictor
 from promptseg.results import Instance
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

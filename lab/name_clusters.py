@@ -104,7 +104,7 @@ def assign_folds(clusters: Mapping[str, tuple[str, ...]], seed: int) -> dict[str
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line."""
-    from promptseg.predictor import load
+    from promptseg.loading import load
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 import promptseg
 from promptseg import Embedding
 from promptseg.errors import CheckpointError, DataError, OutputError
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.predictor import Predictor
 
 PHRASES = ["the cat's ear", "grass"]

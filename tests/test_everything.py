@@ -10,7 +10,8 @@ import promptseg
 from promptseg import Predictor
 from promptseg.errors import ImageError, PromptError
 from promptseg.everything import _union_map, draw_everything, segment_everything
-from promptseg.images import ImageLimits, bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import ImageLimits, read_image
 from promptseg.ops.windows import Tiles
 from promptseg.results import Segmentation
 from promptseg.runtime import Runtime

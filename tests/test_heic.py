@@ -8,7 +8,8 @@ import pytest
 
 from promptseg import read_image
 from promptseg.errors import ImageError
-from promptseg.images import DEFAULT_LIMITS, ImageLimits, list_images
+from promptseg.image_files import list_images
+from promptseg.images import DEFAULT_LIMITS, ImageLimits
 from promptseg.skipped_files import explain_skip
 
 # 64 x 48 pixels, red on the left, blue on the right, green in the upper left corner; stored to be turned by a quarter.

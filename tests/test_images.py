@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from promptseg.errors import ImageError, ImageWarning
-from promptseg.images import ImageLimits, bundled_image, list_images, open_image, read_image, read_mask
+from promptseg.image_files import bundled_image, list_images
+from promptseg.images import ImageLimits, open_image, read_image, read_mask
 from promptseg.skipped_files import SkippedFile, describe_skipped
 
 # Four flat corners: lossy formats keep them, and turning or flipping moves them.

@@ -11,7 +11,7 @@ from PIL import Image
 
 import promptseg
 from promptseg.errors import CheckpointError, PromptError, UnknownModelError
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.langsam import LangSAM, split_phrases
 from promptseg.models.grounded_sam.config import GroundedSamConfig
 

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 import promptseg
 from promptseg import BoxPrompt, Embedding, Query, TextPrompt
 from promptseg.errors import CheckpointError, EngineError, UnknownModelError, UnsupportedPromptError
-from promptseg.images import ImageLimits, bundled_image
+from promptseg.image_files import bundled_image
+from promptseg.images import ImageLimits
 from promptseg.predictor import Predictor
 from promptseg.results import Segmentation
 from promptseg.segmenter import Prediction

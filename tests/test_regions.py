@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import promptseg
 from promptseg import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Predictor, Query
 from promptseg.errors import OutsideImageError, PromptError
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.regions import SearchRegion
 
 SIZE_HW = (60, 90)

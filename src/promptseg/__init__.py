@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from promptseg.images import ImageLimits, read_image, read_mask
     from promptseg.labeling import autolabel
     from promptseg.langsam import LangSAM
-    from promptseg.predictor import Predictor, list_models, load, segment
+    from promptseg.loading import list_models, load, segment
+    from promptseg.predictor import Predictor
     from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Query, TextPrompt
     from promptseg.results import Instance, QueryResult, Segmentation
 
@@ -62,7 +63,8 @@ _HOMES = {
     "images": ("ImageLimits", "read_image", "read_mask"),
     "labeling": ("autolabel",),
     "langsam": ("LangSAM",),
-    "predictor": ("Predictor", "list_models", "load", "segment"),
+    "loading": ("list_models", "load", "segment"),
+    "predictor": ("Predictor",),
     "prompts": ("BoxPrompt", "ExemplarPrompt", "MaskPrompt", "PointPrompt", "Query", "TextPrompt"),
     "results": ("Instance", "QueryResult", "Segmentation"),
 }

@@ -12,7 +12,8 @@ from promptseg.errors import ImageError, PromptError
 from promptseg.formats.base import write_png, write_text
 from promptseg.formats.dataset import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
-from promptseg.images import expand_home, list_images, read_image
+from promptseg.image_files import expand_home, list_images
+from promptseg.images import read_image
 from promptseg.skipped_files import SkippedFile
 
 if TYPE_CHECKING:

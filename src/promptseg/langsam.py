@@ -18,9 +18,9 @@ from promptseg.detectors.base import Thresholds
 from promptseg.errors import PromptError, UnknownModelError
 from promptseg.images import read_image
 from promptseg.language.lists import split_names
+from promptseg.loading import load
 from promptseg.models.grounded_sam.config import GroundedSamConfig
 from promptseg.models.grounded_sam.segmenter import GroundedSegmenter
-from promptseg.predictor import load
 from promptseg.prompts import MAX_QUERIES, TextPrompt
 
 # Its names of models that this package has under other names.

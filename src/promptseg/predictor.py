@@ -1,21 +1,21 @@
-"""The one flow: encode an image once, then segment it by any number of requests."""
+"""The one flow: encode an image once, then segment it by any number of requests. `loading.load` makes a predictor."""
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from promptseg._value_checks import checked_probability
 from promptseg.embedding import Embedding, SavedImage
-from promptseg.errors import CheckpointError, LanguageWarning, PromptError, UnknownModelError, UnsupportedPromptError
+from promptseg.errors import CheckpointError, LanguageWarning, PromptError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
 from promptseg.language.foreign import find_foreign_script
-from promptseg.models.registry import DEFAULT_MODEL, LoadedModel, LoadOptions, list_models, load_model
+from promptseg.models.registry import LoadedModel
 from promptseg.models.table import MODELS, ModelConfig
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.windows import Tiles
@@ -24,8 +24,7 @@ from promptseg.regions import SearchRegion, Within
 from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.results.background import add_background, find_objects
 from promptseg.runtime import Runtime
-from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter, ThreeWaySegmenter
-from promptseg.weights import ReportProgress
+from promptseg.segmenter import EncodedImage, Prediction, Proposer, Segmenter
 
 if TYPE_CHECKING:
     from promptseg.language.class_list import NamedClass
@@ -33,122 +32,24 @@ if TYPE_CHECKING:
     from promptseg.sam.automatic import AutomaticSettings, ReportBatches
     from promptseg.sam.base import PromptableSegmenter
 
-__all__ = ["Predictor", "list_models", "load", "segment"]
-
 GEOMETRIC_KINDS = frozenset({"point", "box", "mask"})
 
 
-def load(
-    model: str | Path | ModelConfig | None = None,
-    *,
-    device: str = "auto",
-    engine: str = "auto",
-    offline: bool = False,
-    threshold: float | None = None,
-    num_threads: int | None = None,
-    progress: ReportProgress | None = None,
-    report_compile: Callable[[str], None] | None = None,
-    **options: Any,
-) -> "Predictor":
-    """Load a model that is ready to segment; what it needs is fetched the first time.
+class Loader(Protocol):
+    """How a predictor was loaded, and can be again: what a pickle holds of it. `loading` has it."""
 
-    Args:
-        model: A name that `list_models` gives; a directory that `save_pretrained` wrote, or transformers from a
-            CLIPSeg; a file of the original CLIPSeg's decoder, or of Uni-OVSeg's first stage; None: the default.
-        device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
-        engine: "torch", "openvino" or "openvino-bf16"; "auto" takes OpenVINO on a CPU, in bfloat16 where the CPU has
-            it, else PyTorch. All parts of a model compute in the same precision. OpenVINO compiles a model at its
-            first use on a machine, for about a minute, and keeps it in the cache.
-        offline: Fetch nothing.
-        threshold: Presence below which an object counts as absent, in [0, 1]; nothing is unsure then. None: the
-            model's own thresholds.
-        num_threads: Threads of a compiled model, from 1 on; None: OMP_NUM_THREADS, or all cores. PyTorch's are set by
-            `torch.set_num_threads`, for the whole process.
-        progress: Told (name, bytes here, bytes in all) while weights are fetched; `weights.progress_bar` shows it.
-        report_compile: Told the name of each graph before it is compiled.
-        options: Of the model, such as detector="owlv2-base" and box_threshold=0.2 of "langsam".
+    @property
+    def model(self) -> str | Path | ModelConfig:
+        """The model as the user named it."""
+        ...
 
-    Raises:
-        UnknownModelError: There is neither a model nor a checkpoint of that name.
-        CheckpointError: The directory holds no checkpoint, or one that does not fit.
-        WeightsError: Pretrained weights can't be fetched, or `offline` forbids it.
-        EngineError: The device or the engine is not available here.
-        PromptError: The threshold is no probability, the number of threads is not from 1 on, or the model has no such
-            option.
-    """
-    if threshold is not None:
-        threshold = checked_probability(threshold, what="threshold")
-    if num_threads is not None and not (isinstance(num_threads, int) and num_threads >= 1):
-        raise PromptError(f"num_threads is a whole number from 1 on, not {num_threads!r}")
-    if model is None:
-        model = DEFAULT_MODEL
-    elif not (isinstance(model, str | Path) and str(model)) and not hasattr(model, "architecture"):
-        raise UnknownModelError(f"a model is a name, the path of a checkpoint or a config, not {model!r}")
-    runtime = Runtime.choose(engine, device, report_compile, max_threads=num_threads)
-    loaded = load_model(model, LoadOptions(runtime, offline, progress), options)
-    presence_threshold = loaded.segmenter.presence_threshold if threshold is None else threshold
-    return Predictor(
-        name=loaded.name,
-        segmenter=loaded.segmenter,
-        presence_threshold=presence_threshold,
-        unsure_threshold=_find_unsure_threshold(loaded.segmenter) if threshold is None else None,
-        engine=runtime.engine,
-        device=runtime.device,
-        fingerprint=loaded.identity,
-        loaded=loaded,
-        recipe=Recipe(model, device, engine, offline, threshold, num_threads, options),
-        automatic_sam=Deferred(lambda: _automatic_sam(loaded.segmenter, runtime, offline, progress)),
-    )
+    def load(self) -> "Predictor":
+        """Load it again."""
+        ...
 
-
-def segment(
-    image: ImageSource,
-    queries: QueryLike | Iterable[QueryLike],
-    *,
-    model: str | Path | None = None,
-    threshold: float | None = None,
-    mask_threshold: float | None = None,
-    within: Within | None = None,
-    **load_options: Any,
-) -> Segmentation:
-    """Segment one image by one request, in one line. For more than one image, `load` once: loading takes most time.
-
-    Args:
-        image: A file's path, its bytes, a Pillow image, or a uint8 RGB array of shape (H, W, 3).
-        queries: Phrases, prompts and queries.
-        model: As `load`.
-        threshold: Presence below which an object counts as absent, in [0, 1]; None: the model's own.
-        mask_threshold: As `Predictor.segment`.
-        within: As `Predictor.segment`.
-        load_options: Further arguments of `load`.
-
-    Raises:
-        PromptsegError: As `load` and `Predictor.segment`.
-    """
-    find_objects(to_queries(queries))
-    if mask_threshold is not None:
-        checked_probability(mask_threshold, what="mask_threshold")
-    image_rgb = read_image(image)
-    if within is not None:
-        SearchRegion.read(within, image_rgb.shape[:2])
-    # so far, what is wrong with the request is said before anything is loaded
-    predictor = load(model, threshold=threshold, **load_options)
-    # the pixels and not the image again: an open file can be read once only
-    found = predictor.segment(image_rgb, queries, mask_threshold=mask_threshold, within=within)
-    return replace(found, source=find_path(image))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a predictor was loaded: what a pickle holds of it. Fields are the arguments of `load`."""
-
-    model: str | Path | ModelConfig
-    device: str
-    engine: str
-    offline: bool
-    threshold: float | None
-    num_threads: int | None
-    options: dict[str, Any]
+    def for_worker(self, num_threads: int) -> "Loader":
+        """Describe the same for one process of several: it fetches nothing."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -172,7 +73,7 @@ class Predictor:
         fingerprint: Identifies this checkpoint: a hash of the config and of everything that was trained.
         device: Where the network runs.
         loaded: The model, with its network where it has one.
-        recipe: How it was loaded.
+        loader: How it was loaded.
         limits: Larger images are refused.
         tiles: How images are cut; None: they are not.
         automatic_sam: Finds every mask of an image; loaded when it is first needed.
@@ -186,7 +87,7 @@ class Predictor:
     fingerprint: str
     device: str = "cpu"
     loaded: LoadedModel | None = None
-    recipe: Recipe | None = None
+    loader: Loader | None = None
     limits: ImageLimits = DEFAULT_LIMITS
     tiles: Tiles | None = None
     automatic_sam: "Deferred[PromptableSegmenter]" = field(default_factory=lambda: Deferred(_load_mobile_sam))
@@ -197,9 +98,9 @@ class Predictor:
         return f"<Predictor {self.name} {self.fingerprint}, {self.engine}{tiles}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.recipe is None:
+        if self.loader is None:
             raise TypeError("only a predictor that `promptseg.load` made can be pickled")
-        return _reload, (self.recipe, self.fingerprint, self.limits, self.tiles)
+        return _restore, (self.loader, self.fingerprint, self.limits, self.tiles)
 
     @property
     def prompt_kinds(self) -> frozenset[str]:
@@ -585,48 +486,21 @@ def _warn_of_scripts(queries: Iterable[Query]) -> None:
         )
 
 
-def _find_unsure_threshold(segmenter: Segmenter[Any]) -> float | None:
-    return segmenter.unsure_threshold if isinstance(segmenter, ThreeWaySegmenter) else None
-
-
-def _automatic_sam(
-    segmenter: Segmenter[Any], runtime: Runtime, offline: bool, progress: ReportProgress | None
-) -> "PromptableSegmenter":
-    """Give a model's own SAM where it is one, else MobileSAM at its full size."""
-    from promptseg.models.interactive.segmenter import InteractiveSegmenter
-    from promptseg.models.uniovseg.segmenter import UniOvSegSegmenter
-
-    if isinstance(segmenter, InteractiveSegmenter | UniOvSegSegmenter):
-        return segmenter.sam
-    from promptseg.sam.load import load_sam
-
-    return load_sam("mobile-sam", runtime=runtime, offline=offline, progress=progress)
-
-
 def _load_mobile_sam() -> "PromptableSegmenter":
     from promptseg.sam.load import load_sam
 
     return load_sam("mobile-sam", runtime=Runtime.choose())
 
 
-def _reload(recipe: Recipe, fingerprint: str, limits: ImageLimits, tiles: Tiles | None) -> Predictor:
+def _restore(loader: Loader, fingerprint: str, limits: ImageLimits, tiles: Tiles | None) -> Predictor:
     """Load a pickled predictor again.
 
     Raises:
         CheckpointError: The checkpoint is another one now.
     """
-    predictor = load(
-        recipe.model,
-        device=recipe.device,
-        engine=recipe.engine,
-        offline=recipe.offline,
-        threshold=recipe.threshold,
-        num_threads=recipe.num_threads,
-        **recipe.options,
-    )
-    predictor = replace(predictor, limits=limits)
+    predictor = replace(loader.load(), limits=limits)
     if tiles is not None:
         predictor = predictor.tiled(tiles.side, overlap=tiles.overlap, limits=limits)
     if predictor.fingerprint != fingerprint:
-        raise CheckpointError(f"{recipe.model} is not the checkpoint that was pickled: load it again")
+        raise CheckpointError(f"{loader.model} is not the checkpoint that was pickled: load it again")
     return predictor

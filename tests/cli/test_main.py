@@ -19,7 +19,7 @@ from command_line import Ended
 from PIL import Image
 
 from promptseg.cli.main import app
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.ops.rle import decode_rle
 
 MODEL = ("--model", "promptseg-test", "--threshold", "0")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from command_line import Ended
 
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 
 Started = tuple["subprocess.Popen[str]", str, str]
 

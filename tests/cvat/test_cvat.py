@@ -25,7 +25,7 @@ from promptseg import BoxPrompt, PointPrompt, Predictor, Query
 from promptseg.cvat import detector, interactor, serverless
 from promptseg.cvat.codes import encode_bits, encode_runs, outline, read_labels
 from promptseg.errors import PromptError
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.ops.polygons import fill_rings
 from promptseg.results import Instance
 

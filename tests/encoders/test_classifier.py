@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from promptseg.encoders.classifier import load_classifier
-from promptseg.images import bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import read_image
 from promptseg.runtime import Runtime
 
 TABBY, EGYPTIAN_CAT, ESPRESSO = 281, 285, 967

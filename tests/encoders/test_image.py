@@ -16,7 +16,8 @@ from promptseg.encoders.pixels import to_pixels
 from promptseg.encoders.tiny import TinyConv
 from promptseg.encoders.towers import build_image_tower, load_tower
 from promptseg.errors import OfflineError, UnknownModelError, WeightsError
-from promptseg.images import bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import read_image
 
 # variant: parameters with the classifier, tensors in the published file, channels at strides 2 to 32 and of the head
 LAYOUTS = {

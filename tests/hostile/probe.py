@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from promptseg.errors import PromptsegError
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _MODEL = ("--model", "promptseg-test", "--engine", "torch", "--device", "cpu", "--offline")

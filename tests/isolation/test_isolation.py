@@ -20,7 +20,7 @@ from evaluate_world import block, paint, write_indexes
 from recording_proxy import RecordingProxy
 
 from promptseg.cli.main import app
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.weights.cache import cache_dir
 
 FOLDER = Path(__file__).parent

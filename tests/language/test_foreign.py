@@ -11,7 +11,7 @@ from command_line import Ended
 import promptseg
 from promptseg import Predictor, Query, TextPrompt
 from promptseg.errors import LanguageWarning
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.language.foreign import find_foreign_script, lacks_known_words
 
 

@@ -10,7 +10,8 @@ from scipy import ndimage
 
 import promptseg
 from promptseg.errors import CheckpointError, ImageError, PromptError, UnsupportedPromptError
-from promptseg.images import ImageLimits, bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import ImageLimits, read_image
 from promptseg.models.tiled import TiledSegmenter
 from promptseg.ops.windows import Tiles
 from promptseg.predictor import Predictor

@@ -13,7 +13,8 @@ import torch
 
 import promptseg
 from promptseg.errors import EngineError
-from promptseg.images import bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import read_image
 from promptseg.models.build import build_seeded
 from promptseg.models.registry import find_row, segment_with
 from promptseg.prompts import to_queries

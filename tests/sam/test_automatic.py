@@ -15,7 +15,8 @@ from small_maskers import untrained_mobile_sam
 from transformers.models.sam import image_processing_pil_sam as published
 
 from promptseg.errors import PromptError
-from promptseg.images import bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import read_image
 from promptseg.ops.boxes import pairwise_box_iou, suppress_boxes
 from promptseg.ops.masks import drop_small_islands, fill_small_holes
 from promptseg.ops.resize import resize_map, threshold_map

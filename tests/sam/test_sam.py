@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from small_maskers import untrained_mobile_sam, untrained_network
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamVisionConfig
 
-from promptseg.images import bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import read_image
 from promptseg.ops.masks import mask_iou
 from promptseg.runtime import Runtime
 from promptseg.sam.base import PromptableSegmenter

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from served_world import read_refusal, tiny_predictor
 
 from promptseg import Predictor
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.server import ServerSettings, create_app
 
 

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from served_world import PHRASES, read_refusal
 
 from promptseg import Predictor
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 
 REQUESTS: list[list[Any]] = [
     ["table", "cat"],

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 import promptseg
 from promptseg import PointPrompt, Predictor, Query, TextPrompt
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 
 CLICK = {"kind": "point", "points_xy": [[230, 150]]}
 

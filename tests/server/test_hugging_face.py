@@ -13,7 +13,7 @@ from huggingface_hub.utils._http import default_client_factory
 from served_world import read_refusal
 
 from promptseg import Predictor
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 
 PHOTO = str(bundled_image("chelsea"))
 

@@ -21,7 +21,7 @@ from served_world import read_refusal
 from promptseg import BoxPrompt, PointPrompt, Predictor, Query, TextPrompt
 from promptseg.errors import PromptError
 from promptseg.formats.brush_rle import decode_brush
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.ops.polygons import fill_rings
 from promptseg.server import PictureAccess
 

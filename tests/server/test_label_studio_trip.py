@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 import promptseg
 from promptseg import BoxPrompt, PointPrompt, Predictor, QueryResult
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.server import PictureAccess, ServerSettings, create_app
 from promptseg.server.label_studio.task_pictures import TaskPictures
 

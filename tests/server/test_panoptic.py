@@ -10,7 +10,7 @@ from served_world import PHRASES, read_refusal
 
 import promptseg
 from promptseg import Predictor
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.ops.rle import decode_rle
 
 NAMES = [*PHRASES, "wall [stuff]"]

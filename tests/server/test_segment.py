@@ -14,7 +14,8 @@ from PIL import Image
 from served_world import PHRASES
 
 from promptseg import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Predictor, Query, Segmentation, TextPrompt
-from promptseg.images import bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import read_image
 from promptseg.ops.polygons import fill_rings
 from promptseg.ops.rle import decode_rle, encode_rle
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from served_world import read_refusal
 
 from promptseg import BoxPrompt, PointPrompt, Predictor, Query, TextPrompt
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.ops.polygons import fill_rings
 
 SIZE_HW = (300, 451)

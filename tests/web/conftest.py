@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from served_world import tiny_predictor
 
 from promptseg import Predictor
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.server import ServerSettings, create_app
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -9,7 +9,7 @@ from live_server import LiveServer
 from page_driver import PageDriver
 from playwright.sync_api import expect
 
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 
 pytestmark = pytest.mark.browser
 

@@ -12,7 +12,7 @@ from page_driver import PageDriver
 from PIL import Image
 from playwright.sync_api import expect
 
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 
 pytestmark = pytest.mark.browser
 

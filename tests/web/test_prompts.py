@@ -12,7 +12,7 @@ from page_driver import PageDriver
 from playwright.sync_api import expect
 
 import promptseg
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.ops.rle import decode_rle
 from promptseg.server import create_app
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from promptseg.encoders.base import IMAGENET_MEAN, IMAGENET_STD
 from promptseg.encoders.yolox import YoloxNano
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.weights import find_record, pull, resolve, verify
 from promptseg.weights.fetch import fetch_file
 

@@ -20,7 +20,7 @@ class FragilePredictor:
     """Finds the bright pixels in so many seconds; the system kills it where an image is deadly."""
 
     name, fingerprint, engine, device = "fragile", "0123", "openvino", "cpu"
-    presence_threshold, recipe = 0.5, None
+    presence_threshold, loader = 0.5, None
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds

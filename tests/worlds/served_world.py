@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from promptseg.images import bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import read_image
 from promptseg.models.build import build_seeded
 from promptseg.models.promptseg.build import build_coarse
 from promptseg.models.promptseg.network import PromptSegNetwork

@@ -11,7 +11,7 @@ from promptseg.batch.pool import Pool
 from promptseg.batch.rows import Row, identify_queries
 from promptseg.batch.sources import BatchImage
 from promptseg.batch.worker import BatchJob
-from promptseg.images import expand_home
+from promptseg.image_files import expand_home
 from promptseg.predictor import Predictor
 from promptseg.prompts import QueryLike
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptseg._extras import require
 from promptseg.errors import DataError, ImageError
-from promptseg.images import IMAGE_SUFFIXES, expand_home, list_images
+from promptseg.image_files import IMAGE_SUFFIXES, expand_home, list_images
 from promptseg.skipped_files import SkippedFile
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def list_sources(
     """List the images that sources stand for.
 
     Args:
-        sources: Images, folders and patterns, as `promptseg.images.list_images` takes them; list files (.txt, .lst) of
-            one path a line, relative to the current folder; tar files, such as WebDataset's shards; Parquet tables with
-            a column of encoded images or of paths.
+        sources: Images, folders and patterns, as `image_files.list_images` takes them; list files (.txt, .lst) of one
+            path a line, relative to the current folder; tar files, such as WebDataset's shards; Parquet tables with a
+            column of encoded images or of paths.
         column: Column of the images in Parquet tables; None: the first of image, jpg, png, bytes (bytes, or a struct
             that has them), path, image_path, file_name.
         skipped: Receives whatever else folders, patterns and shards hold.

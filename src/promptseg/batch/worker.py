@@ -80,9 +80,8 @@ class BatchJob:
     @classmethod
     def of(cls, predictor: Predictor, queries: tuple[Query, ...], *, num_threads: int) -> "BatchJob":
         """Describe a predictor that `promptseg.load` made; workers fetch nothing: its weights are here already."""
-        recipe = predictor.recipe
-        if recipe is not None:
-            predictor = replace(predictor, recipe=replace(recipe, offline=True, num_threads=num_threads))
+        if predictor.loader is not None:
+            predictor = replace(predictor, loader=predictor.loader.for_worker(num_threads))
         return cls(
             predictor.name, predictor.fingerprint, pickle.dumps(predictor), queries, num_threads, predictor.device
         )

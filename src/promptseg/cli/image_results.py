@@ -37,7 +37,7 @@ def find_images(paths: Sequence[str]) -> list[Path]:
     Raises:
         ImageError: None of the files exists, or a folder or pattern holds no image.
     """
-    from promptseg.images import list_images
+    from promptseg.image_files import list_images
     from promptseg.skipped_files import SkippedFile
 
     skipped: list[SkippedFile] = []

@@ -15,7 +15,7 @@ def load_predictor(model: str | None, **options: Any) -> "Predictor":
         model: As `promptseg.load`.
         options: As `promptseg.load`.
     """
-    from promptseg.predictor import load
+    from promptseg.loading import load
     from promptseg.weights import progress_bar
 
     with progress_bar() as report:

@@ -101,8 +101,8 @@ def _source(name: str, *, device: str, engine: str, offline: bool, threshold: fl
     """Describe how to load a model; a name that does not exist is refused at once."""
     from functools import partial
 
+    from promptseg.loading import load
     from promptseg.models.registry import MODELS, find_row
-    from promptseg.predictor import load
     from promptseg.server import ModelSource
 
     path = Path(name).expanduser()

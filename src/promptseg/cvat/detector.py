@@ -12,7 +12,8 @@ import cvat_sdk.auto_annotation as cvat  # noqa: E402 (the message of a missing 
 from PIL import Image  # noqa: E402
 
 from promptseg.cvat.codes import encode_runs, outline, read_labels  # noqa: E402
-from promptseg.predictor import Predictor, load  # noqa: E402
+from promptseg.loading import load  # noqa: E402
+from promptseg.predictor import Predictor  # noqa: E402
 
 
 class PhraseDetector:

@@ -14,7 +14,8 @@ from PIL import Image  # noqa: E402
 from promptseg.cvat.clicks import read_clicks  # noqa: E402
 from promptseg.cvat.codes import encode_runs  # noqa: E402
 from promptseg.embedding import Embedding  # noqa: E402
-from promptseg.predictor import Predictor, load  # noqa: E402
+from promptseg.loading import load  # noqa: E402
+from promptseg.predictor import Predictor  # noqa: E402
 
 
 class ClickSegmenter:

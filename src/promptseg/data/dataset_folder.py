@@ -15,7 +15,8 @@ from promptseg.errors import DataError, ImageError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.dataset import STATE_FILE, read, read_sources, stated_format
 from promptseg.formats.table import find_format
-from promptseg.images import IMAGE_SUFFIXES, read_image
+from promptseg.image_files import IMAGE_SUFFIXES
+from promptseg.images import read_image
 from promptseg.language.phrases import normalize_phrase
 from promptseg.ops.rle import encode_rle
 

@@ -22,7 +22,8 @@ from promptseg.data.dataset_folder import is_written_dataset, read_dataset_folde
 from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import Problem, Sample, SampleSet
 from promptseg.errors import DataError, ImageError
-from promptseg.images import IMAGE_SUFFIXES, list_mask_values, read_image, read_mask
+from promptseg.image_files import IMAGE_SUFFIXES
+from promptseg.images import list_mask_values, read_image, read_mask
 from promptseg.language.phrases import normalize_phrase
 from promptseg.ops.rle import encode_rle
 from promptseg.skipped_files import explain_skip

@@ -33,7 +33,7 @@ from promptseg.formats.base import (
 )
 from promptseg.formats.names import OutputNames
 from promptseg.formats.table import FORMATS, find_format, polygon_tolerance
-from promptseg.images import expand_home
+from promptseg.image_files import expand_home
 from promptseg.results import Segmentation
 from promptseg.results.saved import RESULT_FILE, parse_results, read_result_file
 

@@ -30,7 +30,8 @@ from promptseg.formats.base import (
     reading,
     write_json,
 )
-from promptseg.images import IMAGE_SUFFIXES, check_stated_size
+from promptseg.image_files import IMAGE_SUFFIXES
+from promptseg.images import check_stated_size
 from promptseg.ops.polygons import TOLERANCE, fill_rings, join_holes, smooth_polygons
 from promptseg.results import Instance
 from promptseg.stored_values import find_inside

@@ -14,7 +14,7 @@ class ForkLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        _LOCKS.add(self)
+        _LOCKS.all.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -36,36 +36,40 @@ class QuietForkLock(ForkLock):
 
     def __init__(self) -> None:
         super().__init__()
-        _QUIET_LOCKS.add(self)
+        _LOCKS.quiet.add(self)
 
 
-_LOCKS: "weakref.WeakSet[ForkLock]" = weakref.WeakSet()
-_QUIET_LOCKS: "weakref.WeakSet[QuietForkLock]" = weakref.WeakSet()
-_FORKING = threading.Lock()  # two forks at once would wait for each other's locks
-_held_for_fork: list[QuietForkLock] = []
+class _Locks:
+    """All locks of this process, and what a fork does with them."""
+
+    def __init__(self) -> None:
+        self.all: weakref.WeakSet[ForkLock] = weakref.WeakSet()
+        self.quiet: weakref.WeakSet[QuietForkLock] = weakref.WeakSet()
+        self._forking = threading.Lock()  # two forks at once would wait for each other's locks
+        self._held: list[QuietForkLock] = []
+
+    def wait_for_quiet(self) -> None:
+        self._forking.acquire()
+        for lock in list(self.quiet):
+            lock.__enter__()
+            self._held.append(lock)
+
+    def go_on_in_parent(self) -> None:
+        for lock in self._held:
+            lock.__exit__(None, None, None)
+        self._held = []
+        self._forking.release()
+
+    def go_on_in_child(self) -> None:
+        self._forking = threading.Lock()
+        self._held = []
+        for lock in self.all:
+            lock._renew()
 
 
-def _wait_for_quiet() -> None:
-    _FORKING.acquire()
-    for lock in list(_QUIET_LOCKS):
-        lock._lock.acquire()
-        _held_for_fork.append(lock)
-
-
-def _go_on_in_parent() -> None:
-    for lock in _held_for_fork:
-        lock._lock.release()
-    _held_for_fork.clear()
-    _FORKING.release()
-
-
-def _renew_all() -> None:
-    global _FORKING
-    _FORKING = threading.Lock()
-    _held_for_fork.clear()
-    for lock in _LOCKS:
-        lock._renew()
-
+_LOCKS = _Locks()
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which can't fork
-    os.register_at_fork(before=_wait_for_quiet, after_in_parent=_go_on_in_parent, after_in_child=_renew_all)
+    os.register_at_fork(
+        before=_LOCKS.wait_for_quiet, after_in_parent=_LOCKS.go_on_in_parent, after_in_child=_LOCKS.go_on_in_child
+    )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from promptseg.errors import UnknownLabelError
-from promptseg.images import expand_home
+from promptseg.image_files import expand_home
 from promptseg.language.class_list import NamedClass
 from promptseg.ops.overlay import DEFAULT_ALPHA
 from promptseg.results.instance import Instance

@@ -14,7 +14,8 @@ from PIL import Image
 
 from promptseg._extras import require
 from promptseg.errors import DataError, ImageError, PromptError, UnknownLabelError
-from promptseg.images import LARGEST_LIMITS, ImageSource, expand_home, find_path, read_image
+from promptseg.image_files import expand_home
+from promptseg.images import LARGEST_LIMITS, ImageSource, find_path, read_image
 from promptseg.ops.overlay import DEFAULT_ALPHA, OverlayLayer, draw_overlay
 from promptseg.results.query_result import QueryResult
 from promptseg.results.saved import (

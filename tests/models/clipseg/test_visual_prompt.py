@@ -11,7 +11,7 @@ from PIL import Image
 
 import promptseg
 from promptseg.errors import PromptError
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.models.clipseg.visual_prompt import MEAN_RGB, change_background, crop_square, dye, engineer, outline
 from promptseg.models.clipseg.visual_prompt_variants import BEST, VARIANTS, Variant
 

@@ -14,7 +14,8 @@ from small_maskers import untrained_mobile_sam
 
 import promptseg
 from promptseg import Embedding
-from promptseg.images import bundled_image, read_image
+from promptseg.image_files import bundled_image
+from promptseg.images import read_image
 from promptseg.models.build import build_seeded
 from promptseg.models.checkpoint import save_pretrained
 from promptseg.models.promptseg.build import build_coarse

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from promptseg.errors import PromptError, PromptsegError
-from promptseg.images import bundled_image
+from promptseg.image_files import bundled_image
 from promptseg.predictor import Predictor
 from promptseg.prompts import BoxPrompt, TextPrompt
 from promptseg.server.refusals import RETRY_AFTER, RefusedRequest
