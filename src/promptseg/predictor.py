@@ -1,7 +1,6 @@
 """The one flow: encode an image once, then segment it by any number of requests. `loading.load` makes a predictor."""
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,15 +11,15 @@ from numpy.typing import NDArray
 
 from promptseg._value_checks import checked_probability
 from promptseg.embedding import Embedding, SavedImage
-from promptseg.errors import CheckpointError, LanguageWarning, PromptError, UnsupportedPromptError
+from promptseg.errors import CheckpointError, PromptError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
-from promptseg.language.foreign import find_foreign_script
 from promptseg.models.registry import LoadedModel
-from promptseg.models.table import MODELS, ModelConfig
+from promptseg.models.table import ModelConfig
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.windows import Tiles
-from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
+from promptseg.prompts import Query, QueryLike, TextPrompt
 from promptseg.regions import SearchRegion, Within
+from promptseg.request_checks import check_kinds, check_queries
 from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.results.background import add_background, find_objects
 from promptseg.runtime import Runtime
@@ -307,7 +306,8 @@ class Predictor:
 
         classes = read_classes(names, stuff=stuff)
         options = PanopticOptions(unlabelled, min_score, min_area)
-        self._check_kinds(Query(classes[0].label, (TextPrompt(classes[0].label),)))
+        asked = Query(classes[0].label, (TextPrompt(classes[0].label),))
+        check_kinds(asked, model=self.name, prompt_kinds=self.prompt_kinds)
         embedding = image if isinstance(image, Embedding) else self.encode(image)
         pixels = segment_pixels(
             self.segmenter, self._open(embedding), classes, options, presence_threshold=self.presence_threshold
@@ -337,11 +337,7 @@ class Predictor:
             PromptError: The request is malformed or of the background alone.
             UnsupportedPromptError: The model does not take a kind of prompt.
         """
-        requested = to_queries(queries)
-        for query in find_objects(requested):
-            self._check_kinds(query)
-        _warn_of_scripts(requested)
-        return requested
+        return check_queries(queries, model=self.name, prompt_kinds=self.prompt_kinds)
 
     def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
         """Give all that points, a box or a mask may mean, for a person to choose from.
@@ -457,33 +453,6 @@ class Predictor:
         if threshold is None:
             return _Thresholds(self.presence_threshold, mask, self.unsure_threshold)
         return _Thresholds(checked_probability(threshold, what="threshold"), mask)
-
-    def _check_kinds(self, query: Query) -> None:
-        for prompt in query.prompts:
-            if prompt.kind not in self.prompt_kinds:
-                takers = [
-                    row.name
-                    for row in MODELS.values()
-                    if prompt.kind in row.prompt_kinds and row.status in ("shipped", "published")
-                ]
-                raise UnsupportedPromptError(
-                    f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
-                    f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
-                )
-
-
-def _warn_of_scripts(queries: Iterable[Query]) -> None:
-    """Warn of phrases that are not in English, as far as their letters tell."""
-    texts = (prompt.text for query in queries for prompt in query.prompts if isinstance(prompt, TextPrompt))
-    if foreign := {text: script for text in texts if not text.isascii() and (script := find_foreign_script(text))}:
-        text, script = next(iter(foreign.items()))
-        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
-        warnings.warn(
-            f"the phrase {text!r}{more} is in {script} letters, and the model was trained on English: its answer says "
-            f"little; ask in English, and keep your own label with Query({text!r}, TextPrompt('...'))",
-            LanguageWarning,
-            stacklevel=4,
-        )
 
 
 def _load_mobile_sam() -> "PromptableSegmenter":

@@ -26,9 +26,11 @@ from promptseg.cli.options import (
     Threshold,
     Tolerance,
 )
+from promptseg.cli.remote import Server, Token, connect_predictor
 from promptseg.errors import PromptError
 
 if TYPE_CHECKING:
+    from promptseg.client import RemotePredictor
     from promptseg.images import ImageSource
     from promptseg.predictor import Predictor
     from promptseg.prompts import BoxPrompt, MaskPrompt, Query
@@ -79,6 +81,8 @@ def predict(
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
+    server: Server = None,
+    token: Token = None,
 ) -> None:
     """Segment images by phrases, by example images, by points and boxes.
 
@@ -104,17 +108,27 @@ def predict(
 
     from promptseg.results.query_result import invert_label
 
-    parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
-    predictor = load_predictor(
-        "langsam" if detector is not None else masker or model,
-        device=device,
-        engine=engine.value,
-        offline=offline,
-        threshold=threshold,
-        **(parts if detector is not None else {}),
-    )
-    if tile is not None:
-        predictor = predictor.tiled(tile)
+    predictor: Predictor | RemotePredictor
+    if server is not None:
+        local = {
+            "--detector": detector,
+            "--tile": tile,
+            "--device": None if device == "auto" else device,
+            "--engine": None if engine is EngineChoice.auto else engine,
+        }
+        predictor = connect_predictor(server, token=token, model=masker or model, threshold=threshold, local=local)
+    else:
+        parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
+        predictor = load_predictor(
+            "langsam" if detector is not None else masker or model,
+            device=device,
+            engine=engine.value,
+            offline=offline,
+            threshold=threshold,
+            **(parts if detector is not None else {}),
+        )
+        if tile is not None:
+            predictor = predictor.tiled(tile)
 
     predictor.check_queries(queries)  # before a data set is opened
     classes = tuple(dict.fromkeys(invert_label(query.label) if invert else query.label for query in queries))
@@ -163,7 +177,7 @@ def read_queries(
 
 
 def _segment(
-    predictor: "Predictor",
+    predictor: "Predictor | RemotePredictor",
     image: "ImageSource",
     queries: "Sequence[Query]",
     *,
