@@ -19,7 +19,7 @@ from promptseg.errors import DataError, ImageTooLargeError, PromptError, ServerE
 from promptseg.image_files import expand_home
 from promptseg.images import DEFAULT_LIMITS, ImageSource, find_path, name_image, read_image
 from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, Query, QueryLike
-from promptseg.regions import Within
+from promptseg.regions import SearchRegion, Within
 from promptseg.request_checks import check_queries
 from promptseg.results import Segmentation, name_origin
 from promptseg.results.saved import parse_results, parse_unsure_threshold
@@ -111,8 +111,14 @@ class RemoteImage:
     source: str | None
 
     def __repr__(self) -> str:
-        height, width, _ = self.image_rgb.shape
+        height, width = self.size_hw
         return f"<RemoteImage {width}x{height}>"
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the image, pixels."""
+        height, width, _ = self.image_rgb.shape
+        return height, width
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -191,7 +197,7 @@ class RemotePredictor:
         if mask_threshold is not None:
             options["mask_threshold"] = checked_probability(mask_threshold, what="mask_threshold")
         if within is not None:
-            options["within"] = write_region(_read_region(within))
+            options["within"] = write_region(_read_region(within, read.size_hw))
         try:
             answer = self._ask(read, requested, options)
         except ImageForgottenError:
@@ -232,7 +238,7 @@ class RemotePredictor:
 
         image_id = self._ids.get(read) or self._store(read.file, name=read.source or "the image", encode=False)
         self._ids[read] = image_id
-        request = {"image": image_id, "queries": write_queries(queries, store_example), **options}
+        request = {"image": image_id, "queries": write_queries(queries, read.size_hw, store_example), **options}
         return self.address.ask("POST", "/v1/segment", json.dumps(request).encode())
 
     def _read_answer(self, answer: Any, read: RemoteImage) -> Segmentation:
@@ -257,8 +263,8 @@ class RemotePredictor:
             size_hw = tuple(answer["size_hw"])
         except (DataError, PromptError, KeyError, TypeError, ValueError) as error:
             raise self.address.no_promptseg(f"{error}") from error
-        if size_hw != found.size_hw:
-            raise ServerError(f"{where} is of an image of {size_hw} pixels (H, W), not of {found.size_hw}")
+        if size_hw != read.size_hw:
+            raise ServerError(f"{where} is of an image of {size_hw} pixels (H, W), not of {read.size_hw}")
         if (found.model, found.fingerprint) != (self.name, self.fingerprint):
             raise ServerError(
                 f"{where} is of {found.model} {found.fingerprint}, not of {self.name} {self.fingerprint}: connect again"
@@ -266,12 +272,14 @@ class RemotePredictor:
         return found
 
 
-def _read_region(within: Within) -> BoxPrompt | MaskPrompt:
+def _read_region(within: Within, size_hw: tuple[int, int]) -> BoxPrompt | MaskPrompt:
     """Read a region as `Predictor.segment` does.
 
     Raises:
         PromptError: It is malformed.
+        OutsideImageError: It does not fit the image.
     """
+    SearchRegion.read(within, size_hw)
     if isinstance(within, BoxPrompt | MaskPrompt):
         return within
     if isinstance(within, np.ndarray) and within.ndim == 2:
