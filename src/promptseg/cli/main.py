@@ -38,7 +38,6 @@ from promptseg.errors import EngineError, OfflineError, PromptsegError, Promptse
 app = typer.Typer(
     name="promptseg",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
