@@ -18,6 +18,11 @@ EPOCH = 1_700_000_000
 pytestmark = pytest.mark.wheel
 
 
+def environment_with(**more: str) -> dict[str, str]:
+    """The variables of this process and more, without the path to the source."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | more
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(ROOT, tmp_path_factory.mktemp("dist"), epoch=EPOCH)[1]
@@ -31,7 +36,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     programs = environment / ("Scripts" if os.name == "nt" else "bin")
     subprocess.run(
         [programs / "python", "-m", "pip", "install", "--quiet", "--no-compile", wheel],
-        env=os.environ | {"PIP_CONSTRAINT": str(ROOT / "constraints.txt")},
+        env=environment_with(PIP_CONSTRAINT=str(ROOT / "constraints.txt")),
         check=True,
     )
     return programs
@@ -39,9 +44,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*command: str | Path, folder: Path) -> str:
     """Run a command in a folder that holds nothing of promptseg, with an empty cache and without a network."""
-    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    settings = {"PROMPTSEG_CACHE": str(folder / "cache"), "PROMPTSEG_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=folder, env=kept | settings, capture_output=True, text=True, check=False)
+    settings = environment_with(PROMPTSEG_CACHE=str(folder / "cache"), PROMPTSEG_OFFLINE="1")
+    done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
