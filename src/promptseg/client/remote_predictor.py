@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from promptseg._value_checks import checked_probability
 from promptseg.client.server_address import ImageForgottenError, ServerAddress
 from promptseg.client.write_request import encode_png, write_queries, write_region
-from promptseg.errors import DataError, ImageTooLargeError, PromptError, ServerError, UnknownModelError
+from promptseg.errors import DataError, ImageError, ImageTooLargeError, PromptError, ServerError, UnknownModelError
 from promptseg.image_files import expand_home
 from promptseg.images import DEFAULT_LIMITS, ImageSource, find_path, name_image, read_image
 from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, Query, QueryLike
@@ -210,7 +210,10 @@ class RemotePredictor:
         image_rgb = read_image(image, limits=DEFAULT_LIMITS)
         match image:
             case str() | Path():
-                file = expand_home(image).read_bytes()
+                try:
+                    file = expand_home(image).read_bytes()
+                except OSError as error:  # it was there a moment ago
+                    raise ImageError(f"{image}: can't be read: {error}") from error
             case bytes() | bytearray() | memoryview():
                 file = bytes(image)
             case _:
