@@ -1,4 +1,4 @@
-"""Exported models: graphs that compute what PyTorch computes, a config that is true, a folder that is whole or absent."""
+"""Exported models: graphs that compute what PyTorch does, a config that is true, a folder that is whole or absent."""
 
 import hashlib
 import json
