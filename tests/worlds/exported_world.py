@@ -56,7 +56,7 @@ def run_exported(folder: Path, image_rgb: NDArray[np.uint8], asked: str, scratch
     code = _WITHOUT.format(absent=ABSENT)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [sys.executable, "-c", code, str(folder / "run.py"), str(photo), asked, str(out)],
+        [sys.executable, "-c", code, str(folder.resolve() / "run.py"), str(photo), asked, str(out)],
         capture_output=True,
         text=True,
         env=environment,

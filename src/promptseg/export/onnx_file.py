@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,17 @@ def write_onnx(part: ExportPart, path: Path) -> None:
             verbose=False,
         )
         assert program is not None  # with dynamo it always gives one
+        _free_names(program.model.graph, {*step.example, *step.outputs})
         program.save(str(path), external_data=False)
+
+
+def _free_names(graph: Any, names: set[str]) -> None:
+    """Rename values inside a graph that have the name of an input or output: the exporter does not look for that."""
+    ends = {id(value) for value in (*graph.inputs, *graph.outputs)}
+    inner = [*graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    for value in inner:
+        if value.name in names and id(value) not in ends:
+            value.name = f"{value.name}.inner"
 
 
 def _length(free_axis: FreeAxis, known: dict[str, Dim]) -> object:
