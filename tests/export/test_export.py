@@ -174,6 +174,10 @@ def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path) -> None:
     assert (folder / "run.py").read_text() != "changed"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
+    folder.rename(tmp_path / ".model.old")  # as a run that was killed between its two renamings leaves it
+    assert export_model(folder, "promptseg-test", format="openvino") == first
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
     (folder / "notes.txt").write_text("mine")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(OutputError, match=r"model holds 'notes.txt', which no export wrote: name a new folder"):

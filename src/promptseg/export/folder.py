@@ -9,7 +9,6 @@ from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, get_args
-from uuid import uuid4
 
 from promptseg._extras import require
 from promptseg.errors import OutputError, PromptError
@@ -187,18 +186,32 @@ def _exported_files(directory: Path) -> set[str]:
 
 @contextmanager
 def _new_or_replaced(directory: Path) -> Iterator[Path]:
-    """Yield a folder that becomes `directory` if the block succeeds; what was there is removed only then."""
-    earlier = directory.with_name(f".{directory.name}.{uuid4().hex[:8]}.old")
-    is_moved = False
+    """Yield a folder that becomes `directory` if the block succeeds; an earlier export is removed only then.
+
+    Raises:
+        OutputError: A folder can't be made, renamed or removed.
+    """
+    earlier = directory.with_name(f".{directory.name}.old")
     try:
-        with atomic_directory(directory) as unfinished:
-            yield unfinished
-            if directory.exists():
-                directory.rename(earlier)
-                is_moved = True
-    except BaseException:
-        if is_moved and not directory.exists():
-            earlier.rename(directory)
-        raise
-    if is_moved:
+        _settle(earlier, directory)  # of a run that was killed
+        try:
+            with atomic_directory(directory) as unfinished:
+                yield unfinished
+                if _exported_files(directory):
+                    directory.rename(earlier)
+                elif directory.exists():
+                    directory.rmdir()
+        finally:
+            _settle(earlier, directory)
+    except OSError as error:
+        raise OutputError(f"{directory}: can't be written: {error.strerror or error}") from error
+
+
+def _settle(earlier: Path, directory: Path) -> None:
+    """Remove an export that was put aside; put it back where the new one did not come."""
+    if not _exported_files(earlier):
+        return
+    if directory.exists():
         shutil.rmtree(earlier)
+    else:
+        earlier.rename(directory)

@@ -79,7 +79,8 @@ def not_exportable(name: str, config: ModelConfig) -> CheckpointError:
 
 def _describe_promptseg(config: PromptSegConfig, loaded: LoadedModel, options: LoadOptions) -> ExportedModel:
     assert loaded.source is not None  # the caller checked it
-    parts = promptseg_parts(config, loaded.source.identity, loaded.source.network.get)
+    network: Any = loaded.source.network  # of the architecture that the config says
+    parts = promptseg_parts(config, loaded.source.identity, network.get)
     facts = promptseg_facts(config)
     weights = [*_tower_weights(config.image_tower, config.text_tower)]
     if config.refiner is not None:
@@ -107,13 +108,13 @@ def _describe_promptseg(config: PromptSegConfig, loaded: LoadedModel, options: L
 def _describe_clipseg(config: ClipSegConfig, loaded: LoadedModel) -> ExportedModel:
     assert loaded.source is not None  # the caller checked it
     facts = clipseg_facts(config)
-    network: Any = loaded.source.network.get()
+    network: Any = loaded.source.network  # of the architecture that the config says
     return ExportedModel(
-        clipseg_parts(config, loaded.source.identity, loaded.source.network.get),
+        clipseg_parts(config, loaded.source.identity, network.get),
         facts,
         ("photo", f"tokens_{facts['text']['tokenizer']}", "phrase"),
         PHRASE_USAGE,
-        vocabulary_files(config.text_tower, network.text_tower.tokenizer),
+        vocabulary_files(config.text_tower, network.get().text_tower.tokenizer),
         _tower_weights(config.image_tower, config.text_tower),
         _CLIPSEG,
     )
