@@ -27,7 +27,7 @@ test-page: $(VENV)/.installed-dev  ## pass the tests of the web page; needs a Ch
 test-weights: $(VENV)/.installed-dev  ## pass the others; fetches about 500 MB the first time
 	$(VENV)/bin/python -m pytest -m weights $(PYTEST_ARGS)
 
-test-export: $(VENV)/.installed-dev  ## pass those of the exported default model; minutes
+test-export: $(VENV)/.installed-dev  ## pass those of the exported default model, also in a Chromium, by npm's onnxruntime-web; minutes
 	$(VENV)/bin/python -m pytest -n 0 -m export $(PYTEST_ARGS)
 
 test-ray: $(VENV)/.installed-dev  ## pass those of a Ray cluster, two nodes on this machine; installs Ray (240 MB)
