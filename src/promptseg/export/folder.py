@@ -83,7 +83,7 @@ def export_model(
             graphs[part.name] = _write_graph(part, unfinished, format)
         for filename, text in {**described.files, "run.py": _script(described, format)}.items():
             (unfinished / filename).write_text(text, encoding="utf-8", newline="\n")
-        config = _config(loaded, described, format, graphs)
+        config = _config(loaded, row and row.license, described, format, graphs)
         (unfinished / "README.md").write_text(readme_text(config, described), encoding="utf-8", newline="\n")
         config["files"] = {path.name: _sha256(path) for path in sorted(unfinished.iterdir())}
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
@@ -108,23 +108,18 @@ def _write_graph(part: ExportPart, folder: Path, format: ExportFormat) -> dict[s
         "computes": part.summary,
         "inputs": describe_inputs(part, path),
         "outputs": describe_outputs(path),
-        "free_axes": {
-            axis.name: f"a multiple of {axis.multiple_of}" if axis.multiple_of > 1 else "any"
-            for axes in part.axes.values()
-            for axis in axes.values()
-        },
+        "free_axes": sorted({axis.name for axes in part.axes.values() for axis in axes.values()}),
     }
 
 
 def _config(
-    loaded: LoadedModel, described: ExportedModel, format: ExportFormat, graphs: Mapping[str, Any]
+    loaded: LoadedModel, license: str | None, described: ExportedModel, format: ExportFormat, graphs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    row = MODELS.get(loaded.name)
     return {
         "schema": SCHEMA,
         "model": loaded.name,
         "fingerprint": loaded.identity,
-        "license": None if row is None else row.license,
+        "license": license,
         "weights": {name: RECORDS[name].license for name in described.weights},
         "promptseg": version("promptseg"),
         "format": format,

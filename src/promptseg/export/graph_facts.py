@@ -5,16 +5,16 @@ from typing import Any
 
 from promptseg.export.parts import ExportPart
 
-# A shape: lengths of fixed axes, and names of free ones, or None where the file has no name for it.
+# A shape: lengths of fixed axes; free ones as "rows" or "32*rows", or None where the file does not say.
 Tensors = dict[str, dict[str, Any]]
 
 
 def describe_inputs(part: ExportPart, path: Path) -> Tensors:
-    """Describe the inputs of a graph file; free axes have the names that the part gives them."""
+    """Describe the inputs of a graph file; free axes are as the part says."""
     inputs, _ = _read(path)
     for name, tensor in inputs.items():
         for axis, free_axis in part.axes.get(name, {}).items():
-            tensor["shape"][axis] = free_axis.name
+            tensor["shape"][axis] = str(free_axis)
     return inputs
 
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 ExportFormat = Literal["onnx", "openvino"]
 
-# Axes of images and maps from top to bottom; their examples become 3/4 as long, see `free`.
-_VERTICAL = ("height", "rows")
+# Name of axes from top to bottom; their examples become 3/4 as long, see `free`.
+_VERTICAL = "rows"
 
 
 @dataclass(frozen=True)
@@ -20,12 +20,15 @@ class FreeAxis:
     """An axis whose length differs from call to call.
 
     Attributes:
-        name: Axes of one graph with the same name have the same length.
-        multiple_of: The length is a multiple of this.
+        name: Of a number that all axes of one graph with this name share.
+        multiple_of: The length is that number times this.
     """
 
     name: str
     multiple_of: int = 1
+
+    def __str__(self) -> str:
+        return self.name if self.multiple_of == 1 else f"{self.multiple_of}*{self.name}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def free(step: Step, axes: Mapping[str, Mapping[int, FreeAxis]]) -> Step:
 
 def _oblong(tensor: "torch.Tensor", axes: Mapping[int, FreeAxis]) -> "torch.Tensor":
     for axis, free_axis in axes.items():
-        if free_axis.name in _VERTICAL:
+        if free_axis.name == _VERTICAL:
             length = tensor.shape[axis] * 3 // 4 // free_axis.multiple_of * free_axis.multiple_of
             tensor = tensor.narrow(axis, 0, max(length, free_axis.multiple_of))
     return tensor.contiguous()

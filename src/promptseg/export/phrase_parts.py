@@ -40,7 +40,7 @@ def promptseg_parts(
     pixels: Axes = {}
     decode = dict(_PHRASES)
     if config.resize == "aspect":
-        pixels = {"pixels": {2: FreeAxis("height", multiple), 3: FreeAxis("width", multiple)}}
+        pixels = {"pixels": {2: FreeAxis("rows", multiple), 3: FreeAxis("columns", multiple)}}
         decode["pixel_embedding"] = {2: FreeAxis("rows"), 3: FreeAxis("columns")}
     # crops of exemplars have the shapes of images
     sides = {"cells": 1, "coverage": 0} if config.resize == "aspect" else {}

@@ -25,7 +25,7 @@ def sam_parts(sam: Sam, *, choices: Sequence[SamPart]) -> tuple[ExportPart, ...]
         choices: "single" becomes the graph masker-decode, "levels" masker-levels.
     """
     has_oblong = len(canvas_sides(sam)) > 1
-    pixels: Axes = {"pixels": {2: FreeAxis("height", CANVAS_MULTIPLE), 3: FreeAxis("width", CANVAS_MULTIPLE)}}
+    pixels: Axes = {"pixels": {2: FreeAxis("rows", CANVAS_MULTIPLE), 3: FreeAxis("columns", CANVAS_MULTIPLE)}}
     prompts: Axes = {"points_xy": {1: FreeAxis("points")}, "point_labels": {1: FreeAxis("points")}}
     if has_oblong:
         prompts |= {
