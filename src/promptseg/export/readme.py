@@ -28,8 +28,8 @@ statistics and thresholds, and the sha256 of every file.
 |---|---|---|---|
 {graphs}
 
-A name in a shape is any number from 1 on, the same for all inputs of a graph; `?` follows from the inputs. Outputs differ from PyTorch's in float32 by
-{config["tolerance"]:g} at most.{_masker_text(config)}{_detections_text(config)}
+A name in a shape is any number from 1 on, the same for all inputs of a graph; `?` follows from the inputs. Outputs
+differ from PyTorch's in float32 by {config["tolerance"]:g} at most.{_masker_text(config)}{_detections_text(config)}
 
 ## What is not in the graphs
 
