@@ -27,7 +27,7 @@ LEVELS = {
     "encoders": 8, "sam": 8, "formats": 8,
     "detectors": 9, "_deprecated": 9,
     "models": 10, "everything": 10,
-    "panoptic_map": 11,
+    "panoptic_map": 11, "request_checks": 11,
     "predictor": 12,
     "loading": 13,
     "labeling": 14, "langsam": 14, "data": 14, "batch": 14, "cvat": 14,
