@@ -21,7 +21,7 @@ from promptseg.errors import DataError
 from promptseg.images import check_stated_size
 from promptseg.language.class_names import EXHAUSTIVE_SETS, NAME_LISTS
 from promptseg.language.phrases import normalize_phrase
-from promptseg.ops.rle import Rle
+from promptseg.ops.rle import Rle, check_rle
 from promptseg.untrusted_files import parse_json, read_text
 
 Record = Mapping[str, Any]
@@ -237,7 +237,12 @@ def _fits(line: Line, name: str, rle: Record, size_hw: tuple[int, int], problems
     if mask_hw != size_hw:
         what = f"mask '{name}' of {line.record['image']} is {mask_hw} (height, width), the image {size_hw}"
         problems.append(Problem(line.where, what))
-    return mask_hw == size_hw
+        return False
+    try:
+        check_rle(cast(Rle, rle))
+    except ValueError as error:
+        raise DataError(f"{line.where}: mask '{name}': {error}") from error
+    return True
 
 
 def _add_box(
