@@ -16,7 +16,7 @@ from pathlib import Path
 _CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree", "shutil.copyfile")
 
 _MODULES = (
-    "pydantic", "lightning_fabric", "matplotlib.figure", "matplotlib.backends.backend_agg", "torch",
+    "pydantic", "pyarrow.parquet", "lightning_fabric", "matplotlib.figure", "matplotlib.backends.backend_agg", "torch",
     "xml.etree.ElementTree", "promptseg.data.folder", "promptseg.evaluate.evaluate_set",
     "promptseg.evaluate.data_source", "promptseg.labeling", "promptseg.models.build",
     "promptseg.models.promptseg.build", "promptseg.models.promptseg.pipeline", "promptseg.train.before_after",

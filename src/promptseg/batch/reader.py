@@ -57,7 +57,7 @@ def _read_group(image: BatchImage) -> tuple[BatchImage, int, list[object]]:
             if image.row < first + num_rows:
                 return image, first, table.read_row_group(index, columns=[image.column])[image.column].to_pylist()
             first += num_rows
-    except (DataError, *table_errors()) as error:
+    except (DataError, OSError, ValueError, require("pyarrow", extra="batch").ArrowException) as error:
         raise ImageError(f"{image.id}: can't be read: {error}") from error
     raise ImageError(f"{image.id}: the table has {first:,} rows now")
 
