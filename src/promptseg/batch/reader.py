@@ -1,6 +1,7 @@
 """Read the bytes of the images of a batch."""
 
-from promptseg.batch.sources import BatchImage, open_table, table_errors
+from promptseg._extras import require
+from promptseg.batch.sources import BatchImage, open_table
 from promptseg.errors import DataError, ImageError
 from promptseg.images import DEFAULT_LIMITS
 from promptseg.untrusted_files import open_file

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from promptseg.cli.checks import read_mask_value
-from promptseg.errors import PromptError
+from promptseg.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
     from promptseg.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, Query
@@ -54,13 +54,16 @@ def parse_within(within: str, *, mask_value: "MaskValue | None" = None) -> "BoxP
         PromptError: The box has no area, the mask is empty, or it is neither.
         ImageError: The mask can't be read.
     """
+    from promptseg._prompt_checks import checked_box
     from promptseg.images import list_mask_values, read_mask
     from promptseg.prompts import BoxPrompt, MaskPrompt
 
     path = Path(within).expanduser()
     if not path.exists():
+        if path.suffix and "," not in within:
+            raise ImageError(f"--within {within}: no such file")
         x0, y0, x1, y1 = _numbers(within, (4,), option="--within", form="x0,y0,x1,y1 or the name of a mask's file")
-        return BoxPrompt((x0, y0, x1, y1))
+        return BoxPrompt(checked_box((x0, y0, x1, y1), what="--within"))
     mask = read_mask(path, mask_value=mask_value)
     if not mask.any():
         values = list_mask_values(path, mask_value=mask_value)

@@ -277,15 +277,18 @@ def _name_source(path: Path) -> str:
     return STDIN_NAME if path == STDIN else str(path)
 
 
-def describe(path: Path, result: "Segmentation") -> str:
-    """Describe a result in a few lines: presence, label, number of objects, share of the image."""
+def describe(path: Path, result: "Segmentation", *, given_labels: Sequence[str] = ()) -> str:
+    """Describe a result in a few lines: presence, label, number of objects, share of the image.
+
+    Labels that the command gave itself are not said to be unknown words.
+    """
     from promptseg.language.foreign import lacks_known_words
 
     width = max(len(query.caption) for query in result)
     lines = [str(path)]
     for query in result:
         if query.status == "absent":
-            is_foreign = lacks_known_words(query.label)
+            is_foreign = query.label not in given_labels and lacks_known_words(query.label)
             summary = "absent; none of its words is a known English noun" if is_foreign else "absent"
         elif not query.area:
             summary = f"{query.status}, but no mask of it was found"

@@ -1,5 +1,6 @@
 """`promptseg segment-everything`: every mask of an image, labeled from a list where a name fits."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -114,7 +115,7 @@ def segment_everything(
         origin=describe_origin(masker, predictor, settings, tiles) + ("" if within is None else f", within {within}"),
         as_json=as_json,
         tolerance=tolerance,
-        kind=ResultKind(describe, lambda result: result, save),
+        kind=ResultKind(partial(describe, given_labels=(UNNAMED,)), lambda result: result, save),
     ) as results:
         results.segment_all(
             lambda path: segment(
