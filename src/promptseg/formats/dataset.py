@@ -145,6 +145,22 @@ class DatasetWriter:
         self._record(source, annotation, path)
         return annotation
 
+    def path_of(self, source: str) -> Path | None:
+        """Give the file of an image that is there, where it was when it was added; None: it is not there, or had none.
+
+        Raises:
+            OutputError: The journal can't be read.
+        """
+        if source not in self._entries:
+            return None
+        try:
+            with self._journal.open("rb") as journal:
+                journal.seek(self._entries[source][0])
+                stated = json.loads(journal.readline()).get("path")
+        except OSError as error:
+            raise OutputError(f"{self._journal}: can't be read: {error.strerror or error}") from error
+        return Path(stated) if isinstance(stated, str) else None
+
     def annotations(self) -> Iterator[tuple[str, Annotation]]:
         """Yield the source and the annotation of every image, in the order in which they were added."""
         with self._journal.open("rb") as journal:
