@@ -162,6 +162,7 @@ class Predictor:
         settings: "AutomaticSettings | None" = None,
         tiles: Tiles | None = None,
         report: "ReportBatches | None" = None,
+        within: Within | None = None,
     ) -> Segmentation:
         """Find every mask of an image, without a prompt, and name those that one of the names fits.
 
@@ -173,6 +174,7 @@ class Predictor:
             settings: How masks are searched and which are kept; None: those of docs/everything.md.
             tiles: For a large image: search tiles too.
             report: Called with (batches of points done, batches in all) after each batch, or None.
+            within: Look only here, as `segment`; masks that reach out of a region are cut off at its edge.
 
         Returns:
             One result for each name, and a last one, "unnamed", for all other masks; see
@@ -180,6 +182,7 @@ class Predictor:
 
         Raises:
             ImageError: The image can't be read, or is too large.
+            OutsideImageError: `within` lies outside the image.
             PromptError: A name is malformed.
             UnsupportedPromptError: There are names, and the model takes no phrases.
             WeightsError: MobileSAM's weights can't be fetched.
@@ -199,6 +202,7 @@ class Predictor:
             tiles=tiles,
             limits=self.limits if tiles is None else LARGEST_LIMITS,
             report=report,
+            within=within,
         )
 
     def encode(self, image: ImageSource) -> Embedding:
@@ -249,24 +253,16 @@ class Predictor:
         """
         requested = self.check_queries(queries)
         thresholds = self._choose_thresholds(threshold, mask_threshold)
-        if within is None:
-            embedding = image if isinstance(image, Embedding) else self.encode(image)
-            image_rgb, source = embedding.image_rgb, embedding.source
-            results = self._answer(embedding, requested, thresholds)
-        else:
-            image_rgb, source = self._read_pixels(image)
-            region = SearchRegion.read(within, image_rgb.shape[:2])
-            moved = tuple(map(region.move_query, requested))
-            part = self._encode(region.cut(image_rgb), None)
-            results = tuple(map(region.place, self._answer(part, moved, thresholds)))
+        view = self._look(image, within)
+        results = self._answer(view.embedding, view.move(requested), thresholds)
         return Segmentation(
-            image_rgb=image_rgb,
-            results=results,
+            image_rgb=view.image_rgb,
+            results=view.place(results),
             model=self.name,
             presence_threshold=thresholds.presence,
             mask_threshold=thresholds.mask,
             fingerprint=self.fingerprint,
-            source=source,
+            source=view.source,
             unsure_threshold=thresholds.unsure,
         )
 
@@ -279,6 +275,7 @@ class Predictor:
         unlabelled: "Unlabelled" = "keep",
         min_score: float | None = None,
         min_area: int | None = None,
+        within: Within | None = None,
     ) -> "Panoptic":
         """Give every pixel of an image a class of a list, or none; things are counted one by one.
 
@@ -294,9 +291,11 @@ class Predictor:
                 that is present, as benchmarks want it.
             min_score: Segments of a lower score are left out, in [0, 1]; None: the model's own minimum.
             min_area: Smaller segments are left out, pixels; None: the model's own minimum.
+            within: Look only here, as `segment`; pixels outside get no segment, and are not filled.
 
         Raises:
             ImageError: The image can't be read.
+            OutsideImageError: `within` lies outside the image.
             PromptError: A name is malformed or comes twice, there are too many, or a number is out of its range.
             UnsupportedPromptError: The model takes no phrases.
             CheckpointError: The embedding is of another model.
@@ -308,18 +307,19 @@ class Predictor:
         options = PanopticOptions(unlabelled, min_score, min_area)
         asked = Query(classes[0].label, (TextPrompt(classes[0].label),))
         check_kinds(asked, model=self.name, prompt_kinds=self.prompt_kinds)
-        embedding = image if isinstance(image, Embedding) else self.encode(image)
+        view = self._look(image, within)
         pixels = segment_pixels(
-            self.segmenter, self._open(embedding), classes, options, presence_threshold=self.presence_threshold
+            self.segmenter, self._open(view.embedding), classes, options, presence_threshold=self.presence_threshold
         )
         return describe_pixels(
             pixels,
             classes,
-            embedding.image_rgb,
+            view.image_rgb,
             options=options,
             model=self.name,
             fingerprint=self.fingerprint,
-            source=embedding.source,
+            source=view.source,
+            region=view.region,
         )
 
     def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
@@ -339,12 +339,15 @@ class Predictor:
         """
         return check_queries(queries, model=self.name, prompt_kinds=self.prompt_kinds)
 
-    def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
+    def propose(
+        self, image: Embedding | ImageSource, query: QueryLike, *, within: Within | None = None
+    ) -> tuple[QueryResult, ...]:
         """Give all that points, a box or a mask may mean, for a person to choose from.
 
         Args:
             image: What `encode` returned, or an image of any kind that it takes.
             query: Points, a box and masks of one object; `QueryResult.as_prompt` gives the one that was chosen back.
+            within: Look only here, as `segment`.
 
         Returns:
             Three candidates, such as a part, the whole and a group, best first; `instances[0].mask_quality` is the
@@ -352,6 +355,7 @@ class Predictor:
 
         Raises:
             ImageError: The image can't be read.
+            OutsideImageError: `within` lies outside the image, or a prompt outside `within`.
             PromptError: The query points at several objects or at none, or outside the image.
             UnsupportedPromptError: The model has no candidates, or does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
@@ -363,10 +367,10 @@ class Predictor:
                 f"{self.name} has no candidates for {' and '.join(sorted(kinds))} (query {asked.label!r}): "
                 "they are for points, boxes and masks alone, of a model that takes these"
             )
-        embedding = image if isinstance(image, Embedding) else self.encode(image)
-        prediction = self.segmenter.propose(self._open(embedding), asked)
+        view = self._look(image, within)
+        prediction = self.segmenter.propose(self._open(view.embedding), *view.move((asked,)))
         labels = [asked.label] * len(prediction.presence)
-        return self._to_results(prediction, labels, embedding, self._choose_thresholds(None, None))
+        return view.place(self._to_results(prediction, labels, view.embedding, self._choose_thresholds(None, None)))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json and model.safetensors, which `load(directory)` reads.
@@ -383,6 +387,15 @@ class Predictor:
         from promptseg.models.checkpoint import save_pretrained
 
         save_pretrained(self.loaded.source.network.get(), Path(directory))
+
+    def _look(self, image: Embedding | ImageSource, within: Within | None) -> "_View":
+        """Encode an image, unless it is, or a region of it."""
+        if within is None:
+            whole = image if isinstance(image, Embedding) else self.encode(image)
+            return _View(whole.image_rgb, whole.source, whole)
+        image_rgb, source = self._read_pixels(image)
+        region = SearchRegion.read(within, image_rgb.shape[:2])
+        return _View(image_rgb, source, self._encode(region.cut(image_rgb), None), region)
 
     def _encode(self, image_rgb: NDArray[np.uint8], source: str | None) -> Embedding:
         return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
@@ -453,6 +466,29 @@ class Predictor:
         if threshold is None:
             return _Thresholds(self.presence_threshold, mask, self.unsure_threshold)
         return _Thresholds(checked_probability(threshold, what="threshold"), mask)
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What of an image is looked at.
+
+    Attributes:
+        image_rgb: The whole image, uint8, shape (H, W, 3).
+        source: Its path.
+        embedding: Of what is looked at.
+        region: The region that is looked at; None: the whole image.
+    """
+
+    image_rgb: NDArray[np.uint8]
+    source: str | None
+    embedding: Embedding
+    region: SearchRegion | None = None
+
+    def move(self, queries: tuple[Query, ...]) -> tuple[Query, ...]:
+        return queries if self.region is None else tuple(map(self.region.move_query, queries))
+
+    def place(self, results: tuple[QueryResult, ...]) -> tuple[QueryResult, ...]:
+        return results if self.region is None else tuple(map(self.region.place, results))
 
 
 def _load_mobile_sam() -> "PromptableSegmenter":

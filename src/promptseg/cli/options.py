@@ -68,6 +68,13 @@ Threshold: TypeAlias = Annotated[
         min=0.0, max=1.0, help="Presence below which a phrase counts as absent. Default: the model's own threshold."
     ),
 ]
+Within: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Look only here: x0,y0,x1,y1 in pixels, or the file of a mask. The region is cut out and segmented as an "
+        "image of its own."
+    ),
+]
 MaskValueText: TypeAlias = Annotated[
     str | None,
     typer.Option(

@@ -10,7 +10,7 @@ import typer
 
 from promptseg.cli.checks import check_device, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
-from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, WITHIN_HELP, add_pointing, parse_within
+from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing, parse_within
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
@@ -25,6 +25,7 @@ from promptseg.cli.options import (
     Offline,
     Threshold,
     Tolerance,
+    Within,
 )
 from promptseg.cli.remote import Server, Token, connect_predictor
 from promptseg.errors import PromptError
@@ -47,7 +48,7 @@ def predict(
     exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
     point: Annotated[list[str] | None, typer.Option(help=POINT_HELP)] = None,
     box: Annotated[list[str] | None, typer.Option(help=BOX_HELP)] = None,
-    within: Annotated[str | None, typer.Option(help=WITHIN_HELP)] = None,
+    within: Within = None,
     mask_value: MaskValueText = None,
     invert: Annotated[
         bool, typer.Option("--invert", help="Give everything but the object of each prompt, for example to erase it.")
