@@ -16,9 +16,6 @@ from promptseg import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Predic
 from promptseg.image_files import bundled_image
 from promptseg.segmenter import Proposer
 
-# A graph is compiled for each shape of SAM's canvas: wide, high and square.
-PHOTOS = ("chelsea", "coffee", "rocket", "astronaut")
-
 
 def ask_everything(model: Predictor, image_rgb: NDArray[np.uint8]) -> None:
     """Send a request of every kind that the model takes about an image, shape (H, W, 3)."""
@@ -49,12 +46,12 @@ def ask_everything(model: Predictor, image_rgb: NDArray[np.uint8]) -> None:
 
 def main(names: Sequence[str]) -> None:
     """Fill the cache for models."""
+    # a graph is compiled for each shape of SAM's canvas: wide, high and square
+    wide, square = (promptseg.read_image(bundled_image(name)) for name in ("chelsea", "astronaut"))
     for name in names:
         model = promptseg.load(name, report_compile=lambda graph: sys.stderr.write(f"compiling {graph}\n"))
-        for photo in PHOTOS:
-            image_rgb = promptseg.read_image(bundled_image(photo))
-            for turned in (image_rgb, np.ascontiguousarray(np.rot90(image_rgb))):
-                ask_everything(model, turned)
+        for image_rgb in (wide, np.ascontiguousarray(np.rot90(wide)), square):
+            ask_everything(model, image_rgb)
 
 
 if __name__ == "__main__":
