@@ -1,7 +1,7 @@
 """Locks that are free in a forked process, whatever other threads were doing at that moment."""
 
+import importlib
 import os
-import sys
 import threading
 import time
 import weakref
@@ -98,11 +98,12 @@ class _Forks:
 
 
 def _is_importing() -> bool:
-    """Whether some thread is importing a module that a child would wait for."""
-    return any(
-        name.partition(".")[0] in _IMPORTED and getattr(getattr(module, "__spec__", None), "_initializing", False)
-        for name, module in list(sys.modules.items())
-    )
+    """Whether another thread is importing a module that a child would wait for."""
+    # Python tells nobody who imports what, so this reads its own table, and goes without where that is another one.
+    table = getattr(importlib._bootstrap, "_module_locks", {})
+    locks = [(name, reference()) for name, reference in list(table.items())]
+    own = (None, threading.get_ident())
+    return any(name.partition(".")[0] in _IMPORTED and getattr(lock, "owner", None) not in own for name, lock in locks)
 
 
 _FORKS = _Forks()
