@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import ExitStack
 from types import TracebackType
 
 # What threads import while they load a model and compute; Python's lock of a module that is half imported would stay
@@ -43,12 +44,11 @@ class QuietForkLock(ForkLock):
     """
 
     def __enter__(self) -> None:
-        super().__enter__()
-        try:
+        with ExitStack() as undo:  # it may be interrupted while it waits for a fork
+            super().__enter__()
+            undo.callback(super().__exit__, None, None, None)
             _FORKS.begin()
-        except BaseException:  # interrupted while it waits for a fork
-            super().__exit__(None, None, None)
-            raise
+            undo.pop_all()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
