@@ -40,7 +40,7 @@ test-ray: $(VENV)/.installed-dev  ## pass those of a Ray cluster, two nodes on t
 test-label-studio: $(VENV)/.installed-dev $(LABEL_STUDIO_VENV)/.installed  ## go the whole way with the real Label Studio (1 GB); needs a Chromium
 	LABEL_STUDIO_VENV=$(LABEL_STUDIO_VENV) LABEL_STUDIO_SCREENSHOT=$(LABEL_STUDIO_SCREENSHOT) $(VENV)/bin/python -m pytest -n 0 -p no:randomly --durations=0 -m label_studio $(PYTEST_ARGS)
 
-test-hostile: $(VENV)/.installed-dev  ## read 1,300 hostile files, data sets and checkpoints; minutes
+test-hostile: $(VENV)/.installed-dev  ## read 1,600 hostile files, data sets and checkpoints; minutes
 	$(VENV)/bin/python tests/hostile/run_hostile.py
 
 test-kill: $(VENV)/.installed-dev  ## kill commands at 20 moments each, and fill their disk; minutes

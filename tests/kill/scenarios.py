@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from promptseg.batch.rows import Row
 from promptseg.batch.sources import BatchImage
 from promptseg.batch.worker import BatchJob
 from promptseg.cli.main import main
+from promptseg.errors import PromptsegError
 
 WORLDS = Path(__file__).parents[1] / "worlds"
 MODEL = ("--model", "promptseg-test", "--threshold", "0", "--engine", "torch", "--device", "cpu")
@@ -149,8 +151,12 @@ def _batch(root: Path, format: Literal["parquet", "jsonl"], out: Path) -> None:
     from promptseg.batch import batch, list_sources
 
     model = promptseg.load("promptseg-test", threshold=0.0, engine="torch", device="cpu")
-    images = list_sources([root / "photos"])
-    batch(model, images, ["cat", "red mug"], out / "rows", format=format, runner=_ThisProcess(), images_per_part=2)
+    images, phrases = list_sources([root / "photos"]), ["cat", "red mug"]
+    try:
+        batch(model, images, phrases, out / "rows", format=format, runner=_ThisProcess(), images_per_part=2)
+    except PromptsegError as error:  # as the command does
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
 
 
 def _batch_pool(root: Path, out: Path) -> None:

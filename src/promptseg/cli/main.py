@@ -5,6 +5,7 @@ Each command is a function in its own module. Heavy imports stay inside the func
 """
 
 import atexit
+import errno
 import logging
 import os
 import sys
@@ -25,7 +26,7 @@ from promptseg.cli.export import export
 from promptseg.cli.finetune import finetune
 from promptseg.cli.library_caches import keep_library_caches
 from promptseg.cli.models import models
-from promptseg.cli.output import escape_unencodable
+from promptseg.cli.output import escape_unencodable, open_missing_streams
 from promptseg.cli.panoptic import panoptic
 from promptseg.cli.predict import predict
 from promptseg.cli.pseudo_masks import pseudo_masks
@@ -75,6 +76,8 @@ _HELP = frozenset({"-h", "--help", "--version"})
 # What typer raises for malformed arguments; it has no public name in all versions.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
 
+# Errors of a stream that goes to a full disk.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # Hints for errors whose message does not name a way out.
 _HINTS: dict[type[PromptsegError], str] = {
     OfflineError: "run it once without --offline, or `promptseg weights pull` where there is a network",
@@ -90,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     if arguments is not None:
         sys.exit(_run(arguments))
+    open_missing_streams()
     escape_unencodable()
     code = _run(sys.argv[1:])
     _exit_at_once(code)
@@ -119,6 +123,11 @@ def _run(arguments: Sequence[str]) -> int:
         hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
         if hint:
             typer.echo(f"hint: {hint}", err=True)
+        return 2
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        typer.echo(f"error: the output can't be written: {error.strerror}", err=True)
         return 2
     return code if isinstance(code, int) else 0
 

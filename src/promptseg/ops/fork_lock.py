@@ -1,10 +1,11 @@
 """Locks that are free in a forked process, whatever other threads were doing at that moment."""
 
+import importlib
 import os
-import sys
 import threading
 import time
 import weakref
+from contextlib import ExitStack
 from types import TracebackType
 
 # What threads import while they load a model and compute; Python's lock of a module that is half imported would stay
@@ -43,12 +44,11 @@ class QuietForkLock(ForkLock):
     """
 
     def __enter__(self) -> None:
-        super().__enter__()
-        try:
+        with ExitStack() as undo:  # it may be interrupted while it waits for a fork
+            super().__enter__()
+            undo.callback(super().__exit__, None, None, None)
             _FORKS.begin()
-        except BaseException:  # interrupted while it waits for a fork
-            super().__exit__(None, None, None)
-            raise
+            undo.pop_all()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -98,11 +98,12 @@ class _Forks:
 
 
 def _is_importing() -> bool:
-    """Whether some thread is importing a module that a child would wait for."""
-    return any(
-        name.partition(".")[0] in _IMPORTED and getattr(getattr(module, "__spec__", None), "_initializing", False)
-        for name, module in list(sys.modules.items())
-    )
+    """Whether another thread is importing a module that a child would wait for."""
+    # Python tells nobody who imports what, so this reads its own table, and goes without where that is another one.
+    table = getattr(importlib._bootstrap, "_module_locks", {})
+    locks = [(name, reference()) for name, reference in list(table.items())]
+    own = (None, threading.get_ident())
+    return any(name.partition(".")[0] in _IMPORTED and getattr(lock, "owner", None) not in own for name, lock in locks)
 
 
 _FORKS = _Forks()
