@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from promptseg.errors import ImageError, PromptError
 from promptseg.formats.base import write_png, write_text
-from promptseg.formats.dataset import DatasetWriter
+from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.image_files import expand_home, list_images
 from promptseg.images import read_image

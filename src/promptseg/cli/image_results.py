@@ -137,7 +137,7 @@ class ImageResults(Generic[R]):
         Raises:
             OutputError: A data set can't be opened.
         """
-        from promptseg.formats.dataset import DatasetWriter
+        from promptseg.formats.dataset_writer import DatasetWriter
 
         self._paths = paths
         self._as_json = as_json
