@@ -6,13 +6,16 @@ from pathlib import Path
 from batch_world import DEADLY_SIDE, FragilePredictor, draw_images
 
 from promptseg.batch.pool import Pool
+from promptseg.batch.requests import ClassesRequest
+from promptseg.batch.rows import Row, RowForm
 from promptseg.batch.worker import BatchJob
 from promptseg.ops.rle import Rle, decode_rle
-from promptseg.prompts import to_queries
 
 
-def job() -> BatchJob:
-    return BatchJob("fragile", "0123", pickle.dumps(FragilePredictor()), to_queries(["square"]), num_threads=1)
+def job() -> BatchJob[list[Row]]:
+    return BatchJob(
+        "fragile", "0123", pickle.dumps(FragilePredictor()), ClassesRequest.read("square"), RowForm(), num_threads=1
+    )
 
 
 def test_a_worker_that_dies_takes_one_image_with_it(tmp_path: Path) -> None:
