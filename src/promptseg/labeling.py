@@ -50,7 +50,7 @@ class Labeled:
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """Read a list of names, one per line; empty lines are skipped.
+    """Read a list of names, one per line; empty lines, and those that begin with "#", are skipped.
 
     Raises:
         PromptError: The file can't be read, has no name, or has a name twice; the message names file and line.
@@ -66,10 +66,11 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     first_lines: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         name = line.strip()
+        if not name or name.startswith("#"):
+            continue
         if name in first_lines:
             raise PromptError(f"{path}, line {number}: {name!r} is in line {first_lines[name]} already")
-        if name:
-            first_lines[name] = number
+        first_lines[name] = number
     if not first_lines:
         raise PromptError(f"{path}: no name; write one per line, such as 'cat'")
     return tuple(first_lines)
@@ -95,7 +96,6 @@ def autolabel(
     format: str,
     tolerance: float | None = None,
     points: str | Path | None = None,
-    stuff: Sequence[str] | None = None,
     runner: Runner | None = None,
     report: ReportImages | None = None,
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
@@ -114,7 +114,6 @@ def autolabel(
         points: File of points and boxes of single images, see `batch.pointing.read_pointing`; an image is named as in
             the folder. What is pointed at chooses among what the name finds; a name without points finds all. Images
             whose points changed since an earlier run are labeled again.
-        stuff: Classes without countable objects, for coco-panoptic; None: told by tables and WordNet.
         runner: Where the images are segmented, such as `batch.Pool(8)`; None: in this process.
         report: Told after each image how many of this run are done, and how many it has.
         watch: Receives the images that are left to do, and yields them one by one.
@@ -141,7 +140,7 @@ def autolabel(
         if image.pointing:
             predictor.check_queries(request.queries_of(image))
     with open_data_set(
-        expand_home(directory), predictor, request, asked, format=format, tolerance=tolerance, stuff=stuff
+        expand_home(directory), predictor, request, asked, format=format, tolerance=tolerance
     ) as data_set:
         num_before = len(data_set.writer)
         segment_images(

@@ -1,4 +1,4 @@
-"""Many images: sources of any kind in, a table of rows or a data set out, by the processes of one machine or by a cluster."""
+"""Many images: sources of any kind in, a table of rows or a data set out, on the cores of one machine or a cluster."""
 
 from promptseg.batch.many_images import BatchSummary, batch
 from promptseg.batch.output import read_rows

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from promptseg.batch.reader import ImageReader
-from promptseg.batch.requests import Request, identify_queries
+from promptseg.batch.requests import BatchRequest, identify_queries
 from promptseg.batch.sources import BatchImage
 from promptseg.errors import ImageError
 from promptseg.formats.annotation import Annotation
@@ -15,6 +15,7 @@ from promptseg.formats.base import DataSetImage
 from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.formats.failures import write_failures
 from promptseg.images import LARGEST_LIMITS, read_image
+from promptseg.language.things_and_stuff import decide_kind
 from promptseg.predictor import Predictor
 from promptseg.results import Segmentation
 
@@ -115,12 +116,11 @@ class DataSetOutput:
 def open_data_set(
     directory: Path,
     predictor: Predictor,
-    request: Request,
+    request: BatchRequest,
     images: Sequence[BatchImage],
     *,
     format: str,
     tolerance: float | None = None,
-    stuff: Iterable[str] | None = None,
 ) -> Iterator[DataSetOutput]:
     """Open a data set: a new or empty folder, or that of an earlier run of the same model and request.
 
@@ -133,15 +133,11 @@ def open_data_set(
         images: All images of the run.
         format: As `promptseg.write` takes it.
         tolerance: Of polygons, as `promptseg.write` takes it.
-        stuff: Classes without countable objects, as `DatasetWriter` takes them; None: those of the request, if it says
-            so.
 
     Raises:
         OutputError: As `DatasetWriter`.
     """
-    things = request.things
-    if stuff is None and things:
-        stuff = [label for label in request.labels if not things[label]]
+    things = {label: decide_kind([label])[0] for label in request.labels} | dict(request.things)
     described = request.describe()
     with DatasetWriter(
         directory,
@@ -150,7 +146,7 @@ def open_data_set(
         origin=f"{predictor.origin}, {described}" if described else predictor.origin,
         sources=[image.id for image in images],
         tolerance=tolerance,
-        stuff=None if stuff is None else tuple(stuff),
+        stuff=tuple(label for label, is_thing in things.items() if not is_thing),
     ) as writer:
         output = DataSetOutput(writer, images)
         try:

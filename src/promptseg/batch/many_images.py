@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from promptseg.batch.data_set_output import open_data_set
 from promptseg.batch.output import FORMATS, Claim, open_output
 from promptseg.batch.pool import Pool
-from promptseg.batch.requests import AskedClass, ClassesRequest, MapRequest, Request
+from promptseg.batch.requests import AskedClass, BatchRequest, ClassesRequest, MapRequest
 from promptseg.batch.sources import BatchImage
 from promptseg.batch.worker import BatchJob, Form, Worker
 from promptseg.errors import OutputError
@@ -149,7 +149,7 @@ def check_format(format: str, *, tolerance: float | None = None) -> None:
 def segment_images(
     predictor: Predictor,
     images: Sequence[BatchImage],
-    request: Request,
+    request: BatchRequest,
     output: Output[T],
     *,
     runner: Runner | None,

@@ -16,7 +16,7 @@ from promptseg.untrusted_files import parse_json, read_text
 UNNAMED = "object"
 _FORM = {
     ".jsonl": 'write {"image": "a.jpg", "label": "cup", "points": [[x, y], [x, y, 0]], "boxes": [[x0, y0, x1, y1]]}',
-    ".csv": "its columns are image, label, x, y, on_object, x0, y0, x1, y1, object; image, and x, y or a box are needed",
+    ".csv": "its columns are image, label, object, x, y, on_object, x0, y0, x1, y1; it needs image, and x, y or a box",
 }
 _COLUMNS = frozenset("image label x y on_object x0 y0 x1 y1 object".split())
 
@@ -113,7 +113,8 @@ def _read_rows(path: Path, text: str) -> Iterator[tuple[str, Query]]:
                 yield image, _make_query(label, [], [], [box])
             else:
                 raise ValueError("no point and no box")
-        for (image, label, _), (points, flags, where) in groups.items():
+        for (image, label, _), (points, flags, first) in groups.items():
+            where = first
             yield image, _make_query(label, points, flags, [])
     except (csv.Error, KeyError, TypeError, ValueError, PromptError) as error:
         raise PromptError(f"{where}: {_explain(error)}; {_FORM['.csv']}") from error

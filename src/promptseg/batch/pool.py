@@ -23,7 +23,7 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
 
-class Job(Protocol[Item_contra, T_co]):
+class PoolJob(Protocol[Item_contra, T_co]):
     """What processes do; it is pickled, so it holds how to load a model, not the model."""
 
     def open(self) -> Callable[[Item_contra], T_co]:
@@ -55,11 +55,11 @@ class Pool:
         """Threads of each process: they share the cores."""
         return max(1, available_cores() // self.num_workers)
 
-    def run(self, job: Job[Item, T], items: Iterable[Item]) -> Iterator[T]:
+    def run(self, job: PoolJob[Item, T], items: Iterable[Item]) -> Iterator[T]:
         """Do a job; yields the outcome of each item, in the order in which they are done.
 
         When a process dies, as one that the system kills for its memory, the items that were handed out are tried
-        again, one by one in a process of its own; the one that ends that process too gets `Job.describe_death`.
+        again, one by one in a process of its own; the one that ends that process too gets `PoolJob.describe_death`.
 
         Args:
             job: What is done.
@@ -72,7 +72,9 @@ class Pool:
             for each in unfinished:
                 yield _run_alone(job, each)
 
-    def _run_until_one_dies(self, job: Job[Item, T], waiting: Iterator[Item], unfinished: list[Item]) -> Iterator[T]:
+    def _run_until_one_dies(
+        self, job: PoolJob[Item, T], waiting: Iterator[Item], unfinished: list[Item]
+    ) -> Iterator[T]:
         """Do what is waiting; where a process dies, `unfinished` holds the items that have no outcome yet."""
         running: dict[Future[T], Item] = {}
         with _executor(job, self.num_workers) as executor:
@@ -98,7 +100,7 @@ class Pool:
 _END: Any = object()
 
 
-def _run_alone(job: Job[Item, T], item: Item) -> T:
+def _run_alone(job: PoolJob[Item, T], item: Item) -> T:
     with _executor(job, 1) as executor:
         try:
             outcome: T = executor.submit(_work, item).result()
@@ -107,7 +109,7 @@ def _run_alone(job: Job[Item, T], item: Item) -> T:
         return outcome
 
 
-def _executor(job: Job[Any, Any], num_workers: int) -> ProcessPoolExecutor:
+def _executor(job: PoolJob[Any, Any], num_workers: int) -> ProcessPoolExecutor:
     # Forked processes would inherit the thread pools of torch and OpenVINO in a state that hangs.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_Process.start, initargs=(job,))
@@ -119,7 +121,7 @@ class _Process:
     work: ClassVar[Callable[[Any], Any]]
 
     @classmethod
-    def start(cls, job: Job[Any, Any]) -> None:
+    def start(cls, job: PoolJob[Any, Any]) -> None:
         """Load what the job needs."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one stops it
         threading.Thread(target=_end_with_parent, daemon=True).start()

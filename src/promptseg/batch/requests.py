@@ -18,7 +18,7 @@ from promptseg.sam.overlap import suppress_instances
 _SAME_OBJECT_IOU = 0.7
 
 
-class Request(Protocol):
+class BatchRequest(Protocol):
     """What is asked about each image."""
 
     @property
@@ -44,7 +44,7 @@ class Request(Protocol):
 
     @property
     def things(self) -> Mapping[str, bool]:
-        """Whether a class of a map is counted one by one, by its label; empty where nothing says so."""
+        """Whether a class is counted one by one, by its label; without classes of which nothing says so."""
         ...
 
     def answer(self, predictor: Predictor, content: bytes, image: BatchImage) -> Segmentation:
@@ -58,15 +58,19 @@ class Request(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class AskedClass:
-    """A class, and the queries that may each find it: it is as present as by the best of them, each object is there once.
+    """A class, and the queries that may each find it.
+
+    It is as present as by the best of its queries, and an object that several of them find comes once.
 
     Attributes:
         label: Its name.
         queries: Without any, it is asked only of images that have points and boxes of their own for it.
+        is_thing: Whether it is counted one by one; None: nothing says so.
     """
 
     label: str
     queries: tuple[Query, ...]
+    is_thing: bool | None = None
 
     @classmethod
     def named(cls, label: str, *synonyms: str) -> Self:
@@ -131,8 +135,8 @@ class ClassesRequest:
 
     @property
     def things(self) -> Mapping[str, bool]:
-        """Nothing says whether a class is counted one by one."""
-        return {}
+        """Whether a class is counted one by one, by its label, where it says so."""
+        return {each.label: each.is_thing for each in self.classes if each.is_thing is not None}
 
     def queries_of(self, image: BatchImage) -> tuple[Query, ...]:
         """Give all queries about an image; none: nothing is asked about it."""

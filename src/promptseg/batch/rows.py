@@ -22,7 +22,7 @@ class Row(TypedDict):
         presence: Probability that the label is in the image.
         is_present: Whether presence reaches the threshold.
         status: "present", "unsure" or "absent"; an unsure label has objects too.
-        is_thing: Of a class of a map: whether it is counted one by one; None: the request was of no map.
+        is_thing: Whether the class is counted one by one; None: the request did not say so.
         read_as: Name that the phrase was taken as; None: it was taken as it is.
         object: Number of the object of this label, best score first, from 0; None where the label is absent.
         score: Probability that the object is there and is what the query asked for.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 from promptseg.batch.reader import ImageReader
-from promptseg.batch.requests import Request
+from promptseg.batch.requests import BatchRequest
 from promptseg.batch.sources import BatchImage
 from promptseg.errors import PromptsegError
 from promptseg.predictor import Predictor
@@ -29,7 +29,7 @@ class Form(Protocol[T_co]):
         Args:
             image: The image.
             result: What was found.
-            things: As `Request.things`.
+            things: As `BatchRequest.things`.
             sha256: Of the image's bytes.
             seconds: That the image took.
         """
@@ -61,7 +61,7 @@ class Worker(Generic[T]):
     """
 
     predictor: Predictor
-    request: Request
+    request: BatchRequest
     form: Form[T]
     reader: ImageReader = field(default_factory=ImageReader)
 
@@ -106,13 +106,13 @@ class BatchJob(Generic[T]):
     model: str
     fingerprint: str
     loader: bytes
-    request: Request
+    request: BatchRequest
     form: Form[T]
     num_threads: int
     device: str = "cpu"
 
     @classmethod
-    def of(cls, predictor: Predictor, request: Request, form: Form[T], *, num_threads: int) -> "BatchJob[T]":
+    def of(cls, predictor: Predictor, request: BatchRequest, form: Form[T], *, num_threads: int) -> "BatchJob[T]":
         """Describe a predictor that `promptseg.load` made; workers fetch nothing: its weights are here already."""
         if predictor.loader is not None:
             predictor = replace(predictor, loader=predictor.loader.for_worker(num_threads))

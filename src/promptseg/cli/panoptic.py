@@ -1,6 +1,5 @@
 """`promptseg panoptic`: images and a list of classes in, a map with one segment for each pixel out."""
 
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,23 +16,21 @@ from promptseg.cli.options import (
     EngineChoice,
     Formats,
     Images,
+    MinArea,
+    MinScore,
     Model,
     Offline,
+    Stuff,
     Threshold,
     Tolerance,
+    Unlabelled,
+    UnlabelledChoice,
 )
 
 if TYPE_CHECKING:
     from promptseg.language.class_list import NamedClass
     from promptseg.predictor import Predictor
     from promptseg.results.panoptic import Panoptic
-
-
-class UnlabelledChoice(StrEnum):
-    """What becomes of pixels of which no class is sure."""
-
-    keep = "keep"
-    fill = "fill"
 
 
 def panoptic(
@@ -45,19 +42,10 @@ def panoptic(
             "Default: a list of everyday names."
         ),
     ] = None,
-    stuff: Annotated[
-        str | None, typer.Option(help="Classes that are stuff, not counted one by one, separated by commas.")
-    ] = None,
-    unlabelled: Annotated[
-        UnlabelledChoice,
-        typer.Option(help="Pixels of which no class is sure: keep them free, or fill them with the best class there."),
-    ] = UnlabelledChoice.keep,
-    min_score: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Minimum score of a segment. Default: the model's own.")
-    ] = None,
-    min_area: Annotated[
-        int | None, typer.Option(min=0, help="Minimum number of pixels of a segment. Default: the model's own.")
-    ] = None,
+    stuff: Stuff = None,
+    unlabelled: Unlabelled = UnlabelledChoice.keep,
+    min_score: MinScore = None,
+    min_area: MinArea = None,
     out: Annotated[
         Path | None,
         typer.Option(
