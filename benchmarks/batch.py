@@ -38,6 +38,13 @@ class SleepingPredictor:
     fingerprint: str = ""
     engine: str = "openvino"
 
+    @property
+    def limits(self) -> Any:
+        """Those of all models."""
+        from promptseg.images import DEFAULT_LIMITS
+
+        return DEFAULT_LIMITS
+
     def segment(self, image: bytes, queries: Any) -> Any:
         """Sleep, and find nothing."""
         import numpy as np

@@ -56,7 +56,7 @@ class AnnotationForm:
         seconds: float = 0.0,
     ) -> AnnotatedImage:
         """Describe why an image failed; the message names it."""
-        message = error if str(image.file) in error or image.id in error else f"{_name(image)}: {error}"
+        message = error if image.where in error else f"{image.where}: {error}"
         return AnnotatedImage(path=image.id, annotation=None, error=message)
 
 
@@ -108,7 +108,7 @@ class DataSetOutput:
             return DataSetImage(
                 annotation.size_hw, lambda: read_image(image.file, limits=LARGEST_LIMITS), path=image.file
             )
-        content = self._reader.read(image)
+        content = self._reader.read(image, max_bytes=LARGEST_LIMITS.max_bytes)
         return DataSetImage(annotation.size_hw, lambda: read_image(content, limits=LARGEST_LIMITS), encoded=content)
 
 
@@ -157,7 +157,3 @@ def open_data_set(
 
 def _identify_pointing(image: BatchImage) -> str:
     return identify_queries(image.pointing) if image.pointing else ""
-
-
-def _name(image: BatchImage) -> str:
-    return str(image.file) if image.is_file else image.id

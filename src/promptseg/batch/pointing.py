@@ -18,6 +18,7 @@ _FORM = {
     ".jsonl": 'write {"image": "a.jpg", "label": "cup", "points": [[x, y], [x, y, 0]], "boxes": [[x0, y0, x1, y1]]}',
     ".csv": "its columns are image, label, object, x, y, on_object, x0, y0, x1, y1; it needs image, and x, y or a box",
 }
+_FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _COLUMNS = frozenset("image label x y on_object x0 y0 x1 y1 object".split())
 
 Pointing = Mapping[str, tuple[Query, ...]]
@@ -130,10 +131,10 @@ def _make_query(label: str, points: Sequence[Any], flags: Sequence[bool], boxes:
 
 def _read_flag(value: object) -> bool:
     """Read whether a point is on the object: 1, or beside it: 0."""
-    flag = float(str(value))
-    if flag not in (0.0, 1.0):
+    written = str(value).strip().lower()
+    if written not in _FLAGS:
         raise ValueError(f"a point is on the object (1) or beside it (0), not {value!r}")
-    return bool(flag)
+    return _FLAGS[written]
 
 
 def _explain(error: Exception) -> str:

@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from multiprocessing.connection import wait as wait_for_connections
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from promptseg.errors import PromptsegError
 from promptseg.runtime.engine import available_cores
 
 # Items that are waiting for each worker: enough that none is idle while outcomes are written.
@@ -27,7 +29,11 @@ class PoolJob(Protocol[Item_contra, T_co]):
     """What processes do; it is pickled, so it holds how to load a model, not the model."""
 
     def open(self) -> Callable[[Item_contra], T_co]:
-        """Load what is needed, once for each process, and give the function of an item; what it raises ends the run."""
+        """Load what is needed, once for each process, and give the function of an item.
+
+        Raises:
+            PromptsegError: It can't be loaded; `Pool.run` raises it.
+        """
         ...
 
     def describe_death(self, item: Item_contra, error: str) -> T_co:
@@ -64,6 +70,9 @@ class Pool:
         Args:
             job: What is done.
             items: Taken a few ahead of what is done.
+
+        Raises:
+            PromptsegError: The job can't be opened.
         """
         waiting = iter(items)
         for item in waiting:
@@ -125,7 +134,14 @@ class _Process:
         """Load what the job needs."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one stops it
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        cls.work = job.open()
+        try:
+            cls.work = job.open()
+        except PromptsegError as error:
+            cls.work = partial(_refuse, error)
+
+
+def _refuse(error: PromptsegError, item: Any) -> Any:
+    raise error
 
 
 def _work(item: Any) -> Any:

@@ -55,6 +55,11 @@ class BatchImage:
         """Whether it is a file of its own."""
         return self.offset is None and self.row is None
 
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return str(self.file) if self.is_file else self.id
+
 
 def list_sources(
     sources: Sequence[str | Path], *, column: str | None = None, skipped: list[SkippedFile] | None = None

@@ -11,6 +11,7 @@ from promptseg.batch.reader import ImageReader
 from promptseg.batch.requests import BatchRequest
 from promptseg.batch.sources import BatchImage
 from promptseg.errors import PromptsegError
+from promptseg.images import name_image
 from promptseg.predictor import Predictor
 from promptseg.results import Segmentation
 
@@ -68,15 +69,15 @@ class Worker(Generic[T]):
     def __call__(self, image: BatchImage) -> T:
         """Segment an image; one that can't be read or segmented is described by its error."""
         start = time.perf_counter()
-        sha256 = None
+        content, sha256 = b"", None
         try:
-            content = self.reader.read(image)
+            content = self.reader.read(image, max_bytes=self.predictor.limits.max_bytes)
             sha256 = hashlib.sha256(content).hexdigest()
             result = self.request.answer(self.predictor, content, image)
             seconds = time.perf_counter() - start
             return self.form.describe(image, result, self.request.things, sha256=sha256, seconds=seconds)
         except PromptsegError as error:
-            message = str(error)
+            message = str(error).replace(name_image(content), image.where)  # its bytes have no name
         except Exception as error:  # noqa: BLE001 (one image of many must not end the run; its row says what happened)
             message = f"{type(error).__name__}: {error}"
         return self.form.describe_error(
