@@ -137,7 +137,6 @@ def open_data_set(
     Raises:
         OutputError: As `DatasetWriter`.
     """
-    things = {label: decide_kind([label])[0] for label in request.labels} | dict(request.things)
     described = request.describe()
     with DatasetWriter(
         directory,
@@ -146,13 +145,21 @@ def open_data_set(
         origin=f"{predictor.origin}, {described}" if described else predictor.origin,
         sources=[image.id for image in images],
         tolerance=tolerance,
-        stuff=tuple(label for label, is_thing in things.items() if not is_thing),
+        stuff=_list_stuff(request),
     ) as writer:
         output = DataSetOutput(writer, images)
         try:
             yield output
         finally:
             write_failures(writer.directory, output.failures)
+
+
+def _list_stuff(request: BatchRequest) -> list[str] | None:
+    """List the classes that are not counted one by one; None: the request says so of none, and the format decides."""
+    things = request.things
+    if not things:
+        return None
+    return [label for label in request.labels if not (things[label] if label in things else decide_kind([label])[0])]
 
 
 def _identify_pointing(image: BatchImage) -> str:

@@ -42,7 +42,7 @@ class Claim:
         fingerprint: Identifies the checkpoint.
         threshold: Presence below which a label is absent.
         labels: Of the request, in order.
-        queries: Hash of the request; see `rows.identify_queries`.
+        queries: Hash of the request; see `BatchRequest.identify`.
     """
 
     format: Format
