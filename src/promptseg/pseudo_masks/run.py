@@ -122,6 +122,8 @@ def mask_set(
     images = [
         ImageToMask(record, teacher_boxes.get(record["image"], ())) for record in records if record["image"] not in done
     ]
+    if not images:
+        return
     job = MaskJob(settings, data_dir)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
