@@ -3,8 +3,9 @@
 An interrupted run continues where it stopped. An image that fails is reported and skipped; the next run tries it again.
 """
 
+import filecmp
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.image_files import expand_home, list_images
 from promptseg.images import read_image
+from promptseg.language.lists import find_list
 from promptseg.prompts import QueryLike
 from promptseg.skipped_files import SkippedFile
 
@@ -53,7 +55,21 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     """Read a list of names, one per line; empty lines, and those that begin with "#", are skipped.
 
     Raises:
-        PromptError: The file can't be read, has no name, or has a name twice; the message names file and line.
+        PromptError: The file can't be read, has no name, has a name twice, or several names in a line; the message
+            names file and line.
+    """
+    numbers = read_lines(path)
+    for name, number in numbers.items():
+        if listed := find_list(name):
+            raise PromptError(f"{path}, line {number}: {name!r:.80} lists {len(listed)} names; write one per line")
+    return tuple(numbers)
+
+
+def read_lines(path: str | Path) -> dict[str, int]:
+    """Read the lines of a list of names, and their numbers; empty lines, and those that begin with "#", are skipped.
+
+    Raises:
+        PromptError: The file can't be read, has no line, or has one twice; the message names file and line.
     """
     try:
         lines = expand_home(path).read_text(encoding="utf-8-sig").split("\n")
@@ -73,7 +89,7 @@ def read_names(path: str | Path) -> tuple[str, ...]:
         first_lines[name] = number
     if not first_lines:
         raise PromptError(f"{path}: no name; write one per line, such as 'cat'")
-    return tuple(first_lines)
+    return first_lines
 
 
 def list_folder(folder: str | Path, *, skipped: list[SkippedFile] | None = None) -> list[Path]:
@@ -133,8 +149,7 @@ def autolabel(
     pointing = {} if points is None else read_pointing(points)
     request = _read_request(names, pointing, where=points)
     request.check(predictor)
-    files = {path.name: path for path in paths}
-    images = point_at([BatchImage(name, path) for name, path in files.items()], pointing, where=str(points))
+    images = point_at([BatchImage(path.name, path) for path in paths], pointing, where=str(points))
     asked = [image for image in images if request.queries_of(image)]
     for image in asked:
         if image.pointing:
@@ -143,16 +158,17 @@ def autolabel(
         expand_home(directory), predictor, request, asked, format=format, tolerance=tolerance
     ) as data_set:
         num_before = len(data_set.writer)
+        sources = {_choose_source(image.file, data_set.writer): image for image in asked}
         segment_images(
             predictor,
-            asked,
+            [replace(image, id=source) for source, image in sources.items()],
             request,
             data_set,
             runner=runner,
             report=report,
             watch=lambda to_do: _watch(to_do, watch),
         )
-        _write_preview(data_set.writer, files)
+        _write_preview(data_set.writer, {source: image.file for source, image in sources.items()})
         preview = data_set.writer.directory / PREVIEW
         return Labeled(
             len(data_set.writer),
@@ -178,6 +194,26 @@ def _read_request(
     if strangers := [label for label in labels if label not in request.labels]:
         raise PromptError(f"{where}: the label {strangers[0]!r} is none of the names: {', '.join(request.labels)}")
     return request
+
+
+def _choose_source(path: Path, writer: DatasetWriter) -> str:
+    """Name an image in a data set: by its file, with its folders where an image of another folder has that name."""
+    parts = path.absolute().parts
+    for number in range(1, len(parts)):
+        source = "/".join(parts[-number:])
+        if not _is_another(path, writer.path_of(source)):
+            break
+    return source
+
+
+def _is_another(path: Path, labeled: Path | None) -> bool:
+    """Whether a file that was labeled is still there, and holds another image; a folder may have been moved."""
+    if labeled is None or labeled == path.absolute() or not labeled.is_file():
+        return False
+    try:
+        return not filecmp.cmp(labeled, path, shallow=False)
+    except OSError:  # it can't be read, which is said when it is labeled
+        return True
 
 
 def _watch(images: Sequence[BatchImage], watch: Callable[[Sequence[Path]], Iterable[Path]]) -> Iterator[BatchImage]:

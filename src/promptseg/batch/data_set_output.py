@@ -1,6 +1,6 @@
 """The output of a batch as a data set in the format of another tool, written image by image."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,15 +70,16 @@ class DataSetOutput:
 
     form = AnnotationForm()
 
-    def __init__(self, writer: DatasetWriter, images: Iterable[BatchImage]) -> None:
+    def __init__(self, writer: DatasetWriter) -> None:
         self.writer = writer
         self.failures: dict[str, str] = {}
-        self._images = {image.id: image for image in images}
+        self._images: dict[str, BatchImage] = {}
         self._reader = ImageReader()
 
     def list_to_do(self, images: Sequence[BatchImage]) -> list[BatchImage]:
         """List the images that the data set lacks, or that had other points and boxes."""
-        return [image for image in images if not self._is_done(image)]
+        self._images = {image.id: image for image in images if not self._is_done(image)}
+        return list(self._images.values())
 
     def add(self, outcome: AnnotatedImage) -> str | None:
         """Write an image and what is in it; return its error.
@@ -147,7 +148,7 @@ def open_data_set(
         tolerance=tolerance,
         stuff=_list_stuff(request),
     ) as writer:
-        output = DataSetOutput(writer, images)
+        output = DataSetOutput(writer)
         try:
             yield output
         finally:

@@ -106,13 +106,13 @@ def read_name_file(path: Path | None) -> "tuple[NamedClass, ...]":
     Raises:
         PromptError: The file can't be read, or a line is malformed; the message names it.
     """
-    from promptseg.labeling import read_names
-    from promptseg.language.class_list import read_class_list
+    from promptseg.labeling import read_lines
+    from promptseg.language.class_list import parse_class_list
 
     if path is None:
         return ()
-    read_names(path)
-    return read_class_list(path)
+    numbers = read_lines(path)
+    return parse_class_list(numbers, where=[f"{path}, line {number}" for number in numbers.values()])
 
 
 def parse_exemplar(written: str, *, mask_value: "MaskValue | None" = None) -> "tuple[str | None, str, ExemplarPrompt]":

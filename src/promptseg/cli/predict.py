@@ -10,7 +10,7 @@ import typer
 
 from promptseg.cli.checks import check_device, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
-from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, WITHIN_HELP, add_pointing, parse_within
+from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing, parse_within
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import check_parts, load_parts
 from promptseg.cli.options import (
@@ -28,10 +28,13 @@ from promptseg.cli.options import (
     Threshold,
     Tile,
     Tolerance,
+    Within,
 )
+from promptseg.cli.remote import Server, Token, connect_predictor
 from promptseg.errors import PromptError
 
 if TYPE_CHECKING:
+    from promptseg.client import RemotePredictor
     from promptseg.images import ImageSource
     from promptseg.predictor import Predictor
     from promptseg.prompts import BoxPrompt, MaskPrompt, Query
@@ -48,7 +51,7 @@ def predict(
     exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
     point: Annotated[list[str] | None, typer.Option(help=POINT_HELP)] = None,
     box: Annotated[list[str] | None, typer.Option(help=BOX_HELP)] = None,
-    within: Annotated[str | None, typer.Option(help=WITHIN_HELP)] = None,
+    within: Within = None,
     mask_value: MaskValueText = None,
     invert: Annotated[
         bool, typer.Option("--invert", help="Give everything but the object of each prompt, for example to erase it.")
@@ -68,6 +71,8 @@ def predict(
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
+    server: Server = None,
+    token: Token = None,
 ) -> None:
     """Segment images by phrases, by example images, by points and boxes.
 
@@ -91,16 +96,27 @@ def predict(
 
     from promptseg.results.query_result import invert_label
 
-    predictor = load_parts(
-        model,
-        detector=detector,
-        masker=masker,
-        tile=tile,
-        device=device,
-        engine=engine.value,
-        offline=offline,
-        threshold=threshold,
-    )
+    predictor: Predictor | RemotePredictor
+    if server is not None:
+        local = {
+            "--detector": detector,
+            "--tile": tile,
+            "--device": None if device == "auto" else device,
+            "--engine": None if engine is EngineChoice.auto else engine,
+        }
+        predictor = connect_predictor(server, token=token, model=masker or model, threshold=threshold, local=local)
+    else:
+        predictor = load_parts(
+            model,
+            detector=detector,
+            masker=masker,
+            tile=tile,
+            device=device,
+            engine=engine.value,
+            offline=offline,
+            threshold=threshold,
+        )
+
     predictor.check_queries(queries)  # before a data set is opened
     classes = tuple(dict.fromkeys(invert_label(query.label) if invert else query.label for query in queries))
     with ImageResults(
@@ -148,7 +164,7 @@ def read_queries(
 
 
 def _segment(
-    predictor: "Predictor",
+    predictor: "Predictor | RemotePredictor",
     image: "ImageSource",
     queries: "Sequence[Query]",
     *,

@@ -173,6 +173,22 @@ class DatasetWriter:
         self._record(source, annotation, image.path, prompts)
         return annotation
 
+    def path_of(self, source: str) -> Path | None:
+        """Give the file of an image that is there, where it was when it was added; None: it is not there, or had none.
+
+        Raises:
+            OutputError: The journal can't be read.
+        """
+        if source not in self._entries:
+            return None
+        try:
+            with self._journal.open("rb") as journal:
+                journal.seek(self._entries[source].offset)
+                stated = json.loads(journal.readline()).get("path")
+        except OSError as error:
+            raise OutputError(f"{self._journal}: can't be read: {error.strerror or error}") from error
+        return Path(stated) if isinstance(stated, str) else None
+
     def annotations(self) -> Iterator[tuple[str, Annotation]]:
         """Yield the source and the annotation of every image: in the order of `sources` if these name every image, else
         in the order in which they were added.
@@ -230,13 +246,24 @@ class DatasetWriter:
         line = {"source": source, "path": where, "annotation": annotation.to_dict()}
         if prompts:
             line["prompts"] = prompts
+        written = f"{json.dumps(line)}\n".encode("ascii")
         try:
+            if self._is_recorded(source, written):
+                return
             with self._journal.open("ab") as journal:
                 offset = journal.tell()
-                journal.write(f"{json.dumps(line)}\n".encode("ascii"))
+                journal.write(written)
         except OSError as error:
             raise OutputError(f"{self._journal}: can't be written: {error.strerror or error}") from error
         self._entries[source] = _Entry(offset, annotation.file_name, prompts)
+
+    def _is_recorded(self, source: str, line: bytes) -> bool:
+        """Tell whether the journal has this very line: a repeated run must not make it grow."""
+        if source not in self._entries:
+            return False
+        with self._journal.open("rb") as journal:
+            journal.seek(self._entries[source].offset)
+            return journal.readline() == line
 
     def _finish(self) -> None:
         if self.format.write_index is not None:
