@@ -83,7 +83,7 @@ def export_model(
             graphs[part.name] = _write_graph(part, unfinished, format)
         for filename, text in {**described.files, "run.py": _script(described, format)}.items():
             (unfinished / filename).write_text(text, encoding="utf-8", newline="\n")
-        config = _config(loaded, row and row.license, described, format, graphs)
+        config = _config(loaded, None if row is None else row.license, described, format, graphs)
         (unfinished / "README.md").write_text(readme_text(config, described), encoding="utf-8", newline="\n")
         config["files"] = {path.name: _sha256(path) for path in sorted(unfinished.iterdir())}
         text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
