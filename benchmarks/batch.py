@@ -38,6 +38,13 @@ class SleepingPredictor:
     fingerprint: str = ""
     engine: str = "openvino"
 
+    @property
+    def limits(self) -> Any:
+        """Those of all models."""
+        from promptseg.images import DEFAULT_LIMITS
+
+        return DEFAULT_LIMITS
+
     def segment(self, image: bytes, queries: Any) -> Any:
         """Sleep, and find nothing."""
         import numpy as np
@@ -115,15 +122,16 @@ def _time_loop(steps: Iterator[None]) -> tuple[float, float]:
 def _time_pool(predictor: Any, paths: list[Path], num_workers: int) -> tuple[float, float]:
     """Give the images per second, from the end of the last process's start on, and the CPU seconds of an image."""
     from promptseg.batch import Pool
+    from promptseg.batch.requests import ClassesRequest
+    from promptseg.batch.rows import RowForm
     from promptseg.batch.sources import BatchImage
     from promptseg.batch.worker import BatchJob
-    from promptseg.prompts import to_queries
 
-    queries = to_queries(PHRASES)
+    request, form = ClassesRequest.read(PHRASES), RowForm()
     job = (
-        BatchJob("sleeping", "", pickle.dumps(predictor), queries, 1)
+        BatchJob("sleeping", "", pickle.dumps(predictor), request, form, 1)
         if isinstance(predictor, SleepingPredictor)
-        else BatchJob.of(predictor, queries, num_threads=1)
+        else BatchJob.of(predictor, request, form, num_threads=1)
     )
     images = [BatchImage(f"{path}#{index}", path) for index, path in enumerate(paths)]
     cpu = resource.getrusage(resource.RUSAGE_CHILDREN)

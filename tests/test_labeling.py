@@ -1,5 +1,6 @@
 """A folder of images and a list of names in, a data set out; on the tiny model, which is random but real."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 import promptseg
+from promptseg.batch import AskedClass, Pool
 from promptseg.errors import ImageError, OutputError, PromptError, UnsupportedPromptError
 from promptseg.formats.dataset import read
 from promptseg.labeling import autolabel, read_names
@@ -164,6 +166,78 @@ def test_a_request_that_is_refused_does_not_spoil_the_folder(folder: Path, tmp_p
             autolabel(predictor, folder, names, out, format="coco")
         assert not out.exists()
     assert autolabel(concepts, folder, NAMES, out, format="coco").num_images == 4
+
+
+def test_several_processes_write_the_same_data_set(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    alone = autolabel(predictor, folder, NAMES, tmp_path / "alone", format="coco")
+    done = autolabel(
+        predictor,
+        folder,
+        NAMES,
+        tmp_path / "out",
+        format="coco",
+        runner=Pool(2),
+        report=lambda *progress: told.append(progress),
+    )
+    assert done.failures == alone.failures and (done.num_images, done.num_done_before) == (4, 0)
+    assert told == [(number, 5) for number in range(1, 6)]
+    for name in ("annotations/instances.json", "failures.txt", "classes.txt"):
+        written, expected = ((tmp_path / each / name).read_text() for each in ("out", "alone"))
+        assert re.sub(r"\d\.\d{3,}", "", written) == re.sub(r"\d\.\d{3,}", "", expected), "but for the digits of scores"
+
+
+def test_a_class_may_have_several_wordings_and_examples(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    example = promptseg.ExemplarPrompt.from_file(folder / "0.png", box_xyxy=(2, 2, 20, 20))
+    names = [AskedClass.named("cat", "kitty"), promptseg.Query("logo", (example,))]
+    out = tmp_path / "out"
+    assert autolabel(predictor, folder, names, out, format="coco").num_images == 4
+    assert read(out).classes == ("cat", "logo")
+    for other in (["cat", "logo"], [AskedClass.named("cat", "puss"), names[1]]):
+        with pytest.raises(OutputError, match="another origin"):
+            autolabel(predictor, folder, other, out, format="coco")
+
+
+def test_points_of_images_are_objects(folder: Path, tmp_path: Path) -> None:
+    pointing = promptseg.load("sam-test", engine="torch")
+    points = tmp_path / "points.csv"
+    points.write_text(
+        "image,label,x,y,on_object\n0.png,cup,10,10,1\n0.png,cup,30,20,0\n2.png,dog,5,6,\n3.png,dog,99,6,\n"
+    )
+    out = tmp_path / "out"
+    done = autolabel(pointing, folder, [], out, format="coco", points=points)
+    assert (done.num_images, done.num_left_out) == (2, 2)
+    assert list(done.failures) == ["3.png"] and "outside the image" in done.failures["3.png"]
+    first, second = read(out).annotations
+    assert [region.label for region in first.regions] == ["cup"] and [each.label for each in second.regions] == ["dog"]
+    asked = promptseg.Query("cup", (promptseg.PointPrompt(((10, 10), (30, 20)), (True, False)),))
+    (expected,) = pointing.segment(folder / "0.png", asked)
+    assert first.regions[0].instances[0].rle == expected.instances[0].rle
+    points.write_text(
+        "image,label,x,y,on_object\n0.png,cup,10,10,1\n0.png,cup,30,20,0\n2.png,dog,25,16,\n1.png,cup,9,6,\n"
+    )
+    seen: list[str] = []
+
+    def note(paths: Sequence[Path]) -> Sequence[Path]:
+        seen.extend(path.name for path in paths)
+        return paths
+
+    done = autolabel(pointing, folder, [], out, format="coco", points=points, watch=note)
+    assert seen == ["1.png", "2.png"], "a new one, and one whose points changed"
+    assert (done.num_images, done.failures) == (3, {})
+
+
+def test_points_that_fit_no_image_or_name(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    points = tmp_path / "points.jsonl"
+    for image, label, model, said in (
+        ("9.png", "cat", predictor, r"points\.jsonl: there is no image '9\.png'"),
+        ("0.png", "dog", predictor, "the label 'dog' is none of the names: cat, the left ear"),
+        ("0.png", "cat", predictor, "no point prompts"),
+    ):
+        points.write_text(f'{{"image": "{image}", "label": "{label}", "points": [[3, 4]]}}\n')
+        with pytest.raises(PromptError, match=said):
+            autolabel(model, folder, NAMES, tmp_path / "out", format="coco", points=points)
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_are_read_one_a_line(tmp_path: Path) -> None:

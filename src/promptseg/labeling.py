@@ -4,24 +4,29 @@ An interrupted run continues where it stopped. An image that fails is reported a
 """
 
 import filecmp
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptseg.batch.data_set_output import open_data_set
+from promptseg.batch.many_images import ReportImages, Runner, segment_images
+from promptseg.batch.pointing import Pointing, point_at, read_pointing
+from promptseg.batch.requests import AskedClass, ClassesRequest
+from promptseg.batch.sources import BatchImage
 from promptseg.errors import ImageError, PromptError
-from promptseg.formats.base import write_png, write_text
-from promptseg.formats.dataset import DatasetWriter
+from promptseg.formats.base import write_png
+from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.image_files import expand_home, list_images
 from promptseg.images import read_image
 from promptseg.language.lists import find_list
+from promptseg.prompts import QueryLike
 from promptseg.skipped_files import SkippedFile
 
 if TYPE_CHECKING:
     from promptseg.predictor import Predictor
 
-FAILURES = "failures.txt"
 PREVIEW = "preview.png"
 
 _NUM_PREVIEWED = 24
@@ -36,12 +41,14 @@ class Labeled:
         num_done_before: Number of these that earlier runs labeled.
         failures: Error message for each image of the folder that could not be labeled, by file name.
         preview: The file that shows labeled images; None: there is none yet.
+        num_left_out: Number of images that nothing was asked about: only points were given, and none for them.
     """
 
     num_images: int
     num_done_before: int
     failures: dict[str, str]
     preview: Path | None
+    num_left_out: int = 0
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
@@ -50,6 +57,19 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     Raises:
         PromptError: The file can't be read, has no name, has a name twice, or several names in a line; the message
             names file and line.
+    """
+    numbers = read_lines(path)
+    for name, number in numbers.items():
+        if listed := find_list(name):
+            raise PromptError(f"{path}, line {number}: {name!r:.80} lists {len(listed)} names; write one per line")
+    return tuple(numbers)
+
+
+def read_lines(path: str | Path) -> dict[str, int]:
+    """Read the lines of a list of names, and their numbers; empty lines, and those that begin with "#", are skipped.
+
+    Raises:
+        PromptError: The file can't be read, has no line, or has one twice; the message names file and line.
     """
     try:
         lines = expand_home(path).read_text(encoding="utf-8-sig").split("\n")
@@ -62,17 +82,14 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     first_lines: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         name = line.strip()
-        if name.startswith("#"):
+        if not name or name.startswith("#"):
             continue
-        if listed := find_list(name):
-            raise PromptError(f"{path}, line {number}: {name!r:.80} lists {len(listed)} names; write one per line")
         if name in first_lines:
             raise PromptError(f"{path}, line {number}: {name!r} is in line {first_lines[name]} already")
-        if name:
-            first_lines[name] = number
+        first_lines[name] = number
     if not first_lines:
         raise PromptError(f"{path}: no name; write one per line, such as 'cat'")
-    return tuple(first_lines)
+    return first_lines
 
 
 def list_folder(folder: str | Path, *, skipped: list[SkippedFile] | None = None) -> list[Path]:
@@ -89,11 +106,14 @@ def list_folder(folder: str | Path, *, skipped: list[SkippedFile] | None = None)
 def autolabel(
     predictor: "Predictor",
     folder: str | Path,
-    names: Sequence[str],
+    names: Sequence[QueryLike | AskedClass],
     directory: str | Path,
     *,
     format: str,
     tolerance: float | None = None,
+    points: str | Path | None = None,
+    runner: Runner | None = None,
+    report: ReportImages | None = None,
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
 ) -> Labeled:
     """Segment every image of a folder by a list of names, and write a data set.
@@ -101,47 +121,79 @@ def autolabel(
     Args:
         predictor: The loaded model; `promptseg.load` returns it.
         folder: A folder; the images directly in it are labeled.
-        names: The phrases to segment, which are also the class map; `labeling.read_names` reads them from a file.
+        names: What to segment; their labels are the class map. `labeling.read_names` reads phrases from a file,
+            `batch.AskedClass.named` gives a class several wordings. May be empty where `points` is given.
         directory: New, empty, or the output of an earlier run with the same arguments, which is continued. Besides the
             data set, `preview.png` shows up to 24 images of it, and `failures.txt` lists the images that failed.
         format: As `promptseg.write` takes it.
         tolerance: Of polygons, as `promptseg.write` takes it.
-        watch: Receives the images that are left to do, and yields them one by one; for a progress bar.
+        points: File of points and boxes of single images, see `batch.pointing.read_pointing`; an image is named as in
+            the folder. What is pointed at chooses among what the name finds; a name without points finds all. Images
+            whose points changed since an earlier run are labeled again.
+        runner: Where the images are segmented, such as `batch.Pool(8)`; None: in this process.
+        report: Told after each image how many of this run are done, and how many it has.
+        watch: Receives the images that are left to do, and yields them one by one.
 
     Returns:
         The numbers of images, and the failures.
 
     Raises:
         ImageError: There is no such folder, or no image in it.
-        PromptError: A name is malformed, all of them mean the background, or the model takes no phrases.
+        PromptError: A name is malformed, all of them mean the background, the model does not take them, or the points
+            are malformed, of another image, or of a label that is no name.
         OutputError: There is no such format, a name comes twice, the directory holds other files, or a file can't be
             written.
     """
     paths = list_folder(folder)
     # before the data set exists: a request that is refused leaves nothing behind
-    queries = predictor.check_queries(names)
-    directory = expand_home(directory)
-    failures: dict[str, str] = {}
-    with DatasetWriter(
-        directory,
-        format=format,
-        classes=[query.label for query in queries],
-        origin=predictor.origin,
-        sources=[path.name for path in paths],
-        tolerance=tolerance,
-    ) as writer:
-        num_before = len(writer)
-        sources = {path: _choose_source(path, writer) for path in paths}
-        for path in watch([path for path in paths if sources[path] not in writer]):
-            try:
-                writer.add(sources[path], predictor.segment(path, queries), path=path)
-            except ImageError as error:
-                failures[path.name] = str(error)
-                write_failures(directory, failures)
-        write_failures(directory, failures)
-        _write_preview(directory, writer, {source: path for path, source in sources.items()})
-        preview = directory / PREVIEW
-        return Labeled(len(writer), num_before, failures, preview if preview.exists() else None)
+    pointing = {} if points is None else read_pointing(points)
+    request = _read_request(names, pointing, where=points)
+    request.check(predictor)
+    images = point_at([BatchImage(path.name, path) for path in paths], pointing, where=str(points))
+    asked = [image for image in images if request.queries_of(image)]
+    for image in asked:
+        if image.pointing:
+            predictor.check_queries(request.queries_of(image))
+    with open_data_set(
+        expand_home(directory), predictor, request, asked, format=format, tolerance=tolerance
+    ) as data_set:
+        num_before = len(data_set.writer)
+        sources = {_choose_source(image.file, data_set.writer): image for image in asked}
+        segment_images(
+            predictor,
+            [replace(image, id=source) for source, image in sources.items()],
+            request,
+            data_set,
+            runner=runner,
+            report=report,
+            watch=lambda to_do: _watch(to_do, watch),
+        )
+        _write_preview(data_set.writer, {source: image.file for source, image in sources.items()})
+        preview = data_set.writer.directory / PREVIEW
+        return Labeled(
+            len(data_set.writer),
+            num_before,
+            data_set.failures,
+            preview if preview.exists() else None,
+            len(images) - len(asked),
+        )
+
+
+def _read_request(
+    names: Sequence[QueryLike | AskedClass], pointing: Pointing, *, where: str | Path | None
+) -> ClassesRequest:
+    """Read the classes; without names, they are the labels of what is pointed at.
+
+    Raises:
+        PromptError: A name is malformed, or something that is pointed at has a label that is no name.
+    """
+    labels = dict.fromkeys(query.label for queries in pointing.values() for query in queries)
+    if pointing and not names:
+        return ClassesRequest(tuple(AskedClass(label, ()) for label in labels))
+    request = ClassesRequest.read(names)
+    if strangers := [label for label in labels if label not in request.labels]:
+        raise PromptError(f"{where}: the label {strangers[0]!r} is none of the names: {', '.join(request.labels)}")
+    return request
 
 
 def _choose_source(path: Path, writer: DatasetWriter) -> str:
@@ -164,20 +216,13 @@ def _is_another(path: Path, labeled: Path | None) -> bool:
         return True
 
 
-def write_failures(directory: Path, failures: dict[str, str]) -> None:
-    """Write a line for each image that failed, its name and the message, to `FAILURES`; without any, remove the file.
-
-    Raises:
-        OutputError: The file can't be written.
-    """
-    path = directory / FAILURES
-    if failures:
-        write_text(path, "".join(f"{name}\t{' '.join(error.split())}\n" for name, error in failures.items()))
-    else:
-        path.unlink(missing_ok=True)
+def _watch(images: Sequence[BatchImage], watch: Callable[[Sequence[Path]], Iterable[Path]]) -> Iterator[BatchImage]:
+    by_path = {image.file: image for image in images}
+    for path in watch(list(by_path)):
+        yield by_path[path]
 
 
-def _write_preview(directory: Path, writer: DatasetWriter, paths: dict[str, Path]) -> None:
+def _write_preview(writer: DatasetWriter, paths: dict[str, Path]) -> None:
     """Draw images from the whole data set, spread evenly; images that changed since are left out."""
     step = max(1, -(-len(writer) // _NUM_PREVIEWED))
     tiles = []
@@ -191,4 +236,4 @@ def _write_preview(directory: Path, writer: DatasetWriter, paths: dict[str, Path
         if image_rgb.shape[:2] == annotation.size_hw:
             tiles.append((annotation.file_name, draw_tile(image_rgb, annotation, writer.classes)))
     if tiles:
-        write_png(directory / PREVIEW, draw_preview(tiles))
+        write_png(writer.directory / PREVIEW, draw_preview(tiles))

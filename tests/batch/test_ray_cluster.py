@@ -14,13 +14,21 @@ import pytest
 from batch_world import FragilePredictor, draw_images
 
 from promptseg.batch.ray_cluster import RayCluster
+from promptseg.batch.requests import ClassesRequest
+from promptseg.batch.rows import RowForm
 from promptseg.batch.worker import BatchJob
 from promptseg.errors import EngineError
-from promptseg.prompts import to_queries
 
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("default")]
 
-JOB = BatchJob("fragile", "0123", pickle.dumps(FragilePredictor(seconds=0.1)), to_queries(["square"]), num_threads=1)
+JOB = BatchJob(
+    "fragile",
+    "0123",
+    pickle.dumps(FragilePredictor(seconds=0.1)),
+    ClassesRequest.read("square"),
+    RowForm(),
+    num_threads=1,
+)
 
 
 @pytest.fixture

@@ -12,9 +12,15 @@ import pytest
 from PIL import Image
 
 from promptseg.batch.reader import ImageReader
-from promptseg.batch.sources import list_sources
+from promptseg.batch.sources import BatchImage, list_sources
 from promptseg.errors import DataError, ImageError
 from promptseg.skipped_files import SkippedFile
+
+MAX_BYTES = 10_000
+
+
+def read(image: BatchImage) -> bytes:
+    return ImageReader().read(image, max_bytes=MAX_BYTES)
 
 
 def png(value: int) -> bytes:
@@ -45,7 +51,7 @@ def test_folders_files_and_lists_name_each_image_once(folder: Path, tmp_path: Pa
     listing.write_text(f"{folder / '3.png'}\n\n{folder / '1.png'}\r\n")
     images = list_sources([folder / "2.png", listing, folder])
     assert [image.id for image in images] == [str(folder / f"{value}.png") for value in (2, 3, 1)]
-    assert ImageReader().read(images[0]) == png(2)
+    assert read(images[0]) == png(2)
 
 
 def test_a_shard_yields_its_images_and_names_the_rest(tmp_path: Path) -> None:
@@ -54,7 +60,7 @@ def test_a_shard_yields_its_images_and_names_the_rest(tmp_path: Path) -> None:
     skipped: list[SkippedFile] = []
     images = list_sources([shard], skipped=skipped)
     assert [image.id for image in images] == [f"{shard}/a/1.png", f"{shard}/a/2.png"]
-    assert [ImageReader().read(image) for image in images] == [png(1), png(2)]
+    assert [read(image) for image in images] == [png(1), png(2)]
     assert [each.path.name for each in skipped] == ["1.json"]
 
 
@@ -63,11 +69,11 @@ def test_a_shard_that_ends_in_the_middle_loses_only_its_end(tmp_path: Path) -> N
     write_shard(shard, {"1.png": png(1), "2.png": png(2)})
     shard.write_bytes(shard.read_bytes()[: 512 + 512 + 512 + 20])
     first, *others = list_sources([shard])
-    assert ImageReader().read(first) == png(1)
+    assert read(first) == png(1)
     assert others, "what is missing is an image that fails, not silence"
     for image in others:
         with pytest.raises(ImageError, match="ends in the middle"):
-            ImageReader().read(image)
+            read(image)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "struct", "path"])
@@ -82,8 +88,8 @@ def test_a_table_holds_images_or_paths(kind: str, folder: Path, tmp_path: Path) 
     pyarrow.parquet.write_table(pyarrow.table(columns), table, row_group_size=2)
     images = list_sources([table])
     reader = ImageReader()
-    assert [reader.read(image) for image in images] == contents
-    assert reader.read(images[0]) == contents[0], "an earlier row group again"
+    assert [reader.read(image, max_bytes=MAX_BYTES) for image in images] == contents
+    assert reader.read(images[0], max_bytes=MAX_BYTES) == contents[0], "an earlier row group again"
     expected = columns["path"] if kind == "path" else [f"{table}#{row}" for row in range(3)]
     assert [image.id for image in images] == expected
 
@@ -95,7 +101,7 @@ def test_a_row_without_an_image_is_named(tmp_path: Path) -> None:
         list_sources([table])
     images = list_sources([table], column="photo")
     with pytest.raises(ImageError, match=r"images\.parquet#1: the table has no image here"):
-        ImageReader().read(images[1])
+        read(images[1])
 
 
 def test_a_pipe_is_no_image(tmp_path: Path) -> None:
@@ -103,7 +109,7 @@ def test_a_pipe_is_no_image(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     (image,) = list_sources([pipe])
     with pytest.raises(ImageError, match=r"pipe\.png: can't be read: a pipe or a device"):
-        ImageReader().read(image)
+        read(image)
 
 
 def test_sources_that_hold_no_image(tmp_path: Path) -> None:

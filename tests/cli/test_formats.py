@@ -98,6 +98,35 @@ def test_autolabel_names_no_preview_where_nothing_was_labeled(
     assert "1 image failed, see" in err and not (out / "preview.png").exists()
 
 
+def test_autolabel_takes_what_predict_takes(
+    promptseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "names.txt").write_text("# two classes\ncat, kitty\nwall [stuff]\n")
+    request = (
+        "autolabel",
+        folder,
+        "--names",
+        tmp_path / "names.txt",
+        "-x",
+        f"cat={folder / '0.png'}:2,2,20,20",
+        *MODEL,
+    )
+    out = tmp_path / "maps"
+    code, said, err = promptseg(*request, "-t", "cup", "--tile", 64, "--workers", 2, "-f", "coco-panoptic", "-o", out)
+    assert code == 0, err
+    assert said == f"2 images labeled, 0 of them before; see {out / 'preview.png'}\n"
+    kinds = json.loads((out / "annotations" / "panoptic.json").read_text())["categories"]
+    assert [(each["name"], each["isthing"]) for each in kinds] == [("cup", 1), ("cat", 1), ("wall", 0)]
+    (tmp_path / "points.csv").write_text("image,x,y\n0.png,20,20\n")
+    pointing = ("autolabel", folder, "--points", tmp_path / "points.csv", "--masker", "sam-test", "--engine", "torch")
+    code, said, err = promptseg(*pointing, "-f", "coco", "-o", tmp_path / "points")
+    assert (code, said.split(",")[0]) == (0, "1 image labeled") and "1 image without a point or box: left out" in err
+    assert read(tmp_path / "points").classes == ("object",)
+    detected = ("autolabel", folder, "-t", "cat", "--detector", "promptseg-test-vit", "--masker", "sam-test")
+    code, said, err = promptseg(*detected, "--engine", "torch", "-f", "coco", "-o", tmp_path / "detected")
+    assert (code, said.split(",")[0]) == (0, "2 images labeled"), err
+
+
 def test_autolabel_refuses_bad_requests_before_a_model_is_loaded(
     promptseg: Callable[..., tuple[int, str, str]], folder: Path, tmp_path: Path
 ) -> None:
@@ -107,6 +136,8 @@ def test_autolabel_refuses_bad_requests_before_a_model_is_loaded(
     for request, said in (
         ((folder, "--names", tmp_path / "twice.txt", "-f", "coco"), "line 2: 'cat' is in line 1 already"),
         ((folder, *names, "-f", "pdf"), "no format is named 'pdf'"),
+        ((folder, "-f", "coco"), "no class was given"),
+        ((folder, "--points", tmp_path / "gone.csv", "-f", "coco"), "gone.csv: no such file"),
         ((folder / "*", *names, "-f", "coco"), "no such folder"),  # two folders may hold images of one name
     ):
         code, _, err = promptseg("autolabel", *request, *nowhere)

@@ -14,7 +14,8 @@ from formats_world import disc, make_segmentation
 from PIL import Image
 
 from promptseg.errors import DataError, ImageError, OutputError
-from promptseg.formats.dataset import DatasetWriter, read, write
+from promptseg.formats.dataset import read, write
+from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.results import Segmentation
 
 CLASSES = ("cat", "dog")

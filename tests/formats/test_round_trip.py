@@ -20,7 +20,8 @@ from formats_world import CLASSES, SIZE_HW, disc, make_masks, make_segmentation
 from promptseg.errors import DataError, ImageError, OutputError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import write_json, write_json_list
-from promptseg.formats.dataset import DatasetWriter, read, write
+from promptseg.formats.dataset import read, write
+from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.formats.table import FORMATS
 
 KEEP_SCORES = set(FORMATS) - {"png", "yolo", "voc"}

@@ -97,8 +97,8 @@ def write_rows(root: Path, *, format: Literal["parquet", "jsonl"]) -> None:
         {
             "path": f"photos/{seed}.png", "sha256": f"{seed:064x}", "width": 32, "height": 24, "model": "tiny",
             "fingerprint": "0" * 16, "label": "cat", "presence": 0.75, "is_present": True, "status": "present",
-            "read_as": None, "object": 0, "score": 0.5, "box_xyxy": [2, 2, 9, 9], "mask": json.dumps(mask),
-            "error": None, "seconds": 0.1,
+            "is_thing": None, "read_as": None, "object": 0, "score": 0.5, "box_xyxy": [2, 2, 9, 9],
+            "mask": json.dumps(mask), "error": None, "seconds": 0.1,
         }
         for seed in range(_NUM_IMAGES)
     ]  # fmt: skip
@@ -132,12 +132,13 @@ def _read_images(path: Path) -> tuple[Any, int]:
     from promptseg.batch.reader import ImageReader
     from promptseg.batch.sources import list_sources
     from promptseg.errors import ImageError
+    from promptseg.images import DEFAULT_LIMITS
 
     source = next(path.iterdir(), path)
     reader, found, num_failed = ImageReader(), [], 0
     for image in list_sources([source]):
         try:
-            found.append((image.id.rpartition("/")[2], _digest(reader.read(image))))
+            found.append((image.id.rpartition("/")[2], _digest(reader.read(image, max_bytes=DEFAULT_LIMITS.max_bytes))))
         except ImageError as error:
             assert image.id in str(error), error
             found.append((image.id.rpartition("/")[2], "failed"))

@@ -138,9 +138,8 @@ def _evaluate_promise(out: Path) -> dict[str, bytes]:
 class _ThisProcess:
     """Segments the images of a batch in this process, so that it is killed at a change of its files."""
 
-    def run(self, job: BatchJob, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
-        worker = job.open()
-        return (worker.segment(image) for image in images)
+    def run(self, job: BatchJob[list[Row]], images: Iterable[BatchImage]) -> Iterator[list[Row]]:
+        return map(job.open(), images)
 
     @property
     def num_threads(self) -> int:

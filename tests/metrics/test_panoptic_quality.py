@@ -8,7 +8,7 @@ import pytest
 from hotcoco.panoptic import pq_compute
 from random_maps import CLASSES, as_panoptic, disturb, draw_map
 
-from promptseg.formats.dataset import DatasetWriter
+from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.metrics import SegmentCounts, class_qualities, count_segments, mean_true_class_iou
 from promptseg.results.panoptic import Panoptic
 

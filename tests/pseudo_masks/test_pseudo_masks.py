@@ -191,6 +191,8 @@ class TestRun:
         ]
         assert (parts / "farm.jsonl").read_text() == (whole / "farm.jsonl").read_text()
         assert [*mask_set("farm", out_dir=parts, **arguments)] == []
+        shared = mask_set("farm", out_dir=tmp_path / "shared", num_workers=2, **arguments)
+        assert sorted(shared, key=lambda one: one["image"]) == sorted(made, key=lambda one: one["image"])
 
         sheep, broken, ball = made
         assert "two.png" in broken["error"]

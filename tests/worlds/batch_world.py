@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from promptseg.batch.sources import BatchImage, list_sources
+from promptseg.images import DEFAULT_LIMITS
 from promptseg.prompts import Query, QueryLike, to_queries
 from promptseg.results import QueryResult, Segmentation
 
@@ -20,7 +21,7 @@ class FragilePredictor:
     """Finds the bright pixels in so many seconds; the system kills it where an image is deadly."""
 
     name, fingerprint, engine, device = "fragile", "0123", "openvino", "cpu"
-    presence_threshold, loader = 0.5, None
+    presence_threshold, loader, limits, origin = 0.5, None, DEFAULT_LIMITS, "fragile 0123, present from 0.5"
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds

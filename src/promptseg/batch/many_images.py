@@ -1,22 +1,25 @@
-"""Segment many images by one request, and write a table of rows; a run that was killed goes on."""
+"""Segment many images by one request, and write a table of rows or a data set; a run that was killed goes on."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from promptseg.batch.output import Claim, Format, PartFiles, open_output
+from promptseg.batch.data_set_output import open_data_set
+from promptseg.batch.output import FORMATS, Claim, open_output
 from promptseg.batch.pool import Pool
-from promptseg.batch.rows import Row, identify_queries
+from promptseg.batch.requests import AskedClass, BatchRequest, ClassesRequest, MapRequest
 from promptseg.batch.sources import BatchImage
-from promptseg.batch.worker import BatchJob
+from promptseg.batch.worker import BatchJob, Form, Worker
+from promptseg.errors import OutputError
+from promptseg.formats.table import FORMATS as DATA_SET_FORMATS
+from promptseg.formats.table import find_format
 from promptseg.image_files import expand_home
 from promptseg.predictor import Predictor
 from promptseg.prompts import QueryLike
 
-# A part is written after so many seconds at the latest: a run that is killed loses the work since the last part.
-_SECONDS_OF_A_PART = 60.0
+T = TypeVar("T")
 
 ReportImages = Callable[[int, int], None]
 """Told after each image how many of this run are done, and how many it has."""
@@ -32,8 +35,28 @@ class Runner(Protocol):
     @property
     def num_threads(self) -> int: ...
 
-    def run(self, job: BatchJob, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
-        """Yield the rows of each image once, in any order."""
+    def run(self, job: BatchJob[T], images: Iterable[BatchImage]) -> Iterator[T]:
+        """Yield the outcome of each image once, in any order."""
+        ...
+
+
+class Output(Protocol[T]):
+    """Where a batch is written.
+
+    Attributes:
+        form: What is kept of an image.
+    """
+
+    @property
+    def form(self) -> Form[T]: ...
+
+    def list_to_do(self, images: Sequence[BatchImage]) -> list[BatchImage]:
+        """List the images that are not done yet."""
+        ...
+
+    def add(self, outcome: T) -> str | None:
+        """Take what became of an image, and return its error; None: it did not fail."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -56,78 +79,104 @@ class BatchSummary:
 def batch(
     predictor: Predictor,
     images: Sequence[BatchImage],
-    queries: QueryLike | Iterable[QueryLike],
+    request: MapRequest | QueryLike | AskedClass | Iterable[QueryLike | AskedClass],
     directory: str | Path,
     *,
-    format: Format = "parquet",
+    format: str = "parquet",
+    tolerance: float | None = None,
     runner: Runner | None = None,
     retry_errors: bool = False,
     images_per_part: int = 1000,
     report: ReportImages | None = None,
 ) -> BatchSummary:
-    """Segment many images by one request; write a row for each object.
+    """Segment many images by one request; write a row for each object, or a data set.
 
     Args:
         predictor: The loaded model; `promptseg.load` returns it. Each worker loads it again.
         images: What `list_sources` listed.
-        queries: As `Predictor.segment` takes them.
+        request: Queries as `Predictor.segment` takes them, classes with several wordings, or a map of all pixels.
         directory: New, empty, or the output of an earlier run of the same model and request: images that it holds are
-            skipped. It gets part files with the rows of `batch.rows.Row`; `read_rows` reads them.
-        format: "parquet" or "jsonl", of the part files.
+            skipped.
+        format: "parquet" or "jsonl": part files with the rows of `batch.rows.Row`, which `read_rows` reads; or a format
+            of `promptseg.write`: a data set, with the images that failed in `failures.txt`.
+        tolerance: Of polygons in data sets, as `promptseg.write` takes it.
         runner: Where the images are segmented; None: a `Pool` of one process for each core.
-        retry_errors: Try images again that failed in an earlier run.
+        retry_errors: Try images again that failed in an earlier run; for a data set they always are.
         images_per_part: A part is written after so many images, or after a minute.
         report: Told the progress, or None.
 
     Raises:
         DataError: A part of an earlier run can't be read.
         PromptError: The request is malformed, or the model does not take it.
-        OutputError: The directory holds something else, or can't be written.
+        OutputError: There is no such format, or the directory holds something else or can't be written.
         EngineError: The workers can't start, or the cluster does not answer.
     """
-    start = time.monotonic()
-    requested = predictor.check_queries(queries)
+    asked = request if isinstance(request, MapRequest) else ClassesRequest.read(request)
+    asked.check(predictor)
+    runner = runner or Pool.of_cores(predictor.device)
+    directory = expand_home(directory)
+    if format not in FORMATS:
+        check_format(format, tolerance=tolerance)
+        with open_data_set(directory, predictor, asked, images, format=format, tolerance=tolerance) as data_set:
+            return segment_images(predictor, images, asked, data_set, runner=runner, report=report)
     claim = Claim(
         format=format,
         model=predictor.name,
         fingerprint=predictor.fingerprint,
         threshold=predictor.presence_threshold,
-        labels=tuple(query.label for query in requested),
-        queries=identify_queries(requested),
+        labels=asked.labels,
+        queries=asked.identify(),
     )
-    runner = runner or Pool.of_cores(predictor.device)
-    job = BatchJob.of(predictor, requested, num_threads=runner.num_threads)
-    with open_output(expand_home(directory), claim) as parts:
+    with open_output(directory, claim, images_per_part=images_per_part) as parts:
         if retry_errors:
             parts.drop_errors()
-        done = parts.ids()
-        to_do = [image for image in images if image.id not in done]
-        num_errors = _write_all(parts, runner.run(job, to_do), len(to_do), images_per_part, report)
+        return segment_images(predictor, images, asked, parts, runner=runner, report=report)
+
+
+def check_format(format: str, *, tolerance: float | None = None) -> None:
+    """Check that a batch can be written in a format, of rows or of data sets.
+
+    Raises:
+        OutputError: It can't, or the tolerance is no number from 0 on.
+    """
+    if format in FORMATS:
+        return
+    if format not in DATA_SET_FORMATS:
+        raise OutputError(f"no format is named {format!r}; there are {', '.join((*FORMATS, *DATA_SET_FORMATS))}")
+    find_format(format, tolerance=tolerance)
+
+
+def segment_images(
+    predictor: Predictor,
+    images: Sequence[BatchImage],
+    request: BatchRequest,
+    output: Output[T],
+    *,
+    runner: Runner | None,
+    report: ReportImages | None = None,
+    watch: Callable[[Sequence[BatchImage]], Iterable[BatchImage]] = iter,
+) -> BatchSummary:
+    """Segment the images that an output lacks, and write them there.
+
+    Args:
+        predictor: As `batch`.
+        images: As `batch`.
+        request: What is asked about each.
+        output: Where the outcomes go.
+        runner: Where the images are segmented; None: in this process.
+        report: As `batch`.
+        watch: Receives the images that are left to do, and yields them one by one.
+    """
+    start = time.monotonic()
+    to_do = output.list_to_do(images)
+    if runner is None:
+        outcomes: Iterator[T] = map(Worker(predictor, request, output.form), watch(to_do))
+    else:
+        job = BatchJob.of(predictor, request, output.form, num_threads=runner.num_threads)
+        outcomes = runner.run(job, watch(to_do))
+    num_errors = 0
+    for number, outcome in enumerate(outcomes, start=1):
+        num_errors += output.add(outcome) is not None
+        if report is not None:
+            report(number, len(to_do))
     return BatchSummary(len(images), len(images) - len(to_do), num_errors, time.monotonic() - start)
-
-
-def _write_all(
-    parts: PartFiles,
-    outcomes: Iterator[list[Row]],
-    num_images: int,
-    images_per_part: int,
-    report: ReportImages | None,
-) -> int:
-    """Write the rows of images as they come, part by part; return how many images failed."""
-    num_done = num_errors = num_waiting = 0
-    waiting: list[Row] = []
-    written_at = time.monotonic()
-    try:
-        for rows in outcomes:
-            waiting += rows
-            num_done, num_waiting = num_done + 1, num_waiting + 1
-            num_errors += any(row["error"] is not None for row in rows)
-            if report is not None:
-                report(num_done, num_images)
-            if num_waiting >= images_per_part or time.monotonic() - written_at >= _SECONDS_OF_A_PART:
-                parts.write(waiting)
-                waiting, num_waiting, written_at = [], 0, time.monotonic()
-    finally:  # what is done is kept, also when the run is interrupted
-        if waiting:
-            parts.write(waiting)
-    return num_errors

@@ -5,24 +5,28 @@ next one; nothing is lost and nothing is there twice.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from promptseg._extras import require
 from promptseg._wording import shorten
-from promptseg.batch.rows import Row, checked_row
+from promptseg.batch.rows import Row, RowForm, checked_row
+from promptseg.batch.sources import BatchImage
 from promptseg.errors import DataError, OutputError
 from promptseg.formats.base import read_json, write_json
 from promptseg.ops.atomic import atomic_file
+from promptseg.ops.claimed_folder import claim_folder
 from promptseg.untrusted_files import parse_json
 
 Format = Literal["parquet", "jsonl"]
 FORMATS: tuple[Format, ...] = ("parquet", "jsonl")
+
+# A part is written after so many seconds at the latest: a run that is killed loses the work since the last part.
+_SECONDS_OF_A_PART = 60.0
 
 _STATE = ".promptseg"
 _SCHEMA = "promptseg/batch-1"
@@ -38,7 +42,7 @@ class Claim:
         fingerprint: Identifies the checkpoint.
         threshold: Presence below which a label is absent.
         labels: Of the request, in order.
-        queries: Hash of the request; see `rows.identify_queries`.
+        queries: Hash of the request; see `BatchRequest.identify`.
     """
 
     format: Format
@@ -50,13 +54,55 @@ class Claim:
 
 
 class PartFiles:
-    """The part files of a batch; `open_output` gives them."""
+    """The part files of a batch, an `Output`; `open_output` gives them.
 
-    def __init__(self, directory: Path, format: Format) -> None:
+    Args:
+        directory: The folder.
+        format: Of the parts.
+        images_per_part: A part is written after so many images, or after a minute.
+    """
+
+    form = RowForm()
+
+    def __init__(self, directory: Path, format: Format, images_per_part: int = 1000) -> None:
         self.directory = directory
         self._suffix = f".{format}"
         self._load, self._dump = _CODECS[format]
         self._numbers = [int(path.stem.removeprefix("part-")) for path in self._paths()]
+        self._images_per_part = images_per_part
+        self._waiting: list[list[Row]] = []
+        self._written_at = time.monotonic()
+
+    def list_to_do(self, images: Sequence[BatchImage]) -> list[BatchImage]:
+        """List the images that have no rows yet.
+
+        Raises:
+            DataError: A part can't be read.
+        """
+        done = self.ids()
+        return [image for image in images if image.id not in done]
+
+    def add(self, outcome: list[Row]) -> str | None:
+        """Take the rows of an image; return its error.
+
+        Raises:
+            OutputError: A part can't be written.
+        """
+        self._waiting.append(outcome)
+        is_due = time.monotonic() - self._written_at >= _SECONDS_OF_A_PART
+        if is_due or len(self._waiting) >= self._images_per_part:
+            self.flush()
+        return next((row["error"] for row in outcome if row["error"] is not None), None)
+
+    def flush(self) -> None:
+        """Write what was taken and is in no part yet.
+
+        Raises:
+            OutputError: The part can't be written.
+        """
+        if self._waiting:
+            self.write([row for rows in self._waiting for row in rows])
+        self._waiting, self._written_at = [], time.monotonic()
 
     def ids(self) -> set[str]:
         """Read the ids of the images that the parts hold.
@@ -114,8 +160,10 @@ class PartFiles:
 
 
 @contextmanager
-def open_output(directory: Path, claim: Claim) -> Iterator[PartFiles]:
+def open_output(directory: Path, claim: Claim, *, images_per_part: int = 1000) -> Iterator[PartFiles]:
     """Open the output of a batch: a new or empty folder, or that of an earlier run with the same claim.
+
+    What was added is written at the end of the block, also where it was interrupted.
 
     Raises:
         OutputError: The folder holds other files or the output of another request, another process writes it, or it
@@ -125,21 +173,13 @@ def open_output(directory: Path, claim: Claim) -> Iterator[PartFiles]:
     if claim.format == "parquet":
         require("pyarrow", extra="batch")
     state = directory / _STATE / "batch.json"
-    if directory.is_dir() and not state.exists() and any(path.name != _STATE for path in directory.iterdir()):
-        raise OutputError(f"{directory}: holds other files; the rows of a batch go to a new or empty folder")
-    try:
-        state.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(state.with_name("lock"))
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise OutputError(f"{directory}: another process is writing this batch") from error
-    except OSError as error:
-        raise OutputError(f"{directory}: can't be written: {error.strerror or error}") from error
-    try:
+    with claim_folder(directory, state, holds="batch"):
         _check_claim(directory, state, claim)
-        yield PartFiles(directory, claim.format)
-    finally:
-        lock.release()
+        parts = PartFiles(directory, claim.format, images_per_part)
+        try:
+            yield parts
+        finally:  # what is done is kept, also when the run is interrupted
+            parts.flush()
 
 
 def read_rows(directory: str | Path) -> Iterator[Row]:
@@ -221,6 +261,7 @@ def _arrow_schema() -> Any:
             ("presence", number),
             ("is_present", pa.bool_()),
             ("status", text),
+            ("is_thing", pa.bool_()),
             ("read_as", text),
             ("object", whole),
             ("score", number),

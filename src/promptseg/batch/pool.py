@@ -1,24 +1,44 @@
-"""Run a batch in processes of this machine. A worker that dies takes no image with it."""
+"""Run a job in processes of this machine. A process that dies takes no item of the job with it."""
 
 import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from multiprocessing.connection import wait as wait_for_connections
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from promptseg.batch.rows import Row
-from promptseg.batch.sources import BatchImage
-from promptseg.batch.worker import BatchJob, Worker
+from promptseg.errors import PromptsegError
 from promptseg.runtime.engine import available_cores
 
-# Images that are waiting for each worker: enough that none is idle while rows are written.
+# Items that are waiting for each worker: enough that none is idle while outcomes are written.
 _NUM_AHEAD = 2
+
+Item = TypeVar("Item")
+T = TypeVar("T")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+
+class PoolJob(Protocol[Item_contra, T_co]):
+    """What processes do; it is pickled, so it holds how to load a model, not the model."""
+
+    def open(self) -> Callable[[Item_contra], T_co]:
+        """Load what is needed, once for each process, and give the function of an item.
+
+        Raises:
+            PromptsegError: It can't be loaded; `Pool.run` raises it.
+        """
+        ...
+
+    def describe_death(self, item: Item_contra, error: str) -> T_co:
+        """Give the outcome of an item that ended its process twice."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,52 +61,64 @@ class Pool:
         """Threads of each process: they share the cores."""
         return max(1, available_cores() // self.num_workers)
 
-    def run(self, job: BatchJob, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
-        """Segment images; yields the rows of each, in the order in which they are done.
+    def run(self, job: PoolJob[Item, T], items: Iterable[Item]) -> Iterator[T]:
+        """Do a job; yields the outcome of each item, in the order in which they are done.
 
-        When a worker dies, as one that the system kills for its memory, the images that were handed out are tried
-        again, one by one in a process of its own; the one that ends that process too becomes a row with `error`.
+        When a process dies, as one that the system kills for its memory, the items that were handed out are tried
+        again, one by one in a process of its own; the one that ends that process too gets `PoolJob.describe_death`.
+
+        Args:
+            job: What is done.
+            items: Taken a few ahead of what is done.
+
+        Raises:
+            PromptsegError: The job can't be opened.
         """
-        waiting = deque(images)
-        while waiting:
-            handed_out: list[BatchImage] = []
-            yield from self._run_until_one_dies(job, waiting, handed_out)
-            for image in handed_out:
-                yield _run_alone(job, image)
+        waiting = iter(items)
+        for item in waiting:
+            unfinished: list[Item] = []
+            yield from self._run_until_one_dies(job, chain([item], waiting), unfinished)
+            for each in unfinished:
+                yield _run_alone(job, each)
 
     def _run_until_one_dies(
-        self, job: BatchJob, waiting: deque[BatchImage], handed_out: list[BatchImage]
-    ) -> Iterator[list[Row]]:
-        """Segment what is waiting; where a worker dies, `handed_out` receives the images that have no rows yet."""
-        num_workers = min(self.num_workers, len(waiting))
-        running: dict[Future[list[Row]], BatchImage] = {}
-        with _executor(job, num_workers) as executor:
+        self, job: PoolJob[Item, T], waiting: Iterator[Item], unfinished: list[Item]
+    ) -> Iterator[T]:
+        """Do what is waiting; where a process dies, `unfinished` holds the items that have no outcome yet."""
+        running: dict[Future[T], Item] = {}
+        with _executor(job, self.num_workers) as executor:
             try:
-                while waiting or running:
-                    while waiting and len(running) < num_workers * _NUM_AHEAD:
-                        running[executor.submit(_segment, waiting[0])] = waiting[0]
-                        waiting.popleft()
+                while True:
+                    while len(running) < self.num_workers * _NUM_AHEAD and (item := next(waiting, _END)) is not _END:
+                        unfinished.append(item)  # before it is handed out, which fails where a process just died
+                        running[executor.submit(_work, item)] = item
+                    if not running:
+                        return
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
                     for future in done:
-                        rows = future.result()
-                        del running[future]
-                        yield rows
+                        outcome = future.result()
+                        unfinished.remove(running.pop(future))
+                        yield outcome
             except BrokenProcessPool:
-                handed_out.extend(running.values())
+                return
             except GeneratorExit:  # nobody wants the rest
                 executor.shutdown(wait=False, cancel_futures=True)
                 raise
 
 
-def _run_alone(job: BatchJob, image: BatchImage) -> list[Row]:
+_END: Any = object()
+
+
+def _run_alone(job: PoolJob[Item, T], item: Item) -> T:
     with _executor(job, 1) as executor:
         try:
-            return executor.submit(_segment, image).result()
+            outcome: T = executor.submit(_work, item).result()
         except BrokenProcessPool:
-            return [job.error_row(image, "its process died, twice: it may need more memory than there is")]
+            return job.describe_death(item, "its process died, twice: it may need more memory than there is")
+        return outcome
 
 
-def _executor(job: BatchJob, num_workers: int) -> ProcessPoolExecutor:
+def _executor(job: PoolJob[Any, Any], num_workers: int) -> ProcessPoolExecutor:
     # Forked processes would inherit the thread pools of torch and OpenVINO in a state that hangs.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_Process.start, initargs=(job,))
@@ -95,18 +127,25 @@ def _executor(job: BatchJob, num_workers: int) -> ProcessPoolExecutor:
 class _Process:
     """What a worker process holds: the functions that a pool sends reach it by the module alone."""
 
-    worker: ClassVar[Worker]
+    work: ClassVar[Callable[[Any], Any]]
 
     @classmethod
-    def start(cls, job: BatchJob) -> None:
-        """Load the model."""
+    def start(cls, job: PoolJob[Any, Any]) -> None:
+        """Load what the job needs."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one stops it
         threading.Thread(target=_end_with_parent, daemon=True).start()
-        cls.worker = job.open()
+        try:
+            cls.work = job.open()
+        except PromptsegError as error:
+            cls.work = partial(_refuse, error)
 
 
-def _segment(image: BatchImage) -> list[Row]:
-    return _Process.worker.segment(image)
+def _refuse(error: PromptsegError, item: Any) -> Any:
+    raise error
+
+
+def _work(item: Any) -> Any:
+    return _Process.work(item)
 
 
 def _end_with_parent() -> None:

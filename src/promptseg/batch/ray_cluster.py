@@ -6,14 +6,13 @@ or `promptseg weights pull` on each).
 
 import json
 import os
+import pickle
 import socket
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from promptseg._extras import require
-from promptseg.batch.rows import Row
 from promptseg.batch.sources import BatchImage
 from promptseg.batch.worker import BatchJob
 from promptseg.errors import EngineError
@@ -21,6 +20,8 @@ from promptseg.errors import EngineError
 # Reads and writes must not wait for a core that an actor holds: with whole cores a small cluster never starts.
 _CPUS_OF_A_READ = 0.1
 _SECONDS_TO_ANSWER = 10.0
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class RayCluster:
         """Threads of each actor, which asks the cluster for one core."""
         return 1
 
-    def run(self, job: BatchJob, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
-        """Segment images; yields the rows of each, in the order in which they are done.
+    def run(self, job: BatchJob[T], images: Iterable[BatchImage]) -> Iterator[T]:
+        """Segment images; yields the outcome of each, in the order in which they are done.
 
         An actor that dies, or a node, is replaced, and its images are segmented again.
 
@@ -54,7 +55,7 @@ class RayCluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray = require("ray", extra="ray")
         ray_data = require("ray.data", extra="ray")
-        items = [_to_item(image) for image in images]
+        items = [{"image": pickle.dumps(image)} for image in images]
         if not items:
             return
         _connect(ray, self.address)
@@ -69,7 +70,7 @@ class RayCluster:
                 num_gpus=1 if job.device.startswith("cuda") else None,
             )
             for item in dataset.iter_rows():
-                yield json.loads(item["rows"])
+                yield json.loads(item["outcome"])
         finally:
             ray.shutdown()
 
@@ -77,12 +78,12 @@ class RayCluster:
 class _Actor:
     """What an actor holds: the model, loaded once."""
 
-    def __init__(self, job: BatchJob) -> None:
+    def __init__(self, job: BatchJob[Any]) -> None:
         self._worker = job.open()
 
     def __call__(self, item: dict[str, Any]) -> dict[str, str]:
         # One text an image: the types of columns then don't depend on what a block happens to hold.
-        return {"rows": json.dumps(self._worker.segment(_from_item(item)))}
+        return {"outcome": json.dumps(self._worker(pickle.loads(item["image"])))}
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -105,11 +106,3 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=_SECONDS_TO_ANSWER).close()
-
-
-def _to_item(image: BatchImage) -> dict[str, Any]:
-    return asdict(image) | {"file": str(image.file)}
-
-
-def _from_item(item: dict[str, Any]) -> BatchImage:
-    return BatchImage(**{**item, "file": Path(item["file"])})

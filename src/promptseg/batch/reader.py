@@ -3,7 +3,6 @@
 from promptseg._extras import require
 from promptseg.batch.sources import BatchImage, open_table
 from promptseg.errors import DataError, ImageError
-from promptseg.images import DEFAULT_LIMITS
 from promptseg.untrusted_files import open_file
 
 
@@ -16,15 +15,15 @@ class ImageReader:
     def __init__(self) -> None:
         self._group: tuple[BatchImage, int, list[object]] | None = None
 
-    def read(self, image: BatchImage) -> bytes:
+    def read(self, image: BatchImage, *, max_bytes: int) -> bytes:
         """Read the bytes of an encoded image.
 
         Raises:
-            ImageError: They can't be read, or are more than `images.DEFAULT_LIMITS` allow; the message names the image.
+            ImageError: They can't be read, or are more than the limit; the message names the image.
         """
-        content = self._read_row(image) if image.row is not None else _read_span(image)
-        if len(content) > DEFAULT_LIMITS.max_bytes:
-            raise ImageError(f"{image.id}: {len(content):,} bytes; the limit is {DEFAULT_LIMITS.max_bytes:,}")
+        content = self._read_row(image) if image.row is not None else _read_span(image, max_bytes)
+        if len(content) > max_bytes:
+            raise ImageError(f"{image.where}: {len(content):,} bytes; the limit is {max_bytes:,}")
         return content
 
     def _read_row(self, image: BatchImage) -> bytes:
@@ -33,11 +32,11 @@ class ImageReader:
             self._group = _read_group(image)
         _, first, rows = self._group
         if image.row - first >= len(rows):
-            raise ImageError(f"{image.id}: {image.file} is damaged: it states more rows than it holds")
+            raise ImageError(f"{image.where}: {image.file} is damaged: it states more rows than it holds")
         value = rows[image.row - first]
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes) or not content:
-            raise ImageError(f"{image.id}: the table has no image here")
+            raise ImageError(f"{image.where}: the table has no image here")
         return content
 
 
@@ -59,22 +58,22 @@ def _read_group(image: BatchImage) -> tuple[BatchImage, int, list[object]]:
                 return image, first, table.read_row_group(index, columns=[image.column])[image.column].to_pylist()
             first += num_rows
     except (DataError, OSError, ValueError, require("pyarrow", extra="batch").ArrowException) as error:
-        raise ImageError(f"{image.id}: can't be read: {error}") from error
-    raise ImageError(f"{image.id}: the table has {first:,} rows now")
+        raise ImageError(f"{image.where}: can't be read: {error}") from error
+    raise ImageError(f"{image.where}: the table has {first:,} rows now")
 
 
-def _read_span(image: BatchImage) -> bytes:
+def _read_span(image: BatchImage, max_bytes: int) -> bytes:
     """Read a file, or the part of a shard that is an image."""
     try:
         with open_file(image.file) as file:
             if image.offset is None:
-                return file.read(DEFAULT_LIMITS.max_bytes + 1)
+                return file.read(max_bytes + 1)
             file.seek(image.offset)
             content = file.read(image.num_bytes)
     except FileNotFoundError as error:
-        raise ImageError(f"{image.id}: no such file") from error
+        raise ImageError(f"{image.where}: no such file") from error
     except OSError as error:
-        raise ImageError(f"{image.id}: can't be read: {error.strerror or error}") from error
+        raise ImageError(f"{image.where}: can't be read: {error.strerror or error}") from error
     if len(content) < image.num_bytes:
-        raise ImageError(f"{image.id}: {image.file} ends in the middle of it")
+        raise ImageError(f"{image.where}: {image.file} ends in the middle of it")
     return content

@@ -1,13 +1,11 @@
 """The rows of a batch: what every runner yields and every output holds."""
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TypedDict, cast
 
 from promptseg._value_checks import is_number
 from promptseg.batch.sources import BatchImage
-from promptseg.prompts import ExemplarPrompt, MaskPrompt, Prompt, Query
 from promptseg.results import QueryResult, Segmentation, Status
 
 
@@ -25,6 +23,7 @@ class Row(TypedDict):
         presence: Probability that the label is in the image.
         is_present: Whether presence reaches the threshold.
         status: "present", "unsure" or "absent"; an unsure label has objects too.
+        is_thing: Whether the class is counted one by one; None: the request did not say so.
         read_as: Name that the phrase was taken as; None: it was taken as it is.
         object: Number of the object of this label, best score first, from 0; None where the label is absent.
         score: Probability that the object is there and is what the query asked for.
@@ -44,6 +43,7 @@ class Row(TypedDict):
     presence: float | None
     is_present: bool | None
     status: Status | None
+    is_thing: bool | None
     read_as: str | None
     object: int | None
     score: float | None
@@ -53,9 +53,28 @@ class Row(TypedDict):
     seconds: float
 
 
-def rows_of(image: BatchImage, result: Segmentation, *, sha256: str, seconds: float) -> list[Row]:
-    """Describe the results of an image: a row for each object, and one for each label without objects."""
-    return [row for query in result for row in _rows_of_label(image, result, query, sha256, seconds)]
+@dataclass(frozen=True)
+class RowForm:
+    """Describes what became of an image in rows; a `worker.Form`."""
+
+    def describe(
+        self, image: BatchImage, result: Segmentation, things: Mapping[str, bool], *, sha256: str, seconds: float
+    ) -> list[Row]:
+        """Describe the results: a row for each object, and one for each label without objects."""
+        return [row for query in result for row in _rows_of_label(image, result, query, things, sha256, seconds)]
+
+    def describe_error(
+        self,
+        image: BatchImage,
+        error: str,
+        *,
+        model: str,
+        fingerprint: str,
+        sha256: str | None = None,
+        seconds: float = 0.0,
+    ) -> list[Row]:
+        """Describe why an image failed, in one row."""
+        return [error_row(image, error, model=model, fingerprint=fingerprint, sha256=sha256, seconds=seconds)]
 
 
 def checked_row(row: object) -> Row:
@@ -105,6 +124,7 @@ _COLUMNS: dict[str, Callable[[object], bool]] = {
     "presence": _or_none(is_number),
     "is_present": _or_none(_is_flag),
     "status": _or_none(lambda value: value in ("present", "unsure", "absent")),
+    "is_thing": _or_none(_is_flag),
     "read_as": _or_none(_is_text),
     "object": _or_none(_is_whole),
     "score": _or_none(is_number),
@@ -124,16 +144,13 @@ def error_row(
     return row
 
 
-def identify_queries(queries: Sequence[Query]) -> str:
-    """Hash a request: labels, phrases, weights, coordinates and pixels."""
-    digest = hashlib.sha256()
-    for query in queries:
-        digest.update(json.dumps([query.label, [_describe(prompt) for prompt in query.prompts]]).encode())
-    return digest.hexdigest()[:16]
-
-
 def _rows_of_label(
-    image: BatchImage, result: Segmentation, query: QueryResult, sha256: str, seconds: float
+    image: BatchImage,
+    result: Segmentation,
+    query: QueryResult,
+    things: Mapping[str, bool],
+    sha256: str,
+    seconds: float,
 ) -> list[Row]:
     label = _blank_row(image, result.model, result.fingerprint, sha256, seconds)
     label["height"], label["width"] = result.size_hw
@@ -141,6 +158,7 @@ def _rows_of_label(
     label["presence"] = round(query.presence, 6)
     label["is_present"] = query.is_present
     label["status"] = query.status
+    label["is_thing"] = things.get(query.label)
     label["read_as"] = query.read_as
     rows = []
     for number, instance in enumerate(query.instances):
@@ -166,6 +184,7 @@ def _blank_row(image: BatchImage, model: str, fingerprint: str, sha256: str | No
         presence=None,
         is_present=None,
         status=None,
+        is_thing=None,
         read_as=None,
         object=None,
         score=None,
@@ -174,12 +193,3 @@ def _blank_row(image: BatchImage, model: str, fingerprint: str, sha256: str | No
         error=None,
         seconds=round(seconds, 4),
     )
-
-
-def _describe(prompt: Prompt) -> list[object]:
-    if isinstance(prompt, ExemplarPrompt):
-        pixels = hashlib.sha256(prompt.image_rgb.tobytes() + prompt.foreground.tobytes()).hexdigest()
-        return [prompt.kind, list(prompt.image_rgb.shape), pixels, prompt.weight]
-    if isinstance(prompt, MaskPrompt):
-        return [prompt.kind, list(prompt.mask.shape), hashlib.sha256(prompt.mask.tobytes()).hexdigest()]
-    return [prompt.kind, repr(prompt)]

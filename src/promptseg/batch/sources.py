@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from promptseg._extras import require
 from promptseg.errors import DataError, ImageError
 from promptseg.image_files import IMAGE_SUFFIXES, expand_home, list_images
+from promptseg.prompts import Query
 from promptseg.skipped_files import SkippedFile
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class BatchImage:
         num_bytes: Length in a shard.
         row: Number of the row in a table; None: it is in no table.
         column: Column of the bytes in a table.
+        pointing: Points and boxes of this image alone, a query for each object.
     """
 
     id: str
@@ -46,6 +48,17 @@ class BatchImage:
     num_bytes: int = 0
     row: int | None = None
     column: str = ""
+    pointing: tuple[Query, ...] = ()
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of its own."""
+        return self.offset is None and self.row is None
+
+    @property
+    def where(self) -> str:
+        """What messages call it."""
+        return str(self.file) if self.is_file else self.id
 
 
 def list_sources(

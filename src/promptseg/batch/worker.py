@@ -1,71 +1,105 @@
-"""Segment one image of a batch: rows, whatever happens."""
+"""Segment one image of a batch, and describe what became of it, whatever happens."""
 
 import hashlib
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Generic, Protocol, TypeVar
 
 from promptseg.batch.reader import ImageReader
-from promptseg.batch.rows import Row, error_row, rows_of
+from promptseg.batch.requests import BatchRequest
 from promptseg.batch.sources import BatchImage
 from promptseg.errors import PromptsegError
+from promptseg.images import name_image
 from promptseg.predictor import Predictor
-from promptseg.prompts import Query
+from promptseg.results import Segmentation
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Form(Protocol[T_co]):
+    """What is kept of an image, in JSON's own types; it can be pickled."""
+
+    def describe(
+        self, image: BatchImage, result: Segmentation, things: Mapping[str, bool], *, sha256: str, seconds: float
+    ) -> T_co:
+        """Describe the results of an image.
+
+        Args:
+            image: The image.
+            result: What was found.
+            things: As `BatchRequest.things`.
+            sha256: Of the image's bytes.
+            seconds: That the image took.
+        """
+        ...
+
+    def describe_error(
+        self,
+        image: BatchImage,
+        error: str,
+        *,
+        model: str,
+        fingerprint: str,
+        sha256: str | None = None,
+        seconds: float = 0.0,
+    ) -> T_co:
+        """Describe why an image failed; `sha256` is None where its bytes can't be read."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
-class Worker:
+class Worker(Generic[T]):
     """Segments images by one request, with a model that is loaded once.
 
     Attributes:
         predictor: The model.
-        queries: The request.
+        request: What is asked.
+        form: What is kept.
         reader: Reads the bytes.
     """
 
     predictor: Predictor
-    queries: Sequence[Query]
+    request: BatchRequest
+    form: Form[T]
     reader: ImageReader = field(default_factory=ImageReader)
 
-    def segment(self, image: BatchImage) -> list[Row]:
-        """Segment an image.
-
-        Returns:
-            At least one row; one row with `error` where the image can't be read or segmented.
-        """
+    def __call__(self, image: BatchImage) -> T:
+        """Segment an image; one that can't be read or segmented is described by its error."""
         start = time.perf_counter()
-        sha256 = None
+        content, sha256 = b"", None
         try:
-            content = self.reader.read(image)
+            content = self.reader.read(image, max_bytes=self.predictor.limits.max_bytes)
             sha256 = hashlib.sha256(content).hexdigest()
-            result = self.predictor.segment(content, self.queries)
-            return rows_of(image, result, sha256=sha256, seconds=time.perf_counter() - start)
+            result = self.request.answer(self.predictor, content, image)
+            seconds = time.perf_counter() - start
+            return self.form.describe(image, result, self.request.things, sha256=sha256, seconds=seconds)
         except PromptsegError as error:
-            message = str(error)
+            message = str(error).replace(name_image(content), image.where)  # its bytes have no name
         except Exception as error:  # noqa: BLE001 (one image of many must not end the run; its row says what happened)
             message = f"{type(error).__name__}: {error}"
-        return [
-            error_row(
-                image,
-                message,
-                model=self.predictor.name,
-                fingerprint=self.predictor.fingerprint,
-                sha256=sha256,
-                seconds=time.perf_counter() - start,
-            )
-        ]
+        return self.form.describe_error(
+            image,
+            message,
+            model=self.predictor.name,
+            fingerprint=self.predictor.fingerprint,
+            sha256=sha256,
+            seconds=time.perf_counter() - start,
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class BatchJob:
+class BatchJob(Generic[T]):
     """What a worker process needs to begin: small, and it loads nothing until `open`.
 
     Attributes:
         model: Name of the model.
         fingerprint: Identifies the checkpoint.
         loader: A pickle of the predictor, made by `of`; it holds how to load it.
-        queries: The request.
+        request: What is asked about each image.
+        form: What is kept of each image.
         num_threads: Threads of the process.
         device: Where the model runs.
     """
@@ -73,20 +107,27 @@ class BatchJob:
     model: str
     fingerprint: str
     loader: bytes
-    queries: tuple[Query, ...]
+    request: BatchRequest
+    form: Form[T]
     num_threads: int
     device: str = "cpu"
 
     @classmethod
-    def of(cls, predictor: Predictor, queries: tuple[Query, ...], *, num_threads: int) -> "BatchJob":
+    def of(cls, predictor: Predictor, request: BatchRequest, form: Form[T], *, num_threads: int) -> "BatchJob[T]":
         """Describe a predictor that `promptseg.load` made; workers fetch nothing: its weights are here already."""
         if predictor.loader is not None:
             predictor = replace(predictor, loader=predictor.loader.for_worker(num_threads))
         return cls(
-            predictor.name, predictor.fingerprint, pickle.dumps(predictor), queries, num_threads, predictor.device
+            predictor.name,
+            predictor.fingerprint,
+            pickle.dumps(predictor),
+            request,
+            form,
+            num_threads,
+            predictor.device,
         )
 
-    def open(self) -> Worker:
+    def open(self) -> Worker[T]:
         """Load the model.
 
         Raises:
@@ -97,8 +138,8 @@ class BatchJob:
             import torch
 
             torch.set_num_threads(self.num_threads)
-        return Worker(predictor, self.queries)
+        return Worker(predictor, self.request, self.form)
 
-    def error_row(self, image: BatchImage, error: str) -> Row:
+    def describe_death(self, image: BatchImage, error: str) -> T:
         """Describe an image that no worker finished."""
-        return error_row(image, error, model=self.model, fingerprint=self.fingerprint)
+        return self.form.describe_error(image, error, model=self.model, fingerprint=self.fingerprint)

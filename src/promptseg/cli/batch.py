@@ -1,38 +1,47 @@
-"""`promptseg batch`: many images by one request, on all cores or on a cluster; a table of rows out."""
+"""`promptseg batch`: many images by one request, on all cores or on a cluster; a table of rows or a data set out."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from promptseg._wording import counted
 from promptseg.cli.checks import check_device, check_output_folder, read_mask_value
-from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
+from promptseg.cli.exemplar_options import FORM_HELP, collect_classes, read_name_file
 from promptseg.cli.image_results import name_skipped
-from promptseg.cli.loading import load_predictor
-from promptseg.cli.options import Device, Engine, EngineChoice, MaskValueText, Model, Offline, Threshold
+from promptseg.cli.loading import check_parts, load_parts
+from promptseg.cli.options import (
+    FORMAT_HELP,
+    Detector,
+    Device,
+    Engine,
+    EngineChoice,
+    Masker,
+    MaskValueText,
+    MinArea,
+    MinScore,
+    Model,
+    Offline,
+    Stuff,
+    Threshold,
+    Tile,
+    Tolerance,
+    Unlabelled,
+    UnlabelledChoice,
+)
+from promptseg.cli.panoptic import read_classes_of, tell_kinds
+from promptseg.cli.progress_bar import show_progress
 from promptseg.errors import PromptError
 
 if TYPE_CHECKING:
+    from promptseg.batch import AskedClass, MapRequest
     from promptseg.batch.many_images import Runner
-    from promptseg.prompts import QueryLike
-
-# Where no terminal shows a bar, one line tells of the progress after each so many shares of the images.
-_NUM_LINES = 20
 
 
-class RowFormat(StrEnum):
-    """Format of the part files."""
-
-    parquet = "parquet"
-    jsonl = "jsonl"
+# Written out: the list in `promptseg.batch` would import numpy.
+_ROW_FORMATS = ("parquet", "jsonl")
 
 
 class RunnerChoice(StrEnum):
@@ -51,13 +60,26 @@ def batch(
             help="Images, folders, patterns; list files (.txt, one path a line); tar shards; Parquet tables.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the rows: a new one, or one to continue.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the output: a new one, or one to continue.")],
     text: Annotated[list[str] | None, typer.Option("--text", "-t", help="What to find; repeat it for more.")] = None,
-    names: Annotated[Path | None, typer.Option(help="Text file of names to find, one per line.")] = None,
+    names: Annotated[
+        Path | None,
+        typer.Option(help="Text file of classes to find, one per line; other wordings of a class after commas."),
+    ] = None,
     exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
     mask_value: MaskValueText = None,
+    panoptic: Annotated[
+        bool, typer.Option("--panoptic", help="Give every pixel a class of --names (default: everyday names) or none.")
+    ] = False,
+    stuff: Stuff = None,
+    unlabelled: Unlabelled = UnlabelledChoice.keep,
+    min_score: MinScore = None,
+    min_area: MinArea = None,
     column: Annotated[str | None, typer.Option(help="Column of the images or paths in Parquet tables.")] = None,
-    format: Annotated[RowFormat, typer.Option("--format", "-f", help="Of the rows.")] = RowFormat.parquet,
+    format: Annotated[
+        str, typer.Option("--format", "-f", help=f"parquet or jsonl: rows. A data set: {FORMAT_HELP}")
+    ] = "parquet",
+    tolerance: Tolerance = None,
     runner: Annotated[
         RunnerChoice,
         typer.Option(help="auto: pool, or ray where an address is given; pool: this machine; ray: a cluster."),
@@ -71,42 +93,71 @@ def batch(
     ] = None,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed before.")] = False,
     model: Model = None,
+    detector: Detector = None,
+    masker: Masker = None,
     threshold: Threshold = None,
+    tile: Tile = None,
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
 ) -> None:
-    """Segment many images, and write a row for each object, with its mask, to Parquet or JSONL.
+    """Segment many images, and write a row for each object, with its mask, to Parquet or JSONL; or a data set.
 
     Run it again to continue after an interruption: images that are done are skipped. Nothing is lost and nothing is
     written twice, even where the run was killed.
 
-    Exit code 1: some images failed; their rows have an error.
+    Exit code 1: some images failed; their rows have an error, or failures.txt names them.
     """
-    queries = _collect(text or [], names, exemplar or [], mask_value)
+    from promptseg.batch.many_images import check_format
+
+    has_prompts = bool(text or exemplar or mask_value is not None)
+    for is_given, hint, needs in (
+        (has_prompts and panoptic, "--panoptic", "it takes its classes from --names alone"),
+        (stuff is not None and not panoptic, "--stuff", "it is for --panoptic"),
+        (unlabelled is not UnlabelledChoice.keep and not panoptic, "--unlabelled", "it is for --panoptic"),
+        (min_score is not None and not panoptic, "--min-score", "it is for --panoptic"),
+        (min_area is not None and not panoptic, "--min-area", "it is for --panoptic"),
+    ):
+        if is_given:
+            raise typer.BadParameter(needs, param_hint=hint)
+    request: MapRequest | list[AskedClass]
+    if panoptic:
+        request = _read_map_request(names, stuff, unlabelled, min_score, min_area)
+    else:
+        request = _read_classes(text or [], names, exemplar or [], mask_value)
+    check_format(format, tolerance=tolerance)
+    check_parts(model, detector, masker)
     chosen = _choose_runner(runner, workers, address)
     check_device(device)
     check_output_folder(out)
 
     from promptseg.batch import Pool, list_sources
     from promptseg.batch import batch as run_batch
-    from promptseg.prompts import to_queries
     from promptseg.skipped_files import SkippedFile
 
-    requested = to_queries(queries)
     skipped: list[SkippedFile] = []
     images = list_sources(sources, column=column, skipped=skipped)
     name_skipped(skipped)
-    predictor = load_predictor(model, device=device, engine=engine.value, offline=offline, threshold=threshold)
+    predictor = load_parts(
+        model,
+        detector=detector,
+        masker=masker,
+        tile=tile,
+        device=device,
+        engine=engine.value,
+        offline=offline,
+        threshold=threshold,
+    )
     if chosen is None and workers is not None:
         chosen = Pool(workers)
-    with _progress() as report:
+    with show_progress("segmenting") as report:
         done = run_batch(
             predictor,
             images,
-            requested,
+            request,
             out,
-            format=format.value,
+            format=format,
+            tolerance=tolerance,
             runner=chosen,
             retry_errors=retry_errors,
             report=report,
@@ -114,20 +165,32 @@ def batch(
     num_new = done.num_images - done.num_done_before
     before = f"; {done.num_done_before} were done before" if done.num_done_before else ""
     typer.echo(
-        f"{counted(num_new)} in {done.seconds:.0f} s, {num_new / done.seconds:.2f} images/s{before}; rows: {out}"
+        f"{counted(num_new)} in {done.seconds:.0f} s, {num_new / done.seconds:.2f} images/s{before}; "
+        f"{'rows' if format in _ROW_FORMATS else format}: {out}"
     )
     if done.num_errors:
-        typer.echo(f"{counted(done.num_errors)} failed: see the column error", err=True)
+        where = "the column error" if format in _ROW_FORMATS else str(out / "failures.txt")
+        typer.echo(f"{counted(done.num_errors)} failed: see {where}", err=True)
         raise typer.Exit(1)
 
 
-def _collect(texts: list[str], names: Path | None, exemplars: list[str], mask_value: str | None) -> "list[QueryLike]":
-    from promptseg.labeling import read_names
+def _read_map_request(
+    names: Path | None, stuff: str | None, unlabelled: UnlabelledChoice, min_score: float | None, min_area: int | None
+) -> "MapRequest":
+    from promptseg.batch import MapRequest
+    from promptseg.panoptic_map import PanopticOptions
 
-    listed = [*texts, *(read_names(names) if names is not None else ())]
-    if not listed and not exemplars:
+    classes = read_classes_of(names, stuff)
+    tell_kinds(classes)
+    return MapRequest(classes, PanopticOptions(unlabelled.value, min_score, min_area))
+
+
+def _read_classes(
+    texts: list[str], names: Path | None, exemplars: list[str], mask_value: str | None
+) -> "list[AskedClass]":
+    if not (texts or names or exemplars):
         raise PromptError("no prompt was given; use --text, --names or --exemplar, for example: --text cat")
-    return collect_queries(listed, exemplars, mask_value=read_mask_value(mask_value))
+    return collect_classes(read_name_file(names), texts, exemplars, mask_value=read_mask_value(mask_value))
 
 
 def _choose_runner(choice: RunnerChoice, workers: int | None, address: str | None) -> "Runner | None":
@@ -138,28 +201,3 @@ def _choose_runner(choice: RunnerChoice, workers: int | None, address: str | Non
     from promptseg.batch import RayCluster
 
     return RayCluster(address or "auto", workers)
-
-
-class _Rate(ProgressColumn):
-    """Images per second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:.2f} images/s" if task.speed else "")
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show progress, rate and remaining time on stderr: a bar on a terminal, else a line now and then."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield _tell
-        return
-    columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def _tell(done: int, total: int) -> None:
-    if done * _NUM_LINES // total != (done - 1) * _NUM_LINES // total:
-        typer.echo(f"{done} of {counted(total)}", err=True)

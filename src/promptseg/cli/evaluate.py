@@ -23,8 +23,9 @@ from promptseg.cli.options import (
     PseudoMaskFolder,
     ReportFile,
     Resume,
+    UnlabelledChoice,
 )
-from promptseg.cli.panoptic import UnlabelledChoice, read_classes_of
+from promptseg.cli.panoptic import read_classes_of
 
 
 def evaluate(

@@ -3,10 +3,13 @@
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from promptseg.batch import AskedClass
+    from promptseg.language.class_list import NamedClass
     from promptseg.prompts import ExemplarPrompt, QueryLike
     from promptseg.stored_values import MaskValue
 
@@ -58,6 +61,58 @@ def collect_queries(
             named.setdefault(name, []).append(exemplar)
     queries: list[QueryLike] = [Query(text, (TextPrompt(text), *named.pop(text.strip(), ()))) for text in texts]
     return [*queries, *(Query(name, tuple(group)) for name, group in named.items()), *nameless]
+
+
+def collect_classes(
+    names: "Sequence[NamedClass]",
+    texts: Sequence[str],
+    exemplars: Sequence[str],
+    *,
+    mask_value: "MaskValue | None" = None,
+) -> "list[AskedClass]":
+    """Combine classes of several wordings, phrases and exemplars.
+
+    Args:
+        names: Classes; an exemplar of the name of one is mixed with each of its wordings.
+        texts: As `collect_queries`.
+        exemplars: As `collect_queries`.
+        mask_value: As `collect_queries`.
+
+    Returns:
+        The phrases in their order, then the classes, then those of exemplars alone.
+
+    Raises:
+        PromptsegError: As `collect_queries`.
+    """
+    from promptseg.batch import AskedClass
+    from promptseg.prompts import TextPrompt, to_queries
+
+    named = {one.label: one for one in names}
+    queries = collect_queries([*texts, *named], exemplars, mask_value=mask_value)
+    classes = []
+    for query in to_queries(queries) if queries else ():
+        if query.label not in named:
+            classes.append(AskedClass(query.label, (query,)))
+            continue
+        one = named[query.label]
+        others = (replace(query, prompts=(TextPrompt(name), *query.prompts[1:])) for name in one.synonyms)
+        classes.append(AskedClass(query.label, (query, *others), one.is_thing))
+    return classes
+
+
+def read_name_file(path: Path | None) -> "tuple[NamedClass, ...]":
+    """Read a file of classes: a line is a name, synonyms after commas, and a mark such as [stuff]; None: there is none.
+
+    Raises:
+        PromptError: The file can't be read, or a line is malformed; the message names it.
+    """
+    from promptseg.labeling import read_lines
+    from promptseg.language.class_list import parse_class_list
+
+    if path is None:
+        return ()
+    numbers = read_lines(path)
+    return parse_class_list(numbers, where=[f"{path}, line {number}" for number in numbers.values()])
 
 
 def parse_exemplar(written: str, *, mask_value: "MaskValue | None" = None) -> "tuple[str | None, str, ExemplarPrompt]":

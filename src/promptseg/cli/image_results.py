@@ -138,7 +138,7 @@ class ImageResults(Generic[R]):
         Raises:
             OutputError: A data set can't be opened.
         """
-        from promptseg.formats.dataset import DatasetWriter
+        from promptseg.formats.dataset_writer import DatasetWriter
 
         self._paths = paths
         self._as_json = as_json
@@ -254,7 +254,7 @@ class ImageResults(Generic[R]):
         if self._num_done_before:
             typer.echo(f"{counted(self._num_done_before)} done before: skipped", err=True)
         if self._out is not None and self._out.is_dir():
-            from promptseg.labeling import write_failures
+            from promptseg.formats.failures import write_failures
 
             write_failures(self._out, self._failures)
         if self._failures:

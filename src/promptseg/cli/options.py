@@ -16,6 +16,13 @@ class EngineChoice(StrEnum):
     openvino_bf16 = "openvino-bf16"
 
 
+class UnlabelledChoice(StrEnum):
+    """What becomes of pixels of which no class is sure."""
+
+    keep = "keep"
+    fill = "fill"
+
+
 class PromptChoice(StrEnum):
     """The kind of prompt that stands for a phrase."""
 
@@ -67,6 +74,36 @@ Threshold: TypeAlias = Annotated[
     typer.Option(
         min=0.0, max=1.0, help="Presence below which a phrase counts as absent. Default: the model's own threshold."
     ),
+]
+Detector: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Instead of --model: detect every object of each --text with promptseg, grounding-dino-tiny or -base, "
+        "owlv2-base, yolo-world-v2-s (AGPL-3.0) or a checkpoint, and segment it with --masker."
+    ),
+]
+Masker: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="mobile-sam or sam2-hiera-tiny: for points and boxes alone, instead of --model; or with --detector."
+    ),
+]
+Tile: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=64, help="Also process overlapping tiles of this size (pixels), for large images."),
+]
+Stuff: TypeAlias = Annotated[
+    str | None, typer.Option(help="Classes that are stuff, not counted one by one, separated by commas.")
+]
+Unlabelled: TypeAlias = Annotated[
+    UnlabelledChoice,
+    typer.Option(help="Pixels of which no class is sure: keep them free, or fill them with the best class there."),
+]
+MinScore: TypeAlias = Annotated[
+    float | None, typer.Option(min=0.0, max=1.0, help="Minimum score of a segment. Default: the model's own.")
+]
+MinArea: TypeAlias = Annotated[
+    int | None, typer.Option(min=0, help="Minimum number of pixels of a segment. Default: the model's own.")
 ]
 Within: TypeAlias = Annotated[
     str | None,

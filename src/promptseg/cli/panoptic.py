@@ -1,6 +1,5 @@
 """`promptseg panoptic`: images and a list of classes in, a map with one segment for each pixel out."""
 
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,10 +18,15 @@ from promptseg.cli.options import (
     Formats,
     Images,
     MaskValueText,
+    MinArea,
+    MinScore,
     Model,
     Offline,
+    Stuff,
     Threshold,
     Tolerance,
+    Unlabelled,
+    UnlabelledChoice,
     Within,
 )
 
@@ -31,13 +35,6 @@ if TYPE_CHECKING:
     from promptseg.predictor import Predictor
     from promptseg.prompts import BoxPrompt, MaskPrompt
     from promptseg.results.panoptic import Panoptic
-
-
-class UnlabelledChoice(StrEnum):
-    """What becomes of pixels of which no class is sure."""
-
-    keep = "keep"
-    fill = "fill"
 
 
 def panoptic(
@@ -49,19 +46,10 @@ def panoptic(
             "Default: a list of everyday names."
         ),
     ] = None,
-    stuff: Annotated[
-        str | None, typer.Option(help="Classes that are stuff, not counted one by one, separated by commas.")
-    ] = None,
-    unlabelled: Annotated[
-        UnlabelledChoice,
-        typer.Option(help="Pixels of which no class is sure: keep them free, or fill them with the best class there."),
-    ] = UnlabelledChoice.keep,
-    min_score: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="Minimum score of a segment. Default: the model's own.")
-    ] = None,
-    min_area: Annotated[
-        int | None, typer.Option(min=0, help="Minimum number of pixels of a segment. Default: the model's own.")
-    ] = None,
+    stuff: Stuff = None,
+    unlabelled: Unlabelled = UnlabelledChoice.keep,
+    min_score: MinScore = None,
+    min_area: MinArea = None,
     within: Within = None,
     mask_value: MaskValueText = None,
     out: Annotated[

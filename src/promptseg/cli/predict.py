@@ -12,18 +12,21 @@ from promptseg.cli.checks import check_device, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
 from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing, parse_within
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
-from promptseg.cli.loading import load_predictor
+from promptseg.cli.loading import check_parts, load_parts
 from promptseg.cli.options import (
     AsJsonLines,
+    Detector,
     Device,
     Engine,
     EngineChoice,
     Formats,
     Images,
+    Masker,
     MaskValueText,
     Model,
     Offline,
     Threshold,
+    Tile,
     Tolerance,
     Within,
 )
@@ -54,19 +57,8 @@ def predict(
         bool, typer.Option("--invert", help="Give everything but the object of each prompt, for example to erase it.")
     ] = False,
     model: Model = None,
-    detector: Annotated[
-        str | None,
-        typer.Option(
-            help="Instead of --model: detect every object of each --text with promptseg, grounding-dino-tiny or -base, "
-            "owlv2-base, yolo-world-v2-s (AGPL-3.0) or a checkpoint, and segment it with --masker."
-        ),
-    ] = None,
-    masker: Annotated[
-        str | None,
-        typer.Option(
-            help="mobile-sam or sam2-hiera-tiny: for --point and --box alone, instead of --model; or with --detector."
-        ),
-    ] = None,
+    detector: Detector = None,
+    masker: Masker = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Write overlay.png, the masks and result.json to a folder in here."),
@@ -75,10 +67,7 @@ def predict(
     tolerance: Tolerance = None,
     as_json: AsJsonLines = False,
     threshold: Threshold = None,
-    tile: Annotated[
-        int | None,
-        typer.Option(min=64, help="Also process overlapping tiles of this size (pixels), for large images."),
-    ] = None,
+    tile: Tile = None,
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
@@ -101,9 +90,7 @@ def predict(
             "it is for the mask of an --exemplar or of --within: there is none", param_hint="--mask-value"
         )
     paths = find_images(images)
-    for part, hint in ((masker, "--masker"), (detector, "--detector")):
-        if part is not None and model is not None:
-            raise typer.BadParameter(f"give --model or {hint}, not both", param_hint=hint)
+    check_parts(model, detector, masker)
     check_outputs(out, formats or (), tolerance=tolerance)
     check_device(device)
 
@@ -119,17 +106,16 @@ def predict(
         }
         predictor = connect_predictor(server, token=token, model=masker or model, threshold=threshold, local=local)
     else:
-        parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
-        predictor = load_predictor(
-            "langsam" if detector is not None else masker or model,
+        predictor = load_parts(
+            model,
+            detector=detector,
+            masker=masker,
+            tile=tile,
             device=device,
             engine=engine.value,
             offline=offline,
             threshold=threshold,
-            **(parts if detector is not None else {}),
         )
-        if tile is not None:
-            predictor = predictor.tiled(tile)
 
     predictor.check_queries(queries)  # before a data set is opened
     classes = tuple(dict.fromkeys(invert_label(query.label) if invert else query.label for query in queries))

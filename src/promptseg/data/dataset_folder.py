@@ -13,7 +13,8 @@ from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import Problem, Sample, SampleSet
 from promptseg.errors import DataError, ImageError
 from promptseg.formats.annotation import Annotation
-from promptseg.formats.dataset import STATE_FILE, read, read_sources, stated_format
+from promptseg.formats.dataset import read, read_sources, stated_format
+from promptseg.formats.dataset_writer import STATE_FILE
 from promptseg.formats.table import find_format
 from promptseg.image_files import IMAGE_SUFFIXES
 from promptseg.images import read_image

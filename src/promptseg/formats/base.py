@@ -1,5 +1,6 @@
 """The record of a file format, and what all formats share: image files, class maps, text, JSON and PNG files."""
 
+import io
 import json
 import shutil
 import struct
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ _FORBIDDEN_CATEGORIES = frozenset({"Cc", "Cs"})
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 # What reading a malformed document raises, including images in it.
 _MALFORMED = (AttributeError, KeyError, TypeError, IndexError, OverflowError, *UNREADABLE)
+# Kinds of images, as Pillow names them, that every tool for data sets opens, and their suffixes.
+_SUFFIX_OF_KIND = {"BMP": ".bmp", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 # Suffixes that every tool for data sets opens; other images are written as PNG.
 _USUAL_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -40,44 +43,59 @@ class DataSetImage:
     """An image and its file.
 
     Attributes:
-        image_rgb: uint8, shape (H, W, 3), upright.
+        size_hw: Height and width of the upright image, pixels.
+        read_rgb: Gives its pixels, uint8, shape (H, W, 3), upright; few formats need them.
         path: Its file; None: it has none.
+        encoded: The bytes of an encoded image inside another file, such as a tar shard; None: there are none.
     """
 
-    image_rgb: NDArray[np.uint8]
+    size_hw: tuple[int, int]
+    read_rgb: Callable[[], NDArray[np.uint8]]
     path: Path | None = None
+    encoded: bytes | None = None
 
-    def __repr__(self) -> str:
-        return f"<DataSetImage {str(self.path) if self.path else 'without a file'} size_hw={self.image_rgb.shape[:2]}>"
+    @classmethod
+    def of_pixels(cls, image_rgb: NDArray[np.uint8], path: Path | None = None) -> "DataSetImage":
+        """Describe an image whose pixels are at hand, uint8, shape (H, W, 3), upright."""
+        return cls((image_rgb.shape[0], image_rgb.shape[1]), lambda: image_rgb, path)
 
     @cached_property
-    def keeps_its_file(self) -> bool:
-        """Whether every reader sees `image_rgb` in the file: it is of a common kind, and stored upright.
+    def kept_suffix(self) -> str | None:
+        """The suffix of the file if it is kept as it is: every reader sees the upright image in it, of a common kind.
+
+        None: it is written as PNG.
 
         Raises:
-            ImageError: The file can't be read, or has another size than `image_rgb`.
+            ImageError: The file can't be read, or has another size than the image that was segmented.
         """
-        if self.path is None:
-            return False
+        if self.path is None and self.encoded is None:
+            return None
+        where = self.path or "the image"
         try:
-            with open_file(self.path) as file, open_image(file) as image:
+            with self._open() as file, open_image(file) as image:
                 is_upright = image.getexif().get(EXIF_ORIENTATION, 1) == 1
-                size_hw = image.height, image.width
+                size_hw, kind = (image.height, image.width), image.format
         except UNREADABLE as error:
-            raise ImageError(f"{self.path}: not an image that can be read: {error}") from error
-        shown_hw = self.image_rgb.shape[:2]
+            raise ImageError(f"{where}: not an image that can be read: {error}") from error
         # A file that is stored rotated may have height and width swapped.
-        if size_hw != shown_hw and (is_upright or size_hw[::-1] != shown_hw):
-            raise ImageError(f"{self.path}: {size_hw} pixels (H, W), but the results are of an image of {shown_hw}")
-        return is_upright and self.path.suffix.lower() in _USUAL_SUFFIXES
+        if size_hw != self.size_hw and (is_upright or size_hw[::-1] != self.size_hw):
+            raise ImageError(f"{where}: {size_hw} pixels (H, W), but the results are of an image of {self.size_hw}")
+        if self.path is None:
+            return _SUFFIX_OF_KIND.get(kind or "") if is_upright else None
+        return self.path.suffix if is_upright and self.path.suffix.lower() in _USUAL_SUFFIXES else None
 
     def save(self, path: Path) -> None:
         """Copy the file, byte for byte, or write a PNG if there is no file to copy."""
         with atomic_file(path) as temporary:
-            if self.path is not None and self.keeps_its_file:
+            if self.kept_suffix is None:
+                Image.fromarray(self.read_rgb()).save(temporary, format="PNG")
+            elif self.path is not None:
                 shutil.copyfile(self.path, temporary)
             else:
-                Image.fromarray(self.image_rgb).save(temporary, format="PNG")
+                temporary.write_bytes(self.encoded or b"")
+
+    def _open(self) -> BinaryIO:
+        return io.BytesIO(self.encoded or b"") if self.path is None else open_file(self.path)
 
 
 @dataclass(frozen=True)

@@ -47,13 +47,14 @@ def write_image(directory: Path, annotation: Annotation, classes: Sequence[str],
     for folder in ("binary", "cutout"):
         for stale in find_files(directory / folder / stem, "*.png"):
             stale.unlink()
+    image_rgb = image.read_rgb()
     for value, region in numbered:
         name = f"{value - 1:03d}-{slug(region.label)}"
         mask = Image.fromarray(region.area.mask.astype(np.uint8) * 255)
         write_png(directory / "binary" / stem / f"{name}.png", mask)
         for number, instance in enumerate(region.instances):
-            write_png(directory / "cutout" / stem / f"{name}-{number}.png", instance.cut_out(image.image_rgb))
-    write_png(directory / "overlay" / f"{stem}.png", draw_overlay(image.image_rgb, layers))
+            write_png(directory / "cutout" / stem / f"{name}-{number}.png", instance.cut_out(image_rgb))
+    write_png(directory / "overlay" / f"{stem}.png", draw_overlay(image_rgb, layers))
     write_png(directory / "index" / f"{stem}.png", to_index_image(indexes, num_classes=len(classes)))
 
 

@@ -76,19 +76,27 @@ def mask_record(
         A record in the form of the index: "image", "width", "height", "masks", and "dropped" for masks that are not
         kept; for an image that can't be read, "error" instead of masks.
     """
-    result: dict[str, Any] = {"image": record["image"], "width": record["width"], "height": record["height"]}
     try:
         image_rgb = read_image(data_dir / record["image"])
         if image_rgb.shape[:2] != (record["height"], record["width"]):
             actual = f"{image_rgb.shape[1]}x{image_rgb.shape[0]}"
             raise DataError(f"the image is {actual} pixels, its record says {record['width']}x{record['height']}")
     except (ImageError, DataError) as error:
-        return result | {"masks": [], "dropped": [], "error": str(error)}
+        return error_record(record, str(error))
     checked = _mask_image(sam, record, image_rgb, teacher_boxes)
-    return result | {
+    return _describe_image(record) | {
         "masks": [one.to_json() for one in checked if one.dropped is None],
         "dropped": [one.to_json() for one in checked if one.dropped is not None],
     }
+
+
+def error_record(record: Mapping[str, Any], error: str) -> dict[str, Any]:
+    """Describe an image that failed, as `mask_record` does."""
+    return _describe_image(record) | {"masks": [], "dropped": [], "error": error}
+
+
+def _describe_image(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {"image": record["image"], "width": record["width"], "height": record["height"]}
 
 
 def _mask_image(

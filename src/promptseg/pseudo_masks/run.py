@@ -1,20 +1,17 @@
 """Pseudo-masks of all records of an index: resumable, in several processes, one line per finished image."""
 
 import json
-import multiprocessing
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from promptseg.batch.pool import Pool
 from promptseg.data.jsonl import load_lines
 from promptseg.errors import DataError, OutputError
-from promptseg.pseudo_masks.image import mask_record
+from promptseg.pseudo_masks.image import error_record, mask_record
 from promptseg.pseudo_masks.proposals import TeacherBox
 from promptseg.runtime import Engine, Runtime
-from promptseg.sam.base import PromptableSegmenter
 from promptseg.sam.load import load_sam
 
 
@@ -32,13 +29,39 @@ class SamSettings:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image to process."""
+class ImageToMask:
+    """One image to process.
+
+    Attributes:
+        record: Of the index.
+        teacher_boxes: A detector's boxes of the image.
+    """
+
+    record: Mapping[str, Any]
+    teacher_boxes: tuple[TeacherBox, ...]
+
+
+@dataclass(frozen=True)
+class MaskJob:
+    """Makes the pseudo-masks of images, in one process or in those of a pool: a `batch.pool.PoolJob`.
+
+    Attributes:
+        settings: Settings of the promptable segmenter.
+        data_dir: Directory that image names are relative to.
+    """
 
     settings: SamSettings
     data_dir: Path
-    record: Mapping[str, Any]
-    teacher_boxes: tuple[TeacherBox, ...]
+
+    def open(self) -> Callable[[ImageToMask], dict[str, Any]]:
+        """Load the promptable segmenter."""
+        runtime = Runtime(self.settings.engine, max_threads=1)
+        sam = load_sam("mobile-sam", runtime=runtime, input_side=self.settings.input_side, offline=True)
+        return lambda image: mask_record(sam, image.record, self.data_dir, image.teacher_boxes)
+
+    def describe_death(self, item: ImageToMask, error: str) -> dict[str, Any]:
+        """Describe an image that no process finished."""
+        return error_record(item.record, error)
 
 
 def sets_to_mask(data_dir: Path, teacher_images: Sequence[str] = (), *, exclude: Collection[str] = ()) -> list[str]:
@@ -87,7 +110,7 @@ def mask_set(
         num_workers: Number of processes, of one thread each.
 
     Yields:
-        The record of each image as it is written.
+        The record of each image as it is written, in the order in which they are done.
 
     Raises:
         DataError: The index can't be read.
@@ -96,15 +119,16 @@ def mask_set(
     path = out_dir / f"{name}.jsonl"
     records = [line.record for line in load_lines(data_dir / f"{name}.jsonl")][:limit]
     done = {record["image"] for record in load_done(path)}
-    jobs = [
-        Job(settings, data_dir, record, teacher_boxes.get(record["image"], ()))
-        for record in records
-        if record["image"] not in done
+    images = [
+        ImageToMask(record, teacher_boxes.get(record["image"], ())) for record in records if record["image"] not in done
     ]
+    if not images:
+        return
+    job = MaskJob(settings, data_dir)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:
-            for record in _run_jobs(jobs, num_workers):
+            for record in Pool(num_workers).run(job, images) if num_workers > 1 else map(job.open(), images):
                 file.write(json.dumps(record, separators=(",", ":")) + "\n")
                 file.flush()
                 yield record
@@ -129,24 +153,3 @@ def load_done(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in whole.splitlines()]
     except json.JSONDecodeError as error:
         raise OutputError(f"{path} is not a file of pseudo-masks ({error}); move it away") from error
-
-
-def _run_jobs(jobs: Sequence[Job], num_workers: int) -> Iterator[dict[str, Any]]:
-    if num_workers <= 1:
-        yield from map(run_job, jobs)
-        return
-    # Forked processes would inherit the thread pools of torch and OpenVINO in a state that hangs.
-    executor: Executor
-    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as executor:
-        yield from executor.map(run_job, jobs, chunksize=4)
-
-
-def run_job(job: Job) -> dict[str, Any]:
-    """Process one image with the promptable segmenter of this process."""
-    return mask_record(_sam(job.settings), job.record, job.data_dir, job.teacher_boxes)
-
-
-@cache
-def _sam(settings: SamSettings) -> PromptableSegmenter:
-    runtime = Runtime(settings.engine, max_threads=1)
-    return load_sam("mobile-sam", runtime=runtime, input_side=settings.input_side, offline=True)
