@@ -16,8 +16,9 @@ from promptseg.sam.graphs import SamGraphs, SamPart, feature_names
 from promptseg.sam.prompt_checks import check_coarse, check_prompts
 from promptseg.sam.prompt_encoder import STRIDE, PromptEncoder
 
-# Decoding needs about 25 MB a prompt at 1024 pixels.
+# Decoding needs about 25 MB a prompt at 1024 pixels. A compiled decoder gains little beyond four prompts.
 PROMPTS_PER_CALL = 16
+PROMPTS_PER_COMPILED_CALL = 4
 
 
 class Sam:
@@ -50,6 +51,7 @@ class Sam:
         self._opened: dict[tuple[SamPart, tuple[int, int] | None], Deferred[Graph]] = {}
         self._positions: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._feature_names = feature_names(graphs.num_features)
+        self._batch = PROMPTS_PER_COMPILED_CALL if self._decoder_runtime.is_compiled else PROMPTS_PER_CALL
         self._lock = ForkLock()
 
     @property
@@ -103,7 +105,7 @@ class Sam:
         num_points = np.zeros(num_prompts) if point_labels is None else (point_labels >= 0).sum(axis=1)
         for count in np.unique(num_points):
             alike = np.flatnonzero(num_points == count)
-            yield from (alike[start : start + PROMPTS_PER_CALL] for start in range(0, len(alike), PROMPTS_PER_CALL))
+            yield from (alike[start : start + self._batch] for start in range(0, len(alike), self._batch))
 
     def _embed(
         self,
