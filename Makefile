@@ -13,19 +13,25 @@ LABEL_STUDIO_SCREENSHOT ?=
 # constraints.txt says why torch is pinned; pip hands the constraint on to the build's own environment too.
 PIP := PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/pip
 
-.PHONY: demo test test-page test-weights test-ray test-label-studio test-hostile test-kill check lock sbom audit fix clean
+.PHONY: demo test test-page test-wheel test-weights test-export test-ray test-label-studio test-hostile test-kill check lock sbom audit fix clean
 
 demo: $(VENV)/.installed  ## segment a bundled image by two phrases
 	$(VENV)/bin/promptseg predict $(DEMO_IMAGE) --text "person" --text "face" --out $(DEMO_OUT)
 
 test: $(VENV)/.installed-dev  ## pass the tests that need no other weights than the demo
-	$(VENV)/bin/python -m pytest -n auto --dist worksteal -m "not weights and not browser and not ray and not label_studio" $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n auto --dist worksteal -m "not weights and not browser and not export and not ray and not label_studio and not wheel" $(PYTEST_ARGS)
 
 test-page: $(VENV)/.installed-dev  ## pass the tests of the web page; needs a Chromium: apt-get install chromium
 	$(VENV)/bin/python -m pytest -n auto --dist worksteal -m browser $(PYTEST_ARGS)
 
+test-wheel: $(VENV)/.installed-dev  ## build the wheel, install it into an empty environment, run it from another folder
+	$(VENV)/bin/python -m pytest -m wheel $(PYTEST_ARGS)
+
 test-weights: $(VENV)/.installed-dev  ## pass the others; fetches about 500 MB the first time
 	$(VENV)/bin/python -m pytest -m weights $(PYTEST_ARGS)
+
+test-export: $(VENV)/.installed-dev  ## pass those of the exported default model, also in a Chromium, by npm's onnxruntime-web; minutes
+	$(VENV)/bin/python -m pytest -n 0 -m export $(PYTEST_ARGS)
 
 test-ray: $(VENV)/.installed-dev  ## pass those of a Ray cluster, two nodes on this machine; installs Ray (240 MB)
 	$(PIP) install -e '.[dev,ray]'

@@ -4,6 +4,7 @@ Command:  python benchmarks/serve.py
 Tasks:    reprompt: a request about a stored image by HTTP, and the same call in this process, in turns.
           threads: 8 threads on 2 images; each answer is compared with the serial one.
           overload: ten times as many clients as the server has places, for --seconds; each answer is compared.
+          command: `promptseg predict` with a warm cache, as it is and with --server, in turns: a new process each time.
           images: --images different images, one after the other, with --cache-mb 64.
 Output:   one JSON line for each task. Memory is the resident set of the server's process, from its /proc file (Linux).
 
@@ -13,7 +14,9 @@ Each task starts a server of its own on a free port.
 import argparse
 import http.client
 import json
+import os
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -50,6 +53,11 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         (kib,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
         return int(kib) / 1024
+
+    def cpu_seconds(self) -> float:
+        """Read the CPU seconds of the process."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -130,6 +138,38 @@ def measure_reprompt(options: argparse.Namespace) -> dict[str, Any]:
                 seconds["python"].append(ended - between)
     http_ms, python_ms = (1000 * statistics.median(seconds[name]) for name in ("http", "python"))
     return {"http_ms": round(http_ms, 2), "python_ms": round(python_ms, 2), "added_ms": round(http_ms - python_ms, 2)}
+
+
+def measure_command(options: argparse.Namespace) -> dict[str, Any]:
+    """Compare the command with one that asks a server: wall and CPU seconds, those of the server too."""
+    command = [sys.executable, "-m", "promptseg", "predict", str(PHOTOS / "chelsea.jpg"), "--text", "cat"]
+    measured: dict[str, list[tuple[float, float, float]]] = {"local": [], "server": []}
+    with running_server(options) as server:
+        words = {
+            "local": ["--model", options.model, "--engine", options.engine, "--offline"],
+            "server": ["--server", f"http://127.0.0.1:{server.port}"],
+        }
+        for index in range(min(options.rounds, 10) + 1):
+            for name, more in words.items():
+                before, theirs, started = cpu_seconds(), server.cpu_seconds(), time.perf_counter()
+                subprocess.run([*command, *more], check=True, capture_output=True)
+                if index:  # the first round warms up
+                    wall = time.perf_counter() - started
+                    measured[name].append((wall, cpu_seconds() - before, server.cpu_seconds() - theirs))
+    rows = {name: [statistics.median(each) for each in zip(*rows, strict=True)] for name, rows in measured.items()}
+    return {
+        "wall_s": {name: round(wall, 2) for name, (wall, _, _) in rows.items()},
+        "cpu_s": {name: round(cpu, 2) for name, (_, cpu, _) in rows.items()},
+        "cpu_s_of_the_server": round(rows["server"][2], 2),
+        "wall_ratio": round(rows["local"][0] / rows["server"][0], 2),
+        "cpu_ratio": round(rows["local"][1] / (rows["server"][1] + rows["server"][2]), 2),
+    }
+
+
+def cpu_seconds() -> float:
+    """Give the CPU seconds of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def measure_threads(options: argparse.Namespace) -> dict[str, Any]:
@@ -243,6 +283,7 @@ def spread(seconds: list[float]) -> dict[str, float]:
 
 TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "reprompt": measure_reprompt,
+    "command": measure_command,
     "threads": measure_threads,
     "overload": measure_overload,
     "images": measure_images,

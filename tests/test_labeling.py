@@ -93,6 +93,21 @@ def test_a_run_that_was_broken_off_goes_on(predictor: Predictor, folder: Path, t
     assert (again.num_images, again.num_done_before) == (5, 5)
 
 
+def test_equal_names_of_two_folders_are_two_images(predictor: Predictor, folder: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "others"
+    (folder / "1b.png").unlink()
+    other.mkdir()
+    Image.new("RGB", (20, 24)).save(other / "0.png")
+    (other / "1.png").write_bytes((folder / "1.png").read_bytes())
+    for labeled, num_images, num_before in ((folder, 4, 0), (other, 5, 4), (other, 5, 5), (folder, 5, 5)):
+        done = autolabel(predictor, labeled, NAMES, out, format="yolo")
+        assert (done.num_images, done.num_done_before) == (num_images, num_before)
+    names = {each.file_name: each.size_hw for each in read(out, format="yolo").annotations}
+    assert names["others-0.png"] == (24, 20) and names["0.png"] == (30, 40), "one is in both folders"
+    folder.rename(tmp_path / "moved")
+    assert autolabel(predictor, tmp_path / "moved", NAMES, out, format="yolo").num_done_before == 5
+
+
 def test_an_image_that_was_damaged_or_replaced_since_is_not_shown(
     predictor: Predictor, folder: Path, tmp_path: Path
 ) -> None:
@@ -153,13 +168,14 @@ def test_a_request_that_is_refused_does_not_spoil_the_folder(folder: Path, tmp_p
 
 def test_names_are_read_one_a_line(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
-    path.write_bytes("\ufeffcat\r\n\n  the left ear \n猫".encode())
+    path.write_bytes("\ufeffcat\r\n\n# of the head\n  the left ear \n猫".encode())
     assert read_names(path) == ("cat", "the left ear", "猫")
     for content, said in (
         (b"", r"names\.txt: no name; write one per line"),
         (b"\n \n", "no name"),
         (b"cat\ndog\ncat\n", r"names\.txt, line 3: 'cat' is in line 1 already"),
         (b"\xff\xfe\x00", "is no UTF-8 text"),
+        (b"cup\ncat, dog, bird\n", r"names\.txt, line 2: 'cat, dog, bird' lists 3 names; write one per line"),
     ):
         path.write_bytes(content)
         with pytest.raises(PromptError, match=said):

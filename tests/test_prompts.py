@@ -106,6 +106,7 @@ def test_point_prompt_takes_arrays_and_fills_in_flags() -> None:
     assert prompt.points_xy == ((1.0, 2.0), (3.5, 4.0))
     assert prompt.on_object == (True, True)
     assert PointPrompt(((1, 2),), (False,)).on_object == (False,)
+    assert PointPrompt(((1, 2), (3, 4)), np.array([0, 1])).on_object == (False, True)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +118,10 @@ def test_point_prompt_takes_arrays_and_fills_in_flags() -> None:
         (((1, 2),), (True, False), "1 points but 2 flags"),
         (((1, 2),), True, r"a flag for each point, such as \(True, False\); not True"),
         ("ab", None, "made of numbers"),
+        (((10**400, 2),), None, "points_xy holds a number of too many digits"),
+        (((1, 2),), ["0"], r"on_object is made of True \(1\) and False \(0\), not '0'"),
+        (((1, 2), (3, 4)), [1, -1], r"on_object is made of True \(1\) and False \(0\), not -1"),
+        (((1, 2),), [float("nan")], "not nan"),
         (3, 4, r"such as \[\(120, 80\)\], not an array of shape \(\)"),
         (np.zeros((1001, 2)), None, r"1,001 points in one prompt; the limit is 1,000"),
         (((0.5, 0.5),), None, r"in pixels; \[\[0\.5, 0\.5\]\] looks like shares of the image size: multiply x by"),

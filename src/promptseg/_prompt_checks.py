@@ -83,9 +83,11 @@ def finite_array(values: ArrayLike, *, what: str) -> NDArray[np.float64]:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise PromptError(f"{what} is made of numbers, not {values!r}") from error
+        raise PromptError(f"{what} is made of numbers, not {values!r:.200}") from error
+    except OverflowError as error:
+        raise PromptError(f"{what} holds a number of too many digits") from error
     if not np.isfinite(array).all():
-        raise PromptError(f"{what} holds a number that is not finite: {values!r}")
+        raise PromptError(f"{what} holds a number that is not finite: {values!r:.200}")
     return array
 
 

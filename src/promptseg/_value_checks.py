@@ -15,7 +15,10 @@ def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite real number, of Python or NumPy; True and False are none."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
         return False
-    return isfinite(value)
+    try:
+        return isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def checked_probability(value: object, *, what: str) -> float:

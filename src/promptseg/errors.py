@@ -16,6 +16,7 @@ PromptsegError
 ├── RecipeError                a training recipe can't be loaded, or names something that does not exist
 ├── TrainingError              training can't go on; the message names step and samples
 ├── EngineError                the inference engine is unknown or can't run this model here
+├── ServerError                a `promptseg serve` does not answer, or refuses the request
 └── MissingExtraError          an optional dependency is not installed; the message is the pip command
 
 PromptsegWarning               a UserWarning: something was done otherwise than the caller may expect
@@ -101,6 +102,10 @@ class TrainingError(PromptsegError):
 
 class EngineError(PromptsegError):
     """The inference engine is unknown or can't run this model here."""
+
+
+class ServerError(PromptsegError):
+    """A `promptseg serve` does not answer, or refuses the request for a reason of its own."""
 
 
 class MissingExtraError(PromptsegError):

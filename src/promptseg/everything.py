@@ -17,6 +17,7 @@ from promptseg.images import DEFAULT_LIMITS, ImageLimits, ImageSource, read_imag
 from promptseg.ops.overlay import OverlayLayer, draw_overlay
 from promptseg.ops.resize import sigmoid
 from promptseg.ops.windows import Tiles
+from promptseg.regions import SearchRegion, Within
 from promptseg.results import Instance, QueryResult, Segmentation
 from promptseg.sam.automatic import AutomaticSettings, ReportBatches, generate_masks
 from promptseg.sam.base import OUTSIDE_LOGIT, PromptableSegmenter
@@ -68,6 +69,7 @@ def segment_everything(
     tiles: Tiles | None = None,
     limits: ImageLimits = DEFAULT_LIMITS,
     report: ReportBatches | None = None,
+    within: Within | None = None,
 ) -> Segmentation:
     """Find every mask of an image, and name those that one of the names fits.
 
@@ -80,6 +82,7 @@ def segment_everything(
         tiles: For a large image: search tiles too, by SAM and predictor, and join the masks that their seams cut.
         limits: Larger images are refused.
         report: Called with (batches of points done, batches of points in all) after each batch, or None.
+        within: Look only here, as `Predictor.segment`; masks that reach out of a region are cut off at its edge.
 
     Returns:
         One result for each name, in order, and a last one, "unnamed", for all other masks; small parts of a named mask
@@ -89,6 +92,7 @@ def segment_everything(
 
     Raises:
         ImageError: The image can't be read, or is too large.
+        OutsideImageError: `within` lies outside the image.
         PromptError: A name is malformed, there is no predictor for names, or `sam` is only a name.
     """
     if isinstance(sam, str):
@@ -99,6 +103,13 @@ def segment_everything(
             "names need a predictor that takes phrases: promptseg.load().segment_everything(image, names)"
         )
     image_rgb = read_image(image, limits=limits)
+    if within is not None:
+        region = SearchRegion.read(within, image_rgb.shape[:2])
+        found = segment_everything(
+            sam, np.ascontiguousarray(region.cut(image_rgb)), names=names, predictor=predictor, settings=settings,
+            tiles=tiles, limits=limits, report=report,
+        )  # fmt: skip
+        return replace(found, image_rgb=image_rgb, results=tuple(map(region.place, found)))
     answers: Segmentation | None = None
     if names and predictor is not None:
         if tiles is not None:

@@ -1,6 +1,7 @@
 """Find image files: in folders, by patterns, and those that come with the package."""
 
 import glob
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from promptseg._heic import HEIC_SUFFIXES, can_read_heic
 from promptseg.errors import ImageError
 from promptseg.skipped_files import SkippedFile, explain_skip, summarize_skipped
 
+_ADDRESS = re.compile(r"https?://|s3://|gs://|ftp://", re.IGNORECASE)
 # those of HEIC only where it can be read: in a folder, they are passed over with a hint elsewhere
 IMAGE_SUFFIXES = frozenset(HEIC_SUFFIXES if can_read_heic() else ()) | frozenset(
     {*".avif .bmp .gif .jfif .jif .jp2 .jpe .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()}
@@ -56,7 +58,10 @@ def list_images(paths: Iterable[str | Path], *, skipped: list[SkippedFile] | Non
         ImageError: A folder or pattern holds no image.
     """
     found: dict[Path, None] = {}
-    for path in map(expand_home, paths):
+    for given in paths:
+        if _ADDRESS.match(str(given)):
+            raise ImageError(f"{given}: is an address, and images are files: download it first")
+        path = expand_home(given)
         if path.is_dir():
             matches: Iterable[Path] = path.iterdir()
         elif glob.has_magic(str(path)) and not path.exists():

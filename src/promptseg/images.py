@@ -328,6 +328,8 @@ def _read_file(source: object, name: str, limits: ImageLimits) -> bytes:
     if not isinstance(encoded, bytes | bytearray):
         raise ImageError(f'{name}: not a file of bytes; open it with mode "rb"')
     if not encoded:
+        if getattr(source, "name", None) == "<stdin>":
+            raise ImageError("standard input is empty: pipe an image into it, or name a file")
         raise ImageError(f"{name}: nothing to read here; if it was read before, go back with .seek(0)")
     return bytes(encoded)
 

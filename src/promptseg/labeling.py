@@ -3,6 +3,7 @@
 An interrupted run continues where it stopped. An image that fails is reported and skipped; the next run tries it again.
 """
 
+import filecmp
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from promptseg.formats.dataset import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.image_files import expand_home, list_images
 from promptseg.images import read_image
+from promptseg.language.lists import find_list
 from promptseg.skipped_files import SkippedFile
 
 if TYPE_CHECKING:
@@ -43,10 +45,11 @@ class Labeled:
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
-    """Read a list of names, one per line; empty lines are skipped.
+    """Read a list of names, one per line; empty lines, and those that begin with "#", are skipped.
 
     Raises:
-        PromptError: The file can't be read, has no name, or has a name twice; the message names file and line.
+        PromptError: The file can't be read, has no name, has a name twice, or several names in a line; the message
+            names file and line.
     """
     try:
         lines = expand_home(path).read_text(encoding="utf-8-sig").split("\n")
@@ -59,6 +62,10 @@ def read_names(path: str | Path) -> tuple[str, ...]:
     first_lines: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         name = line.strip()
+        if name.startswith("#"):
+            continue
+        if listed := find_list(name):
+            raise PromptError(f"{path}, line {number}: {name!r:.80} lists {len(listed)} names; write one per line")
         if name in first_lines:
             raise PromptError(f"{path}, line {number}: {name!r} is in line {first_lines[name]} already")
         if name:
@@ -124,16 +131,37 @@ def autolabel(
         tolerance=tolerance,
     ) as writer:
         num_before = len(writer)
-        for path in watch([path for path in paths if path.name not in writer]):
+        sources = {path: _choose_source(path, writer) for path in paths}
+        for path in watch([path for path in paths if sources[path] not in writer]):
             try:
-                writer.add(path.name, predictor.segment(path, queries), path=path)
+                writer.add(sources[path], predictor.segment(path, queries), path=path)
             except ImageError as error:
                 failures[path.name] = str(error)
                 write_failures(directory, failures)
         write_failures(directory, failures)
-        _write_preview(directory, writer, {path.name: path for path in paths})
+        _write_preview(directory, writer, {source: path for path, source in sources.items()})
         preview = directory / PREVIEW
         return Labeled(len(writer), num_before, failures, preview if preview.exists() else None)
+
+
+def _choose_source(path: Path, writer: DatasetWriter) -> str:
+    """Name an image in a data set: by its file, with its folders where an image of another folder has that name."""
+    parts = path.absolute().parts
+    for number in range(1, len(parts)):
+        source = "/".join(parts[-number:])
+        if not _is_another(path, writer.path_of(source)):
+            break
+    return source
+
+
+def _is_another(path: Path, labeled: Path | None) -> bool:
+    """Whether a file that was labeled is still there, and holds another image; a folder may have been moved."""
+    if labeled is None or labeled == path.absolute() or not labeled.is_file():
+        return False
+    try:
+        return not filecmp.cmp(labeled, path, shallow=False)
+    except OSError:  # it can't be read, which is said when it is labeled
+        return True
 
 
 def write_failures(directory: Path, failures: dict[str, str]) -> None:

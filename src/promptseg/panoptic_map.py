@@ -16,6 +16,7 @@ from promptseg.language.class_list import NamedClass, parse_class_list
 from promptseg.models.segment_proposals import propose_segments
 from promptseg.ops.resize import clipped_logit
 from promptseg.prompts import Query, TextPrompt
+from promptseg.regions import SearchRegion
 from promptseg.results.background import is_background
 from promptseg.results.filling import DraftMap, fill_with_best, fill_with_class
 from promptseg.results.merging import MergeSettings, merge_segments
@@ -184,6 +185,14 @@ def segment_pixels(
     return ClassedPixels(drafts, tuple(presence.tolist()), presence_threshold)
 
 
+def place_pixels(pixels: ClassedPixels, region: SearchRegion) -> ClassedPixels:
+    """Bring the segments of a region into its image; a class that lies outside the region's mask is absent."""
+    drafts = DraftMap(region.place_ids(pixels.drafts.segment_ids), pixels.drafts.segments).sort()
+    lost = {one.class_index for one in pixels.drafts.segments} - {one.class_index for one in drafts.segments}
+    presence = tuple(0.0 if index in lost else value for index, value in enumerate(pixels.presence))
+    return replace(pixels, drafts=drafts, presence=presence)
+
+
 def describe_pixels(
     pixels: ClassedPixels,
     classes: tuple[NamedClass, ...],
@@ -193,8 +202,22 @@ def describe_pixels(
     model: str,
     fingerprint: str,
     source: str | None,
+    region: SearchRegion | None = None,
 ) -> Panoptic:
-    """Describe the segments of an image, uint8, shape (H, W, 3); the last three are fields of `Panoptic`."""
+    """Describe the segments of an image.
+
+    Args:
+        pixels: The segments: of the image, or of a region of it.
+        classes: The classes.
+        image_rgb: The image, uint8, shape (H, W, 3).
+        options: What the user wanted.
+        model: As the field of `Panoptic`.
+        fingerprint: Likewise.
+        source: Likewise.
+        region: Where was looked; None: everywhere.
+    """
+    if region is not None:
+        pixels = place_pixels(pixels, region)
     segment_ids = pixels.drafts.segment_ids
     segment_ids.flags.writeable = False
     named = [(classes[one.class_index].label, one.is_thing, one.score) for one in pixels.drafts.segments]
@@ -211,6 +234,7 @@ def describe_pixels(
         source=source,
         min_score=options.min_score,
         min_area=options.min_area,
+        within=None if region is None else region.to_rle(),
     )
 
 

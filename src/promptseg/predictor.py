@@ -1,7 +1,6 @@
 """The one flow: encode an image once, then segment it by any number of requests. `loading.load` makes a predictor."""
 
 import hashlib
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,15 +11,15 @@ from numpy.typing import NDArray
 
 from promptseg._value_checks import checked_probability
 from promptseg.embedding import Embedding, SavedImage
-from promptseg.errors import CheckpointError, LanguageWarning, PromptError, UnsupportedPromptError
+from promptseg.errors import CheckpointError, PromptError, UnsupportedPromptError
 from promptseg.images import DEFAULT_LIMITS, LARGEST_LIMITS, ImageLimits, ImageSource, find_path, read_image
-from promptseg.language.foreign import find_foreign_script
 from promptseg.models.registry import LoadedModel
-from promptseg.models.table import MODELS, ModelConfig
+from promptseg.models.table import ModelConfig
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.windows import Tiles
-from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
+from promptseg.prompts import Query, QueryLike, TextPrompt
 from promptseg.regions import SearchRegion, Within
+from promptseg.request_checks import check_kinds, check_queries
 from promptseg.results import QueryResult, Segmentation, name_origin
 from promptseg.results.background import add_background, find_objects
 from promptseg.runtime import Runtime
@@ -163,6 +162,7 @@ class Predictor:
         settings: "AutomaticSettings | None" = None,
         tiles: Tiles | None = None,
         report: "ReportBatches | None" = None,
+        within: Within | None = None,
     ) -> Segmentation:
         """Find every mask of an image, without a prompt, and name those that one of the names fits.
 
@@ -174,6 +174,7 @@ class Predictor:
             settings: How masks are searched and which are kept; None: those of docs/everything.md.
             tiles: For a large image: search tiles too.
             report: Called with (batches of points done, batches in all) after each batch, or None.
+            within: Look only here, as `segment`; masks that reach out of a region are cut off at its edge.
 
         Returns:
             One result for each name, and a last one, "unnamed", for all other masks; see
@@ -181,6 +182,7 @@ class Predictor:
 
         Raises:
             ImageError: The image can't be read, or is too large.
+            OutsideImageError: `within` lies outside the image.
             PromptError: A name is malformed.
             UnsupportedPromptError: There are names, and the model takes no phrases.
             WeightsError: MobileSAM's weights can't be fetched.
@@ -200,6 +202,7 @@ class Predictor:
             tiles=tiles,
             limits=self.limits if tiles is None else LARGEST_LIMITS,
             report=report,
+            within=within,
         )
 
     def encode(self, image: ImageSource) -> Embedding:
@@ -250,24 +253,16 @@ class Predictor:
         """
         requested = self.check_queries(queries)
         thresholds = self._choose_thresholds(threshold, mask_threshold)
-        if within is None:
-            embedding = image if isinstance(image, Embedding) else self.encode(image)
-            image_rgb, source = embedding.image_rgb, embedding.source
-            results = self._answer(embedding, requested, thresholds)
-        else:
-            image_rgb, source = self._read_pixels(image)
-            region = SearchRegion.read(within, image_rgb.shape[:2])
-            moved = tuple(map(region.move_query, requested))
-            part = self._encode(region.cut(image_rgb), None)
-            results = tuple(map(region.place, self._answer(part, moved, thresholds)))
+        view = self._look(image, within)
+        results = self._answer(view.embedding, view.move(requested), thresholds)
         return Segmentation(
-            image_rgb=image_rgb,
-            results=results,
+            image_rgb=view.image_rgb,
+            results=view.place(results),
             model=self.name,
             presence_threshold=thresholds.presence,
             mask_threshold=thresholds.mask,
             fingerprint=self.fingerprint,
-            source=source,
+            source=view.source,
             unsure_threshold=thresholds.unsure,
         )
 
@@ -280,6 +275,7 @@ class Predictor:
         unlabelled: "Unlabelled" = "keep",
         min_score: float | None = None,
         min_area: int | None = None,
+        within: Within | None = None,
     ) -> "Panoptic":
         """Give every pixel of an image a class of a list, or none; things are counted one by one.
 
@@ -295,9 +291,11 @@ class Predictor:
                 that is present, as benchmarks want it.
             min_score: Segments of a lower score are left out, in [0, 1]; None: the model's own minimum.
             min_area: Smaller segments are left out, pixels; None: the model's own minimum.
+            within: Look only here, as `segment`; pixels outside get no segment, and are not filled.
 
         Raises:
             ImageError: The image can't be read.
+            OutsideImageError: `within` lies outside the image.
             PromptError: A name is malformed or comes twice, there are too many, or a number is out of its range.
             UnsupportedPromptError: The model takes no phrases.
             CheckpointError: The embedding is of another model.
@@ -307,19 +305,21 @@ class Predictor:
 
         classes = read_classes(names, stuff=stuff)
         options = PanopticOptions(unlabelled, min_score, min_area)
-        self._check_kinds(Query(classes[0].label, (TextPrompt(classes[0].label),)))
-        embedding = image if isinstance(image, Embedding) else self.encode(image)
+        asked = Query(classes[0].label, (TextPrompt(classes[0].label),))
+        check_kinds(asked, model=self.name, prompt_kinds=self.prompt_kinds)
+        view = self._look(image, within)
         pixels = segment_pixels(
-            self.segmenter, self._open(embedding), classes, options, presence_threshold=self.presence_threshold
+            self.segmenter, self._open(view.embedding), classes, options, presence_threshold=self.presence_threshold
         )
         return describe_pixels(
             pixels,
             classes,
-            embedding.image_rgb,
+            view.image_rgb,
             options=options,
             model=self.name,
             fingerprint=self.fingerprint,
-            source=embedding.source,
+            source=view.source,
+            region=view.region,
         )
 
     def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
@@ -337,18 +337,17 @@ class Predictor:
             PromptError: The request is malformed or of the background alone.
             UnsupportedPromptError: The model does not take a kind of prompt.
         """
-        requested = to_queries(queries)
-        for query in find_objects(requested):
-            self._check_kinds(query)
-        _warn_of_scripts(requested)
-        return requested
+        return check_queries(queries, model=self.name, prompt_kinds=self.prompt_kinds)
 
-    def propose(self, image: Embedding | ImageSource, query: QueryLike) -> tuple[QueryResult, ...]:
+    def propose(
+        self, image: Embedding | ImageSource, query: QueryLike, *, within: Within | None = None
+    ) -> tuple[QueryResult, ...]:
         """Give all that points, a box or a mask may mean, for a person to choose from.
 
         Args:
             image: What `encode` returned, or an image of any kind that it takes.
             query: Points, a box and masks of one object; `QueryResult.as_prompt` gives the one that was chosen back.
+            within: Look only here, as `segment`.
 
         Returns:
             Three candidates, such as a part, the whole and a group, best first; `instances[0].mask_quality` is the
@@ -356,6 +355,7 @@ class Predictor:
 
         Raises:
             ImageError: The image can't be read.
+            OutsideImageError: `within` lies outside the image, or a prompt outside `within`.
             PromptError: The query points at several objects or at none, or outside the image.
             UnsupportedPromptError: The model has no candidates, or does not take this kind of prompt.
             CheckpointError: The embedding is of another model, or the model's numbers are not finite.
@@ -367,10 +367,10 @@ class Predictor:
                 f"{self.name} has no candidates for {' and '.join(sorted(kinds))} (query {asked.label!r}): "
                 "they are for points, boxes and masks alone, of a model that takes these"
             )
-        embedding = image if isinstance(image, Embedding) else self.encode(image)
-        prediction = self.segmenter.propose(self._open(embedding), asked)
+        view = self._look(image, within)
+        prediction = self.segmenter.propose(self._open(view.embedding), *view.move((asked,)))
         labels = [asked.label] * len(prediction.presence)
-        return self._to_results(prediction, labels, embedding, self._choose_thresholds(None, None))
+        return view.place(self._to_results(prediction, labels, view.embedding, self._choose_thresholds(None, None)))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write config.json and model.safetensors, which `load(directory)` reads.
@@ -387,6 +387,15 @@ class Predictor:
         from promptseg.models.checkpoint import save_pretrained
 
         save_pretrained(self.loaded.source.network.get(), Path(directory))
+
+    def _look(self, image: Embedding | ImageSource, within: Within | None) -> "_View":
+        """Encode an image, unless it is, or a region of it."""
+        if within is None:
+            whole = image if isinstance(image, Embedding) else self.encode(image)
+            return _View(whole.image_rgb, whole.source, whole)
+        image_rgb, source = self._read_pixels(image)
+        region = SearchRegion.read(within, image_rgb.shape[:2])
+        return _View(image_rgb, source, self._encode(region.cut(image_rgb), None), region)
 
     def _encode(self, image_rgb: NDArray[np.uint8], source: str | None) -> Embedding:
         return Embedding(self.name, self.fingerprint, image_rgb, self.segmenter.encode_image(image_rgb), source=source)
@@ -458,32 +467,28 @@ class Predictor:
             return _Thresholds(self.presence_threshold, mask, self.unsure_threshold)
         return _Thresholds(checked_probability(threshold, what="threshold"), mask)
 
-    def _check_kinds(self, query: Query) -> None:
-        for prompt in query.prompts:
-            if prompt.kind not in self.prompt_kinds:
-                takers = [
-                    row.name
-                    for row in MODELS.values()
-                    if prompt.kind in row.prompt_kinds and row.status in ("shipped", "published")
-                ]
-                raise UnsupportedPromptError(
-                    f"{self.name} takes {' and '.join(sorted(self.prompt_kinds))} prompts, no {prompt.kind} prompts "
-                    f"(query {query.label!r}); models that do: {', '.join(takers) or 'none yet'}"
-                )
 
+@dataclass(frozen=True, eq=False)
+class _View:
+    """What of an image is looked at.
 
-def _warn_of_scripts(queries: Iterable[Query]) -> None:
-    """Warn of phrases that are not in English, as far as their letters tell."""
-    texts = (prompt.text for query in queries for prompt in query.prompts if isinstance(prompt, TextPrompt))
-    if foreign := {text: script for text in texts if not text.isascii() and (script := find_foreign_script(text))}:
-        text, script = next(iter(foreign.items()))
-        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
-        warnings.warn(
-            f"the phrase {text!r}{more} is in {script} letters, and the model was trained on English: its answer says "
-            f"little; ask in English, and keep your own label with Query({text!r}, TextPrompt('...'))",
-            LanguageWarning,
-            stacklevel=4,
-        )
+    Attributes:
+        image_rgb: The whole image, uint8, shape (H, W, 3).
+        source: Its path.
+        embedding: Of what is looked at.
+        region: The region that is looked at; None: the whole image.
+    """
+
+    image_rgb: NDArray[np.uint8]
+    source: str | None
+    embedding: Embedding
+    region: SearchRegion | None = None
+
+    def move(self, queries: tuple[Query, ...]) -> tuple[Query, ...]:
+        return queries if self.region is None else tuple(map(self.region.move_query, queries))
+
+    def place(self, results: tuple[QueryResult, ...]) -> tuple[QueryResult, ...]:
+        return results if self.region is None else tuple(map(self.region.place, results))
 
 
 def _load_mobile_sam() -> "PromptableSegmenter":

@@ -197,7 +197,12 @@ class PointPrompt:
         on_object = (True,) * len(points) if self.on_object is None else self.on_object
         if not isinstance(on_object, Iterable):
             raise PromptError(f"on_object has a flag for each point, such as (True, False); not {on_object!r}")
-        on_object = tuple(bool(flag) for flag in on_object)
+        # NumPy's and PyTorch's numbers too
+        flags = tuple(flag.item() if hasattr(flag, "item") else flag for flag in on_object)
+        # SAM's own codes go on to 3, and -1 is padding: none of those is a point beside the object
+        if strange := [flag for flag in flags if not (isinstance(flag, bool | int | float) and flag in (0, 1))]:
+            raise PromptError(f"on_object is made of True (1) and False (0), not {strange[0]!r:.80}")
+        on_object = tuple(map(bool, flags))
         if len(on_object) != len(points):
             raise PromptError(f"{len(points)} points but {len(on_object)} flags in on_object")
         object.__setattr__(self, "points_xy", tuple((float(x), float(y)) for x, y in points))

@@ -17,7 +17,7 @@ from promptseg._prompt_checks import checked_box, checked_mask
 from promptseg.errors import OutsideImageError, PromptError
 from promptseg.ops.masks import tight_box
 from promptseg.ops.resize import resize_map
-from promptseg.ops.rle import encode_rle, place_rle
+from promptseg.ops.rle import Rle, encode_rle, place_rle
 from promptseg.ops.windows import Window
 from promptseg.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, Query
 from promptseg.results import Instance, QueryResult
@@ -92,6 +92,12 @@ class SearchRegion:
         """Cut the window out of an array of the image, shape (H, W, ...)."""
         left, top, right, bottom = self.window
         return image[top:bottom, left:right]
+
+    def to_rle(self) -> Rle:
+        """Encode which pixels of the image belong to it."""
+        left, top, right, bottom = self.window
+        mask = np.ones((bottom - top, right - left), dtype=np.bool_) if self.mask is None else self.mask
+        return place_rle(encode_rle(mask), self.window, self.size_hw)
 
     def move_query(self, query: Query) -> Query:
         """Move the points, boxes and masks of a query into the window; phrases and exemplars stay as they are.
@@ -173,6 +179,12 @@ class SearchRegion:
             model_instances=tuple(moved for each in whole.instances if (moved := self._place_instance(each)).area),
             stored_mask=place_rle(encode_rle(mask), self.window, self.size_hw),
         )
+
+    def place_ids(self, ids: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Bring the numbers of a window's pixels, shape (h, w), into the image, shape (H, W); 0 outside the region."""
+        placed = np.zeros(self.size_hw, dtype=np.int32)
+        self.cut(placed)[...] = ids if self.mask is None else np.where(self.mask, ids, 0)
+        return placed
 
     def _place_instance(self, instance: Instance) -> Instance:
         left, top, _, _ = self.window

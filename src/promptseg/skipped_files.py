@@ -34,7 +34,7 @@ def explain_skip(path: Path) -> SkippedFile:
     if path.is_symlink() and not path.exists():
         reason = "a broken link"
     elif path.is_dir():
-        reason = "a folder; subfolders are not searched"
+        reason = f"a folder; subfolders are not searched, '{path}/**/*' finds the images in it"
     elif path.name.startswith("."):
         reason = "hidden"
     elif path.suffix.lower() in _WAYS_OUT:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from promptseg.cli.image_results import describe, find_images, name_folders
+from promptseg.errors import ImageError
 from promptseg.results import QueryResult, Segmentation
 
 
@@ -15,6 +16,27 @@ def test_folder_names_are_unique() -> None:
     assert list(names.values()) == ["a-cat", "b-cat", "cat-png", "dog"]
     names = name_folders([Path("a/Cat.jpg"), Path("b/cat.jpg")])
     assert list(names.values()) == ["a-Cat", "b-cat"], "one folder on Windows and macOS"
+
+
+def test_the_results_of_another_image_are_left_alone(tmp_path: Path) -> None:
+    image_rgb = np.zeros((4, 5, 3), np.uint8)
+    logits = np.full((4, 5), 3.0, np.float32)
+    result = (QueryResult("cat", 0.9, logits, (4, 5), 0.5, 0.5),)
+    folders = []
+    for source in ("a/rgb.png", "b/rgb.png", "b/rgb.png", "a/rgb.png"):
+        folders.append(name_folders([Path(source)], tmp_path)[Path(source)])
+        Segmentation(image_rgb, result, "promptseg-test", 0.5, 0.5, source=source).save(tmp_path / folders[-1])
+    assert folders == ["rgb", "b-rgb", "b-rgb", "rgb"], "each in a run of its own, and again"
+    (tmp_path / "rgb" / "result.json").write_text("[]")
+    assert name_folders([Path("c/rgb.png")], tmp_path) == {Path("c/rgb.png"): "rgb"}, "it says nothing of an image"
+
+
+def test_an_address_and_a_folder_of_folders_are_answered_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"https://example.org/cat.jpg: is an address, and images are files"):
+        find_images(["https://example.org/cat.jpg"])
+    (tmp_path / "scene").mkdir()
+    with pytest.raises(ImageError, match=r"subfolders are not searched, '.*/scene/\*\*/\*' finds the images in it"):
+        find_images([str(tmp_path)])
 
 
 def test_what_a_folder_holds_besides_images_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,8 +195,11 @@ def test_usage_errors_exit_2_in_one_line(promptseg: Callable[..., Ended], photo:
         ([*request, "--exemplar", f"mug={photo}", "--mask-value", "7"], "there is none"),
         ([*request, "--tolerance", "1"], "it is for the polygons of a data set: give its --format"),
         ([*request, "--within", "1,2,3"], "--within 1,2,3: write x0,y0,x1,y1 or the name of a mask's file"),
-        ([*request, "--within", "0.1,0.1,0.5,0.5"], "looks like shares of the image size"),
-        ([*request, "--within", "nowhere.png"], "--within nowhere.png: write x0,y0,x1,y1 or the name"),
+        (
+            [*request, "--within", "0.1,0.1,0.5,0.5"],
+            "--within is in pixels; [0.1, 0.1, 0.5, 0.5] looks like shares of the image size",
+        ),
+        ([*request, "--within", "nowhere.png"], "--within nowhere.png: no such file"),
     ):
         ended = promptseg(*arguments)
         assert (ended.code, ended.out) == (2, "")

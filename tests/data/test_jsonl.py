@@ -236,8 +236,22 @@ def test_a_malformed_line_is_named_by_file_and_number(tmp_path, line, message):
     [
         ({"masks": [{"category": "dog"}]}, "field 'rle' must be dict"),
         ({"masks": [mask_of("dog", 0, 0, 4, 4) | {"kind": "blob"}]}, "kind must be one of thing, stuff, part, phrase"),
+        (
+            {"masks": [{"category": "dog", "rle": mask_of("dog", 0, 0, 4, 4)["rle"] | {"counts": "0"}}]},
+            r"bad\.jsonl:1: mask 'dog': a run-length code of 0 pixels, expected",
+        ),
         ({"boxes": [box_of("dog", 1, 2, 3)]}, "box_xyxy of 'dog' has 3 numbers, expected 4"),
         ({"boxes": [{"box_xyxy": [1, 2, 3, 4]}]}, "field 'category' must be str"),
+        ({"masks": [7.5]}, r"bad\.jsonl:1: field 'masks' must be a list of objects, got \[7\.5\]"),
+        ({"masks": "dog"}, "field 'masks' must be a list of objects, got 'dog'"),
+        ({"boxes": [[1, 2, 3, 4]]}, "field 'boxes' must be a list of objects"),
+        ({"boxes": [box_of("dog", 1, "2", 3, 4)]}, "box_xyxy of 'dog' has corners that are not numbers"),
+        ({"boxes": [box_of("dog", 1, float("nan"), 3, 4)]}, "box_xyxy of 'dog' has corners that are not numbers"),
+        ({"regions": {"phrase": "dog"}}, "field 'regions' must be a list of objects"),
+        ({"tags": ["dog", 3]}, r"field 'tags' must be a list of texts, got \['dog', 3\]"),
+        ({"tags": "dog"}, "field 'tags' must be a list of texts, got 'dog'"),
+        ({"captions": 3}, "field 'captions' must be a list of texts, got 3"),
+        ({"exhaustive": 3}, "field 'exhaustive' must be a list of texts, got 3"),
         ({"height": "high"}, r"bad\.jsonl:1: height and width are whole numbers from 1 on, not 'high' and"),
         (
             {"height": 10**9},

@@ -112,6 +112,7 @@ def test_malformed_files_are_errors_that_name_the_place(tmp_path):
         ("[3]", "record 1: expected an object, got int"),
         ('[{"image_id": "1"}]', "record 1: field 'image_id' must be int, got '1'"),
         (json.dumps([{**task(1, "cup"), "Polygons": [[3]]}]), r"Polygons must be \[instance\]\[polygon\]\[x, y\]"),
+        (json.dumps([{**task(1, "cup"), "Polygons": [[[[1e999, 1], [2, 2]]]]}]), r"Polygons must be .* infinity"),
         (json.dumps([task(9, "cup")]), "not one phrase with its image; for one, .* has no image 9"),
     ):
         refer.write_text(content)

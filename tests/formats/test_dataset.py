@@ -57,6 +57,19 @@ def test_a_run_that_was_killed_goes_on_to_the_same_data_set(name: str, tmp_path:
     assert len(read(tmp_path / "killed", format=name).annotations) == 4
 
 
+def test_a_repeated_run_does_not_make_the_journal_grow(tmp_path: Path) -> None:
+    journal = tmp_path / "set" / ".promptseg" / "pictures.jsonl"
+    sizes = []
+    for seeds in ((0, 1), (0, 1), (1, 1)):
+        with DatasetWriter(tmp_path / "set", format="geojson", classes=CLASSES) as writer:
+            for number, seed in enumerate(seeds):
+                writer.add(f"{number}.jpg", result(seed))
+        sizes.append(len(journal.read_bytes().splitlines()))
+    assert sizes == [2, 2, 3], "only what changed is written"
+    first, second = read(tmp_path / "set", format="geojson").annotations
+    assert [each.rle for _, each in first.objects()] == [each.rle for _, each in second.objects()]
+
+
 def test_nothing_is_mixed(tmp_path: Path) -> None:
     out = write({"a.jpg": result(0)}, tmp_path / "out", format="coco")
     before = files(out)

@@ -21,12 +21,13 @@ from formats_world import disc, make_masks, make_segmentation
 from hostile_case import NOTICED, REFUSED, UNNOTICEABLE, Case, Outcome
 from PIL import Image
 from probe import DATA_FORMATS
+from published_sets import WRITERS as PUBLISHED
 
 import promptseg
 
 # Damages of the readers' own kinds of file come on top of these.
 _NUM_WRONG_VALUES = 10
-_TEXT_SUFFIXES = (".json", ".jsonl", ".geojson", ".txt", ".yaml", ".xml")
+_TEXT_SUFFIXES = (".json", ".jsonl", ".geojson", ".txt", ".yaml", ".xml", ".tsv")
 _JSON_SUFFIXES = (".json", ".jsonl", ".geojson")
 # Files that a format writes for people or for other programs, and that its reader leaves alone.
 _UNREAD = (
@@ -79,6 +80,7 @@ def _writers() -> dict[str, Callable[[Path], object]]:
         "phrasecut": write_phrasecut,
         "refcoco": write_refcoco,
         "grefcoco": write_grefcoco,
+        **PUBLISHED,
     }
 
 
@@ -112,7 +114,9 @@ def _damages(original: Path, reader: str, rng: np.random.Generator) -> Iterator[
         yield from _damaged_png(path, path.relative_to(original).as_posix(), reader, rng)
     for path in [path for path in files if path.suffix == ".npz"][:1]:
         yield from _damaged_archive(path, path.name, rng)
-    for path in [path for path in files if path.suffix == ".p"]:
+    for path in [path for path in files if path.suffix in (".parquet", ".tar")]:
+        yield from _damaged_container(path, path.relative_to(original).as_posix(), rng)
+    for path in [path for path in files if path.suffix in (".p", ".pkl")]:
         yield from damaged_pickles(path.read_bytes(), path.relative_to(original).as_posix(), rng)
 
 
@@ -125,8 +129,9 @@ def _is_read(path: Path, original: Path) -> bool:
 def _damaged_text(path: Path, name: str, reader: str) -> Iterator[_Damage]:
     content = path.read_bytes()
     # A list of lines has no end, labelme needs no class map, and an image may have no annotation.
-    is_list = path.parent.name == "labels" or (path.name == "classes.txt" and reader.startswith("labelme"))
-    is_one_of_many = reader.startswith(("labelme", "geojson", "voc"))
+    is_list = path.parent.name in ("labels", "Segmentation") or path.suffix == ".tsv" or path.name.startswith("part-")
+    is_list |= path.name == "classes.txt" and reader.startswith("labelme")
+    is_one_of_many = reader.startswith(("labelme", "geojson", "voc", "rows"))
     for place in cut_places(len(content), 4)[1:3]:
         yield name, content[:place], f"cut after {place} bytes", UNNOTICEABLE if is_list else NOTICED
     yield name, content[:10] + b"\xff\xfe\xfd" + content[10:], "not UTF-8", NOTICED
@@ -178,6 +183,20 @@ def _damaged_png(path: Path, name: str, reader: str, rng: np.random.Generator) -
             stream = io.BytesIO()
             other.save(stream, "TIFF" if other.mode == "F" else "PNG")
             yield name, stream.getvalue(), done, UNNOTICEABLE if reader in ("folder", "png") else NOTICED
+
+
+def _damaged_container(path: Path, name: str, rng: np.random.Generator) -> Iterator[_Damage]:
+    """Damage a Parquet table or a tar file; in a tar file some bits are just other pixels."""
+    content = path.read_bytes()
+    allowed = REFUSED if path.suffix == ".parquet" else UNNOTICEABLE
+    for place in cut_places(len(content), 8):
+        yield name, content[:place], f"cut after {place} bytes", allowed
+    for _ in range(16):
+        yield name, flip_bits(content, rng), "a bit turned over", UNNOTICEABLE
+    yield name, content[:4] + bytes(len(content) - 8) + content[-4:], "zeros between its first and last bytes", REFUSED
+    yield name, b"<!doctype html>" * 99, "a web page", REFUSED
+    # an output whose images all failed, and are to be tried again, has no part
+    yield name, None, "missing", UNNOTICEABLE if name.startswith("part-") else REFUSED
 
 
 def _damaged_archive(path: Path, name: str, rng: np.random.Generator) -> Iterator[_Damage]:

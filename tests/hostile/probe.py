@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from published_sets import READERS as PUBLISHED
+
 from promptseg.errors import PromptsegError
 from promptseg.image_files import bundled_image
 
@@ -130,6 +132,10 @@ def _read_grefcoco(path: Path) -> Any:
     return read_grefcoco(path, "val")
 
 
+def _read_published(path: Path, *, read: Callable[[Path], tuple[Any, int]]) -> Read:
+    return Read(*read(path))
+
+
 def read_checkpoint(path: Path) -> Read:
     """Load a checkpoint and let it answer."""
     import numpy as np
@@ -223,6 +229,7 @@ READERS: dict[str, Callable[[Path], Read]] = {
     "phrasecut": partial(read_samples, read=_read_phrasecut),
     "refcoco": partial(read_samples, read=_read_refcoco),
     "grefcoco": partial(read_samples, read=_read_grefcoco),
+    **{name: partial(_read_published, read=read) for name, read in PUBLISHED.items()},
     "checkpoint": read_checkpoint,
     "embedding": read_embedding,
     "state": read_state,

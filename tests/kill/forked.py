@@ -16,7 +16,7 @@ from pathlib import Path
 _CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree", "shutil.copyfile")
 
 _MODULES = (
-    "pydantic", "lightning_fabric", "matplotlib.figure", "matplotlib.backends.backend_agg", "torch",
+    "pydantic", "pyarrow.parquet", "lightning_fabric", "matplotlib.figure", "matplotlib.backends.backend_agg", "torch",
     "xml.etree.ElementTree", "promptseg.data.folder", "promptseg.evaluate.evaluate_set",
     "promptseg.evaluate.data_source", "promptseg.labeling", "promptseg.models.build",
     "promptseg.models.promptseg.build", "promptseg.models.promptseg.pipeline", "promptseg.train.before_after",
@@ -92,9 +92,9 @@ class Child:
         with os.fdopen(self._read, "rb") as pipe:
             said = pipe.read().decode("utf-8", "replace")
         _, status = os.waitpid(self.process_id, 0)
-        text, _, count = said.rpartition("\nchanges: ")
+        text, ended, count = said.rpartition("\nchanges: ")
         seconds = time.monotonic() - self._started
-        return Ended(os.waitstatus_to_exitcode(status), text or said, int(count) if text else 0, seconds)
+        return Ended(os.waitstatus_to_exitcode(status), text if ended else said, int(count) if ended else 0, seconds)
 
 
 def run(run: Callable[[], None], *, environment: Mapping[str, str], limits: Limits = UNLIMITED) -> Ended:

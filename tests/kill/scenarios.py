@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from data_trees import write_mask
@@ -14,6 +15,10 @@ from forked import read_files
 from PIL import Image
 from weights_support import MEMBER, build_wheel, checkpoint_bytes, pip_environment, tiny_record
 
+import promptseg
+from promptseg.batch.rows import Row
+from promptseg.batch.sources import BatchImage
+from promptseg.batch.worker import BatchJob
 from promptseg.cli.main import main
 
 WORLDS = Path(__file__).parents[1] / "worlds"
@@ -66,6 +71,9 @@ def list_scenarios(root: Path) -> dict[str, Scenario]:
         Scenario("finetune", partial(_finetune, root)),
         Scenario("autolabel", partial(_autolabel, root)),
         Scenario("evaluate", partial(_evaluate, root), _evaluate_promise),
+        Scenario("batch parquet", partial(_batch, root, "parquet"), _batch_promise),
+        Scenario("batch jsonl", partial(_batch, root, "jsonl"), _batch_promise),
+        Scenario("batch pool", partial(_batch_pool, root), _batch_promise, by_time=True),
         Scenario(
             "weights pull", _pull, _pull_promise, in_pairs=True,
             environment=lambda out: pip_environment(root / "links") | {"PROMPTSEG_CACHE": str(out / "cache")},
@@ -123,6 +131,41 @@ def _evaluate_promise(out: Path) -> dict[str, bytes]:
         del record["seconds"]
     kept = {key: report[key] for key in ("data_set", "num_images", "numbers", "failures")}
     return files | {"report": json.dumps(kept).encode(), "records": json.dumps(records).encode()}
+
+
+class _ThisProcess:
+    """Segments the images of a batch in this process, so that it is killed at a change of its files."""
+
+    def run(self, job: BatchJob, images: Iterable[BatchImage]) -> Iterator[list[Row]]:
+        worker = job.open()
+        return (worker.segment(image) for image in images)
+
+    @property
+    def num_threads(self) -> int:
+        return 1
+
+
+def _batch(root: Path, format: Literal["parquet", "jsonl"], out: Path) -> None:
+    from promptseg.batch import batch, list_sources
+
+    model = promptseg.load("promptseg-test", threshold=0.0, engine="torch", device="cpu")
+    images = list_sources([root / "photos"])
+    batch(model, images, ["cat", "red mug"], out / "rows", format=format, runner=_ThisProcess(), images_per_part=2)
+
+
+def _batch_pool(root: Path, out: Path) -> None:
+    names = ("--names", root / "names.txt", "--format", "jsonl", "--workers", 2)
+    run_command("batch", root / "photos", *names, "--out", out / "rows", *MODEL)
+
+
+def _batch_promise(out: Path) -> dict[str, bytes]:
+    """All rows, each once; not the times, nor which part holds them."""
+    from promptseg.batch import read_rows
+
+    rows = [{key: value for key, value in row.items() if key != "seconds"} for row in read_rows(out / "rows")]
+    left = [name for name in read_files(out) if not Path(name).name.startswith(("part-", "batch.json"))]
+    lines = sorted(json.dumps(row, sort_keys=True) for row in rows)
+    return {"rows": "\n".join(lines).encode(), "other files": json.dumps(left).encode()}
 
 
 def _pull(out: Path) -> None:

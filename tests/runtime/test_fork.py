@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +122,62 @@ for lock in locks:
         pytest.skip("this system has no forks")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("free\n" * 3, "")
+
+
+# A child that starts while another thread exports and compiles: it loads the model itself, or takes the loaded one.
+LOADING = """
+import os, sys, threading, time
+import numpy as np
+import promptseg
+from promptseg.runtime import openvino_graph
+
+compiling, steps = threading.Event(), []
+plain = openvino_graph._Compiler.compile
+
+def compile(self, model, settings):
+    with self._lock:
+        steps.append("compiling")
+        compiling.set()
+        time.sleep(0.5)  # a compilation that takes its time
+        steps.append("done")
+    return plain(self, model, settings)
+
+openvino_graph._Compiler.compile = compile
+noise = np.zeros((40, 60, 3), np.uint8)
+
+def load_and_segment():
+    model = promptseg.load("sam-test", engine="openvino", threshold=0.0, offline=True)
+    return model.segment(noise, promptseg.PointPrompt([(30, 20)]))[0].presence
+
+thread = threading.Thread(target=load_and_segment)
+thread.start()
+assert compiling.wait(100)
+child = os.fork()
+if child == 0:
+    if steps[-1] != "done":
+        os._exit(8)
+    load_and_segment()
+    os._exit(7)
+deadline = time.monotonic() + 100
+while time.monotonic() < deadline:
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        break
+    time.sleep(0.05)
+else:
+    os.kill(child, 9)
+    sys.exit("the child hangs")
+thread.join()
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_a_child_that_starts_while_a_model_is_compiled_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if sys.platform != "linux":
+        pytest.skip("only here processes are forked")
+    monkeypatch.setenv("PROMPTSEG_CACHE", str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=250)
+    assert done.stdout == "7\n", done.stderr
 
 
 def test_a_gpu_is_refused_in_a_forked_process(monkeypatch: pytest.MonkeyPatch) -> None:

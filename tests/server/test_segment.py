@@ -204,6 +204,42 @@ def test_proposals_are_those_of_the_python_call(client: TestClient, image_id: st
     assert len(qualities) == 3 and qualities == sorted(qualities, reverse=True)
 
 
+@pytest.mark.parametrize(
+    "within", [{"box_xyxy": [100, 40, 320, 260]}, {"mask": encode_rle(DRAWN)}], ids=["box", "mask"]
+)
+def test_a_region_is_looked_in_alone(
+    client: TestClient, photo: bytes, predictor: Predictor, within: dict[str, Any]
+) -> None:
+    image_id = client.put("/v1/images?encode=false", content=photo).json()["id"]
+    asked = [*PHRASES, {"label": "clicked", "prompts": [{"kind": "point", "points_xy": [[220, 150]]}]}]
+    answer = segment(client, image_id, asked, within=within, threshold=0, exact=True)
+    queries = [*PHRASES, Query("clicked", (PointPrompt(((220, 150),)),))]
+    region = DRAWN if "mask" in within else BoxPrompt((100, 40, 320, 260))
+    found = predictor.segment(bundled_image("chelsea"), queries, within=region, threshold=0)
+    assert [each["mask"] for each in answer["results"]] == [each.to_rle() for each in found]
+    assert [each["presence"] for each in answer["results"]] == [each.presence for each in found], "exact"
+    assert found["clicked"].area
+    assert not client.get(f"/v1/images/{image_id}").json()["is_encoded"], "nothing but the region was encoded"
+    small = segment(client, image_id, asked, within=within, threshold=0, mask_long_side=100)
+    for result, full in zip(small["results"], found, strict=True):
+        assert result["mask"]["size"] == [67, 100]
+        assert result["area"] == pytest.approx(full.area, rel=0.15, abs=200)
+
+
+def test_a_region_is_a_box_or_a_mask(client: TestClient, image_id: str) -> None:
+    box, mask = [100, 40, 320, 260], encode_rle(DRAWN)
+    for within, code in (
+        ({}, "invalid_prompt"),
+        ({"box_xyxy": box, "mask": mask}, "invalid_prompt"),
+        ({"box_xyxy": [0.1, 0.1, 0.5, 0.5]}, "invalid_prompt"),
+        ({"box_xyxy": [900, 900, 950, 950]}, "outside_image"),
+        ({"mask": encode_rle(np.ones((10, 90), dtype=np.bool_))}, "outside_image"),
+        ({"box": box}, "invalid_request"),
+    ):
+        answer = client.post("/v1/segment", json={"image": image_id, "queries": ["cat"], "within": within})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, code)
+
+
 def test_long_answers_are_compressed(client: TestClient, image_id: str) -> None:
     request = {"image": image_id, "queries": ASKED, "masks": "polygons"}
     answer = client.post("/v1/segment", json=request, headers={"Accept-Encoding": "gzip"})

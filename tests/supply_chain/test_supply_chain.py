@@ -7,16 +7,28 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from promptseg.weights import RECORDS
+from scripts.build_packages import build, repack
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
-_SHIPPED = ("src", "pyproject.toml", "LICENSE", "README.md")
+_SHIPPED = (
+    "src",
+    "pyproject.toml",
+    "LICENSE",
+    "README.md",
+    "THIRD_PARTY.md",
+    "MANIFEST.in",
+    "CHANGELOG.md",
+    "CITATION.cff",
+    "constraints.txt",
+)
 
 
 def plain_name(name: str) -> str:
@@ -67,7 +79,7 @@ def test_the_bill_of_materials_lists_what_the_lock_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_builds_of_one_source_are_the_same_file(tmp_path: Path) -> None:
+def test_two_builds_of_one_source_are_the_same_files(tmp_path: Path) -> None:
     built = []
     for number in range(2):
         copy = tmp_path / str(number)
@@ -77,12 +89,20 @@ def test_two_builds_of_one_source_are_the_same_file(tmp_path: Path) -> None:
                 shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
             else:
                 shutil.copyfile(ROOT / name, copy / name)  # of another time than the original
-        subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(copy / "dist"), str(copy)],
-            env=os.environ | {"SOURCE_DATE_EPOCH": "1700000000"},
-            check=True,
-            capture_output=True,
-        )
-        (wheel,) = (copy / "dist").iterdir()
-        built.append((wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest()))
-    assert built[0] == built[1]
+            os.utime(copy / name, (1_600_000_000 + number, 1_600_000_000 + number))
+        made = build(copy, copy / "dist", epoch=1_700_000_000)
+        built.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in made})
+    assert len(built[0]) == 2 and built[0] == built[1]
+
+
+def test_a_repacked_archive_has_one_time_and_no_owner(tmp_path: Path) -> None:
+    archive = tmp_path / "a.tar.gz"
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(ROOT / "LICENSE", "a/LICENSE")
+        packed.add(ROOT / "docs", "a/docs", recursive=False)
+    repack(archive, epoch=1_700_000_000)
+    with tarfile.open(archive) as packed:
+        members = {each.name: each for each in packed}
+        assert list(members) == ["a/LICENSE", "a/docs"]
+        assert {(each.mtime, each.uid, each.uname) for each in members.values()} == {(1_700_000_000, 0, "")}
+        assert packed.extractfile("a/LICENSE").read() == (ROOT / "LICENSE").read_bytes()

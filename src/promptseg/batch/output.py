@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from promptseg._extras import require
 from promptseg._wording import shorten
-from promptseg.batch.rows import Row
+from promptseg.batch.rows import Row, checked_row
 from promptseg.errors import DataError, OutputError
 from promptseg.formats.base import read_json, write_json
 from promptseg.ops.atomic import atomic_file
@@ -177,7 +177,7 @@ def _load_jsonl(path: Path) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8") as file:
             for line in file:
-                yield parse_json(line)
+                yield checked_row(parse_json(line))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a part of a batch that can be read: {error}") from error
 
@@ -192,8 +192,8 @@ def _load_parquet(path: Path) -> Iterator[Row]:
     import pyarrow.parquet
 
     try:
-        yield from pyarrow.parquet.read_table(path, partitioning=None).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
+        yield from map(checked_row, pyarrow.parquet.read_table(path, partitioning=None).to_pylist())
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: not a part of a batch that can be read: {error}") from error
 
 

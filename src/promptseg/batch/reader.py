@@ -1,5 +1,6 @@
 """Read the bytes of the images of a batch."""
 
+from promptseg._extras import require
 from promptseg.batch.sources import BatchImage, open_table
 from promptseg.errors import DataError, ImageError
 from promptseg.images import DEFAULT_LIMITS
@@ -31,6 +32,8 @@ class ImageReader:
         if self._group is None or not _is_in(image, self._group):
             self._group = _read_group(image)
         _, first, rows = self._group
+        if image.row - first >= len(rows):
+            raise ImageError(f"{image.id}: {image.file} is damaged: it states more rows than it holds")
         value = rows[image.row - first]
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes) or not content:
@@ -55,7 +58,7 @@ def _read_group(image: BatchImage) -> tuple[BatchImage, int, list[object]]:
             if image.row < first + num_rows:
                 return image, first, table.read_row_group(index, columns=[image.column])[image.column].to_pylist()
             first += num_rows
-    except (OSError, ValueError, DataError) as error:
+    except (DataError, OSError, ValueError, require("pyarrow", extra="batch").ArrowException) as error:
         raise ImageError(f"{image.id}: can't be read: {error}") from error
     raise ImageError(f"{image.id}: the table has {first:,} rows now")
 

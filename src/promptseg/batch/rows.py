@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Callable, Sequence
+from typing import TypedDict, cast
 
+from promptseg._value_checks import is_number
 from promptseg.batch.sources import BatchImage
 from promptseg.prompts import ExemplarPrompt, MaskPrompt, Prompt, Query
 from promptseg.results import QueryResult, Segmentation, Status
@@ -55,6 +56,63 @@ class Row(TypedDict):
 def rows_of(image: BatchImage, result: Segmentation, *, sha256: str, seconds: float) -> list[Row]:
     """Describe the results of an image: a row for each object, and one for each label without objects."""
     return [row for query in result for row in _rows_of_label(image, result, query, sha256, seconds)]
+
+
+def checked_row(row: object) -> Row:
+    """Return what a file of rows holds, if it is a row.
+
+    Raises:
+        ValueError: It is no object, lacks a column, or has a column with another kind of value.
+    """
+    if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
+        raise ValueError(f"a row is an object, not {row!r:.80}")
+    if missing := [name for name in _COLUMNS if name not in row]:
+        raise ValueError(f"a row has no {missing[0]}")
+    for name, fits in _COLUMNS.items():
+        if not fits(row[name]):
+            raise ValueError(f"{row[name]!r:.80} is no {name} of a row")
+    return cast(Row, row)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_whole, value))
+
+
+def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_COLUMNS: dict[str, Callable[[object], bool]] = {
+    "path": _is_text,
+    "sha256": _or_none(_is_text),
+    "width": _or_none(_is_whole),
+    "height": _or_none(_is_whole),
+    "model": _is_text,
+    "fingerprint": _is_text,
+    "label": _or_none(_is_text),
+    "presence": _or_none(is_number),
+    "is_present": _or_none(_is_flag),
+    "status": _or_none(lambda value: value in ("present", "unsure", "absent")),
+    "read_as": _or_none(_is_text),
+    "object": _or_none(_is_whole),
+    "score": _or_none(is_number),
+    "box_xyxy": _or_none(_is_box),
+    "mask": _or_none(_is_text),
+    "error": _or_none(_is_text),
+    "seconds": is_number,
+}
 
 
 def error_row(

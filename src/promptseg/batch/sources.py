@@ -131,9 +131,15 @@ def _list_shard(path: Path, skipped: list[SkippedFile] | None) -> list[BatchImag
 def _list_table(path: Path, column: str | None) -> list[BatchImage]:
     table = open_table(path)
     name, holds_bytes = _find_column(path, table.schema_arrow, column)
+    num_rows, num_bytes = table.metadata.num_rows, path.stat().st_size
+    if num_rows > num_bytes:  # an image or a path has a byte at least
+        raise DataError(f"{path}: damaged: it states {num_rows:,} rows in {num_bytes:,} bytes")
     if holds_bytes:
-        return [BatchImage(f"{path}#{row}", path, row=row, column=name) for row in range(table.metadata.num_rows)]
-    paths = table.read(columns=[name])[name].to_pylist()
+        return [BatchImage(f"{path}#{row}", path, row=row, column=name) for row in range(num_rows)]
+    try:
+        paths = table.read(columns=[name])[name].to_pylist()
+    except table_errors() as error:
+        raise DataError(f"{path}: not a Parquet table that can be read: {error}") from error
     if not all(isinstance(each, str) and each for each in paths):
         raise DataError(f"{path}: its column {name!r} has rows without a path")
     return list(_files(map(expand_home, paths)))
@@ -169,5 +175,11 @@ def open_table(path: Path) -> "pyarrow.parquet.ParquetFile":
     parquet = require("pyarrow.parquet", extra="batch")
     try:
         return parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:
+    except table_errors() as error:
         raise DataError(f"{path}: not a Parquet table that can be read: {error}") from error
+
+
+def table_errors() -> tuple[type[Exception], ...]:
+    """Name the errors of pyarrow at a table that is damaged."""
+    arrow = require("pyarrow", extra="batch")
+    return OSError, ValueError, arrow.ArrowException

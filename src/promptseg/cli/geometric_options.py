@@ -5,7 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptseg.errors import PromptError
+import typer
+
+from promptseg.cli.checks import read_mask_value
+from promptseg.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
     from promptseg.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, Query
@@ -13,10 +16,6 @@ if TYPE_CHECKING:
 
 POINT_HELP = "A point on the object: x,y in pixels; x,y,0 is a point beside it. Repeat it for more points."
 BOX_HELP = "A box around the object: x0,y0,x1,y1 in pixels. Repeat it for more objects."
-WITHIN_HELP = (
-    "Look only here: x0,y0,x1,y1 in pixels, or the file of a mask. The region is cut out and segmented as an image of "
-    "its own."
-)
 # The label of an object that is marked without a phrase.
 UNNAMED = "object"
 
@@ -55,13 +54,16 @@ def parse_within(within: str, *, mask_value: "MaskValue | None" = None) -> "BoxP
         PromptError: The box has no area, the mask is empty, or it is neither.
         ImageError: The mask can't be read.
     """
+    from promptseg._prompt_checks import checked_box
     from promptseg.images import list_mask_values, read_mask
     from promptseg.prompts import BoxPrompt, MaskPrompt
 
     path = Path(within).expanduser()
     if not path.exists():
+        if path.suffix and "," not in within:
+            raise ImageError(f"--within {within}: no such file")
         x0, y0, x1, y1 = _numbers(within, (4,), option="--within", form="x0,y0,x1,y1 or the name of a mask's file")
-        return BoxPrompt((x0, y0, x1, y1))
+        return BoxPrompt(checked_box((x0, y0, x1, y1), what="--within"))
     mask = read_mask(path, mask_value=mask_value)
     if not mask.any():
         values = list_mask_values(path, mask_value=mask_value)
@@ -69,6 +71,21 @@ def parse_within(within: str, *, mask_value: "MaskValue | None" = None) -> "BoxP
             f"--within {within}: the mask is empty, it has the values {values}; --mask-value says which one is inside"
         )
     return MaskPrompt(mask)
+
+
+def read_region(within: str | None, *, mask_value: str | None) -> "BoxPrompt | MaskPrompt | None":
+    """Read --within and its --mask-value, for a command that has no other masks; None: look everywhere.
+
+    Raises:
+        BadParameter: There is a --mask-value, and no mask.
+        PromptError: As `parse_within`.
+        ImageError: The mask can't be read.
+    """
+    value = read_mask_value(mask_value)
+    region = None if within is None else parse_within(within, mask_value=value)
+    if value is not None and (region is None or region.kind != "mask"):
+        raise typer.BadParameter("it is for the mask of --within: there is none", param_hint="--mask-value")
+    return region
 
 
 def add_pointing(queries: "Sequence[Query]", points: Sequence[str], boxes: Sequence[str]) -> "tuple[Query, ...]":

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, Generic, Protocol, TypeVar
@@ -146,7 +147,7 @@ class ImageResults(Generic[R]):
         self._failures: dict[str, str] = {}
         self._num_done_before = 0
         self._folders = (
-            {} if out is None or formats else {path: out / name for path, name in name_folders(paths).items()}
+            {} if out is None or formats else {path: out / name for path, name in name_folders(paths, out).items()}
         )
         self._stack = ExitStack()
         self._writers = [
@@ -265,27 +266,49 @@ class ImageResults(Generic[R]):
         typer.echo(dump_json({"image": str(path), "picture": str(path), **values}))
 
 
-def name_folders(paths: Sequence[Path]) -> dict[Path, str]:
-    """Give each image a folder name of its own: its stem, with its folders before it where stems clash."""
+def name_folders(paths: Sequence[Path], out: Path | None = None) -> dict[Path, str]:
+    """Give each image a folder name of its own: its stem, with its folders before it where stems clash.
+
+    Args:
+        paths: The images.
+        out: Where the folders go; one that holds the results of another image is left alone.
+    """
     from promptseg.formats.names import OutputNames
 
     names = OutputNames(map(_name_source, paths))
-    return {path: names.choose(_name_source(path)) for path in dict.fromkeys(paths)}
+    return {
+        path: names.choose(_name_source(path), is_free=partial(_is_free, out=out, path=path))
+        for path in dict.fromkeys(paths)
+    }
+
+
+def _is_free(name: str, *, out: Path | None, path: Path) -> bool:
+    """Whether a folder of this name holds no results of another image than this one."""
+    from promptseg.results.panoptic_files import PANOPTIC_FILE
+    from promptseg.results.saved import RESULT_FILE, read_source
+
+    if out is None:
+        return True
+    sources = (read_source(out / name / file) for file in (RESULT_FILE, PANOPTIC_FILE))
+    return all(source is None or Path(source).absolute() == path.absolute() for source in sources)
 
 
 def _name_source(path: Path) -> str:
     return STDIN_NAME if path == STDIN else str(path)
 
 
-def describe(path: Path, result: "Segmentation") -> str:
-    """Describe a result in a few lines: presence, label, number of objects, share of the image."""
+def describe(path: Path, result: "Segmentation", *, given_labels: Sequence[str] = ()) -> str:
+    """Describe a result in a few lines: presence, label, number of objects, share of the image.
+
+    Labels that the command gave itself are not said to be unknown words.
+    """
     from promptseg.language.foreign import lacks_known_words
 
     width = max(len(query.caption) for query in result)
     lines = [str(path)]
     for query in result:
         if query.status == "absent":
-            is_foreign = lacks_known_words(query.label)
+            is_foreign = query.label not in given_labels and lacks_known_words(query.label)
             summary = "absent; none of its words is a known English noun" if is_foreign else "absent"
         elif not query.area:
             summary = f"{query.status}, but no mask of it was found"

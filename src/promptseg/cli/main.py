@@ -21,6 +21,7 @@ from promptseg.cli.calibrate import calibrate
 from promptseg.cli.deprecated_spellings import translate
 from promptseg.cli.evaluate import evaluate
 from promptseg.cli.evaluate_benchmark import evaluate_benchmark
+from promptseg.cli.export import export
 from promptseg.cli.finetune import finetune
 from promptseg.cli.library_caches import keep_library_caches
 from promptseg.cli.models import models
@@ -38,7 +39,6 @@ from promptseg.errors import EngineError, OfflineError, PromptsegError, Promptse
 app = typer.Typer(
     name="promptseg",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -66,6 +66,7 @@ app.command()(calibrate)
 app.command()(pseudo_masks)
 app.command()(train)
 app.command()(serve)
+app.command()(export)
 app.command()(models)
 app.add_typer(weights_app, name="weights")
 app.command()(version)

@@ -23,6 +23,13 @@ class PromptChoice(StrEnum):
     exemplar = "exemplar"
 
 
+def list_model_names() -> list[str]:
+    """List the names of models, for the completion of the shell."""
+    from promptseg.models.registry import list_models
+
+    return list(list_models())
+
+
 # Written out: importing the format table would import numpy and slow down `--help`.
 FORMAT_HELP = (
     "coco, coco-polygons, coco-panoptic, yolo, labelstudio, labelstudio-polygons, labelme, labelme-masks, voc, "
@@ -50,12 +57,22 @@ AsJsonLines: TypeAlias = Annotated[
 ]
 Model: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Name of a model (see `promptseg models`) or directory of a checkpoint. Default: promptseg."),
+    typer.Option(
+        autocompletion=list_model_names,
+        help="Name of a model (see `promptseg models`) or directory of a checkpoint. Default: promptseg.",
+    ),
 ]
 Threshold: TypeAlias = Annotated[
     float | None,
     typer.Option(
         min=0.0, max=1.0, help="Presence below which a phrase counts as absent. Default: the model's own threshold."
+    ),
+]
+Within: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Look only here: x0,y0,x1,y1 in pixels, or the file of a mask. The region is cut out and segmented as an "
+        "image of its own."
     ),
 ]
 MaskValueText: TypeAlias = Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptseg.cli.checks import check_device
+from promptseg.cli.geometric_options import read_region
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, find_images
 from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
@@ -17,15 +18,18 @@ from promptseg.cli.options import (
     EngineChoice,
     Formats,
     Images,
+    MaskValueText,
     Model,
     Offline,
     Threshold,
     Tolerance,
+    Within,
 )
 
 if TYPE_CHECKING:
     from promptseg.language.class_list import NamedClass
     from promptseg.predictor import Predictor
+    from promptseg.prompts import BoxPrompt, MaskPrompt
     from promptseg.results.panoptic import Panoptic
 
 
@@ -58,6 +62,8 @@ def panoptic(
     min_area: Annotated[
         int | None, typer.Option(min=0, help="Minimum number of pixels of a segment. Default: the model's own.")
     ] = None,
+    within: Within = None,
+    mask_value: MaskValueText = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +86,7 @@ def panoptic(
     Exit code 1: some images failed; each is named on stderr.
     """
     classes = read_classes_of(names, stuff)
+    region = read_region(within, mask_value=mask_value)
     paths = find_images(images)
     check_outputs(out, formats or ())
     check_device(device)
@@ -92,19 +99,24 @@ def panoptic(
         formats=formats or (),
         classes=tuple(one.label for one in classes),
         stuff=tuple(one.label for one in classes if not one.is_thing),
-        origin=f"{predictor.origin}, panoptic: {unlabelled.value}, score {min_score}, area {min_area}",
+        origin=f"{predictor.origin}, panoptic: {unlabelled.value}, score {min_score}, area {min_area}"
+        + ("" if within is None else f", within {within}"),
         as_json=as_json,
         tolerance=tolerance,
         kind=ResultKind(
             describe,
             lambda result: result.to_segmentation(),
             save,
-            is_done=partial(is_done, request=describe_request(predictor, classes, unlabelled, min_score, min_area)),
+            is_done=partial(
+                is_done,
+                request=describe_request(predictor, classes, unlabelled, min_score, min_area),
+                within=region,
+            ),
         ),
     ) as results:
         results.segment_all(
             lambda path: predictor.panoptic(
-                path, classes, unlabelled=unlabelled.value, min_score=min_score, min_area=min_area
+                path, classes, unlabelled=unlabelled.value, min_score=min_score, min_area=min_area, within=region
             )
         )
     results.finish()
@@ -157,9 +169,12 @@ def describe_request(
     }
 
 
-def is_done(path: Path, folder: Path, *, request: dict[str, Any]) -> bool:
-    """Whether a folder holds the map of an image for the same request."""
-    from promptseg.errors import DataError
+def is_done(
+    path: Path, folder: Path, *, request: dict[str, Any], within: "BoxPrompt | MaskPrompt | None" = None
+) -> bool:
+    """Whether a folder holds the map of an image for the same request, in the same region."""
+    from promptseg.errors import DataError, OutsideImageError
+    from promptseg.regions import SearchRegion
     from promptseg.results.panoptic_files import read_panoptic_file
 
     try:
@@ -168,7 +183,15 @@ def is_done(path: Path, folder: Path, *, request: dict[str, Any]) -> bool:
         return False
     classes = [(one["label"], one["synonyms"], one["is_thing"]) for one in document["classes"]]
     stated = {**{name: document.get(name) for name in request}, "classes": classes}
-    return stated == request and document["image"]["source"] == str(path)
+    if stated != request or document["image"]["source"] != str(path):
+        return False
+    if within is None:
+        return document.get("within") is None
+    try:
+        region = SearchRegion.read(within, tuple(document["size_hw"]))
+    except OutsideImageError:
+        return False
+    return bool(document.get("within") == region.to_rle())
 
 
 def describe(path: Path, result: "Panoptic") -> str:

@@ -10,7 +10,7 @@ import typer
 
 from promptseg.cli.checks import check_device, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
-from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, WITHIN_HELP, add_pointing, parse_within
+from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing, parse_within
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
@@ -25,10 +25,13 @@ from promptseg.cli.options import (
     Offline,
     Threshold,
     Tolerance,
+    Within,
 )
+from promptseg.cli.remote import Server, Token, connect_predictor
 from promptseg.errors import PromptError
 
 if TYPE_CHECKING:
+    from promptseg.client import RemotePredictor
     from promptseg.images import ImageSource
     from promptseg.predictor import Predictor
     from promptseg.prompts import BoxPrompt, MaskPrompt, Query
@@ -45,7 +48,7 @@ def predict(
     exemplar: Annotated[list[str] | None, typer.Option("--exemplar", "-x", help=FORM_HELP)] = None,
     point: Annotated[list[str] | None, typer.Option(help=POINT_HELP)] = None,
     box: Annotated[list[str] | None, typer.Option(help=BOX_HELP)] = None,
-    within: Annotated[str | None, typer.Option(help=WITHIN_HELP)] = None,
+    within: Within = None,
     mask_value: MaskValueText = None,
     invert: Annotated[
         bool, typer.Option("--invert", help="Give everything but the object of each prompt, for example to erase it.")
@@ -79,6 +82,8 @@ def predict(
     device: Device = "auto",
     engine: Engine = EngineChoice.auto,
     offline: Offline = False,
+    server: Server = None,
+    token: Token = None,
 ) -> None:
     """Segment images by phrases, by example images, by points and boxes.
 
@@ -104,17 +109,27 @@ def predict(
 
     from promptseg.results.query_result import invert_label
 
-    parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
-    predictor = load_predictor(
-        "langsam" if detector is not None else masker or model,
-        device=device,
-        engine=engine.value,
-        offline=offline,
-        threshold=threshold,
-        **(parts if detector is not None else {}),
-    )
-    if tile is not None:
-        predictor = predictor.tiled(tile)
+    predictor: Predictor | RemotePredictor
+    if server is not None:
+        local = {
+            "--detector": detector,
+            "--tile": tile,
+            "--device": None if device == "auto" else device,
+            "--engine": None if engine is EngineChoice.auto else engine,
+        }
+        predictor = connect_predictor(server, token=token, model=masker or model, threshold=threshold, local=local)
+    else:
+        parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
+        predictor = load_predictor(
+            "langsam" if detector is not None else masker or model,
+            device=device,
+            engine=engine.value,
+            offline=offline,
+            threshold=threshold,
+            **(parts if detector is not None else {}),
+        )
+        if tile is not None:
+            predictor = predictor.tiled(tile)
 
     predictor.check_queries(queries)  # before a data set is opened
     classes = tuple(dict.fromkeys(invert_label(query.label) if invert else query.label for query in queries))
@@ -163,7 +178,7 @@ def read_queries(
 
 
 def _segment(
-    predictor: "Predictor",
+    predictor: "Predictor | RemotePredictor",
     image: "ImageSource",
     queries: "Sequence[Query]",
     *,

@@ -1,14 +1,26 @@
 """`promptseg segment-everything`: every mask of an image, labeled from a list where a name fits."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptseg._wording import counted
+from promptseg.cli.geometric_options import read_region
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import load_predictor, tell_compile
-from promptseg.cli.options import AsJsonLines, Engine, EngineChoice, Formats, Images, Offline, Tolerance
+from promptseg.cli.options import (
+    AsJsonLines,
+    Engine,
+    EngineChoice,
+    Formats,
+    Images,
+    MaskValueText,
+    Offline,
+    Tolerance,
+    Within,
+)
 
 if TYPE_CHECKING:
     from promptseg.results import Segmentation
@@ -20,6 +32,8 @@ def segment_everything(
     names: Annotated[
         Path | None, typer.Option(help="Text file of names, one per line; masks that a name fits are labeled.")
     ] = None,
+    within: Within = None,
+    mask_value: MaskValueText = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -61,6 +75,7 @@ def segment_everything(
 
     Exit code 1: some images failed; each is named on stderr.
     """
+    region = read_region(within, mask_value=mask_value)
     paths = find_images(images)
     check_outputs(out, formats or (), tolerance=tolerance)
 
@@ -97,10 +112,10 @@ def segment_everything(
         out=out,
         formats=formats or (),
         classes=(*phrases, UNNAMED),
-        origin=describe_origin(masker, predictor, settings, tiles),
+        origin=describe_origin(masker, predictor, settings, tiles) + ("" if within is None else f", within {within}"),
         as_json=as_json,
         tolerance=tolerance,
-        kind=ResultKind(describe, lambda result: result, save),
+        kind=ResultKind(partial(describe, given_labels=(UNNAMED,)), lambda result: result, save),
     ) as results:
         results.segment_all(
             lambda path: segment(
@@ -112,6 +127,7 @@ def segment_everything(
                 tiles=tiles,
                 limits=limits,
                 report=report_share(name_image(path)),
+                within=region,
             )
         )
     results.finish()

@@ -105,7 +105,7 @@ def read_pascal_5i(
         "pascal", lambda name: (images / f"{name}.jpg", labels / f"{name}.png"), VOC_CLASSES, VOC_NAMES
     )
     queries = itertools.islice(itertools.cycle(entries), len(entries) if num_episodes is None else num_episodes)
-    episodes, problems = _read_episodes(labeled, queries, entries, num_shots, (seed, fold))
+    episodes, problems = _read_episodes(labeled, queries, entries, num_shots, (seed, fold), root)
     return EpisodeSet(episodes, {number: VOC_CLASSES[number] for number in class_ids}, problems)
 
 
@@ -148,7 +148,7 @@ def read_coco_20i(
         "coco", lambda name: (images / name, (labels / name).with_suffix(".png")), COCO_THINGS, COCO_THINGS
     )
     queries = _even_queries(entries, num_episodes, (seed, fold))
-    episodes, problems = _read_episodes(labeled, queries, entries, num_shots, (seed, fold))
+    episodes, problems = _read_episodes(labeled, queries, entries, num_shots, (seed, fold), root)
     return EpisodeSet(episodes, {number: COCO_THINGS[number] for number in class_ids}, problems)
 
 
@@ -196,7 +196,12 @@ class _LabeledImages:
 
 
 def _read_episodes(
-    labeled: _LabeledImages, queries: Iterable[_Entry], entries: Sequence[_Entry], num_shots: int, seed: tuple[int, int]
+    labeled: _LabeledImages,
+    queries: Iterable[_Entry],
+    entries: Sequence[_Entry],
+    num_shots: int,
+    seed: tuple[int, int],
+    where: Path,
 ) -> tuple[tuple[Episode, ...], tuple[Problem, ...]]:
     by_class = _by_class(entries)
     problems: dict[Problem, None] = {}
@@ -215,7 +220,8 @@ def _read_episodes(
             what = f"{len(support)} other images of {labeled.class_names[query.class_id]}, {num_shots} are needed"
             problems[Problem(sample.sample_id, what)] = None
     if not episodes:
-        raise DataError(f"{labeled.dataset}: not one episode{f'; for one, {next(iter(problems))}' if problems else ''}")
+        first = f"; for one, {next(iter(problems))}" if problems else ": its list is empty"
+        raise DataError(f"{labeled.dataset} in {where}: not one episode{first}")
     return tuple(episodes), tuple(problems)
 
 

@@ -17,11 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from promptseg._prompt_checks import checked_phrase
 from promptseg._value_checks import checked_mask_value
 from promptseg.data.dataset_folder import is_written_dataset, read_dataset_folder
 from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import Problem, Sample, SampleSet
-from promptseg.errors import DataError, ImageError
+from promptseg.errors import DataError, ImageError, PromptError
 from promptseg.image_files import IMAGE_SUFFIXES
 from promptseg.images import list_mask_values, read_image, read_mask
 from promptseg.language.phrases import normalize_phrase
@@ -139,6 +140,10 @@ def _load_phrases(directory: Path) -> dict[str, tuple[str, ...]]:
         wordings = tuple(value) if isinstance(value, list) else (value,)
         if not wordings or not all(isinstance(wording, str) and wording.strip() for wording in wordings):
             raise DataError(f"{path}: '{name}' must be a phrase or a list of phrases, got {value!r:.80}")
+        try:
+            wordings = tuple(map(checked_phrase, wordings))
+        except PromptError as error:
+            raise DataError(f"{path}: '{name}': {error}") from error
         known_suffix = Path(name).suffix.lower() in IMAGE_SUFFIXES
         phrases[Path(name).stem if known_suffix else name] = tuple(normalize_phrase(wording) for wording in wordings)
     return phrases

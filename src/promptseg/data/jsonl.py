@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from promptseg._value_checks import is_number
 from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import KINDS, Box, Kind, Problem, Sample, SampleSet
 from promptseg.errors import DataError
 from promptseg.images import check_stated_size
 from promptseg.language.class_names import EXHAUSTIVE_SETS, NAME_LISTS
 from promptseg.language.phrases import normalize_phrase
-from promptseg.ops.rle import Rle
+from promptseg.ops.rle import Rle, check_rle
 from promptseg.untrusted_files import parse_json, read_text
 
 Record = Mapping[str, Any]
@@ -53,6 +54,28 @@ class Line:
             expected = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
             raise DataError(f"{self.where}: field '{key}' must be {expected}, got {holder.get(key)!r:.80}")
         return holder[key]
+
+    def objects(self, key: str) -> list[Record]:
+        """Return a list of objects of the record; none if the field is missing or null.
+
+        Raises:
+            DataError: It is something else.
+        """
+        return self._listed(key, dict, "objects")
+
+    def texts(self, key: str) -> list[str]:
+        """Return a list of texts of the record; none if the field is missing or null.
+
+        Raises:
+            DataError: It is something else.
+        """
+        return self._listed(key, str, "texts")
+
+    def _listed(self, key: str, kind: type, noun: str) -> list[Any]:
+        values = [] if self.record.get(key) is None else self.record[key]
+        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+            raise DataError(f"{self.where}: field '{key}' must be a list of {noun}, got {values!r:.80}")
+        return values
 
     def size_hw(self) -> tuple[int, int]:
         """Return the record's "height" and "width", pixels.
@@ -150,7 +173,9 @@ def read_jsonl(index: Path, *, pseudo_masks: PseudoMasks | None = None) -> Sampl
 
 def exhaustive_names(record: Record, dataset: str) -> frozenset[str]:
     """List the names that a record declares as annotated completely."""
-    listed = record.get("exhaustive", EXHAUSTIVE_SETS.get(dataset, ()))
+    listed = record.get("exhaustive")
+    if listed is None:
+        listed = EXHAUSTIVE_SETS.get(dataset, ())
     if isinstance(listed, str):
         listed = NAME_LISTS.get(listed) or listed.split(",")
     return frozenset(normalize_phrase(name) for name in listed)
@@ -159,6 +184,8 @@ def exhaustive_names(record: Record, dataset: str) -> frozenset[str]:
 def _read_sample(line: Line, index: Path, pseudo_lines: tuple[Line, ...], problems: list[Problem]) -> Sample:
     record = line.record
     size_hw = line.size_hw()
+    if not isinstance(record.get("exhaustive"), str):
+        line.texts("exhaustive")
     exhaustive = exhaustive_names(record, index.stem)
     assembler = TargetAssembler(size_hw, exhaustive)
     for item, rle in _masks(line, size_hw, problems):
@@ -166,10 +193,10 @@ def _read_sample(line: Line, index: Path, pseudo_lines: tuple[Line, ...], proble
         assembler.add_mask(name, rle, kind=_kind(line, item), crowd=bool(item.get("iscrowd")))
         if item.get("void") is not None and _fits(line, name, item["void"], size_hw, problems):
             assembler.add_void(name, item["void"])
-    for item in record.get("boxes", ()):
+    for item in line.objects("boxes"):
         _add_box(assembler, line, item, "category", size_hw, problems)
-    _add_tags(assembler, record)
-    for item in record.get("regions", ()):
+    _add_tags(assembler, line)
+    for item in line.objects("regions"):
         _add_box(assembler, line, item, "phrase", size_hw, problems)
     for pseudo_line in pseudo_lines:
         for item, rle in _masks(pseudo_line, size_hw, problems):
@@ -187,7 +214,7 @@ def _read_sample(line: Line, index: Path, pseudo_lines: tuple[Line, ...], proble
         size_hw=size_hw,
         targets=assembler.targets(),
         exhaustive=exhaustive,
-        captions=tuple(record.get("captions", ())),
+        captions=tuple(line.texts("captions")),
         dataset=index.stem,
         license=record.get("license"),
         single_object=bool(record.get("single_object")),
@@ -198,7 +225,7 @@ def _read_sample(line: Line, index: Path, pseudo_lines: tuple[Line, ...], proble
 
 def _masks(line: Line, size_hw: tuple[int, int], problems: list[Problem]) -> Iterator[tuple[Record, Rle]]:
     """Yield the masks of a record that fit its image."""
-    for item in line.record.get("masks", ()):
+    for item in line.objects("masks"):
         rle = line.require(item, "rle", dict)
         if _fits(line, str(item.get("category")), rle, size_hw, problems):
             yield item, cast(Rle, rle)
@@ -210,7 +237,12 @@ def _fits(line: Line, name: str, rle: Record, size_hw: tuple[int, int], problems
     if mask_hw != size_hw:
         what = f"mask '{name}' of {line.record['image']} is {mask_hw} (height, width), the image {size_hw}"
         problems.append(Problem(line.where, what))
-    return mask_hw == size_hw
+        return False
+    try:
+        check_rle(cast(Rle, rle))
+    except ValueError as error:
+        raise DataError(f"{line.where}: mask '{name}': {error}") from error
+    return True
 
 
 def _add_box(
@@ -224,6 +256,8 @@ def _add_box(
     name, corners = line.require(item, name_key, str), line.require(item, "box_xyxy", list)
     if len(corners) != 4:
         raise DataError(f"{line.where}: box_xyxy of '{name}' has {len(corners)} numbers, expected 4")
+    if not all(map(is_number, corners)):
+        raise DataError(f"{line.where}: box_xyxy of '{name}' has corners that are not numbers: {corners!r:.80}")
     limits = (size_hw[1], size_hw[0]) * 2
     x0, y0, x1, y1 = (float(min(max(corner, 0), limit)) for corner, limit in zip(corners, limits, strict=True))
     if x0 >= x1 or y0 >= y1:
@@ -233,11 +267,11 @@ def _add_box(
     assembler.add_box(name, box, kind="phrase" if name_key == "phrase" else "thing")
 
 
-def _add_tags(assembler: TargetAssembler, record: Record) -> None:
-    tags = record.get("tags", ())
-    if record.get("single_object") and tags:  # one object: every tag and phrase is a name of it
+def _add_tags(assembler: TargetAssembler, line: Line) -> None:
+    tags = line.texts("tags")
+    if line.record.get("single_object") and tags:  # one object: every tag and phrase is a name of it
         assembler.add_tag(tags[0])
-        assembler.add_wordings(tags[0], (*tags[1:], *record.get("alt_names", ()), *record.get("phrases", ())))
+        assembler.add_wordings(tags[0], (*tags[1:], *line.texts("alt_names"), *line.texts("phrases")))
         return
     for tag in tags:
         assembler.add_tag(tag)

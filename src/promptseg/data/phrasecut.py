@@ -140,7 +140,7 @@ def _rasterize(task: Line, polygons: Sequence[Sequence[Sequence[float]]], size_h
         for polygon in polygons:
             if len(polygon) >= 2:
                 draw.polygon([(int(x), int(y)) for x, y in polygon], fill=1, outline=1)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{task.where}: Polygons must be [instance][polygon][x, y] ({error})") from error
     mask: Mask = np.asarray(canvas)
     return encode_rle(mask) if mask.any() else None

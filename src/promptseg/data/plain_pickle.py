@@ -33,6 +33,8 @@ _COUNTED = {
     pickletools.TAKEN_FROM_ARGUMENT4U: 4,
     pickletools.TAKEN_FROM_ARGUMENT8U: 8,
 }
+# BYTEARRAY8, NEXT_BUFFER, READONLY_BUFFER: Python prints an error of its own at a bytearray that is cut off.
+_BUFFERS = b"\x96\x97\x98"
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -78,6 +80,8 @@ def _check_memo(content: bytes) -> None:
         # at STOP, a class name or an unknown opcode, the unpickler stops too
         if code in b".ci" or code not in _LENGTHS:
             return
+        if code in _BUFFERS:
+            raise pickle.UnpicklingError("it holds a bytearray or a buffer, which no annotation needs")
         start, length = place + 1, _LENGTHS[code]
         if length == pickletools.UP_TO_NEWLINE:
             end = content.find(b"\n", start) + 1 or len(content)

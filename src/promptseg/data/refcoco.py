@@ -154,6 +154,8 @@ def _with_sentences(sample: Sample, refs: Sequence[Line], instances: CocoInstanc
         sentences = tuple(_sentences(ref))
         ids = ref.require(ref.record, "ann_id", (int, list))
         ids = ids if isinstance(ids, list) else [ids]
+        if not all(isinstance(each, int) for each in ids):
+            raise DataError(f"{ref.where}: field 'ann_id' must hold whole numbers, got {ids!r:.80}")
         missing = [annotation_id for annotation_id in ids if annotation_id not in instances.annotations]
         if ids == [NO_TARGET]:
             absent += sentences

@@ -9,16 +9,17 @@ Source:
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from promptseg._extras import require
+from promptseg.data.jsonl import Line
 from promptseg.data.merge_annotations import TargetAssembler
 from promptseg.data.sample import Problem, Sample, SampleSet
 from promptseg.errors import DataError, ImageError
 from promptseg.images import read_image
-from promptseg.ops.rle import Rle
+from promptseg.ops.rle import Rle, check_rle
 
 Split = Literal["train", "val", "test"]
 
@@ -64,16 +65,16 @@ def read_refcoco_m(path: Path, split: Split | None = None) -> SampleSet:
     """
     problems: list[Problem] = []
     samples = []
-    for where, row in _rows(path):
-        if split is None or split_of(row["image_id"]) == split:
-            sample = _read_sample(where, row, problems)
+    for line in _rows(path):
+        if split is None or split_of(line.require(line.record, "image_id", int)) == split:
+            sample = _read_sample(line, problems)
             samples += [sample] if sample else []
     if not samples:
         raise DataError(f"{path}: no image{f' of split {split}' if split else ''}")
     return SampleSet(tuple(samples), tuple(problems))
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows(path: Path) -> Iterator[Line]:
     parquet, arrow = require("pyarrow.parquet", extra="train"), require("pyarrow", extra="train")
     files = sorted(path.glob("**/*.parquet")) if path.is_dir() else [path]
     if not files or not all(file.is_file() for file in files):
@@ -81,33 +82,47 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for file in files:
         try:
             table = parquet.ParquetFile(file)
-        except (arrow.ArrowInvalid, OSError) as error:
+        except (OSError, ValueError, arrow.ArrowException) as error:
             raise DataError(f"{file}: not a Parquet file ({error})") from error
         missing = [column for column in COLUMNS if column not in table.schema_arrow.names]
         if missing:
             raise DataError(f"{file}: no column {', '.join(missing)}; has {', '.join(table.schema_arrow.names)}")
         number = 0
-        for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS)):
-            for row in batch.to_pylist():
+        batches = table.iter_batches(batch_size=_BATCH_ROWS, columns=list(COLUMNS))
+        while True:
+            try:
+                rows = next(batches).to_pylist()
+            except StopIteration:
+                break
+            except (OSError, ValueError, arrow.ArrowException) as error:
+                raise DataError(f"{file}: damaged after row {number} ({error})") from error
+            for row in rows:
                 number += 1
-                yield f"{file}, row {number}", row
+                yield Line(f"{file}, row {number}", row)
 
 
-def _read_sample(where: str, row: Mapping[str, Any], problems: list[Problem]) -> Sample | None:
-    image = row["image"]["bytes"]
+def _read_sample(line: Line, problems: list[Problem]) -> Sample | None:
+    row, where = line.record, line.where
+    image = line.require(line.require(row, "image", dict), "bytes", bytes)
+    name = line.require(row, "file_name", str)
     try:
         height, width = read_image(image).shape[:2]
     except ImageError as error:
         problems.append(Problem(where, str(error)))
         return None
     assembler = TargetAssembler((height, width))
-    for annotation in row["samples"]:
-        rle = Rle(size=[int(side) for side in annotation["mask"]["size"]], counts=annotation["mask"]["counts"])
+    for annotation in line.objects("samples"):
+        mask = line.require(annotation, "mask", dict)
+        rle = Rle(size=list(line.require(mask, "size", list)), counts=line.require(mask, "counts", str))
         if rle["size"] != [height, width]:
-            what = f"mask {annotation['id']} of {row['file_name']} is {tuple(rle['size'])}, the image {(height, width)}"
+            what = f"mask {annotation.get('id')} of {name} is {tuple(rle['size'])}, the image {(height, width)}"
             problems.append(Problem(where, what))
             continue
-        for sentence in annotation["sentences"]:
+        try:
+            check_rle(rle)
+        except ValueError as error:
+            raise DataError(f"{where}: mask {annotation.get('id')}: {error}") from error
+        for sentence in Line(where, annotation).texts("sentences"):
             assembler.add_mask(sentence, rle, kind="phrase")
     return Sample(
         sample_id=f"refcoco_m/{row['image_id']}",

@@ -145,6 +145,22 @@ class DatasetWriter:
         self._record(source, annotation, path)
         return annotation
 
+    def path_of(self, source: str) -> Path | None:
+        """Give the file of an image that is there, where it was when it was added; None: it is not there, or had none.
+
+        Raises:
+            OutputError: The journal can't be read.
+        """
+        if source not in self._entries:
+            return None
+        try:
+            with self._journal.open("rb") as journal:
+                journal.seek(self._entries[source][0])
+                stated = json.loads(journal.readline()).get("path")
+        except OSError as error:
+            raise OutputError(f"{self._journal}: can't be read: {error.strerror or error}") from error
+        return Path(stated) if isinstance(stated, str) else None
+
     def annotations(self) -> Iterator[tuple[str, Annotation]]:
         """Yield the source and the annotation of every image, in the order in which they were added."""
         with self._journal.open("rb") as journal:
@@ -209,12 +225,22 @@ class DatasetWriter:
         where = None if path is None else str(path.absolute())
         line = json.dumps({"source": source, "path": where, "annotation": annotation.to_dict()}) + "\n"
         try:
+            if self._is_recorded(source, line):
+                return
             with self._journal.open("ab") as journal:
                 offset = journal.tell()
                 journal.write(line.encode("ascii"))
         except OSError as error:
             raise OutputError(f"{self._journal}: can't be written: {error.strerror or error}") from error
         self._entries[source] = (offset, annotation.file_name)
+
+    def _is_recorded(self, source: str, line: str) -> bool:
+        """Tell whether the journal has this very line: a repeated run must not make it grow."""
+        if source not in self._entries:
+            return False
+        with self._journal.open("rb") as journal:
+            journal.seek(self._entries[source][0])
+            return journal.readline() == line.encode("ascii")
 
     def _finish(self) -> None:
         if self.format.write_index is not None:

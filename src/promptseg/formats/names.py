@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from pathlib import PurePosixPath
 
@@ -33,10 +33,15 @@ class OutputNames:
             name.casefold() for source in dict.fromkeys(sources) for name in dict.fromkeys(_candidates(source))
         )
 
-    def choose(self, source: str) -> str:
-        """Choose the name of a source, without a suffix, at most 90 characters; it is taken from now on."""
+    def choose(self, source: str, *, is_free: Callable[[str], bool] = lambda name: True) -> str:
+        """Choose the name of a source, without a suffix, at most 90 characters; it is taken from now on.
+
+        Args:
+            source: Path or name of the source.
+            is_free: Tells whether a name may be taken; the last one, which ends in a checksum, is taken in any case.
+        """
         for name in _candidates(source):
-            if name.casefold() not in self._taken and self._wanted[name.casefold()] <= 1:
+            if name.casefold() not in self._taken and self._wanted[name.casefold()] <= 1 and is_free(name):
                 break
         self._taken.add(name.casefold())
         return name

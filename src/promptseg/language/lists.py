@@ -79,7 +79,11 @@ def _iterate_parts(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _clean(part: str) -> str:
-    return part.strip() if any(character.isalnum() for character in part) else ""
+    """Strip blanks, and the brackets and quotes of a list that a program wrote; "" where no letter or digit is left."""
+    if not any(character.isalnum() for character in part):
+        return ""
+    part = part.strip().strip("[]{}").strip()
+    return part[1:-1].strip() if part[0] == part[-1] and part[0] in "\"'" else part
 
 
 def _is_inside_name(before: str, after: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from promptseg.encoders.tower_facts import tower_weights
-from promptseg.errors import CheckpointError
+from promptseg.errors import CheckpointError, UnknownModelError
 from promptseg.models.table import NETWORK_CONFIGS, ModelConfig, NetworkConfig
 from promptseg.untrusted_files import read_json
 from promptseg.weights import find_record
@@ -75,9 +75,10 @@ def read_description(directory: Path) -> CheckpointDescription:
         description["config"] = {k: v for k, v in description["config"].items() if k not in dropped}
     try:
         config = NETWORK_CONFIGS[architecture].from_dict(description["config"])
-    except CheckpointError as error:
+        needed = needed_towers(config)
+    except (CheckpointError, UnknownModelError) as error:
         raise CheckpointError(f"{directory / CONFIG_FILE}: {error}") from error
-    for tower, hashes in needed_towers(config).items():
+    for tower, hashes in needed.items():
         if description["towers"].get(tower) != hashes:
             raise CheckpointError(
                 f"{directory} was trained on other weights of {tower} than this version of promptseg has"

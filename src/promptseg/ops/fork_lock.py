@@ -1,9 +1,17 @@
 """Locks that are free in a forked process, whatever other threads were doing at that moment."""
 
 import os
+import sys
 import threading
+import time
 import weakref
 from types import TracebackType
+
+# What threads import while they load a model and compute; Python's lock of a module that is half imported would stay
+# locked in a child.
+_IMPORTED = frozenset({"promptseg", "torch", "openvino", "transformers", "safetensors", "scipy", "PIL"})
+# Longest wait for an import, seconds: torch takes a few.
+_IMPORT_SECONDS = 60.0
 
 
 class ForkLock:
@@ -14,7 +22,7 @@ class ForkLock:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        _LOCKS.all.add(self)
+        _FORKS.locks.add(self)
 
     def __enter__(self) -> None:
         self._lock.acquire()
@@ -31,45 +39,75 @@ class ForkLock:
 class QuietForkLock(ForkLock):
     """A `ForkLock` that a fork waits for, because what it guards holds locks of its own that no child could free.
 
-    No other lock may be taken while this one is held: a fork holds all of them at once.
+    No other lock may be taken while this one is held, and no process forked: a fork waits for all who hold one.
     """
 
+    def __enter__(self) -> None:
+        super().__enter__()
+        try:
+            _FORKS.begin()
+        except BaseException:  # interrupted while it waits for a fork
+            super().__exit__(None, None, None)
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _FORKS.end()
+        super().__exit__(kind, error, trace)
+
+
+class _Forks:
+    """All locks of this process, how many quiet ones are held, and whether a fork is under way."""
+
     def __init__(self) -> None:
-        super().__init__()
-        _LOCKS.quiet.add(self)
+        self.locks: weakref.WeakSet[ForkLock] = weakref.WeakSet()
+        self._changed = threading.Condition()
+        self._num_busy = 0
+        self._is_forking = False
 
+    def begin(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_forking)
+            self._num_busy += 1
 
-class _Locks:
-    """All locks of this process, and what a fork does with them."""
-
-    def __init__(self) -> None:
-        self.all: weakref.WeakSet[ForkLock] = weakref.WeakSet()
-        self.quiet: weakref.WeakSet[QuietForkLock] = weakref.WeakSet()
-        self._forking = threading.Lock()  # two forks at once would wait for each other's locks
-        self._held: list[QuietForkLock] = []
+    def end(self) -> None:
+        with self._changed:
+            self._num_busy -= 1
+            self._changed.notify_all()
 
     def wait_for_quiet(self) -> None:
-        self._forking.acquire()
-        for lock in list(self.quiet):
-            lock.__enter__()
-            self._held.append(lock)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_forking)
+            self._is_forking = True  # from now on nobody begins
+            self._changed.wait_for(lambda: self._num_busy == 0)
+        deadline = time.monotonic() + _IMPORT_SECONDS
+        while _is_importing() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def go_on_in_parent(self) -> None:
-        for lock in self._held:
-            lock.__exit__(None, None, None)
-        self._held = []
-        self._forking.release()
+        with self._changed:
+            self._is_forking = False
+            self._changed.notify_all()
 
     def go_on_in_child(self) -> None:
-        self._forking = threading.Lock()
-        self._held = []
-        for lock in self.all:
+        self._changed = threading.Condition()
+        self._num_busy, self._is_forking = 0, False
+        for lock in self.locks:
             lock._renew()
 
 
-_LOCKS = _Locks()
+def _is_importing() -> bool:
+    """Whether some thread is importing a module that a child would wait for."""
+    return any(
+        name.partition(".")[0] in _IMPORTED and getattr(getattr(module, "__spec__", None), "_initializing", False)
+        for name, module in list(sys.modules.items())
+    )
+
+
+_FORKS = _Forks()
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which can't fork
     os.register_at_fork(
-        before=_LOCKS.wait_for_quiet, after_in_parent=_LOCKS.go_on_in_parent, after_in_child=_LOCKS.go_on_in_child
+        before=_FORKS.wait_for_quiet, after_in_parent=_FORKS.go_on_in_parent, after_in_child=_FORKS.go_on_in_child
     )

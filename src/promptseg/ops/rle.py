@@ -38,7 +38,7 @@ def decode_rle(rle: Rle) -> NDArray[np.bool_]:
     """
     from pycocotools import mask as coco_mask
 
-    _check_length(rle)  # pycocotools leaves pixels that a short code does not cover uninitialized
+    check_rle(rle)  # pycocotools leaves pixels that a short code does not cover uninitialized
     mask: NDArray[np.uint8] = coco_mask.decode({"size": rle["size"], "counts": rle["counts"].encode("ascii")})
     return mask.astype(np.bool_)
 
@@ -70,7 +70,7 @@ def coco_rle(segmentation: Any, size_hw: tuple[int, int]) -> Rle:
         if (height, width) != size_hw:
             raise ValueError(f"the mask is {(height, width)} (height, width), its image {size_hw}")
         rle = Rle(size=[height, width], counts=counts)
-        _check_length(rle)
+        check_rle(rle)
     except (TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(f"neither polygons nor a run-length code ({error!r})") from error
     return rle
@@ -87,7 +87,7 @@ def merge_rles(rles: Sequence[Rle]) -> Rle:
     if len(sizes := {tuple(rle["size"]) for rle in rles}) > 1:
         raise ValueError(f"masks of several sizes, (height, width): {sorted(sizes)}")
     for rle in rles:
-        _check_length(rle)  # pycocotools loops forever on a short code
+        check_rle(rle)  # pycocotools loops forever on a short code
     merged = coco_mask.merge([{"size": rle["size"], "counts": rle["counts"].encode("ascii")} for rle in rles])
     return Rle(size=[int(side) for side in merged["size"]], counts=merged["counts"].decode("ascii"))
 
@@ -142,7 +142,12 @@ def _check_reach(polygons: list[list[float]], size_hw: tuple[int, int]) -> None:
             raise ValueError(f"a polygon with a corner at {number:g}, far outside its image of {size_hw} (H, W)")
 
 
-def _check_length(rle: Rle) -> None:
+def check_rle(rle: Rle) -> None:
+    """Check that a code holds as many pixels as its size, without decoding it.
+
+    Raises:
+        ValueError: It holds more or fewer, or is malformed.
+    """
     height, width = rle["size"]
     if (num_pixels := _count_pixels(rle["counts"])) != height * width:
         raise ValueError(f"a run-length code of {num_pixels:,} pixels, expected {height} x {width}")

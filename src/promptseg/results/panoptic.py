@@ -14,6 +14,7 @@ from promptseg.errors import UnknownLabelError
 from promptseg.image_files import expand_home
 from promptseg.language.class_list import NamedClass
 from promptseg.ops.overlay import DEFAULT_ALPHA
+from promptseg.ops.rle import Rle
 from promptseg.results.instance import Instance
 from promptseg.results.panoptic_drawing import draw_panoptic
 from promptseg.results.panoptic_files import PANOPTIC_SCHEMA, write_panoptic_files
@@ -47,6 +48,7 @@ class Panoptic:
         source: Path or name of the image; None: unknown.
         min_score: Minimum score of a segment that was asked for; None: the model's own.
         min_area: Minimum area of a segment that was asked for, pixels; None: the model's own.
+        within: Where was looked: a mask of the image, as COCO's RLE; None: everywhere.
     """
 
     image_rgb: NDArray[np.uint8]
@@ -61,6 +63,7 @@ class Panoptic:
     source: str | None = None
     min_score: float | None = None
     min_area: int | None = None
+    within: Rle | None = None
 
     def __repr__(self) -> str:
         shown = [f"{segment.label!r} {segment.score:.2f}" for segment in self.segments[:5]]
@@ -152,6 +155,7 @@ class Panoptic:
             "unlabelled": self.unlabelled,
             "min_score": self.min_score,
             "min_area": self.min_area,
+            "within": self.within,
             "unlabelled_share": round(self.unlabelled_share, 6),
             "classes": [
                 {
@@ -181,9 +185,10 @@ class Panoptic:
         """Describe the map as JSON.
 
         The object has the keys `schema`, `model`, `fingerprint`, `size_hw` (height, width), `presence_threshold`,
-        `unlabelled`, `min_score`, `min_area`, `unlabelled_share`, `classes` (`label`, `synonyms`, `is_thing`,
-        `decided_by`, `presence`) and `segments` (`id`, `label`, `is_thing`, `score`, `area`, `box_xyxy`, `mask`), the
-        largest first. A mask is COCO's compressed RLE, `{"size": [height, width], "counts": text}`.
+        `unlabelled`, `min_score`, `min_area`, `within`, `unlabelled_share`, `classes` (`label`, `synonyms`,
+        `is_thing`, `decided_by`, `presence`) and `segments` (`id`, `label`, `is_thing`, `score`, `area`, `box_xyxy`,
+        `mask`), the largest first. A mask, that of `within` too, is COCO's compressed RLE, `{"size": [height, width],
+        "counts": text}`.
 
         Args:
             indent: Spaces for each level; None: everything on one line.

@@ -90,6 +90,17 @@ def read_result_file(directory: Path) -> dict[str, Any]:
     return document
 
 
+def read_source(path: Path) -> str | None:
+    """Read which image a saved result or map is of, from its JSON file; None: it is missing, or does not say."""
+    try:
+        document = read_json(path)
+    except (OSError, ValueError):
+        return None
+    image = document.get("image") if isinstance(document, dict) else None
+    source = image.get("source") if isinstance(image, dict) else None
+    return source if isinstance(source, str) else None
+
+
 def parse_results(document: dict[str, Any], *, where: str) -> tuple[QueryResult, ...]:
     """Convert what `read_result_file` returned to results, which keep the saved masks and instances.
 

@@ -62,10 +62,50 @@ class OpenVinoGraph:
             return {name: answers[port] for name, port in self._outputs}
 
 
+class _Compiler:
+    """OpenVINO's core, which a process needs once; one caller at a time uses it.
+
+    A fork waits until nothing is compiled: the core has locks of its own, which would stay locked in the child.
+    """
+
+    def __init__(self) -> None:
+        self._lock = QuietForkLock()
+        self._core: openvino.Core | None = None
+
+    def compile(self, model: openvino.Model | Path, settings: dict[str, Any]) -> OpenVinoGraph:
+        """Compile a model, or the file of one, for this CPU."""
+        with self._lock:
+            return OpenVinoGraph(self._open().compile_model(model, "CPU", settings))
+
+    def capabilities(self) -> frozenset[str]:
+        """Name what this CPU computes by itself."""
+        with self._lock:
+            return frozenset(self._open().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+
+    def convert(self, source: GraphSource) -> openvino.Model:
+        """Export a graph of PyTorch."""
+        # here and not above: only who exports needs torch
+        from promptseg.runtime.export import convert
+
+        step = source.build()
+        with self._lock:
+            return convert(step)
+
+    def save(self, model: openvino.Model, path: Path) -> None:
+        """Write a graph."""
+        with self._lock:
+            openvino.save_model(model, path, compress_to_fp16=False)  # half precision would change numbers
+
+    def _open(self) -> openvino.Core:
+        if self._core is None:
+            self._core = openvino.Core()
+        return self._core
+
+
 @cache
 def cpu_capabilities() -> frozenset[str]:
     """Name what this CPU computes by itself, as OpenVINO finds it: "FP32", "BF16", ..."""
-    return frozenset(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return _compiler().capabilities()
 
 
 def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, report: Any = None) -> OpenVinoGraph:
@@ -100,19 +140,16 @@ def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, r
 
 
 def _compile_in_memory(source: GraphSource, settings: dict[str, Any], report: Any) -> OpenVinoGraph:
-    # here and not above: only who exports needs torch
-    from promptseg.runtime.export import convert
-
     if report is not None:
         report(source.name)
-    return OpenVinoGraph(_core().compile_model(convert(source.build()), "CPU", settings))
+    return _compiler().compile(_compiler().convert(source), settings)
 
 
 def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: Any) -> OpenVinoGraph:
     if (entry / GRAPH_FILE).is_file() and not os.access(entry.parent, os.W_OK):
         # a cache that was made for many, such as a container's
         try:
-            return OpenVinoGraph(_compile(entry, settings))
+            return _compile(entry, settings)
         except RuntimeError as error:
             raise EngineError(
                 f"{entry} is damaged and can't be made anew, for {entry.parent} is read-only: "
@@ -132,22 +169,22 @@ def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: An
         if is_new:
             # not each time: reading the sizes of all entries takes longer than opening one
             _forget_oldest(entry)
-    return OpenVinoGraph(compiled)
+    return compiled
 
 
-def _compile(entry: Path, settings: dict[str, Any]) -> openvino.CompiledModel:
+def _compile(entry: Path, settings: dict[str, Any]) -> OpenVinoGraph:
     # OpenVINO checks what it compiled earlier against its version and this CPU. Its smaller cache
     # (CACHE_MODE=OPTIMIZE_SIZE, 2026.4) gave empty maps once it was read. It also takes what was compiled for one
     # precision for that of another: each has a directory of its own.
     compiled_dir = entry / str(settings["INFERENCE_PRECISION_HINT"])
     if compiled_dir.is_dir() or os.access(entry, os.W_OK):
         settings = {**settings, "CACHE_DIR": str(compiled_dir)}
-    return _core().compile_model(entry / GRAPH_FILE, "CPU", settings)
+    return _compiler().compile(entry / GRAPH_FILE, settings)
 
 
 @cache
-def _core() -> openvino.Core:
-    return openvino.Core()
+def _compiler() -> _Compiler:
+    return _Compiler()
 
 
 def _make(entry: Path, source: GraphSource, report: Any) -> None:
@@ -164,12 +201,9 @@ def _make(entry: Path, source: GraphSource, report: Any) -> None:
 
 
 def _export(source: GraphSource, path: Path) -> None:
-    # here and not above: only who exports needs torch
-    from promptseg.runtime.export import convert
-
-    graph = convert(source.build())
+    graph = _compiler().convert(source)
     try:
-        openvino.save_model(graph, path, compress_to_fp16=False)  # half precision would change numbers
+        _compiler().save(graph, path)
     except RuntimeError as error:
         # OpenVINO tells of a full disk or a quota by a C++ stream's error, without its number.
         is_full = shutil.disk_usage(path.parent).free < 64_000_000

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from promptseg._wording import counted
 from promptseg.data.sample import Sample, target_mask
 from promptseg.errors import DataError, RecipeError
 from promptseg.images import read_image
@@ -103,7 +104,8 @@ def split_images(samples: Sequence[Sample], *, one_in: int) -> Parts:
     """
     if len(samples) < 2:
         raise DataError(
-            f"{len(samples)} image with a mask is too little: fine-tuning needs one to train on and one to evaluate on"
+            f"{counted(len(samples))} with a mask is too little: fine-tuning needs one to train on and one to evaluate "
+            "on"
         )
     ranked = sorted(samples, key=lambda sample: hashlib.sha256(sample.sample_id.encode()).digest())
     num_held_out = max(1, round(len(ranked) / one_in))

@@ -43,8 +43,8 @@ class ClipSegGraphs:
     embed_image: EmbedImage
 
 
-def open_graphs(identity: str, network: Callable[[], "ClipSeg"], runtime: Runtime) -> ClipSegGraphs:
-    """Open the graphs of a network; arguments and errors as `models.promptseg.graphs.open_graphs`."""
+def graph_sources(identity: str, network: Callable[[], "ClipSeg"]) -> dict[str, GraphSource]:
+    """Describe the steps that are graphs, by the names of the fields of `ClipSegGraphs`; arguments as `open_graphs`."""
 
     def build(name: str) -> Step:
         # imported here because it imports torch
@@ -52,13 +52,17 @@ def open_graphs(identity: str, network: Callable[[], "ClipSeg"], runtime: Runtim
 
         return build_step(name, network())
 
+    names = ("tokens", "texts", "decode")
+    return {name: GraphSource(f"clipseg-{name}", identity, partial(build, name), CODE) for name in names}
+
+
+def open_graphs(identity: str, network: Callable[[], "ClipSeg"], runtime: Runtime) -> ClipSegGraphs:
+    """Open the graphs of a network; arguments and errors as `models.promptseg.graphs.open_graphs`."""
+
     def embed_image(pixels: NDArray[Any], token_mask: TokenMask | None) -> NDArray[np.float32]:
         from promptseg.models.clipseg.network_steps import embed_image
 
         return embed_image(network(), pixels, token_mask)
 
-    tokens, texts, decode = (
-        runtime.graph(GraphSource(f"clipseg-{name}", identity, partial(build, name), CODE))
-        for name in ("tokens", "texts", "decode")
-    )
-    return ClipSegGraphs(tokens, texts, decode, embed_image)
+    graphs = {name: runtime.graph(source) for name, source in graph_sources(identity, network).items()}
+    return ClipSegGraphs(**graphs, embed_image=embed_image)

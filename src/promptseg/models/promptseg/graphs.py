@@ -32,6 +32,21 @@ class PromptSegGraphs:
     exemplar: Graph
 
 
+def graph_sources(
+    config: PromptSegConfig, identity: str, network: Callable[[], "PromptSegNetwork"]
+) -> dict[str, GraphSource]:
+    """Describe the steps by the names of the fields of `PromptSegGraphs`; arguments as `open_graphs`."""
+
+    def build(name: str) -> Step:
+        # imported here because it imports torch
+        from promptseg.models.promptseg.network_steps import build_step
+
+        return build_step(name, network(), input_size(config, (1, 1)))
+
+    names = ("images", "texts", "decode", "exemplar")
+    return {name: GraphSource(f"promptseg-{name}", identity, partial(build, name), CODE) for name in names}
+
+
 def open_graphs(
     config: PromptSegConfig, identity: str, network: Callable[[], "PromptSegNetwork"], runtime: Runtime
 ) -> PromptSegGraphs:
@@ -47,15 +62,5 @@ def open_graphs(
         EngineError: The cache of compiled graphs can't be written.
         WeightsError: The network's weights can't be read.
     """
-
-    def build(name: str) -> Step:
-        # imported here because it imports torch
-        from promptseg.models.promptseg.network_steps import build_step
-
-        return build_step(name, network(), input_size(config, (1, 1)))
-
-    sources = (
-        GraphSource(f"promptseg-{name}", identity, partial(build, name), CODE)
-        for name in ("images", "texts", "decode", "exemplar")
-    )
-    return PromptSegGraphs(*map(runtime.graph, sources))
+    sources = graph_sources(config, identity, network)
+    return PromptSegGraphs(**{name: runtime.graph(source) for name, source in sources.items()})

@@ -14,6 +14,7 @@ from promptseg.embedding import Embedding
 from promptseg.images import ImageLimits, read_image
 from promptseg.predictor import Predictor
 from promptseg.prompts import QueryLike
+from promptseg.regions import Within
 from promptseg.results import QueryResult, Segmentation
 from promptseg.results.panoptic import Panoptic, Unlabelled
 from promptseg.server.core.image_store import ImageStore
@@ -30,6 +31,7 @@ class Turn:
         limits: Of an image.
         seconds: What each step took so far, by name.
         opened: Embeddings that this turn works with, by id: they stay, even if the store needs their memory.
+        seen: Pixels that this turn works with, by id, shape (H, W, 3): they stay too.
     """
 
     predictor: Predictor
@@ -37,6 +39,7 @@ class Turn:
     limits: ImageLimits
     seconds: dict[str, float] = field(default_factory=dict)
     opened: dict[str, Embedding] = field(default_factory=dict)
+    seen: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def add(self, encoded: bytes) -> str:
         """Store the file of an image, and give its id.
@@ -56,7 +59,9 @@ class Turn:
         Raises:
             RefusedRequest: It is not stored (404).
         """
-        return self.images.pixels(image_id)
+        if image_id not in self.seen:
+            self.seen[image_id] = self.images.pixels(image_id)
+        return self.seen[image_id]
 
     def open(self, image_id: str) -> Embedding:
         """Give the model's embedding of a stored image, which is encoded if it was not yet.
@@ -79,15 +84,20 @@ class Turn:
         *,
         threshold: float | None = None,
         mask_threshold: float | None = None,
+        within: Within | None = None,
     ) -> Segmentation:
         """Segment a stored image; arguments and errors as `Predictor.segment`.
+
+        With `within`, only the region is encoded, each time.
 
         Raises:
             RefusedRequest: The image is not stored (404).
         """
-        embedding = self.open(image_id)
+        image = self.open(image_id) if within is None else self.pixels(image_id)
         with self.timed("segment"):
-            found = self.predictor.segment(embedding, queries, threshold=threshold, mask_threshold=mask_threshold)
+            found = self.predictor.segment(
+                image, queries, threshold=threshold, mask_threshold=mask_threshold, within=within
+            )
         self.images.remeasure(image_id)
         return found
 

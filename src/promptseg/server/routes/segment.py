@@ -11,9 +11,9 @@ from promptseg.server.core.turn import Turn
 from promptseg.server.json_answers import ERRORS, json_answer
 from promptseg.server.wire.answers import SegmentAnswer
 from promptseg.server.wire.mask_forms import mask_writer, shrunk_size
-from promptseg.server.wire.read_queries import check_num_queries, find_image, read_queries
+from promptseg.server.wire.read_queries import check_num_queries, find_image, read_queries, read_region
 from promptseg.server.wire.requests import ProposeRequest, SegmentRequest
-from promptseg.server.wire.write_answer import write_results
+from promptseg.server.wire.write_answer import DECIMALS, write_results
 
 
 def segment_router(service: Service) -> APIRouter:
@@ -27,10 +27,20 @@ def segment_router(service: Service) -> APIRouter:
 
         def work(turn: Turn) -> Response:
             image_id = find_image(asked.image, turn)
-            queries = read_queries(asked.queries, turn, turn.open(image_id).size_hw)
-            found = turn.segment(image_id, queries, threshold=asked.threshold, mask_threshold=asked.mask_threshold)
+            if asked.within is None:
+                turn.open(image_id)  # first: the examples of the queries may take its place in the store
+            height, width, _ = turn.pixels(image_id).shape
+            queries = read_queries(asked.queries, turn, (height, width))
+            found = turn.segment(
+                image_id,
+                queries,
+                threshold=asked.threshold,
+                mask_threshold=asked.mask_threshold,
+                within=None if asked.within is None else read_region(asked.within, (height, width), turn.limits),
+            )
             thresholds = AnswerThresholds(found.presence_threshold, found.unsure_threshold, found.mask_threshold)
-            return _answer(asked, turn, image_id, found, thresholds, with_instances=asked.instances)
+            decimals = None if asked.exact else DECIMALS
+            return _answer(asked, turn, image_id, found, thresholds, with_instances=asked.instances, decimals=decimals)
 
         return await service.run(request, work, model=asked.model)
 
@@ -69,12 +79,14 @@ def _answer(
     thresholds: AnswerThresholds,
     *,
     with_instances: bool = True,
+    decimals: int | None = DECIMALS,
 ) -> Response:
-    size_hw = turn.open(image_id).size_hw
+    height, width, _ = turn.pixels(image_id).shape
+    size_hw = height, width
     mask_size_hw = shrunk_size(size_hw, asked.mask_long_side)
     with turn.timed("masks"):
         write_mask = mask_writer(asked.masks, size_hw, mask_size_hw)
-        written = write_results(results, write_mask, mask_size_hw, with_instances=with_instances)
+        written = write_results(results, write_mask, mask_size_hw, with_instances=with_instances, decimals=decimals)
     return json_answer(
         SegmentAnswer(
             model=turn.predictor.name,

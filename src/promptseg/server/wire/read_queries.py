@@ -18,6 +18,7 @@ from promptseg.server.wire.requests import (
     AskedPoints,
     AskedPrompt,
     AskedQuery,
+    AskedRegion,
     AskedText,
     InlineFile,
     PngMask,
@@ -66,6 +67,27 @@ def read_queries(asked: Sequence[str | AskedQuery], turn: Turn, size_hw: tuple[i
         RefusedRequest: The image of an example is not stored (404), or something is no base64 (400).
     """
     return tuple(each if isinstance(each, str) else _read_query(each, turn, size_hw) for each in asked)
+
+
+def read_region(asked: AskedRegion, size_hw: tuple[int, int], limits: ImageLimits) -> BoxPrompt | MaskPrompt:
+    """Convert the region to look in.
+
+    Args:
+        asked: Of the request.
+        size_hw: Height and width of the image, pixels.
+        limits: Of a mask.
+
+    Raises:
+        PromptError: It is not one of box and mask, or is malformed.
+        ImageError: The mask can't be read or is too large.
+        RefusedRequest: The mask is no base64 (400).
+    """
+    if (asked.box_xyxy is None) == (asked.mask is None):
+        raise PromptError("within is a box (box_xyxy) or a mask (mask): give one of them")
+    if asked.box_xyxy is not None:
+        return BoxPrompt(_as_box(asked.box_xyxy))
+    assert asked.mask is not None
+    return MaskPrompt(_read_mask(asked.mask, size_hw, limits))
 
 
 def _read_query(asked: AskedQuery, turn: Turn, size_hw: tuple[int, int]) -> Query:

@@ -149,10 +149,18 @@ class _AboutImage(_Request):
     )
 
 
+class AskedRegion(_Request):
+    """Where to look: a box, or a mask."""
+
+    box_xyxy: Box | None = None
+    mask: AskedMask | None = None
+
+
 class SegmentRequest(_AboutImage):
     """A list of queries about an image."""
 
     queries: list[QueryOrPhrase] = Field(json_schema_extra={**_QUERIES})
+    within: AskedRegion | None = Field(None, description="Look only here; left out: everywhere.")
     threshold: Share | None = Field(
         None, description="Presence below which an object counts as absent; left out: the model's own."
     )
@@ -160,6 +168,7 @@ class SegmentRequest(_AboutImage):
         None, description="Probability from which a pixel belongs to a mask; left out: the model's own."
     )
     instances: bool = Field(True, description="Whether the answer has the single objects.")
+    exact: bool = Field(False, description="Give presence, score and mask_quality unrounded.")
 
 
 class ProposeRequest(_AboutImage):

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from math import ceil, floor
 
+from promptseg.ops.rle import decode_rle
 from promptseg.results import Instance, QueryResult
 from promptseg.server.wire.answers import InstanceAnswer, ResultAnswer
 from promptseg.server.wire.mask_forms import WriteMask, shrink_instance
@@ -17,6 +18,7 @@ def write_results(
     mask_size_hw: tuple[int, int],
     *,
     with_instances: bool = True,
+    decimals: int | None = DECIMALS,
 ) -> list[ResultAnswer]:
     """Convert results, in order.
 
@@ -26,49 +28,65 @@ def write_results(
         mask_size_hw: Size of the masks. At less than the image's, everything is measured at this size: for a large
             image that takes a fraction of the time.
         with_instances: Whether the answer has the single objects.
+        decimals: Of probabilities; None: they are not rounded.
     """
     return [
-        _write_result(result, shrink_result(result, mask_size_hw), write_mask, with_instances=with_instances)
+        _write_result(
+            result, shrink_result(result, mask_size_hw), write_mask, with_instances=with_instances, decimals=decimals
+        )
         for result in results
     ]
 
 
 def shrink_result(result: QueryResult, size_hw: tuple[int, int]) -> QueryResult:
-    """Give a result at a smaller size of its image: from the model's map, and from its shrunken instances."""
+    """Give a result at a smaller size of its image: from the model's map, or its mask, and its shrunken instances."""
     if result.size_hw == size_hw:
         return result
-    assert result.stored_mask is None, "only results that were loaded from a file have no map"
-    instances = result.model_instances
+    instances, stored_mask = result.model_instances, result.stored_mask
     if instances is not None:
         instances = tuple(shrink_instance(each, size_hw) for each in instances)
-    return replace(result, size_hw=size_hw, model_instances=instances)
+    if stored_mask is not None:
+        whole = Instance.from_mask(decode_rle(stored_mask), result.presence)
+        stored_mask = shrink_instance(whole, size_hw).to_rle()
+    return replace(result, size_hw=size_hw, model_instances=instances, stored_mask=stored_mask)
 
 
 def _write_result(
-    result: QueryResult, small: QueryResult, write_mask: WriteMask | None, *, with_instances: bool
+    result: QueryResult,
+    small: QueryResult,
+    write_mask: WriteMask | None,
+    *,
+    with_instances: bool,
+    decimals: int | None,
 ) -> ResultAnswer:
     return ResultAnswer(
         label=result.label,
-        presence=round(result.presence, DECIMALS),
+        presence=_round(result.presence, decimals),
         is_present=result.is_present,
         status=result.status,
         read_as=result.read_as,
         area=_scale_area(small.area, small.size_hw, result.size_hw),
         mask=None if write_mask is None else write_mask(small.whole),
-        instances=[_write_instance(each, result.size_hw, write_mask) for each in small.instances]
+        instances=[_write_instance(each, result.size_hw, write_mask, decimals=decimals) for each in small.instances]
         if with_instances
         else None,
     )
 
 
-def _write_instance(small: Instance, size_hw: tuple[int, int], write_mask: WriteMask | None) -> InstanceAnswer:
+def _round(probability: float, decimals: int | None) -> float:
+    return probability if decimals is None else round(probability, decimals)
+
+
+def _write_instance(
+    small: Instance, size_hw: tuple[int, int], write_mask: WriteMask | None, *, decimals: int | None
+) -> InstanceAnswer:
     quality = small.mask_quality
     return InstanceAnswer(
         box_xyxy=_scale_box(small.box_xyxy, small.size_hw, size_hw),
-        score=round(small.score, DECIMALS),
+        score=_round(small.score, decimals),
         area=_scale_area(small.area, small.size_hw, size_hw),
         mask=None if write_mask is None else write_mask(small),
-        mask_quality=None if quality is None else round(quality, DECIMALS),
+        mask_quality=None if quality is None else _round(quality, decimals),
     )
 
 
