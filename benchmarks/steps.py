@@ -21,8 +21,6 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
-from speed import PHRASES, TASKS, describe_cpu, write_line
-
 # Every import of something heavy is in the function that needs it, so that --help answers at once, and that the number
 # of threads is set before PyTorch and OpenVINO are imported.
 
@@ -83,6 +81,8 @@ class Steps:
     def run(self, task: str) -> Spent:
         """Do a task of `speed.TASKS`."""
         self._spent = Spent()
+        from speed import PHRASES, TASKS  # the benchmark beside this one
+
         encodes, num_phrases = TASKS[task]
 
         def do() -> list[Any]:
@@ -129,6 +129,8 @@ def peak_rate(precision: str) -> float:
 
 def main() -> None:
     """Count operations in PyTorch, then time the steps of each engine."""
+    from speed import TASKS, describe_cpu, write_line  # the benchmark beside this one
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="promptseg", help="a model's name or directory")
     parser.add_argument("--engines", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
@@ -154,6 +156,8 @@ def main() -> None:
 
 def run_tasks(model: str, engine: str, num_rounds: int) -> dict[str, list[Spent]]:
     """Do all tasks in some rounds; "torch" counts operations, other engines take CPU seconds."""
+    from speed import TASKS  # the benchmark beside this one
+
     steps = Steps(model, engine, count_flop if engine == "torch" else cpu_seconds)
     for task in TASKS:
         steps.run(task)  # warm up
@@ -162,6 +166,8 @@ def run_tasks(model: str, engine: str, num_rounds: int) -> dict[str, list[Spent]
 
 def report(task: str, engine: str, rounds: list[Spent], flop: dict[str, float], peak: float) -> None:
     """Write a line for each step of a task."""
+    from speed import write_line  # the benchmark beside this one
+
     for step, calls in rounds[0].calls.items():
         seconds = min(one.amount[step] for one in rounds)
         operations = flop.get(step, 0.0)

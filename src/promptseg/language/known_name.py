@@ -11,9 +11,6 @@ from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from functools import lru_cache
 
-import numpy as np
-from numpy.typing import NDArray
-
 from promptseg.language.attributes import ATTRIBUTES, GROUPS
 from promptseg.language.hypernyms import load_nouns, split_head
 from promptseg.language.phrases import broader, canonical, plural, singular, synonyms, without_article
@@ -132,22 +129,29 @@ def _guess_spelling(name: str, trained_names: Set[str]) -> str | None:
 def share_letters(name: str, names: frozenset[str]) -> list[str]:
     """Keep the names that have so many letters of a name, in any order, that their likeness may reach the least one.
 
-    difflib asks the same of each name before it compares them, but one by one, which takes ten times as long.
+    difflib asks the same of each name before it compares them, but one by one, which takes several times as long.
     """
-    candidates, letters, lengths = _count_letters(names)
-    shared = np.minimum(letters, _letters_of(name)).sum(axis=1)
-    return [candidates[index] for index in np.flatnonzero(2 * shared >= MIN_LIKENESS * (lengths + len(name)) - 1e-6)]
+    letters, length = _letters_of(name), len(name)
+    kept = []
+    for other, its_letters, its_length in _letters_of_all(names):
+        shared = min(
+            length - (letters & ~its_letters).bit_count(),  # each letter that the other lacks is there once at least
+            its_length - (its_letters & ~letters).bit_count(),
+        )
+        if 2.0 * shared / (length + its_length) >= MIN_LIKENESS:
+            kept.append(other)
+    return kept
 
 
 @lru_cache(maxsize=4)
-def _count_letters(names: frozenset[str]) -> tuple[tuple[str, ...], NDArray[np.uint8], NDArray[np.int64]]:
-    """Count the letters of names: the names, sorted; counts of shape (N, 128); lengths of shape (N,)."""
-    candidates = tuple(sorted(names))
-    letters = np.stack([_letters_of(name) for name in candidates])
-    return candidates, letters, np.array([len(name) for name in candidates])
+def _letters_of_all(names: frozenset[str]) -> tuple[tuple[str, int, int], ...]:
+    """Give each name with its letters and its length, in alphabetical order."""
+    return tuple((name, _letters_of(name), len(name)) for name in sorted(names))
 
 
-def _letters_of(name: str) -> NDArray[np.uint8]:
-    """Count each letter of a name, shape (128,); letters beyond ASCII share counts with others."""
-    counts = np.bincount([ord(letter) % 128 for letter in name], minlength=128)
-    return counts.clip(max=255).astype(np.uint8)
+def _letters_of(name: str) -> int:
+    """Give the letters of a name as bits; a few letters share a bit."""
+    letters = 0
+    for letter in name:
+        letters |= 1 << ord(letter) % 64
+    return letters
