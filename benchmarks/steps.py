@@ -129,8 +129,6 @@ def peak_rate(precision: str) -> float:
 
 def main() -> None:
     """Count operations in PyTorch, then time the steps of each engine."""
-    from speed import TASKS, describe_cpu, write_line  # the benchmark beside this one
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="promptseg", help="a model's name or directory")
     parser.add_argument("--engines", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
@@ -138,6 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     # before PyTorch or OpenVINO is imported
     os.environ["OMP_NUM_THREADS"] = "1"
+    from speed import TASKS, describe_cpu, write_line  # the benchmark beside this one
 
     write_line(describe_cpu())
     import promptseg  # noqa: F401  # before OpenVINO, which it imports without reports to the vendor
