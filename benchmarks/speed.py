@@ -8,7 +8,9 @@ Command line: the row "warm predict" is a new process `promptseg predict IMAGE -
             its end, when weights and compiled graphs are in the cache; medians of three.
 Output:     the CPU's model, and whether it has avx512_bf16; then one JSON line for each contender and task.
             `times_floor` compares with the time that the contender's arithmetic takes at the best rate of a float32
-            matrix product measured here, `clipseg_over_this` with CLIPSeg in the same run.
+            matrix product measured here, `clipseg_over_this` with CLIPSeg in the same run. On a machine that others
+            use, only `cpu` of it means something, the ratio of CPU seconds, and only with --threads 1: threads that
+            wait for each other count as busy.
 
 Each contender has a process of its own, for the memory; the contenders take turns, so that all have the same noise.
 """
@@ -150,6 +152,7 @@ class Process:
     name: str
     pipe: Connection
     seconds: dict[str, list[float]] = field(default_factory=dict)
+    cpu_seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def ask(self, question: str) -> Any:
         self.pipe.send(question)
@@ -186,9 +189,9 @@ def serve(pipe: Connection, name: str, model: str, num_threads: int) -> None:
         elif question == "flop":
             pipe.send(flop)
         else:
-            start = time.perf_counter()
+            start, cpu_start = time.perf_counter(), time.process_time()
             do(question)
-            pipe.send(time.perf_counter() - start)
+            pipe.send((time.perf_counter() - start, time.process_time() - cpu_start))
 
 
 def _count_flop(do: Callable[[str], None], task: str) -> int:
@@ -267,7 +270,9 @@ def main() -> None:
     for _ in range(options.rounds):
         for task in TASKS:
             for process in processes:
-                process.seconds.setdefault(task, []).append(process.ask(task))
+                seconds, cpu_seconds = process.ask(task)
+                process.seconds.setdefault(task, []).append(seconds)
+                process.cpu_seconds.setdefault(task, []).append(cpu_seconds)
     report(processes, best_matmul_rate(options.threads), options.threads)
 
 
@@ -303,15 +308,17 @@ def report(processes: list[Process], flop_rate: float, num_threads: int) -> None
         peak_rss_mb = process.ask("peak_rss_mb")
         for task, seconds in process.seconds.items():
             flop = counts.get(task)
-            best, median = min(seconds), statistics.median(seconds)
+            best, median, cpu = min(seconds), statistics.median(seconds), statistics.median(process.cpu_seconds[task])
             line = {
                 "contender": process.name,
                 "task": task,
                 "median_ms": round(1e3 * median, 1),
                 "best_ms": round(1e3 * best, 1),
+                "cpu_ms": round(1e3 * cpu, 1),
                 "clipseg_over_this": {
                     "median": round(statistics.median(reference.seconds[task]) / median, 2),
                     "best": round(min(reference.seconds[task]) / best, 2),
+                    "cpu": round(statistics.median(reference.cpu_seconds[task]) / cpu, 2),
                 },
                 "gflop": round(flop / 1e9, 2) if flop else None,
                 "floor_ms": round(1e3 * flop / flop_rate, 1) if flop else None,

@@ -83,6 +83,7 @@ TORCH_FILES = {
     "runtime/export.py",
     "runtime/torch_graph.py",
     "sam/decoder.py",
+    "sam/mask_decode.py",
     "sam/mobile_sam_network.py",
     "sam/sam2.py",
     "sam/sam_vit.py",

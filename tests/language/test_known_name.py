@@ -1,9 +1,12 @@
 """Which trained name an untrained phrase says."""
 
+import difflib
+
+import numpy as np
 import pytest
 
 from promptseg.language.class_names import COCO_THINGS
-from promptseg.language.known_name import find_known_name
+from promptseg.language.known_name import MIN_LIKENESS, find_known_name, share_letters
 from promptseg.language.reading import PhraseReader, PhraseReading
 
 TRAINED = frozenset(
@@ -80,3 +83,17 @@ def test_a_subject_is_read_by_itself() -> None:
 def test_without_trained_names_a_phrase_stays() -> None:
     assert find_known_name("soapbox cart", frozenset()).text == "soapbox cart"
     assert PhraseReader().read("soapbox cart").read_as is None
+
+
+def test_a_misspelled_name_is_compared_with_all_that_difflib_would_find() -> None:
+    """Names that share too few letters are left out beforehand; the guess is the same as without that."""
+    rng = np.random.default_rng(0)
+    names = frozenset(COCO_THINGS) | TRAINED | {"café", "x" * 300}
+    for name in sorted(names):
+        for _ in range(20):
+            letters = list(name)
+            letters[rng.integers(len(letters))] = "abcdefghijklmnopqrstuvwxyzé "[rng.integers(28)]
+            misspelled = "".join(letters)[rng.integers(2) :]
+            asked = {"n": 3, "cutoff": MIN_LIKENESS}
+            found = difflib.get_close_matches(misspelled, share_letters(misspelled, names), **asked)
+            assert found == difflib.get_close_matches(misspelled, sorted(names), **asked)

@@ -87,7 +87,7 @@ def prompted_step(prompt_encoder: PromptEncoder, decode: Step, coarse: Step) -> 
         **features,
         "points_xy": torch.tensor([[[0.25, 0.25], [0.75, 0.75], [0.0, 0.0]]]) * side,
         "point_labels": torch.tensor([EXAMPLE_LABELS]),
-        "coarse_logits": coarse.example["masks"],
+        "coarse_logits": coarse.example["masks"][:1],
         "has_coarse": torch.ones(1),
     }
     module = PromptedDecoder(prompt_encoder, decode.module, coarse.module).eval()

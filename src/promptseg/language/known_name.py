@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Iterator, Set
 from dataclasses import dataclass
+from functools import lru_cache
 
 from promptseg.language.attributes import ATTRIBUTES, GROUPS
 from promptseg.language.hypernyms import load_nouns, split_head
@@ -119,6 +120,38 @@ def _guess_spelling(name: str, trained_names: Set[str]) -> str | None:
     """Find the one trained name that is spelled nearly so; None for names that are known words, or too short."""
     if len(name) < MIN_GUESSED_LETTERS or any(word in load_nouns().meanings_of for word in name.split(" ")):
         return None
-    alike = difflib.get_close_matches(singular(name), sorted(trained_names), n=2, cutoff=MIN_LIKENESS)
+    one = singular(name)
+    alike = difflib.get_close_matches(one, share_letters(one, frozenset(trained_names)), n=2, cutoff=MIN_LIKENESS)
     same_start = [other for other in alike if other[0] == name[0]]
     return same_start[0] if len(same_start) == 1 else None
+
+
+def share_letters(name: str, names: frozenset[str]) -> list[str]:
+    """Keep the names that have so many letters of a name, in any order, that their likeness may reach the least one.
+
+    difflib asks the same of each name before it compares them, but one by one, which takes several times as long.
+    """
+    letters, length = _letters_of(name), len(name)
+    kept = []
+    for other, its_letters, its_length in _letters_of_all(names):
+        shared = min(
+            length - (letters & ~its_letters).bit_count(),  # each letter that the other lacks is there once at least
+            its_length - (its_letters & ~letters).bit_count(),
+        )
+        if 2.0 * shared / (length + its_length) >= MIN_LIKENESS:
+            kept.append(other)
+    return kept
+
+
+@lru_cache(maxsize=4)
+def _letters_of_all(names: frozenset[str]) -> tuple[tuple[str, int, int], ...]:
+    """Give each name with its letters and its length, in alphabetical order."""
+    return tuple((name, _letters_of(name), len(name)) for name in sorted(names))
+
+
+def _letters_of(name: str) -> int:
+    """Give the letters of a name as bits; a few letters share a bit."""
+    letters = 0
+    for letter in name:
+        letters |= 1 << ord(letter) % 64
+    return letters

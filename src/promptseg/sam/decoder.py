@@ -44,42 +44,6 @@ class SamDecoder(nn.Module):
         self.load_state_dict({sam_decoder_name(key): tensor for key, tensor in state.items()}, strict=True)
 
 
-class MaskDecode(nn.Module):
-    """A mask decoder whose choice of output is fixed, as a graph compiler needs it.
-
-    Args:
-        mask_decoder: transformers' SamMaskDecoder.
-        levels: Three nested candidates instead of the single mask.
-    """
-
-    def __init__(self, mask_decoder: nn.Module, *, levels: bool) -> None:
-        super().__init__()
-        self.mask_decoder = mask_decoder
-        self.levels = levels
-
-    def forward(self, embedding: Tensor, position: Tensor, tokens: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-        """Decode N prompts on one image.
-
-        Args:
-            embedding: (1, C, h, w).
-            position: Position encoding of the embedding's cells, (1, C, h, w).
-            tokens: (N, T, C).
-            dense: What is added to every cell, (N or 1, C, h, w).
-
-        Returns:
-            Mask logits (N, K, 4h, 4w) and scores (N, K); K is 3 with levels, else 1.
-        """
-        num_prompts = tokens.shape[0]
-        masks, scores = self.mask_decoder(
-            image_embeddings=(embedding + dense).expand(num_prompts, -1, -1, -1),
-            image_positional_embeddings=position.expand(num_prompts, -1, -1, -1),
-            sparse_prompt_embeddings=tokens[:, None],
-            dense_prompt_embeddings=torch.zeros(()),
-            multimask_output=self.levels,
-        )
-        return masks[:, 0], scores[:, 0]
-
-
 def read_prompt_encoder(module: Any, input_side: int) -> PromptEncoder:
     """Take the arrays out of transformers' SamPromptEncoder.
 
@@ -104,25 +68,27 @@ def encode_step(encoder: nn.Module, canvas_hw: tuple[int, int], *, num_features:
 def prompt_step(
     part: SamPart, module: nn.Module, canvas_hw: tuple[int, int], feature_shapes: Sequence[tuple[int, int]]
 ) -> Step:
-    """Make the step that embeds a coarse mask, or the one that decodes prompts.
+    """Make the step that embeds coarse masks, or the one that decodes prompts, for any number and any canvas.
 
     Args:
         part: Any but "encode".
         module: Computes it.
-        canvas_hw: Height and width of the canvas, pixels.
+        canvas_hw: Height and width of a canvas to trace it with, pixels.
         feature_shapes: Channels and stride of each map of an encoded image, the coarsest first.
     """
     height, width = canvas_hw
     if part == "coarse":
-        return Step(module, {"masks": torch.zeros(1, 1, height // 4, width // 4)}, {}, ("dense",))
+        return Step(module, {"masks": torch.zeros(2, 1, height // 4, width // 4)}, {"masks": (0, 2, 3)}, ("dense",))
     maps = [torch.zeros(1, channels, height // stride, width // stride) for channels, stride in feature_shapes]
     num_channels, grid_hw = feature_shapes[0][0], (height // STRIDE, width // STRIDE)
+    features = dict(zip(feature_names(len(maps)), maps, strict=True))
     example = {
-        **dict(zip(feature_names(len(maps)), maps, strict=True)),
+        **features,
         "position": torch.zeros(1, num_channels, *grid_hw),
-        "tokens": torch.zeros(1, 3, num_channels),
-        "dense": torch.zeros(1, num_channels, *grid_hw),
+        "tokens": torch.zeros(2, 3, num_channels),
+        "dense": torch.zeros(2, num_channels, *grid_hw),
     }
-    # The number of tokens stays free, not only for clicks: where it was compiled in, OpenVINO 2026.4 computed wrong
-    # masks in bfloat16.
-    return Step(module, example, {"tokens": (1,)}, ("masks", "scores"))
+    # As fast as with the sizes compiled in, and one graph for all canvases. Where the number of tokens was compiled in,
+    # OpenVINO 2026.4 computed wrong masks in bfloat16.
+    free = {**dict.fromkeys((*features, "position"), (2, 3)), "tokens": (0, 1), "dense": (0, 2, 3)}
+    return Step(module, example, free, ("masks", "scores"))

@@ -15,9 +15,9 @@ SamPart = Literal["encode", "coarse", "single", "levels"]
 class SamGraphs:
     """The graphs of one SAM.
 
-    Inputs and outputs by name: "encode" takes `pixels` and gives `feature0`, ...; "coarse" takes `masks` (1, 1, 4h, 4w)
-    and gives `dense` (1, C, h, w); "single" and "levels" take `feature0`, ..., `position`, `tokens` (1, T, C) and
-    `dense`, and give `masks` (1, K, 4h, 4w) and `scores` (1, K). PyTorch takes several prompts at once.
+    Inputs and outputs by name: "encode" takes `pixels` and gives `feature0`, ...; "coarse" takes `masks` (N, 1, 4h, 4w)
+    and gives `dense` (N, C, h, w); "single" and "levels" take `feature0`, ..., `position`, `tokens` (N, T, C) and
+    `dense` (1 or N, C, h, w), and give `masks` (N, K, 4h, 4w) and `scores` (N, K).
 
     Attributes:
         name: Part of the names of its graphs, such as "mobile-sam".
@@ -34,8 +34,10 @@ class SamGraphs:
     code: tuple[str, ...]
 
     def source(self, part: SamPart, canvas_hw: tuple[int, int]) -> GraphSource:
-        """Give the source of a part for a canvas."""
-        name = f"{self.name}-{part}-{canvas_hw[0]}x{canvas_hw[1]}"
+        """Give the source of a part for a canvas; "encode" is compiled for each, the other parts take any."""
+        name = f"{self.name}-{part}"
+        if part == "encode":
+            name = f"{name}-{canvas_hw[0]}x{canvas_hw[1]}"
         return GraphSource(name, f"{name} {self.identity}", partial(self.build, part, canvas_hw), self.code)
 
 

@@ -26,7 +26,7 @@ from promptseg.weights.cache import file_sha256
 if TYPE_CHECKING:
     from promptseg.sam.mobile_sam_network import MobileSamNetwork
 
-_CODE = ("sam/mobile_sam_network.py", "sam/decoder.py", "sam/tiny_vit.py")
+_CODE = ("sam/mobile_sam_network.py", "sam/decoder.py", "sam/mask_decode.py", "sam/tiny_vit.py")
 
 
 def load_mobile_sam(path: Path, *, runtime: Runtime, input_side: int = 1024, identity: str | None = None) -> Sam:

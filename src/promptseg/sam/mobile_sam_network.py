@@ -8,8 +8,9 @@ from torch import nn
 
 from promptseg.errors import CheckpointError
 from promptseg.runtime import Step
-from promptseg.sam.decoder import MaskDecode, SamDecoder, encode_step, prompt_step
+from promptseg.sam.decoder import SamDecoder, encode_step, prompt_step
 from promptseg.sam.graphs import SamPart
+from promptseg.sam.mask_decode import MaskDecode
 from promptseg.sam.prompt_encoder import STRIDE
 from promptseg.sam.tiny_vit import OUTPUT_CHANNELS, TinyViT
 

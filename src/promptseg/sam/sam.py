@@ -16,8 +16,9 @@ from promptseg.sam.graphs import SamGraphs, SamPart, feature_names
 from promptseg.sam.prompt_checks import check_coarse, check_prompts
 from promptseg.sam.prompt_encoder import STRIDE, PromptEncoder
 
-# Decoding needs about 25 MB a prompt at 1024 pixels.
+# Decoding needs about 25 MB a prompt at 1024 pixels. A compiled decoder gains little beyond four prompts.
 PROMPTS_PER_CALL = 16
+PROMPTS_PER_COMPILED_CALL = 4
 
 
 class Sam:
@@ -47,12 +48,10 @@ class Sam:
         self._place_image = place_image
         self._runtime = runtime
         self._decoder_runtime = decoder_runtime or runtime
-        self._opened: dict[tuple[SamPart, tuple[int, int]], Deferred[Graph]] = {}
+        self._opened: dict[tuple[SamPart, tuple[int, int] | None], Deferred[Graph]] = {}
         self._positions: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._feature_names = feature_names(graphs.num_features)
-        # a compiled graph takes prompts one by one, for it is fastest where sizes are known
-        self._coarse_batch = 1 if runtime.is_compiled else PROMPTS_PER_CALL
-        self._decoder_batch = 1 if self._decoder_runtime.is_compiled else PROMPTS_PER_CALL
+        self._batch = PROMPTS_PER_COMPILED_CALL if self._decoder_runtime.is_compiled else PROMPTS_PER_CALL
         self._lock = ForkLock()
 
     @property
@@ -103,11 +102,10 @@ class Sam:
 
     def _batches(self, num_prompts: int, point_labels: NDArray[Any] | None) -> Iterator[NDArray[np.int64]]:
         """Give the indexes of prompts that are decoded together: they have the same number of points."""
-        size = self._decoder_batch
         num_points = np.zeros(num_prompts) if point_labels is None else (point_labels >= 0).sum(axis=1)
         for count in np.unique(num_points):
             alike = np.flatnonzero(num_points == count)
-            yield from (alike[start : start + size] for start in range(0, len(alike), size))
+            yield from (alike[start : start + self._batch] for start in range(0, len(alike), self._batch))
 
     def _embed(
         self,
@@ -130,11 +128,7 @@ class Sam:
 
     def _embed_coarse(self, frame: Frame, mask_logits: NDArray[np.floating]) -> NDArray[np.float32]:
         """Embed coarse masks (n, h, w) over the canvas: what they add to every cell of the embedding."""
-        graph = self._graph("coarse", frame.canvas_hw)
-        size = self._coarse_batch
-        masks = np.asarray(mask_logits, np.float32)[:, None]
-        parts = [graph(masks=masks[start : start + size])["dense"] for start in range(0, len(masks), size)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return self._graph("coarse", frame.canvas_hw)(masks=np.asarray(mask_logits, np.float32)[:, None])["dense"]
 
     def _no_mask(self, canvas_hw: tuple[int, int]) -> NDArray[np.float32]:
         no_mask = self.prompt_encoder.no_mask
@@ -151,7 +145,7 @@ class Sam:
     def _graph(self, part: SamPart, canvas_hw: tuple[int, int]) -> Graph:
         runtime = self._decoder_runtime if part in ("single", "levels") else self._runtime
         with self._lock:
-            key = (part, canvas_hw)
+            key = (part, canvas_hw if part == "encode" else None)
             if key not in self._opened:
                 self._opened[key] = Deferred(lambda: runtime.graph(self.graphs.source(part, canvas_hw)))
             opened = self._opened[key]

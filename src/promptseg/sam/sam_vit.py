@@ -16,8 +16,9 @@ from transformers import SamConfig, SamModel
 from promptseg.errors import CheckpointError
 from promptseg.runtime import Runtime, Step
 from promptseg.sam.base import place_in_square
-from promptseg.sam.decoder import MaskDecode, encode_step, prompt_step, read_prompt_encoder
+from promptseg.sam.decoder import encode_step, prompt_step, read_prompt_encoder
 from promptseg.sam.graphs import SamGraphs, SamPart
+from promptseg.sam.mask_decode import MaskDecode
 from promptseg.sam.prompt_encoder import STRIDE
 from promptseg.sam.sam import Sam
 
@@ -74,7 +75,7 @@ def build_sam_vit(model: Any, *, runtime: Runtime, identity: str) -> Sam:
         f"{identity} {input_side}",
         num_features=1,
         build=partial(_build_step, model),
-        code=("sam/sam_vit.py", "sam/decoder.py"),
+        code=("sam/sam_vit.py", "sam/decoder.py", "sam/mask_decode.py"),
     )
     return Sam(
         read_prompt_encoder(model.prompt_encoder, input_side), graphs, partial(place_in_square, input_side), runtime
