@@ -77,7 +77,8 @@ class TextAndExemplarSegmenter:
         Raises:
             DataError: An array is missing.
         """
-        return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), CoarseImage.from_arrays(arrays))
+        coarse = self._coarse.with_people(CoarseImage.from_arrays(arrays), image_rgb)
+        return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), coarse)
 
     def segment(self, image: CoarseOnlyImage, queries: Sequence[Query]) -> Prediction:
         """Segment an encoded image by N queries of phrases and exemplars.

@@ -35,6 +35,10 @@ class DetectedObjects:
         """Select the detections of all classes that the phrase may describe."""
         return self._select(reading.any_classes, self.settings.min_score)
 
+    def of_class(self, reading: PhraseReading) -> Boxes:
+        """Select the detections of the classes that every object of the phrase belongs to."""
+        return self._select(reading.kind_classes, self.settings.min_score)
+
     def candidates(self, reading: PhraseReading) -> Boxes:
         """Select the candidates of a referring expression, with a lower minimum score."""
         found = self._select(reading.any_classes, self.settings.min_doubtful_score)
@@ -42,6 +46,18 @@ class DetectedObjects:
 
     def _select(self, classes: tuple[int, ...], min_score: float) -> Boxes:
         return select_boxes(self.detections, classes, min_score=min_score)
+
+
+def filled_boxes(boxes: Boxes, inside: NDArray[np.bool_], min_filled: float) -> Boxes:
+    """Choose the boxes of which a mask fills at least a share; inside: bool, shape (h, w)."""
+    height, width = inside.shape
+    corners = (boxes.boxes_xyxy * (width, height, width, height)).round().astype(int).tolist()
+    shares = [
+        float(inside[top : max(bottom, top + 1), left : max(right, left + 1)].mean())
+        for left, top, right, bottom in corners
+    ]
+    chosen = np.array(shares) >= min_filled
+    return Boxes(boxes.boxes_xyxy[chosen], boxes.scores[chosen])
 
 
 def regions_of(inside: NDArray[np.bool_], min_share: float) -> Boxes:

@@ -10,7 +10,7 @@ from promptseg.language.reading import PhraseReading
 from promptseg.models.promptseg.coarse import CoarseAnswer, ConceptGroup
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.corrections import correct
-from promptseg.models.promptseg.detected_objects import DetectedObjects, regions_of
+from promptseg.models.promptseg.detected_objects import DetectedObjects, filled_boxes, regions_of
 from promptseg.models.promptseg.drafts import (
     CoarseDraft,
     CorrectedDraft,
@@ -104,9 +104,30 @@ class Drafter:
             return self._draft_coarse(answer, image)
         detected = DetectedObjects(image.coarse.detections, self._settings.detection)
         exact = detected.exact(reading)
-        if len(exact):
-            return DetectedDraft(answer.presence, tuple(exact.scores.tolist()), prompts_in_boxes(exact, image.size_hw))
+        objects = exact or self._find_kind(reading, answer, image, detected)
+        if len(objects):
+            scores = tuple(objects.scores.tolist())
+            return DetectedDraft(answer.presence, scores, prompts_in_boxes(objects, image.size_hw))
         return self._draft_coarse(answer, image, detected.named(reading))
+
+    def _find_kind(
+        self, reading: PhraseReading, answer: CoarseAnswer, image: PromptSegImage, detected: DetectedObjects
+    ) -> Boxes:
+        """Choose the detections that are of the phrase's kind: by what people look like, or by the phrase's map."""
+        people, settings = self._people_of_kind(reading, image), self._settings.kinds
+        if people is not None:
+            return people
+        named = detected.of_class(reading)
+        inside = self._fit_map(answer, image) > 0
+        return filled_boxes(named, inside, settings.min_filled).first(self._settings.detection.max_instances)
+
+    def _people_of_kind(self, reading: PhraseReading, image: PromptSegImage) -> Boxes | None:
+        """Choose the people of a kind; None if the phrase means none, or nobody is detected."""
+        if reading.person_kind is None or image.coarse.people is None:
+            return None
+        min_probability = self._settings.kinds.min_probability
+        found = image.coarse.people.get().of_kind(reading.person_kind, min_probability=min_probability)
+        return found or None
 
     def _draft_coarse(self, answer: CoarseAnswer, image: PromptSegImage, named: Boxes | None = None) -> CoarseDraft:
         """Draft the coarse map, refined by SAM unless the presence is very low.
@@ -179,7 +200,8 @@ class Drafter:
             if mention.text and (found := coarse.get((TextPrompt(mention.text),))) is not None:
                 maps[mention.text] = found.mask_logits
         detected = self._detected(reading, image)
-        candidates = detected[reading.mentions[0].any_classes]
+        subject = reading.mentions[0]
+        candidates = self._people_of_kind(subject, image) or detected[subject.any_classes]
         if not len(candidates):
             name = _answer_to_name(reading, whole, coarse)
             candidates = regions_of(name.mask_logits >= self._edge, self._settings.detection.min_region_share)
