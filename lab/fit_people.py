@@ -48,8 +48,8 @@ from promptseg.train.finetune import check_model
 SETS = ("coco_boxes", "coco_train")
 NUM_CLASSES = 1000
 NUM_FOLDS = 8
-# Features are standardized; there are as many of them as people.
-PENALTY = 1000.0
+# Features are standardized; there are about as many of them as people.
+PENALTY = 300.0
 MIN_AREA, MIN_AREA_OF_LARGEST = 0.01, 1 / 6
 MIN_CAPTIONS = 3
 NAMES = ("woman", "man", "child", "girl", "boy")
@@ -128,6 +128,9 @@ def _describe(
         if not sample.captions or "person" not in sample.exhaustive:
             continue
         counts = _count_kinds(sample.captions)
+        has_people = any(canonical(target.phrase) == "person" for target in sample.targets)
+        if has_people and max(counts.values()) < MIN_CAPTIONS:
+            continue
         image = collector.encode(sample)
         assert image.detections is not None
         boxes = select_boxes(image.detections, coarse.reader.people_classes, min_score=settings.min_person_score)
@@ -141,7 +144,7 @@ def _describe(
             is_female=_decide(counts["woman"] + counts["girl"], counts["man"] + counts["boy"], max_other=0),
             is_child=_decide(counts["child"], counts["adult"], max_other=1),
             num_captions=counts,
-            has_people=any(canonical(target.phrase) == "person" for target in sample.targets),
+            has_people=has_people,
             boxes=boxes,
             features=np.array([describe_head(one) for one in logits], dtype=np.float32).reshape(
                 len(boxes), NUM_CLASSES

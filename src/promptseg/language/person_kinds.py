@@ -1,11 +1,10 @@
 """What a name says of a person besides being one: woman or man, child or adult. A literal table, written by hand."""
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from promptseg.language.attributes import ATTRIBUTES
-from promptseg.language.hypernyms import load_nouns, split_head
+from promptseg.language.hypernyms import load_nouns, split_subject
 from promptseg.language.phrases import canonical, singular
 
 FEMALE = frozenset(
@@ -26,8 +25,7 @@ _OF_ANY_PERSON: dict[str, tuple[Literal["female", "male"] | None, bool]] = {
 _PLAIN_WORDS = frozenset(
     "woman lady female girl man guy gentleman male boy child kid baby toddler infant newborn".split()
 )
-# "wearing" and "dressed" end the head of a name; shorter words in -ed and -ing are nouns ("bed", "ring").
-_VERB = re.compile(r"\w{3,}(?:ing|ed)$")
+
 
 
 @dataclass(frozen=True)
@@ -60,9 +58,7 @@ def find_person_kind(name: str) -> PersonKind | None:
         >>> [kind and kind.name for kind in map(find_person_kind, ("old women", "kid", "waiter", "person", "snow man"))]
         ['woman', 'child', 'man', None, None]
     """
-    words = split_head(name)
-    verb = next((index for index, word in enumerate(words) if index and _VERB.match(word)), len(words))
-    *before, head = words[:verb]
+    *before, head = split_subject(name)
     if any(word not in ATTRIBUTES and word in load_nouns().meaning_of for word in before):
         return None  # a snow man
     head = head[:-3] + "man" if head.endswith("men") else singular(head)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from promptseg.language.expression import ReferringExpression
-from promptseg.language.hypernyms import load_nouns, nearest_hypernym
+from promptseg.language.hypernyms import load_nouns, nearest_hypernym, split_subject
 from promptseg.language.imagenet import find_imagenet_classes
 from promptseg.language.known_name import find_known_name
 from promptseg.language.person_kinds import PersonKind, find_person_kind
@@ -104,7 +104,7 @@ class PhraseReader:
             exact_classes=exact,
             full_classes=exact or self._hyponyms.get(name, ()),
             any_classes=self._find_any(text) or (() if person_kind is None else people),
-            kind_classes=self._find_any(text, with_hyponyms=False) if person_kind is None else people,
+            kind_classes=self._find_kind(text, hypernym) if person_kind is None else people,
             person_kind=person_kind,
             imagenet_classes=find_imagenet_classes(text) if self.knows_imagenet else (),
             hypernym=hypernym,
@@ -151,10 +151,10 @@ class PhraseReader:
         return nearest_hypernym(text, self.trained_names)
 
     def _find_any(self, text: str, *, with_hyponyms: bool = True) -> tuple[int, ...]:
-        """Find `any_classes`: of the longest end of what stands before "of" that has any; or `kind_classes`."""
+        """Find `any_classes`: of the longest end of the subject that has any; or `kind_classes`."""
         if not self.detector_names:
             return ()
-        words = text.split(" of ")[0].split(" ")
+        words = split_subject(text)
         if words == [""]:
             return tuple(range(len(self.detector_names))) if with_hyponyms else ()
         for start in range(len(words)):
@@ -165,6 +165,11 @@ class PhraseReader:
             if hyponyms := self._hyponyms.get(name):
                 return hyponyms if with_hyponyms else ()
         return ()
+
+    def _find_kind(self, text: str, hypernym: str | None) -> tuple[int, ...]:
+        """Find `kind_classes`: those of the phrase, else those of its hypernym."""
+        found = self._find_any(text, with_hyponyms=False)
+        return found or self._classes.get(canonical(hypernym or ""), ())
 
     @cached_property
     def _classes(self) -> dict[str, tuple[int, ...]]:

@@ -36,8 +36,8 @@ class DetectedObjects:
         return self._select(reading.any_classes, self.settings.min_score)
 
     def of_class(self, reading: PhraseReading) -> Boxes:
-        """Select the detections of the classes that every object of the phrase belongs to."""
-        return self._select(reading.kind_classes, self.settings.min_score)
+        """Select the detections of the classes that every object of the phrase belongs to: "car" also for "red car"."""
+        return self._select(reading.kind_classes, self.settings.min_exact_score)
 
     def candidates(self, reading: PhraseReading) -> Boxes:
         """Select the candidates of a referring expression, with a lower minimum score."""

@@ -100,26 +100,26 @@ class Drafter:
             draft = self._draft_expression(reading, answer, image, coarse)
             if draft is not None:
                 return draft
-        if not reading.any_classes or answer.presence < self._settings.least_presence:
+        is_detectable = reading.any_classes or reading.kind_classes
+        if not is_detectable or answer.presence < self._settings.least_presence:
             return self._draft_coarse(answer, image)
         detected = DetectedObjects(image.coarse.detections, self._settings.detection)
-        exact = detected.exact(reading)
-        objects = exact or self._find_kind(reading, answer, image, detected)
+        objects = self._find_objects(reading, answer, image, detected)
         if len(objects):
             scores = tuple(objects.scores.tolist())
             return DetectedDraft(answer.presence, scores, prompts_in_boxes(objects, image.size_hw))
         return self._draft_coarse(answer, image, detected.named(reading))
 
-    def _find_kind(
+    def _find_objects(
         self, reading: PhraseReading, answer: CoarseAnswer, image: PromptSegImage, detected: DetectedObjects
     ) -> Boxes:
-        """Choose the detections that are of the phrase's kind: by what people look like, or by the phrase's map."""
-        people, settings = self._people_of_kind(reading, image), self._settings.kinds
+        """Choose the detections that a phrase means: by what people look like, or by the phrase's map."""
+        people = self._people_of_kind(reading, image)
         if people is not None:
             return people
-        named = detected.of_class(reading)
         inside = self._fit_map(answer, image) > 0
-        return filled_boxes(named, inside, settings.min_filled).first(self._settings.detection.max_instances)
+        filled = filled_boxes(detected.of_class(reading), inside, self._settings.kinds.min_filled)
+        return filled.first(self._settings.detection.max_instances)
 
     def _people_of_kind(self, reading: PhraseReading, image: PromptSegImage) -> Boxes | None:
         """Choose the people of a kind; None if the phrase means none, or nobody is detected."""

@@ -30,7 +30,7 @@ class DetectionSettings:
     """Minimum scores of detections for each use. Scores are those of the detector, in [0, 1].
 
     Attributes:
-        min_exact_score: For detections of a class with the meaning of the phrase to be its mask and its instances.
+        min_exact_score: For detections of the phrase's class to be its mask and its instances.
             Chosen on held-out training images (lab/experiments.md).
         min_score: For detections to separate touching instances of a mask.
         min_doubtful_score: For detections to be candidates of a referring expression; low, because the score is a cue.
@@ -186,7 +186,8 @@ class KindSettings:
     """Settings for the objects of a phrase that means a kind of a detected class; see docs/objects.md.
 
     Attributes:
-        min_filled: A detection of the class is of the kind if the phrase's map fills at least this share of its box.
+        min_filled: A detection of a class is what the phrase means if the phrase's map fills at least this share of its
+            box. Chosen on training images (lab/experiments.md).
         min_probability: A person is of a kind ("woman") from this probability on.
         min_person_score: Minimum score of a detected person.
         max_people: Maximum number of people to look at, best first; each takes a run of the classifier.
@@ -194,12 +195,12 @@ class KindSettings:
         head_side: Longest side of that part as the classifier sees it, pixels.
     """
 
-    min_filled: float = 0.25
+    min_filled: float = 0.15
     min_probability: float = 0.5
     min_person_score: float = 0.15
     max_people: int = 12
     head_aspect: float = 1.2
-    head_side: int = 160
+    head_side: int = 224
 
 
 @dataclass(frozen=True)
