@@ -236,10 +236,10 @@ def _fit_presence(pairs: Sequence[PresencePair], config: PromptSegConfig) -> Pre
     labels = np.array([one.is_present for one in pairs])
     weight = np.where(labels, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
     model = LogisticRegression(max_iter=1000)
-    model.fit([(one.map_logit, one.people_logit) for one in pairs], labels, sample_weight=weight)
+    # the map says nothing more: with it, its weight is -.12
+    model.fit([(one.people_logit,) for one in pairs], labels, sample_weight=weight)
     scale, shift = config.presence_calibration  # it comes after the weights
-    of_map, of_people = (model.coef_[0] / scale).tolist()
-    return PresenceWeights(of_map, of_people, shift=(model.intercept_.item() - shift) / scale)
+    return PresenceWeights(0.0, model.coef_.item() / scale, shift=(model.intercept_.item() - shift) / scale)
 
 
 def _measure(
@@ -253,7 +253,7 @@ def _measure(
             if label is not None and image.large.any():
                 labels.append(label)
                 values.append(float(getattr(people, attribute)[image.large].mean()))
-        report[attribute] = {
+        report[f"is_{attribute}"] = {
             "images": len(labels), "auroc": round(roc_auc_score(labels, values), 3),
             "right": round(float(((np.array(values) >= 0.5) == np.array(labels)).mean()), 3),
         }  # fmt: skip

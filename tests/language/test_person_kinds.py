@@ -30,7 +30,8 @@ def test_a_kind_of_person(phrase: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "phrase", ["person", "people", "snow man", "woman's hat", "baby carriage", "girl band poster", "male lion", "dog", ""]
+    "phrase",
+    ["person", "people", "snow man", "woman's hat", "baby carriage", "girl band poster", "male lion", "dog", ""],
 )
 def test_no_kind_of_person(phrase: str) -> None:
     assert find_person_kind(phrase) is None

@@ -27,7 +27,6 @@ _PLAIN_WORDS = frozenset(
 )
 
 
-
 @dataclass(frozen=True)
 class PersonKind:
     """A kind of person.
