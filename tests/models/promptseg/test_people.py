@@ -19,7 +19,7 @@ DETECTIONS = np.array(
 
 
 class Eye:
-    """A classifier that sees what the fitted weights take for a woman in bright crops, and the opposite in dark ones."""
+    """A classifier that sees what the fitted weights take for a woman in bright crops, the opposite in dark ones."""
 
     def __init__(self) -> None:
         self.crops: list[tuple[int, ...]] = []

@@ -10,7 +10,12 @@ from promptseg.language.reading import PhraseReading
 from promptseg.models.promptseg.coarse import CoarseAnswer, ConceptGroup
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.corrections import correct
-from promptseg.models.promptseg.detected_objects import DetectedObjects, filled_boxes, regions_of
+from promptseg.models.promptseg.detected_objects import (
+    DetectedObjects,
+    find_people_of_kind,
+    regions_of,
+    select_objects,
+)
 from promptseg.models.promptseg.drafts import (
     CoarseDraft,
     CorrectedDraft,
@@ -103,31 +108,13 @@ class Drafter:
         is_detectable = reading.any_classes or reading.kind_classes
         if not is_detectable or answer.presence < self._settings.least_presence:
             return self._draft_coarse(answer, image)
-        detected = DetectedObjects(image.coarse.detections, self._settings.detection)
-        objects = self._find_objects(reading, answer, image, detected)
+        inside = self._fit_map(answer, image) > 0
+        objects = select_objects(reading, image.coarse, inside, self._settings)
         if len(objects):
             scores = tuple(objects.scores.tolist())
             return DetectedDraft(answer.presence, scores, prompts_in_boxes(objects, image.size_hw))
+        detected = DetectedObjects(image.coarse.detections, self._settings.detection)
         return self._draft_coarse(answer, image, detected.named(reading))
-
-    def _find_objects(
-        self, reading: PhraseReading, answer: CoarseAnswer, image: PromptSegImage, detected: DetectedObjects
-    ) -> Boxes:
-        """Choose the detections that a phrase means: by what people look like, or by the phrase's map."""
-        people = self._people_of_kind(reading, image)
-        if people is not None:
-            return people
-        inside = self._fit_map(answer, image) > 0
-        filled = filled_boxes(detected.of_class(reading), inside, self._settings.kinds.min_filled)
-        return filled.first(self._settings.detection.max_instances)
-
-    def _people_of_kind(self, reading: PhraseReading, image: PromptSegImage) -> Boxes | None:
-        """Choose the people of a kind; None if the phrase means none, or nobody is detected."""
-        if reading.person_kind is None or image.coarse.people is None:
-            return None
-        min_probability = self._settings.kinds.min_probability
-        found = image.coarse.people.get().of_kind(reading.person_kind, min_probability=min_probability)
-        return found or None
 
     def _draft_coarse(self, answer: CoarseAnswer, image: PromptSegImage, named: Boxes | None = None) -> CoarseDraft:
         """Draft the coarse map, refined by SAM unless the presence is very low.
@@ -201,7 +188,8 @@ class Drafter:
                 maps[mention.text] = found.mask_logits
         detected = self._detected(reading, image)
         subject = reading.mentions[0]
-        candidates = self._people_of_kind(subject, image) or detected[subject.any_classes]
+        people = find_people_of_kind(subject, image.coarse, self._settings)
+        candidates = detected[subject.any_classes] if people is None else people
         if not len(candidates):
             name = _answer_to_name(reading, whole, coarse)
             candidates = regions_of(name.mask_logits >= self._edge, self._settings.detection.min_region_share)
