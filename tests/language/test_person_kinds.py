@@ -48,6 +48,11 @@ def test_a_reader_without_classifier_tells_no_people_apart() -> None:
     assert PhraseReader(COCO_THINGS, frozenset({"person"})).read("woman").person_kind is None
 
 
+def test_a_name_that_was_trained_is_found_by_its_map() -> None:
+    reader = PhraseReader(COCO_THINGS, frozenset({"person", "woman"}), knows_imagenet=True)
+    assert reader.read("women").person_kind is None and reader.read("man").person_kind is not None
+
+
 @pytest.mark.parametrize(
     ("phrase", "classes"),
     [

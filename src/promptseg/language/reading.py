@@ -30,7 +30,7 @@ class PhraseReading:
             classes where the phrase is empty.
         kind_classes: Classes that every object of the phrase belongs to: the same name or a hypernym, of the phrase or
             of its end; empty for a name that is broader than the classes.
-        person_kind: What the phrase says of people ("woman", "kids") if the detector knows people; else None.
+        person_kind: What an untrained phrase says of people ("woman", "kids") if the detector knows people; else None.
         imagenet_classes: Classes of ImageNet that are kinds of the name; empty if the model has no such classifier.
         hypernym: The nearest trained hypernym, where the model was not trained on the name; else None.
         read_as: The trained name that the phrase was taken as, if that is no other word for the same: the head of
@@ -98,7 +98,9 @@ class PhraseReader:
         exact = self._classes.get(name, ())
         hypernym = self._find_hypernym(text)
         people = self.people_classes
-        person_kind = find_person_kind(text) if people and self.knows_imagenet else None
+        # what was trained is found by its map
+        is_judged = people and self.knows_imagenet and not {text, name} & self.trained_names
+        person_kind = find_person_kind(text) if is_judged else None
         return PhraseReading(
             text=text or phrase,
             exact_classes=exact,
