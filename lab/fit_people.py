@@ -127,7 +127,7 @@ def _describe(
     for sample in samples:
         if not sample.captions or "person" not in sample.exhaustive:
             continue
-        counts = _count_kinds(sample.captions)
+        counts = count_kinds(sample.captions)
         has_people = any(canonical(target.phrase) == "person" for target in sample.targets)
         if has_people and max(counts.values()) < MIN_CAPTIONS:
             continue
@@ -141,8 +141,8 @@ def _describe(
         answers = coarse.segment(image, [(TextPrompt(name),) for name in NAMES], readings)
         yield CaptionedImage(
             fold=int.from_bytes(sample.sample_id.encode(), "big") % 1_000_003 % NUM_FOLDS,
-            is_female=_decide(counts["woman"] + counts["girl"], counts["man"] + counts["boy"], max_other=0),
-            is_child=_decide(counts["child"], counts["adult"], max_other=1),
+            is_female=decide(counts["woman"] + counts["girl"], counts["man"] + counts["boy"], max_other=0),
+            is_child=decide(counts["child"], counts["adult"], max_other=1),
             num_captions=counts,
             has_people=has_people,
             boxes=boxes,
@@ -153,7 +153,8 @@ def _describe(
         )
 
 
-def _count_kinds(captions: Sequence[str]) -> dict[str, int]:
+def count_kinds(captions: Sequence[str]) -> dict[str, int]:
+    """Count the captions that name each kind of `NAMES`, and "adult"; a girl is a child, too."""
     counts = dict.fromkeys((*NAMES, "adult"), 0)
     for caption in captions:
         kinds = {find_person_kind(word) for word in WORDS.findall(caption.lower())} - {None}
@@ -167,7 +168,8 @@ def _count_kinds(captions: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def _decide(number: int, of_other: int, *, max_other: int) -> bool | None:
+def decide(number: int, of_other: int, *, max_other: int) -> bool | None:
+    """Decide what so many captions for a kind, and so many for the other, say; None: nothing, or both."""
     if number >= MIN_CAPTIONS and of_other <= max_other:
         return True
     if of_other >= MIN_CAPTIONS and number == 0:

@@ -1,8 +1,8 @@
 """Tell kinds of detected people apart: women and men, children and adults, by what a classifier says of their heads.
 
 The network itself was trained on "person" only, so its maps of "woman" and "man" are the same. The features of a person
-are the logits of ImageNet's 1,000 classes for the upper part of the box; none of them says much alone. lab/fit_people.py
-fitted two linear functions of them on captions.
+are the logits of ImageNet's 1,000 classes for the upper part of the box; none of them says much alone. Two linear
+functions of them were fitted on captions by lab/fit_people.py.
 
 Shapes: M people, K classes, V names of the detector.
 """
