@@ -28,6 +28,14 @@ class DetectedObjects:
         """Select the detections of all classes that the phrase may describe."""
         return self._select(reading.any_classes, self.settings.min_score)
 
+    def exact(self, reading: PhraseReading) -> Boxes:
+        """Select the detections of a class that has the same meaning as the phrase.
+
+        The class "car" matches "the cars", but not "red car" or "taxi", which do not describe every car, nor "vehicle",
+        which also includes classes that the detector lacks.
+        """
+        return self._select(reading.exact_classes, self.settings.min_exact_score).first(self.settings.max_instances)
+
     def of_class(self, reading: PhraseReading) -> Boxes:
         """Select the detections of the classes that every object of the phrase belongs to: "car" also for "red car"."""
         return self._select(reading.kind_classes, self.settings.min_exact_score)
@@ -44,7 +52,10 @@ class DetectedObjects:
 def select_objects(
     reading: PhraseReading, image: CoarseImage, inside: NDArray[np.bool_], settings: PipelineSettings
 ) -> Boxes:
-    """Choose the detections that a phrase means: by what people look like, or by the phrase's map.
+    """Choose the detections that a phrase means.
+
+    These are all detections of a class of the same meaning, or the people who look like the phrase's kind, or the
+    detections of the kind's class that the phrase's map fills.
 
     Args:
         reading: Reading of the phrase.
@@ -60,7 +71,10 @@ def select_objects(
         return people
     if image.detections is None:
         return Boxes(np.zeros((0, 4)), np.zeros(0))
-    found = DetectedObjects(image.detections, settings.detection).of_class(reading)
+    detected = DetectedObjects(image.detections, settings.detection)
+    if reading.exact_classes:
+        return detected.exact(reading)
+    found = detected.of_class(reading)
     return filled_boxes(found, inside, settings.kinds.min_filled).first(settings.detection.max_instances)
 
 

@@ -186,7 +186,7 @@ class KindSettings:
     """Settings for the objects of a phrase that means a kind of a detected class; see docs/objects.md.
 
     Attributes:
-        min_filled: A detection of a class is what the phrase means if the phrase's map fills at least this share of its
+        min_filled: A detection of a class is of the phrase's kind if the phrase's map fills at least this share of its
             box. Chosen on training images (lab/experiments.md).
         min_probability: A person is of a kind ("woman") from this probability on.
         min_person_score: Minimum score of a detected person.
