@@ -24,10 +24,11 @@ ClassifierName = Literal["efficientnet-lite2"]
 class ImageClassifier(Protocol):
     """Classifies the parts of an image."""
 
-    def classify(self, image_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def classify(self, image_rgb: NDArray[np.uint8], *, image_size: int | None = None) -> NDArray[np.float32]:
         """Compute class logits for each cell of an image, shape (K, h, w); image: uint8, shape (H, W, 3).
 
-        The softmax of their mean over some cells gives the class probabilities of this part of the image.
+        The softmax of their mean over some cells gives the class probabilities of this part of the image. `image_size`
+        is the longest side of the classifier's input, pixels; None: its usual one.
         """
         ...
 
@@ -48,10 +49,12 @@ class GraphClassifier:
     multiple: int
     statistics: PixelStatistics
 
-    def classify(self, image_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def classify(self, image_rgb: NDArray[np.uint8], *, image_size: int | None = None) -> NDArray[np.float32]:
         """Compute class logits for each cell of an image; see `ImageClassifier.classify`."""
         height, width, _ = image_rgb.shape
-        size_hw = fit_size((height, width), image_size=self.image_size, multiple=self.multiple, resize="aspect")
+        size_hw = fit_size(
+            (height, width), image_size=image_size or self.image_size, multiple=self.multiple, resize="aspect"
+        )
         logits: NDArray[np.float32] = self.graph(pixels=to_pixels(image_rgb, size_hw, self.statistics))["class_logits"]
         return logits[0]
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from promptseg.language.attributes import ATTRIBUTES
 from promptseg.language.phrases import broader, canonical, normalize_phrase, singular, without_article
 
 TABLE = "nouns.txt.gz"
@@ -23,6 +24,9 @@ TABLE = "nouns.txt.gz"
 _REST = re.compile(
     r" (of|in|on|at|with|without|near|by|from|for|to|behind|under|above|beside|that|which|who|is|and|or)\b.*"
 )
+
+# Shorter words in -ing and -ed are nouns ("ring", "bed").
+_PARTICIPLE = re.compile(r"\w{3,}(?:ing|ed)$")
 
 
 def nearest_hypernym(name: str, trained_names: Collection[str]) -> str | None:
@@ -61,6 +65,22 @@ def split_head(name: str) -> list[str]:
         ['ripe', 'apple']
     """
     return _REST.sub("", without_article(normalize_phrase(name))).split(" ")
+
+
+def split_subject(name: str) -> list[str]:
+    """Split a name into words like `split_head`; a participle behind a noun begins the description too.
+
+    Example:
+        >>> split_subject("old man riding a horse"), split_subject("large dining table")
+        (['old', 'man'], ['large', 'dining', 'table'])
+    """
+    words = split_head(name)
+    for index in range(1, len(words)):
+        noun = words[index - 1]
+        is_noun = noun not in ATTRIBUTES and any(form in load_nouns().meaning_of for form in (noun, singular(noun)))
+        if is_noun and _PARTICIPLE.match(words[index]):
+            return words[:index]
+    return words
 
 
 def _iterate_hypernyms(name: str, *, is_head: bool) -> Iterator[str]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from promptseg.language.expression import ReferringExpression
-from promptseg.language.hypernyms import load_nouns, nearest_hypernym
+from promptseg.language.hypernyms import load_nouns, nearest_hypernym, split_subject
 from promptseg.language.imagenet import find_imagenet_classes
 from promptseg.language.known_name import find_known_name
+from promptseg.language.person_kinds import PersonKind, find_person_kind
 from promptseg.language.phrases import broader, canonical, normalize_phrase, without_article
 from promptseg.language.referring_parser import parse_referring_expression
 from promptseg.language.spatial import SIDES
@@ -27,6 +28,9 @@ class PhraseReading:
             the hyponyms.
         any_classes: Classes that an object of the phrase may go by: the same name, a hypernym, or hyponyms. All
             classes where the phrase is empty.
+        kind_classes: Classes that every object of the phrase belongs to: the same name or a hypernym, of the phrase or
+            of its end; empty for a name that is broader than the classes.
+        person_kind: What an untrained phrase says of people ("woman", "kids") if the detector knows people; else None.
         imagenet_classes: Classes of ImageNet that are kinds of the name; empty if the model has no such classifier.
         hypernym: The nearest trained hypernym, where the model was not trained on the name; else None.
         read_as: The trained name that the phrase was taken as, if that is no other word for the same: the head of
@@ -40,6 +44,8 @@ class PhraseReading:
     exact_classes: tuple[int, ...] = ()
     full_classes: tuple[int, ...] = ()
     any_classes: tuple[int, ...] = ()
+    kind_classes: tuple[int, ...] = ()
+    person_kind: PersonKind | None = None
     imagenet_classes: tuple[int, ...] = ()
     hypernym: str | None = None
     read_as: str | None = None
@@ -60,6 +66,11 @@ class PhraseReader:
     detector_names: tuple[str, ...] = ()
     trained_names: frozenset[str] = frozenset()
     knows_imagenet: bool = False
+
+    @property
+    def people_classes(self) -> tuple[int, ...]:
+        """The detector's classes of people."""
+        return self._classes.get("person", ())
 
     def read(self, phrase: str) -> PhraseReading:
         """Read a phrase in any spelling.
@@ -86,14 +97,20 @@ class PhraseReader:
         name = canonical(without_article(text))
         exact = self._classes.get(name, ())
         hypernym = self._find_hypernym(text)
+        people = self.people_classes
+        # what was trained is found by its map
+        is_judged = people and self.knows_imagenet and not {text, name} & self.trained_names
+        person_kind = find_person_kind(text) if is_judged else None
         return PhraseReading(
             text=text or phrase,
             exact_classes=exact,
             full_classes=exact or self._hyponyms.get(name, ()),
-            any_classes=self._find_any(text),
+            any_classes=self._find_any(text) or (() if person_kind is None else people),
+            kind_classes=self._find_kind(text, hypernym) if person_kind is None else people,
+            person_kind=person_kind,
             imagenet_classes=find_imagenet_classes(text) if self.knows_imagenet else (),
             hypernym=hypernym,
-            read_as=hypernym if known.is_same else text,
+            read_as=_taken_as(person_kind) if person_kind is not None else hypernym if known.is_same else text,
             expression=expression,
             mentions=mentions,
         )
@@ -135,19 +152,26 @@ class PhraseReader:
             return None
         return nearest_hypernym(text, self.trained_names)
 
-    def _find_any(self, text: str) -> tuple[int, ...]:
-        """Find `any_classes`: of the longest end of what stands before "of" that has any."""
+    def _find_any(self, text: str, *, with_hyponyms: bool = True) -> tuple[int, ...]:
+        """Find `any_classes`: of the longest end of the subject that has any; or `kind_classes`."""
         if not self.detector_names:
             return ()
-        words = text.split(" of ")[0].split(" ")
+        words = split_subject(text)
         if words == [""]:
-            return tuple(range(len(self.detector_names)))
+            return tuple(range(len(self.detector_names))) if with_hyponyms else ()
         for start in range(len(words)):
             name = canonical(" ".join(words[start:]))
             hypernyms = sorted(index for above in broader(name) for index in self._classes.get(above, ()))
-            if found := self._classes.get(name) or tuple(hypernyms) or self._hyponyms.get(name):
+            if found := self._classes.get(name) or tuple(hypernyms):
                 return found
+            if hyponyms := self._hyponyms.get(name):
+                return hyponyms if with_hyponyms else ()
         return ()
+
+    def _find_kind(self, text: str, hypernym: str | None) -> tuple[int, ...]:
+        """Find `kind_classes`: those of the phrase, else those of its hypernym."""
+        found = self._find_any(text, with_hyponyms=False)
+        return found or self._classes.get(canonical(hypernym or ""), ())
 
     @cached_property
     def _classes(self) -> dict[str, tuple[int, ...]]:
@@ -158,6 +182,10 @@ class PhraseReader:
     def _hyponyms(self) -> dict[str, tuple[int, ...]]:
         """Classes by each of their hypernyms."""
         return _group((above, index) for index, name in enumerate(self.detector_names) for above in broader(name))
+
+
+def _taken_as(person_kind: PersonKind) -> str | None:
+    return person_kind.name if person_kind.says_more else None
 
 
 def _group(pairs: Iterable[tuple[str, int]]) -> dict[str, tuple[int, ...]]:

@@ -35,7 +35,7 @@ MAP = np.zeros((6, 8), dtype=np.float32)
 class NoClassifier:
     """Stands for a classifier whose output is in the image already."""
 
-    def classify(self, image_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def classify(self, image_rgb: NDArray[np.uint8], *, image_size: int | None = None) -> NDArray[np.float32]:
         raise AssertionError("nothing is encoded here")
 
 

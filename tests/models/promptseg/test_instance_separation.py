@@ -31,11 +31,11 @@ DETECTIONS = np.concatenate([BOXES, [(0.8, 0.0), (0.7, 0.0), (0.1, 0.6)]], axis=
 SETTINGS = SeparationSettings()
 
 
-def answer(*prompts: Prompt, detects: bool = True) -> QueryResult:
+def answer(*prompts: Prompt, detects: bool = True, names: tuple[str, str] = NAMES) -> QueryResult:
     """Both persons are one region of the coarse mask of every phrase but the cat's; each of the three is detected."""
     coarse = DrawnCoarse(
         lambda text: CAT if text.endswith("cat") else ANN | BOB,
-        detector_names=NAMES,
+        detector_names=names,
         detections=DETECTIONS if detects else None,
     )
     segmenter = PromptSegPipeline(coarse, DrawnMasker([ANN, BOB, CAT, ANN | BOB]))  # type: ignore[arg-type]
@@ -63,9 +63,26 @@ def test_what_is_detected_of_a_sure_name_is_its_mask(text: str) -> None:
     assert cat.score == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize("text", ["women", "tall people"])
-def test_persons_who_touch_are_two_instances(text: str) -> None:
-    found, before = answer(TextPrompt(text)), answer(TextPrompt(text), detects=False)
+@pytest.mark.parametrize("text", ["tall people", "chefs", "people in white"])
+def test_a_kind_of_what_is_detected_is_the_detections_that_its_map_fills(text: str) -> None:
+    found = answer(TextPrompt(text))
+    ann, bob = found.instances
+    assert same(ann.mask, ANN) and same(bob.mask, BOB)
+    assert [each.score for each in found.instances] == pytest.approx([0.8, 0.7])
+    assert same(found.mask, ANN | BOB)
+
+
+def test_a_detection_of_the_class_that_the_map_does_not_fill_is_not_of_the_kind() -> None:
+    names = ("cat", "person")  # the two left boxes are detected as cats, and the map of a black cat is elsewhere
+    found = answer(TextPrompt("black cat"), names=names)
+    assert same(found.mask, CAT)
+    assert found.model_instances is None
+
+
+@pytest.mark.parametrize("text", ["animals", "pets"])
+def test_objects_of_a_broad_name_that_touch_are_two_instances(text: str) -> None:
+    names = ("dog", "cat")
+    found, before = answer(TextPrompt(text), names=names), answer(TextPrompt(text), detects=False, names=names)
     assert len(before.instances) == 1
     ann, bob = sorted((each.mask for each in found.instances), key=lambda mask: int(np.flatnonzero(mask.any(0))[0]))
     assert same(ann, ANN)
@@ -75,7 +92,7 @@ def test_persons_who_touch_are_two_instances(text: str) -> None:
     np.testing.assert_array_equal(found.mask_logits, before.mask_logits)
 
 
-@pytest.mark.parametrize("text", ["black cat", "grass"])
+@pytest.mark.parametrize("text", ["thing", "grass"])
 def test_an_instance_that_touches_none_stays_as_it_was(text: str) -> None:
     found, before = answer(TextPrompt(text)), answer(TextPrompt(text), detects=False)
     assert found.model_instances is None

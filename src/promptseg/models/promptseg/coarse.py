@@ -4,7 +4,7 @@ Shapes: N concept groups, E = config.embedding_dim, h w cells, K detections of V
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,11 @@ from promptseg.errors import DataError
 from promptseg.language.reading import PhraseReader, PhraseReading
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.graphs import PromptSegGraphs
+from promptseg.models.promptseg.people import People, find_people
 from promptseg.models.promptseg.phrase_vectors import PhraseEmbedder
 from promptseg.models.promptseg.presence import PresenceEvidence, class_logit, classify_parts
 from promptseg.models.promptseg.settings import PipelineSettings
+from promptseg.ops.deferred import Deferred
 from promptseg.ops.exemplar_cache import ExemplarCache
 from promptseg.ops.resize import area_shares, logit, sigmoid
 from promptseg.prompts import Concept, ExemplarPrompt, TextPrompt, mixture_weights
@@ -41,11 +43,14 @@ class CoarseImage:
         pixel_embedding: Unit vectors, shape (1, E, h, w), float32 or float16.
         detections: Detected boxes and scores, shape (K, 4 + V), see `encoders.base.ImageTower.detect`, or None.
         class_logits: See `encoders.classifier.ImageClassifier.classify`, or None.
+        people: The detected people, looked at for the first phrase that means a kind of person; None: nothing is known
+            of people. They are no part of the arrays.
     """
 
     pixel_embedding: NDArray[Any]
     detections: Floats | None = None
     class_logits: Floats | None = None
+    people: Deferred[People] | None = None
 
     def to_arrays(self) -> Arrays:
         """Return the parts as named arrays."""
@@ -114,7 +119,17 @@ class CoarseSegmenter:
         encoded = self._encode(image_rgb)
         detections = encoded.get("detections")
         class_logits = None if self._classifier is None else self._classifier.classify(image_rgb)
-        return CoarseImage(encoded["pixel_embedding"], None if detections is None else detections[0], class_logits)
+        image = CoarseImage(encoded["pixel_embedding"], None if detections is None else detections[0], class_logits)
+        return self.with_people(image, image_rgb)
+
+    def with_people(self, image: CoarseImage, image_rgb: NDArray[np.uint8]) -> CoarseImage:
+        """Let an encoded image tell its people apart, if the model has a detector of people and a classifier."""
+        classes, classifier, detections = self.reader.people_classes, self._classifier, image.detections
+        if detections is None or classifier is None or not classes:
+            return image
+        settings = self.config.settings.kinds
+        people = Deferred(lambda: find_people(image_rgb, detections, classes, classifier, settings))
+        return replace(image, people=people)
 
     def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool = False) -> CoarseImage:
         """Embed the pixels of a view of a larger image, uint8, shape (H, W, 3); `compact`: as float16.
@@ -195,17 +210,21 @@ class CoarseSegmenter:
         readings: Mapping[str, PhraseReading],
         map_logits: Sequence[float],
     ) -> list[PresenceEvidence]:
-        """Gather the evidence of maps and, for groups of one phrase, of detections and classes."""
+        """Gather the evidence of maps and, for groups of one phrase, of detections, classes and people."""
         settings = self.config.classifier
+        least_score = self.config.settings.detection.least_evidence_score
         parts = None
         if settings is not None and image.class_logits is not None:
             parts = classify_parts(image.class_logits, settings.window_cells)
         gathered = []
         for group, map_logit in zip(groups, map_logits, strict=True):
             reading = _reading_of(group, readings)
+            if reading is not None and reading.person_kind is not None and image.people is not None:
+                score = image.people.get().best_score(reading.person_kind)
+                gathered.append(PresenceEvidence(map_logit, people_logit=_clipped_logit(score, least_score)))
+                continue
             detected = classes = None
             if reading is not None and image.detections is not None:
-                least_score = self.config.settings.detection.least_evidence_score
                 detected = detected_logit(image.detections, reading, least_score=least_score)
             if reading is not None and settings is not None and parts is not None:
                 classes = class_logit(parts, reading, least_probability=settings.least_probability)
@@ -245,6 +264,10 @@ def detected_logit(detections: Floats, reading: PhraseReading, *, least_score: f
     if not reading.full_classes:
         return None
     score = float(detections[:, [4 + index for index in reading.full_classes]].max())
+    return _clipped_logit(score, least_score)
+
+
+def _clipped_logit(score: float, least_score: float) -> float:
     return logit(min(max(score, least_score), 1.0 - least_score))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from promptseg.detectors.base import PhraseBoxes
 from promptseg.detectors.box_selection import Boxes, box_regions
 from promptseg.models.promptseg.coarse import CoarseAnswer, CoarseImage, CoarseSegmenter
-from promptseg.models.promptseg.detected_objects import DetectedObjects
+from promptseg.models.promptseg.detected_objects import select_objects
 from promptseg.ops.resize import sigmoid
 from promptseg.prompts import Query, TextPrompt
 from promptseg.results import MIN_INSTANCE_SHARE
@@ -77,7 +77,8 @@ class TextAndExemplarSegmenter:
         Raises:
             DataError: An array is missing.
         """
-        return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), CoarseImage.from_arrays(arrays))
+        coarse = self._coarse.with_people(CoarseImage.from_arrays(arrays), image_rgb)
+        return CoarseOnlyImage((image_rgb.shape[0], image_rgb.shape[1]), coarse)
 
     def segment(self, image: CoarseOnlyImage, queries: Sequence[Query]) -> Prediction:
         """Segment an encoded image by N queries of phrases and exemplars.
@@ -104,7 +105,7 @@ class TextAndExemplarSegmenter:
     def find_boxes(self, image: CoarseOnlyImage, phrases: Sequence[str]) -> list[PhraseBoxes]:
         """Find the boxes of each phrase's instances: detections of its class, or else connected regions of its mask.
 
-        Detections and their scores are the same as in `PromptSegPipeline.segment`.
+        Detections are chosen as in `PromptSegPipeline.segment`, and have the same scores.
         """
         config = self._coarse.config
         readings = {phrase: self._coarse.reader.read(phrase) for phrase in phrases}
@@ -112,9 +113,8 @@ class TextAndExemplarSegmenter:
         height, width = image.size_hw
         found = []
         for phrase, answer in zip(phrases, answers, strict=True):
-            boxes = Boxes(np.zeros((0, 4)), np.zeros(0))
-            if image.coarse.detections is not None:
-                boxes = DetectedObjects(image.coarse.detections, config.settings.detection).exact(readings[phrase])
+            inside = sigmoid(answer.mask_logits) >= config.mask_threshold
+            boxes = select_objects(readings[phrase], image.coarse, inside, config.settings)
             if not len(boxes):
                 boxes = _boxes_of_regions(answer, config.mask_threshold)
             sides = np.array([width, height, width, height])

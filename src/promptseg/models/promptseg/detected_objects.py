@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from promptseg.detectors.box_selection import Boxes, select_boxes
 from promptseg.language.reading import PhraseReading
-from promptseg.models.promptseg.settings import DetectionSettings
+from promptseg.models.promptseg.coarse import CoarseImage
+from promptseg.models.promptseg.settings import DetectionSettings, PipelineSettings
 from promptseg.ops.masks import iterate_components
 
 
@@ -23,6 +24,10 @@ class DetectedObjects:
     detections: NDArray[np.float32]
     settings: DetectionSettings
 
+    def named(self, reading: PhraseReading) -> Boxes:
+        """Select the detections of all classes that the phrase may describe."""
+        return self._select(reading.any_classes, self.settings.min_score)
+
     def exact(self, reading: PhraseReading) -> Boxes:
         """Select the detections of a class that has the same meaning as the phrase.
 
@@ -31,9 +36,9 @@ class DetectedObjects:
         """
         return self._select(reading.exact_classes, self.settings.min_exact_score).first(self.settings.max_instances)
 
-    def named(self, reading: PhraseReading) -> Boxes:
-        """Select the detections of all classes that the phrase may describe."""
-        return self._select(reading.any_classes, self.settings.min_score)
+    def of_class(self, reading: PhraseReading) -> Boxes:
+        """Select the detections of the classes that every object of the phrase belongs to: "car" also for "red car"."""
+        return self._select(reading.kind_classes, self.settings.min_exact_score)
 
     def candidates(self, reading: PhraseReading) -> Boxes:
         """Select the candidates of a referring expression, with a lower minimum score."""
@@ -42,6 +47,54 @@ class DetectedObjects:
 
     def _select(self, classes: tuple[int, ...], min_score: float) -> Boxes:
         return select_boxes(self.detections, classes, min_score=min_score)
+
+
+def select_objects(
+    reading: PhraseReading, image: CoarseImage, inside: NDArray[np.bool_], settings: PipelineSettings
+) -> Boxes:
+    """Choose the detections that a phrase means.
+
+    These are all detections of a class of the same meaning, or the people who look like the phrase's kind, or the
+    detections of the kind's class that the phrase's map fills.
+
+    Args:
+        reading: Reading of the phrase.
+        image: The image.
+        inside: The phrase's map, above its threshold, shape (h, w).
+        settings: Minimum scores and shares.
+
+    Returns:
+        Best first, at most `max_instances`; none if the detector has no class for the phrase, or found none of it.
+    """
+    people = find_people_of_kind(reading, image, settings)
+    if people is not None:
+        return people
+    if image.detections is None:
+        return Boxes(np.zeros((0, 4)), np.zeros(0))
+    detected = DetectedObjects(image.detections, settings.detection)
+    if reading.exact_classes:
+        return detected.exact(reading)
+    found = detected.of_class(reading)
+    return filled_boxes(found, inside, settings.kinds.min_filled).first(settings.detection.max_instances)
+
+
+def find_people_of_kind(reading: PhraseReading, image: CoarseImage, settings: PipelineSettings) -> Boxes | None:
+    """Choose the people of the phrase's kind; None if it means no kind of person, or nobody is detected."""
+    if reading.person_kind is None or image.people is None:
+        return None
+    return image.people.get().of_kind(reading.person_kind, min_probability=settings.kinds.min_probability) or None
+
+
+def filled_boxes(boxes: Boxes, inside: NDArray[np.bool_], min_filled: float) -> Boxes:
+    """Choose the boxes of which a mask fills at least a share; inside: bool, shape (h, w)."""
+    height, width = inside.shape
+    corners = (boxes.boxes_xyxy * (width, height, width, height)).round().astype(int).tolist()
+    shares = [
+        float(inside[top : max(bottom, top + 1), left : max(right, left + 1)].mean())
+        for left, top, right, bottom in corners
+    ]
+    chosen = np.array(shares) >= min_filled
+    return Boxes(boxes.boxes_xyxy[chosen], boxes.scores[chosen])
 
 
 def regions_of(inside: NDArray[np.bool_], min_share: float) -> Boxes:

@@ -10,7 +10,12 @@ from promptseg.language.reading import PhraseReading
 from promptseg.models.promptseg.coarse import CoarseAnswer, ConceptGroup
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.corrections import correct
-from promptseg.models.promptseg.detected_objects import DetectedObjects, regions_of
+from promptseg.models.promptseg.detected_objects import (
+    DetectedObjects,
+    find_people_of_kind,
+    regions_of,
+    select_objects,
+)
 from promptseg.models.promptseg.drafts import (
     CoarseDraft,
     CorrectedDraft,
@@ -100,12 +105,15 @@ class Drafter:
             draft = self._draft_expression(reading, answer, image, coarse)
             if draft is not None:
                 return draft
-        if not reading.any_classes or answer.presence < self._settings.least_presence:
+        is_detectable = reading.any_classes or reading.kind_classes
+        if not is_detectable or answer.presence < self._settings.least_presence:
             return self._draft_coarse(answer, image)
+        inside = self._fit_map(answer, image) > 0
+        objects = select_objects(reading, image.coarse, inside, self._settings)
+        if len(objects):
+            scores = tuple(objects.scores.tolist())
+            return DetectedDraft(answer.presence, scores, prompts_in_boxes(objects, image.size_hw))
         detected = DetectedObjects(image.coarse.detections, self._settings.detection)
-        exact = detected.exact(reading)
-        if len(exact):
-            return DetectedDraft(answer.presence, tuple(exact.scores.tolist()), prompts_in_boxes(exact, image.size_hw))
         return self._draft_coarse(answer, image, detected.named(reading))
 
     def _draft_coarse(self, answer: CoarseAnswer, image: PromptSegImage, named: Boxes | None = None) -> CoarseDraft:
@@ -179,7 +187,9 @@ class Drafter:
             if mention.text and (found := coarse.get((TextPrompt(mention.text),))) is not None:
                 maps[mention.text] = found.mask_logits
         detected = self._detected(reading, image)
-        candidates = detected[reading.mentions[0].any_classes]
+        subject = reading.mentions[0]
+        people = find_people_of_kind(subject, image.coarse, self._settings)
+        candidates = detected[subject.any_classes] if people is None else people
         if not len(candidates):
             name = _answer_to_name(reading, whole, coarse)
             candidates = regions_of(name.mask_logits >= self._edge, self._settings.detection.min_region_share)

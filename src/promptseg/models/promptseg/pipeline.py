@@ -84,7 +84,8 @@ class PromptSegPipeline:
         sam = Deferred(lambda: self._sam.encode(image_rgb))
         if SamEmbedding.is_among(arrays):
             sam = Deferred.of(SamEmbedding.from_arrays(arrays))
-        return self._image(CoarseImage.from_arrays(arrays), image_rgb, sam)
+        coarse = self._coarse.with_people(CoarseImage.from_arrays(arrays), image_rgb)
+        return self._image(coarse, image_rgb, sam)
 
     def segment(self, image: PromptSegImage, queries: Sequence[Query]) -> Prediction:
         """Segment an encoded image by N queries; the prediction has N entries in the same order.

@@ -16,7 +16,13 @@ from promptseg.ops.resize import logit
 
 Floats = NDArray[np.float32]
 EvidenceKind = Literal[
-    "trained", "trained_and_classified", "detected", "detected_and_classified", "untrained", "untrained_and_classified"
+    "trained",
+    "trained_and_classified",
+    "detected",
+    "detected_and_classified",
+    "untrained",
+    "untrained_and_classified",
+    "person_kind",
 ]
 
 
@@ -29,11 +35,14 @@ class PresenceEvidence:
         detection_logit: Logit of the best detection score; None: the detector has no class for the phrase.
         class_logit: Logit of the highest probability of the phrase's classes in a part of the image; None: the
             classifier has no class for the phrase.
+        people_logit: For a kind of person, logit of the best score of a detected person times the probability that the
+            person is of the kind; it takes the place of the other two. None: the phrase means no kind of person.
     """
 
     map_logit: float
     detection_logit: float | None = None
     class_logit: float | None = None
+    people_logit: float | None = None
 
     def weigh(self, config: PromptSegConfig, *, is_trained: bool) -> float:
         """Compute the presence logit, before calibration.
@@ -43,6 +52,8 @@ class PresenceEvidence:
             is_trained: Whether the model was trained on the name; if not, its map is mostly that of a hypernym.
         """
         detection, classes = self.detection_logit or 0.0, self.class_logit or 0.0
+        if self.people_logit is not None:
+            detection, classes = self.people_logit, 0.0
         if config.classifier is not None:
             weights: PresenceWeights = getattr(config.classifier, self.kind(is_trained=is_trained))
             return (
@@ -55,6 +66,8 @@ class PresenceEvidence:
 
     def kind(self, *, is_trained: bool) -> EvidenceKind:
         """Name the kind of evidence at hand, as the fields of `ClassifierSettings` do."""
+        if self.people_logit is not None:
+            return "person_kind"
         if self.detection_logit is not None:
             return "detected" if self.class_logit is None else "detected_and_classified"
         if is_trained:

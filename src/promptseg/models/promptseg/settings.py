@@ -30,7 +30,7 @@ class DetectionSettings:
     """Minimum scores of detections for each use. Scores are those of the detector, in [0, 1].
 
     Attributes:
-        min_exact_score: For detections of a class with the meaning of the phrase to be its mask and its instances.
+        min_exact_score: For detections of the phrase's class to be its mask and its instances.
             Chosen on held-out training images (lab/experiments.md).
         min_score: For detections to separate touching instances of a mask.
         min_doubtful_score: For detections to be candidates of a referring expression; low, because the score is a cue.
@@ -165,6 +165,7 @@ class ClassifierSettings:
         detected_and_classified: A detectable name with classes.
         untrained: A name that leans on its hypernym, without classes.
         untrained_and_classified: A name that leans on its hypernym, with classes.
+        person_kind: A kind of person, of which `people` tells the detected people apart; that is the detection's logit.
     """
 
     name: ClassifierName
@@ -177,6 +178,29 @@ class ClassifierSettings:
     detected_and_classified: PresenceWeights = field(default_factory=PresenceWeights)
     untrained: PresenceWeights = field(default_factory=PresenceWeights)
     untrained_and_classified: PresenceWeights = field(default_factory=PresenceWeights)
+    person_kind: PresenceWeights = field(default_factory=PresenceWeights)
+
+
+@dataclass(frozen=True)
+class KindSettings:
+    """Settings for the objects of a phrase that means a kind of a detected class; see docs/objects.md.
+
+    Attributes:
+        min_filled: A detection of a class is of the phrase's kind if the phrase's map fills at least this share of its
+            box. Chosen on training images (lab/experiments.md).
+        min_probability: A person is of a kind ("woman") from this probability on.
+        min_person_score: Minimum score of a detected person.
+        max_people: Maximum number of people to look at, best first; each takes a run of the classifier.
+        head_aspect: Height of the part of a person's box that is looked at, in widths of the box.
+        head_side: Longest side of that part as the classifier sees it, pixels.
+    """
+
+    min_filled: float = 0.15
+    min_probability: float = 0.5
+    min_person_score: float = 0.15
+    max_people: int = 12
+    head_aspect: float = 1.2
+    head_side: int = 224
 
 
 @dataclass(frozen=True)
@@ -193,6 +217,7 @@ class PipelineSettings:
         refine: Conditions under which SAM's mask replaces the coarse one.
         detection: Minimum scores of detections.
         separation: Settings for the separation of touching instances.
+        kinds: Which detections are of a kind of the detected class.
         correction: Settings for the correction of a phrase's mask by clicks.
         cleaning: Which small islands and holes of masks are removed.
         ranking: Weights and thresholds for the ranking of referring expressions' candidates.
@@ -207,6 +232,7 @@ class PipelineSettings:
     refine: RefineSettings = field(default_factory=lambda: RefineSettings(min_agreement=0.4, num_points=1))
     detection: DetectionSettings = field(default_factory=DetectionSettings)
     separation: SeparationSettings = field(default_factory=SeparationSettings)
+    kinds: KindSettings = field(default_factory=KindSettings)
     correction: CorrectionSettings = field(default_factory=CorrectionSettings)
     cleaning: CleaningSettings = field(default_factory=CleaningSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
