@@ -1,17 +1,17 @@
-"""Fit the weights that score the proposals of a panoptic map, on pictures with stuff of a training set.
+"""Fit the weights that score the proposals of a panoptic map, on training pictures with stuff.
 
-python -m lab.fit_panoptic --data DATA --set coco_train --out panoptic.json
+python -m lab.fit_panoptic CHECKPOINT --data DATA [--write]
 
 For each kind of proposal (objects, parts, stuff) a logistic regression says how likely its mask is to match a true
-segment of its class (IoU above .5) from what `Evidence` holds. Evaluation sets are refused. The settings of the default
-model (`models/promptseg/settings.py`) hold the result. The pictures were trained on, so presence is surer on them than
-on new ones; among those that training left out, too few have stuff to fit on.
+segment of its class (IoU above .5) from what `Evidence` holds. Every picture is asked for all classes of its set.
+Evaluation sets are refused. The weights are in the config of the checkpoint. Most pictures were trained on, so presence
+is surer on them than on new ones; among those that training left out, too few have stuff to fit on.
 """
 
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict, astuple, fields, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,44 +25,56 @@ from promptseg.data.sample import SampleSet
 from promptseg.data.true_segments import TrueSegments, build_true_segments, list_classes
 from promptseg.images import read_image
 from promptseg.loading import load
+from promptseg.models.checkpoint import load_pretrained, save_pretrained
+from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.segment_proposals import Evidence, EvidenceWeights, MaskProposal, ask_classes, iterate_proposals
 from promptseg.predictor import Predictor
 from promptseg.results import Instance
+from promptseg.train.finetune import check_model
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+IMAGES = Path(__file__).with_name("panoptic_images.txt")
 MATCH_IOU = 0.5
 # Of the squared weights of standardized evidence, as scikit-learn's C = 1.
 PENALTY = 0.5
-MAX_MARGIN = 8.0
 
 
 @app.command()
 def fit_panoptic(
+    checkpoint: Annotated[Path, typer.Argument(help="Directory of the checkpoint.")],
     data: Annotated[Path, typer.Option(help="Directory of the index files and their images.")],
-    set_name: Annotated[str, typer.Option("--set", help="Name of a training set.")] = "coco_train",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the weights (JSON) here too.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first pictures.")] = None,
+    images: Annotated[Path, typer.Option(help="List of training images to fit on.")] = IMAGES,
+    write: Annotated[bool, typer.Option("--write", help="Write the weights into the checkpoint.")] = False,
 ) -> None:
-    """Fit the weights that score the proposals of a panoptic map."""
+    """Fit the weights that score the proposals of a panoptic map, and print them as JSON."""
+    listed = frozenset(images.read_text(encoding="utf-8").split())
+    sets = [load_training_set(name, data) for name in sorted({image.partition("/")[0] for image in listed})]
+    predictor = load(checkpoint)
+    config = predictor.config
+    if not isinstance(config, PromptSegConfig):
+        raise typer.BadParameter(f"{checkpoint} is no model of the default's architecture")
+    settings = config.settings.panoptic
     examples: dict[str, list[tuple[Evidence, bool]]] = defaultdict(list)
-    for kind, evidence, is_match in iterate_examples(load(), load_training_set(set_name, data), limit):
-        examples[kind].append((evidence, is_match))
+    for samples in sets:
+        for kind, evidence, is_match in iterate_examples(predictor, samples, listed, settings.max_margin):
+            examples[kind].append((evidence, is_match))
     fitted = {kind: fit_weights(rows) for kind, rows in examples.items()}
     for kind, rows in examples.items():
         typer.echo(f"{kind}: {len(rows)} proposals, {np.mean([match for _, match in rows]):.1%} match", err=True)
-    document = json.dumps({kind: asdict(weights) for kind, weights in fitted.items()}, indent=1)
-    typer.echo(document)
-    if out is not None:
-        out.write_text(document + "\n", encoding="utf-8")
+    typer.echo(json.dumps({kind: asdict(weights) for kind, weights in fitted.items()}, indent=1))
+    if write:
+        model = check_model(load_pretrained(checkpoint))
+        model.config = replace(config, settings=replace(config.settings, panoptic=replace(settings, **fitted)))
+        save_pretrained(model, checkpoint, half=True)
 
 
 def iterate_examples(
-    predictor: Predictor, samples: SampleSet, limit: int | None
+    predictor: Predictor, samples: SampleSet, listed: frozenset[str], max_margin: float
 ) -> Iterator[tuple[str, Evidence, bool]]:
-    """Yield kind, evidence and whether it matches, for every proposal on the pictures that have stuff."""
+    """Yield kind, evidence and whether it matches, for every proposal on the listed pictures."""
     classes = list_classes(samples)
-    chosen = [sample for sample in samples if any(target.kind == "stuff" for target in sample.targets)][:limit]
+    chosen = [sample for sample in samples if sample.sample_id in listed]
     with typer.progressbar(chosen, file=typer.get_text_stream("stderr")) as watched:
         for sample in watched:
             truth = build_true_segments(sample, classes)
@@ -70,7 +82,7 @@ def iterate_examples(
             answers = ask_classes(
                 predictor.segmenter, encoded, classes, presence_threshold=predictor.presence_threshold
             )
-            for proposal in iterate_proposals(answers, classes, sample.size_hw, MAX_MARGIN):
+            for proposal in iterate_proposals(answers, classes, sample.size_hw, max_margin):
                 is_match = matches(proposal, truth)
                 if is_match is not None:
                     yield proposal.kind, proposal.evidence, is_match

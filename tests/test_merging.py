@@ -140,3 +140,27 @@ def test_nothing_comes_of_nothing() -> None:
     for candidates in ([], [thing((2, 2, 5, 5), 0.1)]):
         merged = merge_segments(candidates, SIZE_HW, MergeSettings(min_score=0.2))
         assert merged.segments == () and not merged.segment_ids.any()
+
+
+def test_a_narrow_gap_goes_to_the_stuff_beside_it_and_a_wide_one_stays() -> None:
+    road = np.full(SIZE_HW, -5.0)
+    road[:, :12] = 5.0
+    car = thing((14, 0, 20, 24), 0.9)  # 2 pixels from the road, the image's other side is 12 pixels wide
+    other = thing((29, 0, 32, 24), 0.8)
+    candidates = [stuff(road, 0.9, 1), car, other]
+    open_map = merge_segments(candidates, SIZE_HW)
+    assert (open_map.segment_ids[:, 12:14] == 0).all()
+
+    closed = merge_segments(candidates, SIZE_HW, MergeSettings(max_gap_share=4 / 24))
+    of_class = {one.class_index: number for number, one in enumerate(closed.segments, start=1)}
+    assert (closed.segment_ids[:, :14] == of_class[1]).all()
+    assert (closed.segment_ids[:, 20:29] == 0).all(), "wide"
+    for one in (car, other):
+        window, _ = one.logits(SIZE_HW, SIZE_HW)
+        assert (closed.segment_ids[window] == open_map.segment_ids[window]).all(), "things neither grow nor shrink"
+
+
+def test_a_gap_between_things_stays_free() -> None:
+    settings = MergeSettings(max_gap_share=4 / 24)
+    merged = merge_segments([thing((0, 0, 14, 24), 0.9), thing((16, 0, 32, 24), 0.8)], SIZE_HW, settings)
+    assert (merged.segment_ids[:, 14:16] == 0).all()

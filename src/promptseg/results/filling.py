@@ -58,6 +58,28 @@ class DraftMap:
             return self
         return DraftMap(np.where(small, _nearest(self.segment_ids, ~small), self.segment_ids), self.segments)
 
+    def without_gaps(self, width: float) -> "DraftMap":
+        """Give strips of free pixels that are narrower than this, pixels, to the stuff that is nearer than this.
+
+        Things do not grow: their masks are the sharper ones. Free pixels that only touch things stay free.
+        """
+        free = self.segment_ids == 0
+        stuff = np.isin(self.segment_ids, [k for k, one in enumerate(self.segments, start=1) if not one.is_thing])
+        side = int(width) // 2 * 2 + 1  # odd: the square has a middle
+        if side <= 1 or not free.any() or not stuff.any():
+            return self
+        # here and not above: it takes 0.3 s to import
+        from scipy import ndimage
+
+        # an opening by a square leaves what is wide
+        wide = ndimage.maximum_filter(ndimage.minimum_filter(free, side), side)
+        narrow = free & ~wide
+        if not narrow.any():
+            return self
+        distance, (rows, columns) = ndimage.distance_transform_edt(~stuff, return_indices=True)
+        closed = narrow & (distance <= width)
+        return DraftMap(np.where(closed, self.segment_ids[rows, columns], self.segment_ids), self.segments)
+
     def sort(self) -> "DraftMap":
         """Number the segments by their area, the largest first; those without a pixel are left out."""
         areas = np.bincount(self.segment_ids.ravel(), minlength=len(self.segments) + 1)[1:]

@@ -45,6 +45,8 @@ class MergeSettings:
         min_inset_score: Minimum score of such an object.
         min_island_share: Parts of a segment besides its largest one, and holes, that are smaller than this share of the
             image go to what is around them.
+        max_gap_share: Strips without a segment that are narrower than this share of the shorter side of the image go to
+            the stuff beside them: the mask of an object and that of what is around it rarely meet. 0: never.
         presence_weight: With "things first", stuff competes by its logits plus this weight times the logit of presence.
         min_fill_score: Where every pixel is to be filled, minimum score of a candidate.
     """
@@ -58,12 +60,17 @@ class MergeSettings:
     max_inset_share: float = 0.0
     min_inset_score: float = 0.5
     min_island_share: float = 0.0
+    max_gap_share: float = 0.0
     presence_weight: float = 1.0
     min_fill_score: float = 0.0
 
     def for_filling(self) -> "MergeSettings":
-        """Give the settings for a map without free pixels: nothing is given up for being small or hidden."""
-        return replace(self, min_score=self.min_fill_score, min_visible_share=0.0, min_stuff_share=0.0)
+        """Give the settings for a map without free pixels: nothing is given up for being small or hidden, and
+        gaps go to the best class.
+        """
+        return replace(
+            self, min_score=self.min_fill_score, min_visible_share=0.0, min_stuff_share=0.0, max_gap_share=0.0
+        )
 
 
 DEFAULT_SETTINGS = MergeSettings()
@@ -127,7 +134,8 @@ def merge_segments(
     owners = merge.contest(merge.settle(competing, laid), laid)
     segments = tuple(DraftSegment(group[0].class_index, group[0].is_thing, group[0].score) for group in groups)
     drafts = DraftMap(owners + np.int32(1), segments)
-    return drafts.without_small(settings.min_area).without_islands(settings.min_island_share * owners.size).sort()
+    drafts = drafts.without_small(settings.min_area).without_gaps(settings.max_gap_share * min(size_hw))
+    return drafts.without_islands(settings.min_island_share * owners.size).sort()  # crumbs of gaps are islands too
 
 
 class _Merge:

@@ -71,7 +71,7 @@ class _LegendRow:
     @classmethod
     def of(cls, label: str, color: Color, segments: Sequence[Segment], num_pixels: int) -> "_LegendRow":
         own = [segment for segment in segments if segment.label == label]
-        number = f" x{len(own)}" if own[0].is_thing else ""
+        number = f" x{len(own)}," if own[0].is_thing else ""
         return cls(color, f"{label}{number} {sum(segment.area for segment in own) / num_pixels:.1%}")
 
 

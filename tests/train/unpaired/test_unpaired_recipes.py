@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import promptseg
 from promptseg.data.image_text import find_image_texts
+from promptseg.errors import DataError, RecipeError
 from promptseg.evaluate.benchmarks.promptable import PromptableSettings
 from promptseg.models.registry import find_row
 from promptseg.models.uniovseg.config import UniOvSegConfig
@@ -183,3 +184,27 @@ def test_a_language_models_entities_and_captions_are_used_where_they_are(pairs: 
     held_out = {sample.sample_id for sample in images.validation}
     assert held_out == {"0.png"} and not held_out & captions.keys()
     assert len(find_image_texts(tmp_path)) == 6
+
+
+def test_each_ablation_adds_one_thing(pairs: Path, tmp_path: Path) -> None:
+    align_training()
+    ablations = sys.modules["promptseg_recipe_uniovseg_align"].ABLATIONS
+    assert [ablation.settings.input_sizes for ablation in ablations.values()] == [(1024,)] * 3 + [(896, 1024)]
+    for path in pairs.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(DataError, match=r"captions\.jsonl: can't be read"):
+        ablations["refined"].read(tmp_path, None)
+    (tmp_path / "captions.jsonl").write_text('{"image": "2.png", "captions": ["A parrot."]}')
+    with pytest.raises(DataError, match=r"entities\.jsonl: can't be read"):
+        ablations["multi-scale"].read(tmp_path, None)
+    (tmp_path / "entities.jsonl").write_text('{"image": "1.png", "entities": ["spotted dog"]}')
+
+    read = {name: ablation.read(tmp_path, None) for name, ablation in ablations.items()}
+    assert [len(images.entities) for images in read.values()] == [0, 0, 1, 1]
+    captions = [{one.sample_id: one.captions for one in images.train}["2.png"] for images in read.values()]
+    assert captions == [("A lamp and a sofa.",)] + [("A parrot.",)] * 3
+
+
+def test_an_unknown_ablation_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(RecipeError, match="'none'; there are parser, refined, language-model, multi-scale"):
+        load_recipe(RECIPES / "uniovseg_align.py:none")

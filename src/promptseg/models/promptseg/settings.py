@@ -3,25 +3,22 @@
 from dataclasses import dataclass, field
 
 from promptseg.encoders.classifier import ClassifierName
-from promptseg.models.segment_proposals import EvidenceWeights, ProposalSettings
+from promptseg.models.segment_proposals import ProposalSettings
 from promptseg.results.merging import MergeSettings
 from promptseg.sam.refine_settings import RefineSettings
 
-# Weights: lab/fit_panoptic.py on coco_train. The rest was chosen on pictures of coco_train and camvid_train.
-PANOPTIC = ProposalSettings(
-    objects=EvidenceWeights(presence=-0.148, score=0.866, log_area=0.191, margin=0.27, bias=0.521),
-    parts=EvidenceWeights(presence=0.815, score=0.253, log_area=0.461, margin=0.137, bias=-3.269),
-    stuff=EvidenceWeights(presence=0.274, log_area=0.225, margin=0.396, bias=-1.768),
-    merge=MergeSettings(
-        mask_threshold=0.31,
-        min_score=0.2,
-        min_visible_share=0.5,
-        min_stuff_share=0.005,
-        max_inset_share=0.3,
-        min_island_share=0.0005,
-        presence_weight=0.5,
-        min_fill_score=0.1,
-    ),
+# Chosen on pictures of coco_train and camvid_train (lab/experiments.md). A checkpoint's config.json holds them too, and
+# the weights that lab/fit_panoptic.py fits for it.
+PANOPTIC_MERGE = MergeSettings(
+    mask_threshold=0.31,
+    min_score=0.2,
+    min_visible_share=0.5,
+    min_stuff_share=0.005,
+    max_inset_share=0.3,
+    min_island_share=0.0005,
+    max_gap_share=0.02,
+    presence_weight=0.5,
+    min_fill_score=0.04,
 )
 
 
@@ -236,4 +233,4 @@ class PipelineSettings:
     correction: CorrectionSettings = field(default_factory=CorrectionSettings)
     cleaning: CleaningSettings = field(default_factory=CleaningSettings)
     ranking: RankingSettings = field(default_factory=RankingSettings)
-    panoptic: ProposalSettings = PANOPTIC
+    panoptic: ProposalSettings = field(default_factory=lambda: ProposalSettings(merge=PANOPTIC_MERGE))
