@@ -33,8 +33,8 @@ from writers import list_writers  # noqa: E402
 
 _OFFLINE = {"PROMPTSEG_OFFLINE": "", "OMP_NUM_THREADS": "1"}
 
-# Results that are named after their process, and compiled graphs, which OpenVINO names after the time and place of their
-# making; without one, the next run compiles again.
+# Results that are named after their process, and compiled graphs, which OpenVINO names after time and place; without
+# one, the next run compiles again.
 _NAMED_ANEW = re.compile(r"^result-\d+/|\.blob$")
 
 # How much of what a command writes finds room.
