@@ -185,6 +185,23 @@ def test_a_read_only_cache_that_has_the_graph_works(cache: Path, monkeypatch: py
     assert sorted(cache.rglob("*")) == before
 
 
+def test_what_another_user_compiled_in_a_read_only_cache_is_compiled_anew(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = answer()["result"]
+    compile_graph = opened._Compiler.compile
+
+    def refuse_cached(self: Any, graph: Any, settings: dict[str, Any]) -> Any:
+        if "CACHE_DIR" in settings:  # as OpenVINO does with a stale file that it can't remove; root can
+            raise RuntimeError("Permission denied")
+        return compile_graph(self, graph, settings)
+
+    monkeypatch.setattr(opened._Compiler, "compile", refuse_cached)
+    monkeypatch.setattr(opened, "os", SimpleNamespace(access=lambda *_: False, W_OK=os.W_OK, getpid=os.getpid))
+    np.testing.assert_array_equal(COMPILED.graph(source(build=never))(maps=MAPS, scale=SCALE)["result"], first)
+    assert "what was compiled earlier can't be used" in caplog.text
+
+
 def test_a_damaged_entry_of_a_read_only_cache_is_an_error(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer()
     (entry,) = cache.glob("network-*")

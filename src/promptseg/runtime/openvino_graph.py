@@ -147,14 +147,7 @@ def _compile_in_memory(source: GraphSource, settings: dict[str, Any], report: An
 
 def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: Any) -> OpenVinoGraph:
     if (entry / GRAPH_FILE).is_file() and not os.access(entry.parent, os.W_OK):
-        # a cache that was made for many, such as a container's
-        try:
-            return _compile(entry, settings)
-        except RuntimeError as error:
-            raise EngineError(
-                f"{entry} is damaged and can't be made anew, for {entry.parent} is read-only: "
-                "set PROMPTSEG_CACHE to a directory that can be written"
-            ) from error
+        return _open_read_only(entry, settings)
     with exclusive(entry):
         is_new = not (entry / GRAPH_FILE).is_file()
         if is_new:
@@ -172,12 +165,31 @@ def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: An
     return compiled
 
 
-def _compile(entry: Path, settings: dict[str, Any]) -> OpenVinoGraph:
+def _open_read_only(entry: Path, settings: dict[str, Any]) -> OpenVinoGraph:
+    """Open a graph of a cache that was made for many, such as a container's.
+
+    What OpenVINO compiled there may be another user's, or of another CPU, which it can't remove: then the graph is
+    compiled for this process only.
+    """
+    try:
+        return _compile(entry, settings)
+    except RuntimeError as error:
+        logger.warning("%s: what was compiled earlier can't be used: %s", entry, error)
+    try:
+        return _compile(entry, settings, reuse=False)
+    except RuntimeError as error:
+        raise EngineError(
+            f"{entry} is damaged and can't be made anew, for {entry.parent} is read-only: "
+            "set PROMPTSEG_CACHE to a directory that can be written"
+        ) from error
+
+
+def _compile(entry: Path, settings: dict[str, Any], *, reuse: bool = True) -> OpenVinoGraph:
     # OpenVINO checks what it compiled earlier against its version and this CPU. Its smaller cache
     # (CACHE_MODE=OPTIMIZE_SIZE, 2026.4) gave empty maps once it was read. It also takes what was compiled for one
     # precision for that of another: each has a directory of its own.
     compiled_dir = entry / str(settings["INFERENCE_PRECISION_HINT"])
-    if compiled_dir.is_dir() or os.access(entry, os.W_OK):
+    if reuse and (compiled_dir.is_dir() or os.access(entry, os.W_OK)):
         settings = {**settings, "CACHE_DIR": str(compiled_dir)}
     return _compiler().compile(entry / GRAPH_FILE, settings)
 

@@ -107,8 +107,8 @@ class WindowAttention(nn.Module):
         """Attend within the windows of a map, (B, h, w, C); zeros fill up the last row and column of windows.
 
         Zeros take part in the attention, as in the published code. All of them have the same query, key and value,
-        which are added after the projection, and no output of theirs is projected: a third of the arithmetic in maps of
-        30 x 40 cells with windows of 14.
+        which are added after the projection, and no output of theirs is projected: a third of the projections in maps
+        of 30 x 40 cells with windows of 14.
         """
         batch, height, width, channels = features.shape
         side = self.window

@@ -70,5 +70,12 @@ def test_the_likeliest_person_is_chosen_if_none_is_likely() -> None:
     assert people([0.1, 0.3], [0.0, 0.0]).of_kind(WOMAN, min_probability=0.5).scores == pytest.approx([0.5])
 
 
+def test_looks_alone_rule_out_no_gender() -> None:
+    found = people([0.01, 0.1], [0.0, 0.0])
+    assert found.best_score(WOMAN, least_of_gender=0.2) == pytest.approx(0.2 * found.boxes.scores[0])
+    assert found.best_score(MAN, least_of_gender=0.2) == found.best_score(MAN)
+    assert found.judge(BOY, least_of_gender=0.2) == pytest.approx([0, 0])
+
+
 def test_the_score_of_a_kind_is_that_of_a_detection_times_its_probability() -> None:
     assert people([0.5, 0.9], [0.0, 0.0]).best_score(WOMAN) == pytest.approx(0.45)

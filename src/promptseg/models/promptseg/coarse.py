@@ -220,7 +220,8 @@ class CoarseSegmenter:
         for group, map_logit in zip(groups, map_logits, strict=True):
             reading = _reading_of(group, readings)
             if reading is not None and reading.person_kind is not None and image.people is not None:
-                score = image.people.get().best_score(reading.person_kind)
+                least_of_gender = self.config.settings.kinds.least_of_gender
+                score = image.people.get().best_score(reading.person_kind, least_of_gender=least_of_gender)
                 gathered.append(PresenceEvidence(map_logit, people_logit=_clipped_logit(score, least_score)))
                 continue
             detected = classes = None

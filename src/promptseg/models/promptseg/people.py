@@ -54,16 +54,23 @@ class People:
     female: Floats
     child: Floats
 
-    def judge(self, kind: PersonKind) -> Floats:
-        """Compute the probability that each person is of a kind, shape (M,)."""
+    def judge(self, kind: PersonKind, *, least_of_gender: float = 0.0) -> Floats:
+        """Compute the probability that each person is of a kind, shape (M,).
+
+        Args:
+            kind: A kind.
+            least_of_gender: A lower probability of its gender counts as this.
+        """
         probability = np.ones(len(self.boxes), dtype=np.float32)
         if kind.gender is not None:
-            probability = probability * (self.female if kind.gender == "female" else 1 - self.female)
+            of_gender = self.female if kind.gender == "female" else 1 - self.female
+            probability = np.maximum(of_gender, np.float32(least_of_gender))
         return probability * self.child if kind.is_child else probability
 
-    def best_score(self, kind: PersonKind) -> float:
+    def best_score(self, kind: PersonKind, *, least_of_gender: float = 0.0) -> float:
         """Return the highest score of the detections, each times the probability of the kind; 0 without people."""
-        return float((self.boxes.scores * self.judge(kind)).max(initial=0.0))
+        judged = self.judge(kind, least_of_gender=least_of_gender)
+        return float((self.boxes.scores * judged).max(initial=0.0))
 
     def of_kind(self, kind: PersonKind, *, min_probability: float) -> Boxes:
         """Choose the people of a kind, and if none is likely, the likeliest; scores are those of the detections."""

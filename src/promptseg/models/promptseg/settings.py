@@ -186,6 +186,8 @@ class KindSettings:
         min_filled: A detection of a class is of the phrase's kind if the phrase's map fills at least this share of its
             box. Chosen on training images (lab/experiments.md).
         min_probability: A person is of a kind ("woman") from this probability on.
+        least_of_gender: For presence, a lower probability of a gender counts as this: by their looks alone, nobody's
+            gender is ruled out, so that the answer is "unsure" and not "absent" where someone is seen. Not fitted.
         min_person_score: Minimum score of a detected person.
         max_people: Maximum number of people to look at, best first; each takes a run of the classifier.
         head_aspect: Height of the part of a person's box that is looked at, in widths of the box.
@@ -194,6 +196,7 @@ class KindSettings:
 
     min_filled: float = 0.15
     min_probability: float = 0.5
+    least_of_gender: float = 0.2
     min_person_score: float = 0.15
     max_people: int = 12
     head_aspect: float = 1.2
