@@ -118,6 +118,8 @@ def every_command(root: Path, *, busy_port: str = "0") -> list[list[object]]:
         ["segment-everything", photo, "--model", "sam-test", "--points-per-side", "2", "--out", out / "everything"],
         ["panoptic", photo, "--names", names, "--model", "promptseg-test", "--out", out / "panoptic"],
         ["batch", photo.parent, "--text", "cat", "--model", "promptseg-test", "--out", out / "rows"],
+        ["export", out / "onnx", "--model", "promptseg-test"],
+        ["export", out / "openvino", "--model", "sam-test", "--format", "openvino"],
         ["serve", "--port", busy_port],  # it begins, and ends at once, for the proxy listens there
         ["autolabel", photo.parent, "--names", names, "--format", "yolo", "--out", out / "labels", *TINY],
         ["finetune", folder, "--model", "promptseg-test-dense", "--steps", "2", "--out", out / "mine"],
