@@ -117,8 +117,8 @@ class WindowAttention(nn.Module):
         qkv = F.pad(F.linear(normed, self.qkv.weight), (0, 0, 0, -width % side, 0, -height % side)) + of_zeros
         rows, columns = qkv.shape[1] // side, qkv.shape[2] // side
         windows = qkv.view(batch * rows, side, columns, side, self.num_heads, -1).permute(0, 2, 4, 1, 3, 5)
-        projected = windows.reshape(-1, self.num_heads, side * side, 3, windows.shape[5] // 3)
-        query, key, value = (projected[:, :, :, part] for part in range(3))  # ONNX's optimizer can't fold a chunk
+        parts = windows.reshape(-1, self.num_heads, side * side, 3, windows.shape[5] // 3)
+        query, key, value = (parts[:, :, :, index] for index in range(3))  # ONNX's optimizer can't fold a chunk
         bias = self.attention_biases[:, self.bias_index].to(query.dtype)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias[None])
         merged = mixed.view(batch * rows, columns, self.num_heads, side, side, -1).permute(0, 3, 1, 4, 2, 5)
