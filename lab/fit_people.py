@@ -40,7 +40,7 @@ from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.people import People, PeopleWeights, crop_head, describe_head, judge_heads
 from promptseg.models.promptseg.settings import PresenceWeights
 from promptseg.models.registry import LoadOptions
-from promptseg.ops.resize import logit
+from promptseg.ops.resize import clipped_logit
 from promptseg.prompts import TextPrompt
 from promptseg.runtime import Runtime
 from promptseg.train.finetune import check_model
@@ -223,8 +223,8 @@ def _presence_pairs(
             others = [image.num_captions[other] for other in (*NAMES, "adult") if not _may_be(name, other)]
             is_missing = image.num_captions[name] == 0 and max(others) >= MIN_CAPTIONS
             if is_said or is_missing or not image.has_people:
-                score = min(max(people.best_score(kind), least), 1 - least)
-                pairs.append(PresencePair(name, is_said, image.has_people, image.map_logits[name], logit(score)))
+                people_logit = clipped_logit(people.best_score(kind), least=least)
+                pairs.append(PresencePair(name, is_said, image.has_people, image.map_logits[name], people_logit))
     return pairs
 
 

@@ -123,9 +123,7 @@ def merge_proposals(
     settings = options.apply(proposals.settings.for_filling())
     drafts = merge_segments(proposals.candidates, size_hw, settings)
     scores = _score_classes(proposals, settings.min_score)
-    biases = {
-        index: settings.presence_weight * float(clipped_logit(float(proposals.presence[index]))) for index in scores
-    }
+    biases = {index: settings.presence_weight * clipped_logit(float(proposals.presence[index])) for index in scores}
     things = [one.is_thing for one in classes]
     return fill_with_best(drafts, proposals.class_logits, things, scores, biases).sort()
 

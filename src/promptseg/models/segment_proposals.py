@@ -193,7 +193,7 @@ def iterate_proposals(
         if not answer.present:
             continue
         margins = np.clip(rivals.margins(answer), -max_margin, max_margin)
-        presence = float(clipped_logit(answer.presence))
+        presence = clipped_logit(answer.presence)
         if not one.is_thing:
             inside = answer.logits >= 0
             if inside.any():
@@ -205,9 +205,7 @@ def iterate_proposals(
             for instance in result.instances:
                 own = instance.score / max(result.presence, instance.score) if is_part else instance.score
                 share = instance.area / (size_hw[0] * size_hw[1])
-                evidence = Evidence(
-                    presence, float(clipped_logit(own)), math.log(share), _mean_inside(margins, instance)
-                )
+                evidence = Evidence(presence, clipped_logit(own), math.log(share), _mean_inside(margins, instance))
                 yield MaskProposal(index, True, "parts" if is_part else "objects", evidence, instance)
 
 

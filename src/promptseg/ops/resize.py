@@ -114,6 +114,6 @@ def logit(probability: float) -> float:
     return math.log(probability / (1.0 - probability))
 
 
-def clipped_logit(probability: float, *, least: float = 1e-4) -> np.float32:
+def clipped_logit(probability: float, *, least: float = 1e-4) -> float:
     """Convert a probability in [0, 1] to its logit, after it is clipped to the range from `least` to 1 minus it."""
-    return np.float32(logit(min(max(probability, least), 1.0 - least)))
+    return logit(min(max(probability, least), 1.0 - least))

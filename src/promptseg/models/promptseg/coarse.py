@@ -24,7 +24,7 @@ from promptseg.models.promptseg.presence import PresenceEvidence, class_logit, c
 from promptseg.models.promptseg.settings import PipelineSettings
 from promptseg.ops.deferred import Deferred
 from promptseg.ops.exemplar_cache import ExemplarCache
-from promptseg.ops.resize import area_shares, logit, sigmoid
+from promptseg.ops.resize import area_shares, clipped_logit, sigmoid
 from promptseg.prompts import Concept, ExemplarPrompt, TextPrompt, mixture_weights
 from promptseg.segmenter import Arrays
 
@@ -222,7 +222,7 @@ class CoarseSegmenter:
             if reading is not None and reading.person_kind is not None and image.people is not None:
                 least_of_gender = self.config.settings.kinds.least_of_gender
                 score = image.people.get().best_score(reading.person_kind, least_of_gender=least_of_gender)
-                gathered.append(PresenceEvidence(map_logit, people_logit=_clipped_logit(score, least_score)))
+                gathered.append(PresenceEvidence(map_logit, people_logit=clipped_logit(score, least=least_score)))
                 continue
             detected = classes = None
             if reading is not None and image.detections is not None:
@@ -265,11 +265,7 @@ def detected_logit(detections: Floats, reading: PhraseReading, *, least_score: f
     if not reading.full_classes:
         return None
     score = float(detections[:, [4 + index for index in reading.full_classes]].max())
-    return _clipped_logit(score, least_score)
-
-
-def _clipped_logit(score: float, least_score: float) -> float:
-    return logit(min(max(score, least_score), 1.0 - least_score))
+    return clipped_logit(score, least=least_score)
 
 
 _DECODED = ("mask_logits", "iou", "presence_logit")
