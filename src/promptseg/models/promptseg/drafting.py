@@ -88,7 +88,7 @@ class Drafter:
         assert answer is not None  # a query without points, boxes and masks has concepts
         if request.reading is not None and image.coarse.detections is not None:
             return self._draft_phrase(request.reading, answer, image, coarse)
-        return self._draft_coarse(answer, image)
+        return self._draft_coarse(answer, self._fit_map(answer, image), image)
 
     def mentions_to_segment(self, reading: PhraseReading, image: PromptSegImage) -> list[PhraseReading]:
         """List the mentions in a referring expression whose maps are needed besides that of the whole phrase."""
@@ -105,26 +105,28 @@ class Drafter:
             draft = self._draft_expression(reading, answer, image, coarse)
             if draft is not None:
                 return draft
+        fitted = self._fit_map(answer, image)
         is_detectable = reading.any_classes or reading.kind_classes
         if not is_detectable or answer.presence < self._settings.least_presence:
-            return self._draft_coarse(answer, image)
-        inside = self._fit_map(answer, image) > 0
-        objects = select_objects(reading, image.coarse, inside, self._settings)
+            return self._draft_coarse(answer, fitted, image)
+        objects = select_objects(reading, image.coarse, fitted > 0, self._settings)
         if len(objects):
             scores = tuple(objects.scores.tolist())
             return DetectedDraft(answer.presence, scores, prompts_in_boxes(objects, image.size_hw))
         detected = DetectedObjects(image.coarse.detections, self._settings.detection)
-        return self._draft_coarse(answer, image, detected.named(reading))
+        return self._draft_coarse(answer, fitted, image, detected.named(reading))
 
-    def _draft_coarse(self, answer: CoarseAnswer, image: PromptSegImage, named: Boxes | None = None) -> CoarseDraft:
+    def _draft_coarse(
+        self, answer: CoarseAnswer, coarse: Map, image: PromptSegImage, named: Boxes | None = None
+    ) -> CoarseDraft:
         """Draft the coarse map, refined by SAM unless the presence is very low.
 
         Args:
             answer: Coarse answer to the phrase.
+            coarse: Its map, as `_fit_map` gives it.
             image: The image.
             named: Detections of the phrase, which may touch each other, or None.
         """
-        coarse = self._fit_map(answer, image)
         is_refined = answer.presence >= self._settings.least_presence
         objects, prompts = self._objects_of(coarse, image) if is_refined else ((), ())
         touching: tuple[ObjectPrompt, ...] = ()
