@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from promptseg.batch.attempt import Attempt
 from promptseg.batch.output import FORMATS, Claim, Format, open_output, read_rows
 from promptseg.batch.rows import Row, error_row
 from promptseg.batch.sources import BatchImage
@@ -14,8 +15,8 @@ CLAIM = Claim("jsonl", "model", "0123", 0.5, ("cat",), "abcd")
 
 
 def row(name: str, error: str | None = None) -> Row:
-    image = BatchImage(name, Path(name))
-    failed = error_row(image, error or "", model="model", fingerprint="0123", seconds=0.25)
+    attempt = Attempt(BatchImage(name, Path(name)), "model", "0123", seconds=0.25)
+    failed = error_row(attempt, error or "")
     if error is not None:
         return failed
     found = Row(

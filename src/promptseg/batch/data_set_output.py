@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+from promptseg.batch.attempt import Attempt
 from promptseg.batch.reader import ImageReader
 from promptseg.batch.requests import BatchRequest, identify_queries
 from promptseg.batch.sources import BatchImage
@@ -38,26 +39,16 @@ class AnnotatedImage(TypedDict):
 class AnnotationForm:
     """Describes what became of an image for a data set; a `worker.Form`."""
 
-    def describe(
-        self, image: BatchImage, result: Segmentation, things: Mapping[str, bool], *, sha256: str, seconds: float
-    ) -> AnnotatedImage:
+    def describe(self, attempt: Attempt, result: Segmentation, things: Mapping[str, bool]) -> AnnotatedImage:
         """Describe the results: classes and objects, without unsure ones."""
         annotation = Annotation.from_results(result, "", result.size_hw)
-        return AnnotatedImage(path=image.id, annotation=annotation.to_dict(), error=None)
+        return AnnotatedImage(path=attempt.image.id, annotation=annotation.to_dict(), error=None)
 
-    def describe_error(
-        self,
-        image: BatchImage,
-        error: str,
-        *,
-        model: str,
-        fingerprint: str,
-        sha256: str | None = None,
-        seconds: float = 0.0,
-    ) -> AnnotatedImage:
+    def describe_error(self, attempt: Attempt, error: str) -> AnnotatedImage:
         """Describe why an image failed; the message names it."""
-        message = error if image.where in error else f"{image.where}: {error}"
-        return AnnotatedImage(path=image.id, annotation=None, error=message)
+        where = attempt.image.where
+        message = error if where in error else f"{where}: {error}"
+        return AnnotatedImage(path=attempt.image.id, annotation=None, error=message)
 
 
 class DataSetOutput:

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from promptseg._extras import require
 from promptseg._wording import shorten
-from promptseg.batch.rows import Row, RowForm, checked_row
+from promptseg.batch.rows import COLUMNS, Row, RowForm, checked_row
 from promptseg.batch.sources import BatchImage
 from promptseg.errors import DataError, OutputError
 from promptseg.formats.base import read_json, write_json
 from promptseg.ops.atomic import atomic_file
 from promptseg.ops.claimed_folder import claim_folder
+from promptseg.results import Status
 from promptseg.untrusted_files import parse_json
 
 Format = Literal["parquet", "jsonl"]
@@ -248,29 +249,16 @@ def _dump_parquet(path: Path, rows: Sequence[Row]) -> None:
 def _arrow_schema() -> Any:
     import pyarrow as pa
 
-    text, number, whole = pa.string(), pa.float64(), pa.int32()
-    return pa.schema(
-        [
-            ("path", text),
-            ("sha256", text),
-            ("width", whole),
-            ("height", whole),
-            ("model", text),
-            ("fingerprint", text),
-            ("label", text),
-            ("presence", number),
-            ("is_present", pa.bool_()),
-            ("status", text),
-            ("is_thing", pa.bool_()),
-            ("read_as", text),
-            ("object", whole),
-            ("score", number),
-            ("box_xyxy", pa.list_(whole)),
-            ("mask", text),
-            ("error", text),
-            ("seconds", number),
-        ]
-    )
+    text, whole = pa.string(), pa.int32()
+    types: dict[object, Any] = {
+        bool: pa.bool_(),
+        float: pa.float64(),
+        int: whole,
+        list[int]: pa.list_(whole),
+        str: text,
+        Status: text,
+    }
+    return pa.schema([(name, types[kind]) for name, (kind, _) in COLUMNS.items()])
 
 
 _CODECS: dict[str, tuple[Callable[[Path], Iterator[Row]], Callable[[Path, Sequence[Row]], None]]] = {

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from types import NoneType
+from typing import TypedDict, cast, get_args, get_type_hints
 
 from promptseg._value_checks import is_number
-from promptseg.batch.sources import BatchImage
+from promptseg.batch.attempt import Attempt
 from promptseg.results import QueryResult, Segmentation, Status
 
 
@@ -57,24 +58,13 @@ class Row(TypedDict):
 class RowForm:
     """Describes what became of an image in rows; a `worker.Form`."""
 
-    def describe(
-        self, image: BatchImage, result: Segmentation, things: Mapping[str, bool], *, sha256: str, seconds: float
-    ) -> list[Row]:
+    def describe(self, attempt: Attempt, result: Segmentation, things: Mapping[str, bool]) -> list[Row]:
         """Describe the results: a row for each object, and one for each label without objects."""
-        return [row for query in result for row in _rows_of_label(image, result, query, things, sha256, seconds)]
+        return [row for query in result for row in _rows_of_label(attempt, result, query, things)]
 
-    def describe_error(
-        self,
-        image: BatchImage,
-        error: str,
-        *,
-        model: str,
-        fingerprint: str,
-        sha256: str | None = None,
-        seconds: float = 0.0,
-    ) -> list[Row]:
+    def describe_error(self, attempt: Attempt, error: str) -> list[Row]:
         """Describe why an image failed, in one row."""
-        return [error_row(image, error, model=model, fingerprint=fingerprint, sha256=sha256, seconds=seconds)]
+        return [error_row(attempt, error)]
 
 
 def checked_row(row: object) -> Row:
@@ -85,10 +75,10 @@ def checked_row(row: object) -> Row:
     """
     if not isinstance(row, dict) or not all(isinstance(key, str) for key in row):
         raise ValueError(f"a row is an object, not {row!r:.80}")
-    if missing := [name for name in _COLUMNS if name not in row]:
+    if missing := [name for name in COLUMNS if name not in row]:
         raise ValueError(f"a row has no {missing[0]}")
-    for name, fits in _COLUMNS.items():
-        if not fits(row[name]):
+    for name, (kind, may_lack) in COLUMNS.items():
+        if not (_FITS[kind](row[name]) or (may_lack and row[name] is None)):
             raise ValueError(f"{row[name]!r:.80} is no {name} of a row")
     return cast(Row, row)
 
@@ -101,58 +91,35 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
 
 
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
 def _is_box(value: object) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(map(_is_whole, value))
 
 
-def _or_none(fits: Callable[[object], bool]) -> Callable[[object], bool]:
-    return lambda value: value is None or fits(value)
+_FITS: dict[object, Callable[[object], bool]] = {
+    str: _is_text,
+    int: _is_whole,
+    float: is_number,
+    bool: lambda value: isinstance(value, bool),
+    list[int]: _is_box,
+    Status: lambda value: value in get_args(Status),
+}
 
-
-_COLUMNS: dict[str, Callable[[object], bool]] = {
-    "path": _is_text,
-    "sha256": _or_none(_is_text),
-    "width": _or_none(_is_whole),
-    "height": _or_none(_is_whole),
-    "model": _is_text,
-    "fingerprint": _is_text,
-    "label": _or_none(_is_text),
-    "presence": _or_none(is_number),
-    "is_present": _or_none(_is_flag),
-    "status": _or_none(lambda value: value in ("present", "unsure", "absent")),
-    "is_thing": _or_none(_is_flag),
-    "read_as": _or_none(_is_text),
-    "object": _or_none(_is_whole),
-    "score": _or_none(is_number),
-    "box_xyxy": _or_none(_is_box),
-    "mask": _or_none(_is_text),
-    "error": _or_none(_is_text),
-    "seconds": is_number,
+# The kind of value of each column: a key of `_FITS`; and whether it may be None.
+COLUMNS: dict[str, tuple[object, bool]] = {
+    name: (next((kind for kind in _FITS if kind in get_args(hint)), hint), NoneType in get_args(hint))
+    for name, hint in get_type_hints(Row).items()
 }
 
 
-def error_row(
-    image: BatchImage, error: str, *, model: str, fingerprint: str, sha256: str | None = None, seconds: float = 0.0
-) -> Row:
+def error_row(attempt: Attempt, error: str) -> Row:
     """Describe an image that failed."""
-    row = _blank_row(image, model, fingerprint, sha256, seconds)
+    row = _blank_row(attempt)
     row["error"] = " ".join(error.split())
     return row
 
 
-def _rows_of_label(
-    image: BatchImage,
-    result: Segmentation,
-    query: QueryResult,
-    things: Mapping[str, bool],
-    sha256: str,
-    seconds: float,
-) -> list[Row]:
-    label = _blank_row(image, result.model, result.fingerprint, sha256, seconds)
+def _rows_of_label(attempt: Attempt, result: Segmentation, query: QueryResult, things: Mapping[str, bool]) -> list[Row]:
+    label = _blank_row(attempt)
     label["height"], label["width"] = result.size_hw
     label["label"] = query.label
     label["presence"] = round(query.presence, 6)
@@ -171,15 +138,15 @@ def _rows_of_label(
     return rows or [label]
 
 
-def _blank_row(image: BatchImage, model: str, fingerprint: str, sha256: str | None, seconds: float) -> Row:
+def _blank_row(attempt: Attempt) -> Row:
     """Describe an image of which nothing was found yet."""
     return Row(
-        path=image.id,
-        sha256=sha256,
+        path=attempt.image.id,
+        sha256=attempt.sha256,
         width=None,
         height=None,
-        model=model,
-        fingerprint=fingerprint,
+        model=attempt.model,
+        fingerprint=attempt.fingerprint,
         label=None,
         presence=None,
         is_present=None,
@@ -191,5 +158,5 @@ def _blank_row(image: BatchImage, model: str, fingerprint: str, sha256: str | No
         box_xyxy=None,
         mask=None,
         error=None,
-        seconds=round(seconds, 4),
+        seconds=round(attempt.seconds, 4),
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
+from promptseg.batch.attempt import Attempt
 from promptseg.batch.reader import ImageReader
 from promptseg.batch.requests import BatchRequest
 from promptseg.batch.sources import BatchImage
@@ -22,31 +23,18 @@ T_co = TypeVar("T_co", covariant=True)
 class Form(Protocol[T_co]):
     """What is kept of an image, in JSON's own types; it can be pickled."""
 
-    def describe(
-        self, image: BatchImage, result: Segmentation, things: Mapping[str, bool], *, sha256: str, seconds: float
-    ) -> T_co:
+    def describe(self, attempt: Attempt, result: Segmentation, things: Mapping[str, bool]) -> T_co:
         """Describe the results of an image.
 
         Args:
-            image: The image.
+            attempt: The image, and what it took.
             result: What was found.
             things: As `BatchRequest.things`.
-            sha256: Of the image's bytes.
-            seconds: That the image took.
         """
         ...
 
-    def describe_error(
-        self,
-        image: BatchImage,
-        error: str,
-        *,
-        model: str,
-        fingerprint: str,
-        sha256: str | None = None,
-        seconds: float = 0.0,
-    ) -> T_co:
-        """Describe why an image failed; `sha256` is None where its bytes can't be read."""
+    def describe_error(self, attempt: Attempt, error: str) -> T_co:
+        """Describe why an image failed."""
         ...
 
 
@@ -69,25 +57,19 @@ class Worker(Generic[T]):
     def __call__(self, image: BatchImage) -> T:
         """Segment an image; one that can't be read or segmented is described by its error."""
         start = time.perf_counter()
-        content, sha256 = b"", None
+        attempt = Attempt(image, self.predictor.name, self.predictor.fingerprint)
+        content = b""
         try:
             content = self.reader.read(image, max_bytes=self.predictor.limits.max_bytes)
-            sha256 = hashlib.sha256(content).hexdigest()
+            attempt = replace(attempt, sha256=hashlib.sha256(content).hexdigest())
             result = self.request.answer(self.predictor, content, image)
-            seconds = time.perf_counter() - start
-            return self.form.describe(image, result, self.request.things, sha256=sha256, seconds=seconds)
+            attempt = replace(attempt, seconds=time.perf_counter() - start)
+            return self.form.describe(attempt, result, self.request.things)
         except PromptsegError as error:
             message = str(error).replace(name_image(content), image.where)  # its bytes have no name
         except Exception as error:  # noqa: BLE001 (one image of many must not end the run; its row says what happened)
             message = f"{type(error).__name__}: {error}"
-        return self.form.describe_error(
-            image,
-            message,
-            model=self.predictor.name,
-            fingerprint=self.predictor.fingerprint,
-            sha256=sha256,
-            seconds=time.perf_counter() - start,
-        )
+        return self.form.describe_error(replace(attempt, seconds=time.perf_counter() - start), message)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,4 +124,4 @@ class BatchJob(Generic[T]):
 
     def describe_death(self, image: BatchImage, error: str) -> T:
         """Describe an image that no worker finished."""
-        return self.form.describe_error(image, error, model=self.model, fingerprint=self.fingerprint)
+        return self.form.describe_error(Attempt(image, self.model, self.fingerprint), error)
