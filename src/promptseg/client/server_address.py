@@ -109,15 +109,16 @@ class ServerAddress:
             ServerError: The server does not answer, or refuses the request for a reason of its own.
             PromptsegError: The request is refused for what it asks; the error is that of `Predictor.segment`.
         """
-        for is_last in (number == MAX_TRIES - 1 for number in range(MAX_TRIES)):
+        num_tries = 0
+        while True:
             status, retry_after, content = self._exchange(method, path, body, media_type)
+            num_tries += 1
             if status < 300:
                 return self._read_json(content)
             refusal = self._read_refusal(status, content)
-            if refusal["code"] != "busy" or is_last:
+            if refusal["code"] != "busy" or num_tries == MAX_TRIES:
                 raise self._to_error(refusal)
             time.sleep(min(float(retry_after) if retry_after.isdecimal() else 1.0, LONGEST_PAUSE_S))
-        raise AssertionError("the last try returns or raises")
 
     def _exchange(self, method: str, path: str, body: bytes | None, media_type: str) -> tuple[int, str, bytes]:
         """Send a request once; give status, Retry-After and body of the answer."""
