@@ -40,10 +40,6 @@ if TYPE_CHECKING:
     from promptseg.batch.many_images import Runner
 
 
-# Written out: the list in `promptseg.batch` would import numpy.
-_ROW_FORMATS = ("parquet", "jsonl")
-
-
 class RunnerChoice(StrEnum):
     """Where images are segmented."""
 
@@ -133,6 +129,7 @@ def batch(
 
     from promptseg.batch import Pool, list_sources
     from promptseg.batch import batch as run_batch
+    from promptseg.batch.output import FORMATS as ROW_FORMATS
     from promptseg.skipped_files import SkippedFile
 
     skipped: list[SkippedFile] = []
@@ -166,10 +163,10 @@ def batch(
     before = f"; {done.num_done_before} were done before" if done.num_done_before else ""
     typer.echo(
         f"{counted(num_new)} in {done.seconds:.0f} s, {num_new / done.seconds:.2f} images/s{before}; "
-        f"{'rows' if format in _ROW_FORMATS else format}: {out}"
+        f"{'rows' if format in ROW_FORMATS else format}: {out}"
     )
     if done.num_errors:
-        where = "the column error" if format in _ROW_FORMATS else str(out / "failures.txt")
+        where = "the column error" if format in ROW_FORMATS else str(out / "failures.txt")
         typer.echo(f"{counted(done.num_errors)} failed: see {where}", err=True)
         raise typer.Exit(1)
 

@@ -88,6 +88,11 @@ def read_region(within: str | None, *, mask_value: str | None) -> "BoxPrompt | M
     return region
 
 
+def name_region(within: str | None) -> str:
+    """Name the region for the origin of a data set: only masks of one region belong in one."""
+    return "" if within is None else f", within {within}"
+
+
 def add_pointing(queries: "Sequence[Query]", points: Sequence[str], boxes: Sequence[str]) -> "tuple[Query, ...]":
     """Add points and boxes to the one query there is, or as a query of their own.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from promptseg.cli.checks import check_device
-from promptseg.cli.geometric_options import read_region
+from promptseg.cli.geometric_options import name_region, read_region
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, find_images
 from promptseg.cli.loading import load_predictor
 from promptseg.cli.options import (
@@ -88,7 +88,7 @@ def panoptic(
         classes=tuple(one.label for one in classes),
         stuff=tuple(one.label for one in classes if not one.is_thing),
         origin=f"{predictor.origin}, panoptic: {unlabelled.value}, score {min_score}, area {min_area}"
-        + ("" if within is None else f", within {within}"),
+        + name_region(within),
         as_json=as_json,
         tolerance=tolerance,
         kind=ResultKind(

@@ -10,7 +10,7 @@ import typer
 
 from promptseg.cli.checks import check_device, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
-from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing, parse_within
+from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing, name_region, parse_within
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import check_parts, load_parts
 from promptseg.cli.options import (
@@ -124,7 +124,7 @@ def predict(
         out=out,
         formats=formats or (),
         classes=classes,
-        origin=predictor.origin if within is None else f"{predictor.origin}, within {within}",
+        origin=predictor.origin + name_region(within),
         as_json=as_json,
         tolerance=tolerance,
         kind=ResultKind(describe, lambda result: result, save),

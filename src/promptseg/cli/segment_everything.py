@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptseg._wording import counted
-from promptseg.cli.geometric_options import read_region
+from promptseg.cli.geometric_options import name_region, read_region
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
 from promptseg.cli.loading import load_predictor, tell_compile
 from promptseg.cli.options import (
@@ -112,7 +112,7 @@ def segment_everything(
         out=out,
         formats=formats or (),
         classes=(*phrases, UNNAMED),
-        origin=describe_origin(masker, predictor, settings, tiles) + ("" if within is None else f", within {within}"),
+        origin=describe_origin(masker, predictor, settings, tiles) + name_region(within),
         as_json=as_json,
         tolerance=tolerance,
         kind=ResultKind(partial(describe, given_labels=(UNNAMED,)), lambda result: result, save),
