@@ -4,7 +4,7 @@ The graphs of all have the same interface: `images` from pixels to features, `te
 from both to mask logits and presence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -79,17 +79,10 @@ def promptseg_facts(config: PromptSegConfig) -> dict[str, Any]:
             "longest_side": config.image_size,
             "keeps_aspect": config.resize == "aspect",
             "multiple_of": facts.multiple,
-            "mean": [255 * value for value in facts.mean],
-            "std": [255 * value for value in facts.std],
+            **_pixel_facts(facts.mean, facts.std),
         },
         "text": _text_facts(config.text_tower),
-        "thresholds": {
-            "mask": config.mask_threshold,
-            "presence": config.presence_threshold,
-            "unsure": unsure,
-            "presence_scale": config.presence_calibration[0],
-            "presence_shift": config.presence_calibration[1],
-        },
+        "thresholds": _threshold_facts(config, unsure=unsure),
         **({"detections": {"classes": list(facts.detected_names)}} if facts.detected_names else {}),
     }
 
@@ -102,17 +95,10 @@ def clipseg_facts(config: ClipSegConfig) -> dict[str, Any]:
             "longest_side": input_side(config),
             "keeps_aspect": False,
             "multiple_of": input_side(config),
-            "mean": [255 * value for value in statistics.mean],
-            "std": [255 * value for value in statistics.std],
+            **_pixel_facts(statistics.mean, statistics.std),
         },
         "text": _text_facts(config.text_tower),
-        "thresholds": {
-            "mask": config.mask_threshold,
-            "presence": config.presence_threshold,
-            "unsure": config.presence_threshold,
-            "presence_scale": config.presence_calibration[0],
-            "presence_shift": config.presence_calibration[1],
-        },
+        "thresholds": _threshold_facts(config, unsure=config.presence_threshold),
     }
 
 
@@ -124,6 +110,22 @@ def vocabulary_files(text_tower: str, tokenizer: Tokenizer) -> dict[str, str]:
         return {"tokenizer.json": tokenizer.backend.to_str(pretty=True)}
     ids = tokenizer.backend.get_vocab()
     return {"vocab.txt": "".join(f"{piece}\n" for piece in sorted(ids, key=ids.__getitem__))}
+
+
+def _pixel_facts(mean: Iterable[float], std: Iterable[float]) -> dict[str, list[float]]:
+    """Describe how pixels from 0 to 255 are normalized."""
+    return {"mean": [255 * value for value in mean], "std": [255 * value for value in std]}
+
+
+def _threshold_facts(config: PromptSegConfig | ClipSegConfig, *, unsure: float) -> dict[str, float]:
+    scale, shift = config.presence_calibration
+    return {
+        "mask": config.mask_threshold,
+        "presence": config.presence_threshold,
+        "unsure": unsure,
+        "presence_scale": scale,
+        "presence_shift": shift,
+    }
 
 
 def _text_facts(text_tower: str) -> dict[str, Any]:
