@@ -53,7 +53,8 @@ def fetch(url: str, data: bytes | None = None, method: str | None = None, **head
         with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
+        with error:
+            return error.code, json.loads(error.read())
 
 
 def test_it_answers_at_once_loads_and_ends_on_ctrl_c(start: Callable[..., Started]) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -30,10 +31,14 @@ TINY = ("--model", "promptseg-test", "--threshold", "0")
 
 @dataclass(frozen=True)
 class Watched:
-    """Surroundings of commands: an empty home, an empty folder of temporary files, and a proxy that records."""
+    """Surroundings of commands: an empty home, an empty folder of temporary files, and a proxy that records.
+
+    The path of temporary files is short: from Python 3.14 on, `multiprocessing` looks for a shorter one otherwise.
+    """
 
     root: Path
     proxy: RecordingProxy
+    temporary: Path
 
     def folder(self, name: str) -> Path:
         path = self.root / name
@@ -47,7 +52,7 @@ class Watched:
             **kept,
             **self.proxy.environment,
             "HOME": str(self.folder("home")),
-            "TMPDIR": str(self.folder("temporary")),
+            "TMPDIR": str(self.temporary),
             "PROMPTSEG_CACHE": str(cache),
             "PYTHONPATH": os.pathsep.join([str(FOLDER / "watch"), here, str(WORLDS)]),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -58,7 +63,7 @@ class Watched:
             "RUSTUP_HOME": str(self.folder("rustup")),  # pip asks Rust's compiler for its version
             "WATCH_LOG": str(self.root / "watched.jsonl"),
             "WATCH_PROXY": self.proxy.address,
-            "WATCH_FOLDERS": os.pathsep.join(map(str, (cache, self.folder("outputs"), self.folder("temporary")))),
+            "WATCH_FOLDERS": os.pathsep.join(map(str, (cache, self.folder("outputs"), self.temporary))),
         }
 
     def run(self, commands: Sequence[Sequence[object]], *, cache: Path, prefix: Sequence[str] = ()) -> list[int]:
@@ -83,14 +88,14 @@ class Watched:
 
     def strays(self) -> list[str]:
         """The files in the folders that have to stay empty."""
-        found = (path for name in ("home", "temporary", "working") for path in self.folder(name).rglob("*"))
-        return sorted(path.relative_to(self.root).as_posix() for path in found)
+        folders = (self.folder("home"), self.folder("working"), self.temporary)
+        return sorted(path.as_posix() for folder in folders for path in folder.rglob("*"))
 
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    with RecordingProxy() as proxy:
-        yield Watched(tmp_path, proxy)
+    with RecordingProxy() as proxy, tempfile.TemporaryDirectory() as temporary:
+        yield Watched(tmp_path, proxy, Path(temporary))
 
 
 def write_folder(root: Path) -> Path:
@@ -204,4 +209,5 @@ def fetch_status(url: str, body: bytes | None = None) -> int:
         with urllib.request.urlopen(url, data=body, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code

@@ -85,9 +85,10 @@ thread.join()
 
 def test_a_fork_waits_for_a_quiet_lock() -> None:
     script = """
-import os, threading, time
+import os, threading, time, warnings
 from promptseg.ops.fork_lock import QuietForkLock
 
+warnings.simplefilter("ignore", DeprecationWarning)  # Python warns of every fork beside threads
 locks = [QuietForkLock() for _ in range(3)]
 held, released = threading.Event(), []
 

@@ -27,11 +27,12 @@ from pathlib import Path
 from promptseg.train.loop import train
 from promptseg.train.recipe import load_recipe
 from promptseg.train.run import RunOptions
-out, devices, num_workers = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-recipe = load_recipe(Path(sys.argv[1]))
-recipe = replace(recipe, config=replace(recipe.config, num_workers=num_workers))
-train(recipe, RunOptions(data_dir=out.parent, out_dir=out, resume=(out / "run.json").exists(),
-      devices=devices, accelerator="cpu", show_progress=False))
+if __name__ == "__main__":  # where processes are not forked, workers import this file
+    out, devices, num_workers = Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+    recipe = load_recipe(Path(sys.argv[1]))
+    recipe = replace(recipe, config=replace(recipe.config, num_workers=num_workers))
+    train(recipe, RunOptions(data_dir=out.parent, out_dir=out, resume=(out / "run.json").exists(),
+          devices=devices, accelerator="cpu", show_progress=False))
 """
 
 
