@@ -1,5 +1,6 @@
 """The batches of a run, from any step on; they do not depend on interruptions of the run."""
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,6 +76,8 @@ def stream_batches(
             batch_sampler=sampler,
             collate_fn=source.collate,
             num_workers=config.num_workers,
+            # A recipe is a file, whose classes only a forked worker knows; Python 3.14 no longer forks by itself.
+            multiprocessing_context="fork" if config.num_workers and sys.platform == "linux" else None,
             # A generator of its own: the loader must not draw from the one that dropout uses.
             generator=torch.Generator().manual_seed(config.seed),
         )
