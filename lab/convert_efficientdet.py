@@ -24,6 +24,7 @@ from torch import Tensor
 from promptseg.detectors.efficientdet import GRIDS
 from promptseg.detectors.efficientdet_net import NAME_ROWS, NUM_ANCHORS, NUM_CELLS, NUM_LAYERS, EfficientDetLite
 
+SOURCE = {"source": "MediaPipe efficientdet_lite0/int8/1, Apache-2.0"}
 SHA256 = "0720bf247bd76e6594ea28fa9c6f7c5242be774818997dbbeffc4da460c723bb"
 Array = NDArray[Any]
 _PASSES_ON = {"Convert", "Reshape", "Transpose", "Unsqueeze"}
@@ -38,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     found = hashlib.sha256(options.tflite.read_bytes()).hexdigest()
     if found != SHA256:
         parser.error(f"{options.tflite} has the hash {found}, not that of the published file, {SHA256}")
-    save_file(convert(options.tflite), options.out, metadata={"source": "MediaPipe efficientdet_lite0/int8/1, Apache-2.0"})
+    save_file(convert(options.tflite), options.out, metadata=SOURCE)
     sys.stdout.write(f"{options.out}: {options.out.stat().st_size} bytes\n")
 
 

@@ -1,9 +1,9 @@
 """The network of EfficientDet-Lite0: scores and raw boxes of anchors for COCO's 80 names, at 320 x 320 pixels.
 
-Paper: Tan, Pang, Le 2020, arXiv:1911.09070; Lite variant: google/automl, efficientdet (Apache-2.0). The weights are those
-of MediaPipe's efficientdet_lite0/int8/1 (Apache-2.0), which `lab.convert_efficientdet` read from its .tflite. Differs
-from it: computed in float, without the rounding of activations to 8 bits; the scores are those of the 80 names that COCO
-uses, and only the best boxes are returned.
+Paper: Tan, Pang, Le 2020, arXiv:1911.09070; Lite variant: google/automl, efficientdet (Apache-2.0). The weights are
+those of MediaPipe's efficientdet_lite0/int8/1 (Apache-2.0), which `lab.convert_efficientdet` read from its .tflite.
+Differs from it: computed in float, without the rounding of activations to 8 bits; of 90 names, the 80 that COCO uses;
+only the best anchors are returned.
 
 Lite differs from EfficientDet: ReLU6, maps are added without weights, and the backbone is EfficientNet-Lite0.
 
@@ -83,10 +83,10 @@ class PyramidCell(nn.Module):
 
     def _enter(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Compute the five maps that the way down reads, and those that the way up adds."""
-        sixth = halve(_project(maps[-1], self.coarser))
+        sixth = halve(self.coarser(maps[-1]))
         coarse = [sixth, halve(sixth)]
-        incoming = [_project(level, conv) for level, conv in zip(maps, self.lateral, strict=True)]
-        added = [_project(level, conv) for level, conv in zip(maps[1:], self.lateral_up, strict=True)]
+        incoming = [conv(level) for level, conv in zip(maps, self.lateral, strict=True)]
+        added = [conv(level) for level, conv in zip(maps[1:], self.lateral_up, strict=True)]
         return [*incoming, *coarse], [incoming[0], *added, *coarse]
 
 
@@ -118,7 +118,8 @@ class EfficientDetLite(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.backbone = EfficientNetLite("lite0", (8, 16, 32))
-        self.cells = nn.ModuleList([PyramidCell(self.backbone.channels), *(PyramidCell() for _ in range(NUM_CELLS - 1))])
+        others = (PyramidCell() for _ in range(NUM_CELLS - 1))
+        self.cells = nn.ModuleList([PyramidCell(self.backbone.channels), *others])
         self.names = nn.ModuleList(LevelHead(len(COCO_THINGS)) for _ in GRIDS)
         self.boxes = nn.ModuleList(LevelHead(4) for _ in GRIDS)
 
@@ -195,7 +196,3 @@ def halve(x: Tensor) -> Tensor:
     """Take the maximum of windows of 3 x 3 cells at every second cell, with TensorFlow's SAME padding."""
     low, high = (0, 1) if x.shape[-1] % 2 == 0 else (1, 1)
     return F.max_pool2d(F.pad(x, (low, high, low, high), value=float("-inf")), 3, 2)
-
-
-def _project(x: Tensor, conv: nn.Conv2d) -> Tensor:
-    return pointwise(x, conv.weight.flatten(1), conv.bias)

@@ -38,9 +38,7 @@ def presence_logits(
     groups: list[tuple[TextPrompt, ...]], found: NDArray[np.float32] | None, config: PromptSegConfig = CONFIG
 ) -> NDArray[np.float64]:
     coarse = CoarseSegmenter(config, counted_graphs(detections(), MAP), BytesTokenizer(48))
-    image = CoarseImage(
-        np.zeros((1, 8, 6, 8), dtype=np.float32), None if found is None else Deferred.of(found)
-    )
+    image = CoarseImage(np.zeros((1, 8, 6, 8), dtype=np.float32), None if found is None else Deferred.of(found))
     readings = {one.text: coarse.reader.read(one.text) for group in groups for one in group}
     presence = np.array([answer.presence for answer in coarse.segment(image, groups, readings)])
     scale, shift = config.presence_calibration
