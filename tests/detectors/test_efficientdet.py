@@ -127,8 +127,8 @@ def test_shipped_weights_are_those_published(tflite: Path) -> None:
 @pytest.mark.weights
 @pytest.mark.parametrize(
     ("rounds", "max_score", "mean_score", "max_box"),
-    # as published, with activations rounded to 8 bits; and the same graph without the rounding
-    [(True, 0.06, 6e-4, 0.08), (False, 0.005, 1e-6, 2e-3)],
+    # as published, with activations rounded to 8 bits; and the same graph with clipping alone
+    [(True, 0.06, 6e-4, 0.08), (False, 0.01, 1e-7, 2e-3)],
 )
 @torch.no_grad()
 def test_parity_with_the_published_file(
@@ -157,7 +157,7 @@ def _keep_activations(model: openvino.Model) -> None:
             continue
         limits = [float(node.input(i).get_source_output().get_node().get_data().ravel()[0]) for i in range(1, 5)]
         before = node.input(0).get_source_output()
-        if limits[:2] == [0.0, 255.0]:
+        if limits[:2] == [0.0, 255.0]:  # of pixels it is also their normalization
             after = opset13.divide(opset13.subtract(before, np.float32(127)), np.float32(128))
         else:
             after = opset13.clamp(before, *limits[2:])
