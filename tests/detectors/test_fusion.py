@@ -63,3 +63,15 @@ def test_a_box_without_an_area_stays_alone() -> None:
     point = (0.3, 0.3, 0.3, 0.3)
     fused = fuse_detections(rows((point, {0: 0.5}), (point, {0: 0.4})), rows((point, {0: 0.3})))
     np.testing.assert_allclose(fused[:, 4], [0.25, 0.2, 0.15], atol=1e-6)
+    fused = fuse_detections(rows((point, {0: 0.9})), rows((LEFT, {0: 0.3})))  # and is inside nothing
+    np.testing.assert_allclose(fused[:, 4], [0.45, 0.15], atol=1e-6)
+
+
+def test_a_doubtful_box_around_a_sure_one_is_dropped() -> None:
+    around, wide = (0.05, 0.05, 0.5, 0.6), (0.0, 0.0, 1.0, 1.0)
+    first = rows((LEFT, {0: 0.8}), (wide, {0: 0.5}), (RIGHT, {1: 0.8}))
+    fused = fuse_detections(first, rows((LEFT, {0: 0.8}), (around, {0: 0.3}), (wide, {0: 0.4})))
+    # the box around both sides has more than half of the score; that of another name encloses nothing of its own
+    np.testing.assert_allclose(fused[:, 4:].max(axis=1), [0.8, 0.45, 0.4], atol=1e-6)
+    fused = fuse_detections(rows((LEFT, {0: 0.8}), (wide, {0: 0.3})), rows((LEFT, {0: 0.8}), (around, {1: 0.3})))
+    assert fused[:, 4:].argmax(axis=1).tolist() == [0, 1]

@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptseg.detectors.box_selection import MAX_BOX_IOU
-from promptseg.ops.boxes import pairwise_box_iou
+from promptseg.ops.boxes import box_areas, pairwise_box_iou
 
 Floats = NDArray[np.float32]
 MIN_SCORE = 0.02  # lower scores of a name are left out
 NUM_FUSED = 300  # number of detections to keep
+# A detector also draws a doubtful box around an object with its surroundings, or around several objects. Chosen on
+# training images (lab/experiments.md).
+MIN_ENCLOSED, MIN_SURER = 0.8, 2.0
 
 
 def fuse_detections(first: Floats, second: Floats) -> Floats:
@@ -22,6 +25,7 @@ def fuse_detections(first: Floats, second: Floats) -> Floats:
 
     Of each name, the boxes that overlap the best one by more than `MAX_BOX_IOU` are one object: its box is their mean,
     weighted by their scores, and its score is the mean of both detectors' best ones, 0 for one that does not see it.
+    A box is dropped if it encloses most of a better one, which has at least `MIN_SURER` times its score.
 
     Args:
         first: Shape (K, 4 + V): left, top, right, bottom in shares of the image's sides, and the score of each name.
@@ -42,11 +46,32 @@ def fuse_detections(first: Floats, second: Floats) -> Floats:
     np.add.at(sums, group, weights[:, None] * boxes[seen])
     np.maximum.at(best, (group, detector), weights)
     score = best.mean(axis=1)
-    kept = np.argsort(-score, kind="stable")[:NUM_FUSED]
+    means = sums / np.bincount(group, weights, num_groups)[:, None]
+    group_names = names[np.unique(group, return_index=True)[1]]
+    order = np.argsort(-score, kind="stable")
+    kept = order[~_enclose_surer(means[order], score[order], group_names[order])][:NUM_FUSED]
     fused = np.zeros((len(kept), both.shape[1]), dtype=np.float32)
-    fused[:, :4] = (sums / np.bincount(group, weights, num_groups)[:, None])[kept]
-    fused[np.arange(len(kept)), 4 + names[np.unique(group, return_index=True)[1]][kept]] = score[kept]
+    fused[:, :4] = means[kept]
+    fused[np.arange(len(kept)), 4 + group_names[kept]] = score[kept]
     return fused
+
+
+def _enclose_surer(
+    boxes: NDArray[np.float64], scores: NDArray[np.float64], names: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Find the boxes that enclose most of a much surer one of their name, shape (N,); boxes: best first."""
+    encloses = np.zeros(len(boxes), dtype=np.bool_)
+    for name in np.unique(names):
+        own = np.flatnonzero(names == name)
+        one, other = boxes[own, None], boxes[None, own]
+        width, height = (
+            (np.minimum(one[..., high], other[..., high]) - np.maximum(one[..., low], other[..., low])).clip(min=0)
+            for low, high in ((0, 2), (1, 3))
+        )
+        areas = box_areas(boxes[own])
+        is_inside = (width * height >= MIN_ENCLOSED * areas) & (areas > 0)
+        encloses[own] = (is_inside & (scores[own] >= MIN_SURER * scores[own, None])).any(axis=1)
+    return encloses
 
 
 def _group(boxes: NDArray[np.float64], names: NDArray[np.int64]) -> NDArray[np.int64]:
