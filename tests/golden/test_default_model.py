@@ -64,3 +64,16 @@ def test_the_fastest_engine_gives_nearly_the_same(fast_model: promptseg.Predicto
     union = (result.mask | expected).sum()
     # the mask of what is absent means nothing
     assert result.presence < 0.5 or (result.mask & expected).sum() / union > 0.9
+
+
+def test_of_kinds_that_mean_one_detection_the_best_fit_is_the_likeliest_in_any_order(
+    fast_model: promptseg.Predictor,
+) -> None:
+    kinds = ["tabby", "siamese cat", "egyptian cat"]
+    path = REQUESTS["chelsea: the cat's ear"].path
+    for names in (kinds, kinds[::-1]):
+        result = fast_model.segment(path, names)
+        everywhere = np.logical_and.reduce([each.mask for each in result])
+        assert everywhere.mean() > 0.5
+        likelihood = {name: float(result[name].probability[everywhere].mean()) for name in names}
+        assert sorted(likelihood, key=likelihood.__getitem__) == kinds

@@ -112,7 +112,9 @@ class Drafter:
         objects = select_objects(reading, image.coarse, fitted > 0, self._settings)
         if len(objects):
             scores = tuple(objects.scores.tolist())
-            return DetectedDraft(answer.presence, scores, prompts_in_boxes(objects, image.size_hw))
+            prompts = prompts_in_boxes(objects, image.size_hw)
+            is_chosen_by_map = not reading.exact_classes and reading.person_kind is None
+            return DetectedDraft(answer.presence, scores, prompts, fitted if is_chosen_by_map else None)
         detected = DetectedObjects(image.coarse.detections, self._settings.detection)
         return self._draft_coarse(answer, fitted, image, detected.named(reading))
 

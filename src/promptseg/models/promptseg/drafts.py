@@ -14,6 +14,7 @@ from promptseg.detectors.box_selection import Boxes
 from promptseg.models.promptseg.cleaning import clean_object, clean_objects
 from promptseg.models.promptseg.instance_separation import segment_boxes, separate_touching
 from promptseg.models.promptseg.settings import CleaningSettings, SeparationSettings
+from promptseg.ops.resize import sigmoid
 from promptseg.results import Instance
 from promptseg.sam.base import OUTSIDE_LOGIT
 from promptseg.sam.prompt_batching import ObjectMasks, ObjectPrompt
@@ -106,19 +107,27 @@ class CoarseDraft:
 class DetectedDraft:
     """The detections of a class that a phrase names; their masks are the instances and, joined, the mask.
 
+    Several kinds of a class, as "pedestrian" and "bicyclist", may mean the same detection, and SAM's masks of it are
+    equal. So the logits of each object are scaled by the probability that the phrase's map gives it: outlines stay, and
+    the kind that fits best has the highest probability.
+
     Attributes:
         presence: Presence of the phrase.
         scores: Detection scores.
         prompts: One box prompt per detection.
+        coarse: The phrase's map, if it chose the detections.
     """
 
     presence: float
     scores: tuple[float, ...]
     prompts: tuple[ObjectPrompt, ...]
+    coarse: Map | None = None
 
     def finish(self, masks: Sequence[ObjectMasks], canvas: Canvas) -> Answer:
         """Compute the answer from SAM's masks, one per prompt."""
         own = [clean_object(one.mask_logits[0], canvas.cleaning) for one in masks]
+        if self.coarse is not None:
+            own = [_scale_by_fit(one, self.coarse, canvas.mask_edge) for one in own]
         qualities = [float(one.scores[0]) for one in masks]
         instances = segment_boxes(own, self.scores, qualities, canvas.size_hw, canvas.separation)
         return Answer(np.maximum.reduce(own), self.presence, float(np.mean(qualities)), instances)
@@ -193,6 +202,14 @@ class CorrectedDraft:
         # instances of objects that no click chose are unknown: use connected regions
         instances = None if self.coarse is not None else tuple(draw_instance(one, canvas.size_hw) for one in added)
         return Answer(np.maximum.reduce(maps), self.presence, quality, instances)
+
+
+def _scale_by_fit(mask_logits: Map, coarse: Map, mask_edge: float) -> Map:
+    """Scale an object's logits by the mean probability that a map gives to its inside."""
+    inside = mask_logits > 0
+    if not inside.any():
+        return mask_logits
+    return mask_logits * sigmoid(coarse[inside] + np.float32(mask_edge)).mean()
 
 
 Draft: TypeAlias = CoarseDraft | DetectedDraft | ObjectsDraft | CorrectedDraft
