@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True, help="folder for encoded images, 2 MB each")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for encoded images, 2 MB each; of this model")
     parser.add_argument("--images", type=Path, default=IMAGES, help="list of training images to fit on")
     parser.add_argument("--report", type=Path, help="write the measurements by rotation here (JSON)")
     parser.add_argument("--write", action="store_true", help="write weights and thresholds into the checkpoint")

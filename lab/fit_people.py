@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, required=True, help="folder for encoded images, 2 MB each")
+    parser.add_argument("--cache", type=Path, required=True, help="folder for encoded images, 2 MB each; of this model")
     parser.add_argument("--limit", type=int, help="number of images to take of each set")
     parser.add_argument("--write", action="store_true", help="write the table, and weights into the checkpoint")
     options = parser.parse_args(arguments)

@@ -56,6 +56,7 @@ NO_TORCH_IN_FOLDERS = {
     "encoders/tower_facts.py",
 }
 TORCH_FILES = {
+    "detectors/efficientdet_net.py",
     "detectors/grounding_dino.py",
     "detectors/name_vectors.py",
     "detectors/owlv2.py",

@@ -11,6 +11,7 @@ from promptseg.models.promptseg.coarse import CoarseAnswer, CoarseImage, Concept
 from promptseg.models.promptseg.config import PromptSegConfig
 from promptseg.models.promptseg.graphs import PromptSegGraphs
 from promptseg.models.promptseg.presence import PresenceEvidence
+from promptseg.ops.deferred import Deferred
 from promptseg.prompts import TextPrompt
 
 CONFIG = PromptSegConfig("conv-test", (8, 16), "bytes-test", mask_threshold=0.7, refiner="mobile-sam")
@@ -51,7 +52,9 @@ class DrawnCoarse:
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> CoarseImage:
         cells = (1, 1, image_rgb.shape[0] // self._cell, image_rgb.shape[1] // self._cell)
-        return CoarseImage(np.zeros(cells, dtype=np.float32), self._detections)
+        return CoarseImage(
+            np.zeros(cells, dtype=np.float32), None if self._detections is None else Deferred.of(self._detections)
+        )
 
     def segment(
         self, image: CoarseImage, groups: Sequence[ConceptGroup], readings: Mapping[str, PhraseReading]

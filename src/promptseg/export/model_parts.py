@@ -40,6 +40,7 @@ _PRESENCE = (
     "classifier that is not exported; the thresholds were fitted to the sum."
 )
 _DETECTIONS = "Detections are boxes and scores of classes; their use as instances of a phrase is Python."
+_FUSED = "Python fuses the detections with those of {name}, which is not exported."
 _REFINEMENT = (
     "run.py asks the masker once, with the box of the coarse mask. Python asks it for each object of the map with box, "
     "point and coarse mask, takes its mask only where it agrees, and removes small islands and holes."
@@ -100,6 +101,7 @@ def _describe_promptseg(config: PromptSegConfig, loaded: LoadedModel, options: L
             *_PROMPTSEG,
             *((_PRESENCE,) if config.classifier or config.detection_evidence else ()),
             *((_DETECTIONS,) if "detections" in facts else ()),
+            *((_FUSED.format(name=config.detector),) if config.detector else ()),
             *((_REFINEMENT,) if config.refiner else ()),
         ),
     )

@@ -13,7 +13,8 @@ from promptseg.language.class_names import COCO_THINGS
 from promptseg.language.reading import PhraseReader
 from promptseg.models.promptseg.coarse import CoarseImage, CoarseSegmenter
 from promptseg.models.promptseg.config import PromptSegConfig
-from promptseg.prompts import TextPrompt
+from promptseg.ops.deferred import Deferred
+from promptseg.prompts import ExemplarPrompt, TextPrompt
 
 SCALE, SHIFT = 0.7, 1.5
 CONFIG = PromptSegConfig(
@@ -37,7 +38,7 @@ def presence_logits(
     groups: list[tuple[TextPrompt, ...]], found: NDArray[np.float32] | None, config: PromptSegConfig = CONFIG
 ) -> NDArray[np.float64]:
     coarse = CoarseSegmenter(config, counted_graphs(detections(), MAP), BytesTokenizer(48))
-    image = CoarseImage(np.zeros((1, 8, 6, 8), dtype=np.float32), found)
+    image = CoarseImage(np.zeros((1, 8, 6, 8), dtype=np.float32), None if found is None else Deferred.of(found))
     readings = {one.text: coarse.reader.read(one.text) for group in groups for one in group}
     presence = np.array([answer.presence for answer in coarse.segment(image, groups, readings)])
     scale, shift = config.presence_calibration
@@ -83,3 +84,35 @@ def test_a_model_without_evidence_ignores_detections() -> None:
     groups = [(TextPrompt("dog"),)]
     blind = replace(CONFIG, detection_evidence=None)
     np.testing.assert_allclose(presence_logits(groups, detections(), blind), presence_logits(groups, None))
+
+
+class SecondDetector:
+    """Sees one dog well, where the tower does, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.num_calls = 0
+
+    def detect(self, image_rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.num_calls += 1
+        return detections()[1:2] * np.float32([1, 1, 1, 1] + [0.5] * len(COCO_THINGS))
+
+
+def test_a_second_detector_looks_for_phrases_alone() -> None:
+    detector = SecondDetector()
+    graphs = counted_graphs(detections(), MAP)
+    coarse = CoarseSegmenter(CONFIG, graphs, BytesTokenizer(48), detector=detector)
+    image_rgb = np.zeros((60, 80, 3), dtype=np.uint8)
+    image = coarse.encode(image_rgb)
+    example = ExemplarPrompt(image_rgb, np.ones((60, 80), dtype=np.bool_))
+    coarse.segment(image, [(example,)], {})
+    assert detector.num_calls == 0
+    (answer,) = coarse.segment(image, [(TextPrompt("dog"),)], {"dog": coarse.reader.read("dog")})
+    coarse.segment(image, [(TextPrompt("bus"),)], {"bus": coarse.reader.read("bus")})
+    assert detector.num_calls == 1
+    # the mean of .9 and .45
+    assert answer.evidence.detection_logit == pytest.approx(math.log(0.675 / 0.325), abs=1e-4)
+
+
+def test_a_detector_needs_a_tower_that_detects() -> None:
+    with pytest.raises(ValueError, match="conv-test does not"):
+        PromptSegConfig("conv-test", (8, 16), "bytes-test", detector="efficientdet-lite0")

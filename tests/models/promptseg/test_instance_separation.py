@@ -31,12 +31,17 @@ DETECTIONS = np.concatenate([BOXES, [(0.8, 0.0), (0.7, 0.0), (0.1, 0.6)]], axis=
 SETTINGS = SeparationSettings()
 
 
-def answer(*prompts: Prompt, detects: bool = True, names: tuple[str, str] = NAMES) -> QueryResult:
-    """Both persons are one region of the coarse mask of every phrase but the cat's; each of the three is detected."""
+def answer(
+    *prompts: Prompt, detects: bool = True, names: tuple[str, str] = NAMES, sureness: float = 1.0
+) -> QueryResult:
+    """Both persons are one region of the coarse mask of every phrase but the cat's; each of the three is detected.
+
+    The detections' scores are multiplied by `sureness`.
+    """
     coarse = DrawnCoarse(
         lambda text: CAT if text.endswith("cat") else ANN | BOB,
         detector_names=names,
-        detections=DETECTIONS if detects else None,
+        detections=DETECTIONS * np.float32([1, 1, 1, 1, sureness, sureness]) if detects else None,
     )
     segmenter = PromptSegPipeline(coarse, DrawnMasker([ANN, BOB, CAT, ANN | BOB]))  # type: ignore[arg-type]
     found = segmenter.segment(segmenter.encode_image(IMAGE), [Query("it", prompts)])
@@ -61,6 +66,15 @@ def test_what_is_detected_of_a_sure_name_is_its_mask(text: str) -> None:
     (cat,) = answer(TextPrompt("cat")).instances
     assert same(cat.mask, CAT)
     assert cat.score == pytest.approx(0.6)
+
+
+def test_doubtful_detections_of_a_name_count_where_its_map_agrees() -> None:
+    names = ("cat", "person")  # the two left boxes are detected as cats, and the map of a cat is elsewhere
+    assert same(answer(TextPrompt("cat"), names=names).mask, ANN | BOB)
+    doubtful = answer(TextPrompt("cat"), names=names, sureness=0.35)
+    assert same(doubtful.mask, CAT) and doubtful.model_instances is None
+    people = answer(TextPrompt("people"), sureness=0.35)
+    assert [each.score for each in people.instances] == pytest.approx([0.28, 0.245])
 
 
 @pytest.mark.parametrize("text", ["tall people", "chefs", "people in white"])

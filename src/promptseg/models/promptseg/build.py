@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from promptseg.detectors.efficientdet import load_detector
 from promptseg.encoders.classifier import load_classifier
 from promptseg.encoders.tokenizers import load_tokenizer
 from promptseg.models.promptseg.coarse import CoarseSegmenter
@@ -49,5 +50,6 @@ def build_coarse(config: PromptSegConfig, source: Any, options: Any) -> CoarseSe
             offline=options.offline,
             progress=options.progress,
         )
+    detector = None if config.detector is None else load_detector(config.detector, runtime=options.runtime)
     graphs = open_graphs(config, source.identity, source.network.get, options.runtime)
-    return CoarseSegmenter(config, graphs, tokenizer, classifier)
+    return CoarseSegmenter(config, graphs, tokenizer, classifier, detector)

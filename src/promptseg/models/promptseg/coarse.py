@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg.detectors.efficientdet import ObjectDetector
+from promptseg.detectors.fusion import fuse_detections
 from promptseg.encoders.classifier import ImageClassifier
 from promptseg.encoders.pixels import context_window, input_size, to_pixels
 from promptseg.encoders.tokenizers import Tokenizer
@@ -41,16 +43,22 @@ class CoarseImage:
 
     Attributes:
         pixel_embedding: Unit vectors, shape (1, E, h, w), float32 or float16.
-        detections: Detected boxes and scores, shape (K, 4 + V), see `encoders.base.ImageTower.detect`, or None.
+        detected: Detected boxes and scores, shape (K, 4 + V), see `encoders.base.ImageTower.detect`; a second detector
+            looks for the first phrase. None: the model detects nothing.
         class_logits: See `encoders.classifier.ImageClassifier.classify`, or None.
         people: The detected people, looked at for the first phrase that means a kind of person; None: nothing is known
             of people. They are no part of the arrays.
     """
 
     pixel_embedding: NDArray[Any]
-    detections: Floats | None = None
+    detected: Deferred[Floats] | None = None
     class_logits: Floats | None = None
     people: Deferred[People] | None = None
+
+    @property
+    def detections(self) -> Floats | None:
+        """Detected boxes and scores, or None."""
+        return None if self.detected is None else self.detected.get()
 
     def to_arrays(self) -> Arrays:
         """Return the parts as named arrays."""
@@ -67,7 +75,8 @@ class CoarseImage:
         """
         if "pixel_embedding" not in arrays:
             raise DataError("the embedding lacks 'pixel_embedding': encode the image again")
-        return cls(arrays["pixel_embedding"], arrays.get("detections"), arrays.get("class_logits"))
+        detected = Deferred.of(arrays["detections"]) if "detections" in arrays else None
+        return cls(arrays["pixel_embedding"], detected, arrays.get("class_logits"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +104,7 @@ class CoarseSegmenter:
         graphs: Steps of the network.
         tokenizer: Tokenizer of the text tower.
         classifier: The classifier of the config, or None.
+        detector: The second detector of the config, or None.
     """
 
     def __init__(
@@ -103,11 +113,13 @@ class CoarseSegmenter:
         graphs: PromptSegGraphs,
         tokenizer: Tokenizer,
         classifier: ImageClassifier | None = None,
+        detector: ObjectDetector | None = None,
     ) -> None:
         self.config = config
         self._graphs = graphs
         self._phrases = PhraseEmbedder(graphs.texts, tokenizer, config.settings.hypernym_share)
         self._classifier = classifier
+        self._detector = detector
         self._tower = image_tower_facts(config.image_tower)
         self.reader = PhraseReader(
             self._tower.detected_names, frozenset(config.trained_names), knows_imagenet=classifier is not None
@@ -117,18 +129,25 @@ class CoarseSegmenter:
     def encode(self, image_rgb: NDArray[np.uint8]) -> CoarseImage:
         """Encode an image, uint8, shape (H, W, 3)."""
         encoded = self._encode(image_rgb)
-        detections = encoded.get("detections")
         class_logits = None if self._classifier is None else self._classifier.classify(image_rgb)
-        image = CoarseImage(encoded["pixel_embedding"], None if detections is None else detections[0], class_logits)
+        image = CoarseImage(encoded["pixel_embedding"], self._detect(encoded, image_rgb), class_logits)
         return self.with_people(image, image_rgb)
+
+    def _detect(self, encoded: Arrays, image_rgb: NDArray[np.uint8]) -> Deferred[Floats] | None:
+        if "detections" not in encoded:
+            return None
+        own, detector = encoded["detections"][0], self._detector
+        if detector is None:
+            return Deferred.of(own)
+        return Deferred(lambda: fuse_detections(own, detector.detect(image_rgb)))
 
     def with_people(self, image: CoarseImage, image_rgb: NDArray[np.uint8]) -> CoarseImage:
         """Let an encoded image tell its people apart, if the model has a detector of people and a classifier."""
-        classes, classifier, detections = self.reader.people_classes, self._classifier, image.detections
-        if detections is None or classifier is None or not classes:
+        classes, classifier, detected = self.reader.people_classes, self._classifier, image.detected
+        if detected is None or classifier is None or not classes:
             return image
         settings = self.config.settings.kinds
-        people = Deferred(lambda: find_people(image_rgb, detections, classes, classifier, settings))
+        people = Deferred(lambda: find_people(image_rgb, detected.get(), classes, classifier, settings))
         return replace(image, people=people)
 
     def encode_part(self, image_rgb: NDArray[np.uint8], *, compact: bool = False) -> CoarseImage:

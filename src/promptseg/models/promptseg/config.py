@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
+from promptseg.detectors.efficientdet import DETECTOR_NAMES, DetectorName
 from promptseg.encoders.classifier import ClassifierName
-from promptseg.encoders.tower_facts import Layer
+from promptseg.encoders.tower_facts import Layer, image_tower_facts
 from promptseg.errors import CheckpointError
 from promptseg.models.config_io import Refiner, build_part, check_choices, check_thresholds
 from promptseg.models.promptseg.settings import ClassifierSettings, PipelineSettings
@@ -41,6 +42,8 @@ class PromptSegConfig:
             adds scale * logit(score) + shift to the presence logit of the text. None: detections add nothing.
         classifier: A second source of evidence, and the weights of all evidence for a phrase; they replace
             `detection_evidence`. None: there is no classifier.
+        detector: A second detector of the classes that the image tower detects; the detections of both are fused.
+            None: those of the tower stand.
         mask_threshold: Minimum probability of a mask's pixels.
         presence_threshold: Minimum presence of a query that counts as found.
         unsure_threshold: Minimum presence of a query that is shown as unsure; None: nothing is unsure.
@@ -67,6 +70,7 @@ class PromptSegConfig:
     trained_names: tuple[str, ...] = ()
     detection_evidence: tuple[float, float] | None = None
     classifier: ClassifierSettings | None = None
+    detector: DetectorName | None = None
     mask_threshold: float = 0.5
     presence_threshold: float = 0.5
     unsure_threshold: float | None = None
@@ -76,11 +80,17 @@ class PromptSegConfig:
 
     def __post_init__(self) -> None:
         check_choices(
-            self, resize=("square", "aspect"), train_towers=("none", "image"), refiner=(None, *get_args(Refiner))
+            self,
+            resize=("square", "aspect"),
+            train_towers=("none", "image"),
+            refiner=(None, *get_args(Refiner)),
+            detector=(None, *DETECTOR_NAMES),
         )
         check_thresholds(self)
         if self.classifier is not None:
             check_choices(self.classifier, name=get_args(ClassifierName))
+        if self.detector is not None and not image_tower_facts(self.image_tower).detected_names:
+            raise ValueError(f"a detector needs an image tower that detects, which {self.image_tower} does not")
         if self.unsure_threshold is not None and not 0.0 <= self.unsure_threshold <= self.presence_threshold:
             raise ValueError(f"unsure_threshold must be in [0, presence_threshold], got {self.unsure_threshold}")
         if self.refiner is not None and self.mask_threshold in (0.0, 1.0):

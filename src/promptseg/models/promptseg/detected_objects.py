@@ -34,7 +34,7 @@ class DetectedObjects:
         The class "car" matches "the cars", but not "red car" or "taxi", which do not describe every car, nor "vehicle",
         which also includes classes that the detector lacks.
         """
-        return self._select(reading.exact_classes, self.settings.min_exact_score).first(self.settings.max_instances)
+        return self._select(reading.exact_classes, self.settings.min_exact_score)
 
     def of_class(self, reading: PhraseReading) -> Boxes:
         """Select the detections of the classes that every object of the phrase belongs to: "car" also for "red car"."""
@@ -54,8 +54,8 @@ def select_objects(
 ) -> Boxes:
     """Choose the detections that a phrase means.
 
-    These are all detections of a class of the same meaning, or the people who look like the phrase's kind, or the
-    detections of the kind's class that the phrase's map fills.
+    These are the detections of a class of the same meaning, if they are sure or the phrase's map fills them; or the
+    people who look like the phrase's kind; or the detections of the kind's class that the phrase's map fills.
 
     Args:
         reading: Reading of the phrase.
@@ -73,9 +73,11 @@ def select_objects(
         return Boxes(np.zeros((0, 4)), np.zeros(0))
     detected = DetectedObjects(image.detections, settings.detection)
     if reading.exact_classes:
-        return detected.exact(reading)
-    found = detected.of_class(reading)
-    return filled_boxes(found, inside, settings.kinds.min_filled).first(settings.detection.max_instances)
+        least = settings.detection
+        found = filled_boxes(detected.exact(reading), inside, least.min_filled, sure_score=least.sure_score)
+    else:
+        found = filled_boxes(detected.of_class(reading), inside, settings.kinds.min_filled)
+    return found.first(settings.detection.max_instances)
 
 
 def find_people_of_kind(reading: PhraseReading, image: CoarseImage, settings: PipelineSettings) -> Boxes | None:
@@ -85,15 +87,17 @@ def find_people_of_kind(reading: PhraseReading, image: CoarseImage, settings: Pi
     return image.people.get().of_kind(reading.person_kind, min_probability=settings.kinds.min_probability) or None
 
 
-def filled_boxes(boxes: Boxes, inside: NDArray[np.bool_], min_filled: float) -> Boxes:
-    """Choose the boxes of which a mask fills at least a share; inside: bool, shape (h, w)."""
+def filled_boxes(
+    boxes: Boxes, inside: NDArray[np.bool_], min_filled: float, *, sure_score: float = float("inf")
+) -> Boxes:
+    """Choose the boxes of which a mask fills at least a share, and those that are sure; inside: bool, shape (h, w)."""
     height, width = inside.shape
     corners = (boxes.boxes_xyxy * (width, height, width, height)).round().astype(int).tolist()
     shares = [
         float(inside[top : max(bottom, top + 1), left : max(right, left + 1)].mean())
         for left, top, right, bottom in corners
     ]
-    chosen = np.array(shares) >= min_filled
+    chosen = (np.array(shares) >= min_filled) | (boxes.scores >= sure_score)
     return Boxes(boxes.boxes_xyxy[chosen], boxes.scores[chosen])
 
 

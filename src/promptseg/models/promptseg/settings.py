@@ -24,11 +24,13 @@ PANOPTIC_MERGE = MergeSettings(
 
 @dataclass(frozen=True)
 class DetectionSettings:
-    """Minimum scores of detections for each use. Scores are those of the detector, in [0, 1].
+    """Minimum scores of detections for each use. Scores are those of the detectors together, in [0, 1].
 
     Attributes:
         min_exact_score: For detections of the phrase's class to be its mask and its instances.
             Chosen on held-out training images (lab/experiments.md).
+        sure_score: Such detections with a lower score count only where the phrase's map agrees.
+        min_filled: That is, where it fills at least this share of the box. Both chosen on training images.
         min_score: For detections to separate touching instances of a mask.
         min_doubtful_score: For detections to be candidates of a referring expression; low, because the score is a cue.
         min_hint_score: For the same, if there are no such candidates.
@@ -39,6 +41,8 @@ class DetectionSettings:
     """
 
     min_exact_score: float = 0.15
+    sure_score: float = 0.3
+    min_filled: float = 0.25
     min_score: float = 0.25
     min_doubtful_score: float = 0.1
     min_hint_score: float = 0.01
