@@ -106,7 +106,7 @@ def score_objects(
         DataError: A mask is malformed.
     """
     for sample in samples:
-        objects, unknown = _pick_objects(sample, settings)
+        objects, unknown = pick_objects(sample, settings)
         if not len(objects):
             continue
         embedding = sam.encode(read_image(sample.image))
@@ -138,7 +138,7 @@ def summarize(scores: Sequence[ObjectScore], *, seed: int = 0) -> dict[str, Mean
     return means
 
 
-def _pick_objects(sample: Sample, settings: PromptableSettings) -> tuple[Mask, Mask]:
+def pick_objects(sample: Sample, settings: PromptableSettings) -> tuple[Mask, Mask]:
     """Decode the largest objects of an image, and the pixels that are unknown for each: two arrays (N, H, W)."""
     found: list[tuple[Mask, Mask]] = []
     for target in sample.with_evidence("mask"):

@@ -10,7 +10,7 @@ matched pairs only; the score of each layer is compared with that layer's own ma
 Shapes: B images, P prompts, K masks of a prompt, N true masks, M matched pairs, U sampled points.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -155,9 +155,9 @@ def own_pairs(count: int, device: torch.device) -> MatchedPairs:
     return MatchedPairs(indexes, torch.zeros_like(indexes), indexes)
 
 
-def shrink(masks: Tensor, size_hw: tuple[int, int]) -> Tensor:
+def shrink(masks: Tensor, size_hw: Sequence[int]) -> Tensor:
     """Bring masks, bool, shape (N, H, W), to another size by nearest neighbors."""
-    return F.interpolate(masks[None].float(), size=size_hw, mode="nearest")[0] > 0.5
+    return F.interpolate(masks[None].float(), size=tuple(size_hw), mode="nearest")[0] > 0.5
 
 
 def sample_points(maps: Tensor, points_xy_unit: Tensor) -> Tensor:
