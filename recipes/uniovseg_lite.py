@@ -23,8 +23,9 @@ from promptseg.train.unpaired.mask_batches import MaskViewSettings
 from promptseg.train.unpaired.mask_objective import MaskObjective
 from promptseg.train.unpaired.mask_training import MaskTraining
 
-SETS = {"coco_train": 4, "people_train": 1, "clothes_train": 1, "carparts_train": 1, "animals7": 1}
-VALIDATION_SHARE = 12
+# How often an image of each index occurs in an epoch.
+SETS = {"coco_train": 4, "people_train": 1, "clothes_train": 1, "carparts_train": 1, "animals7": 1, "coco_boxes": 1}
+VALIDATION_SHARE = 12  # one image of so many of the first index is held out
 NUM_VALIDATION = 25
 
 

@@ -157,6 +157,16 @@ def test_scores_of_all_predictions_are_an_option(images: Sa1b) -> None:
     torch.testing.assert_close(parts["loss"], total)
 
 
+def test_weights_of_the_losses_are_settings(images: Sa1b) -> None:
+    network, views = build(), batch(images)
+    torch.manual_seed(3)
+    published = OBJECTIVE(network, views)
+    torch.manual_seed(3)
+    other = replace(OBJECTIVE, bce_weight=1.0, dice_weight=3.0)(network, views)
+    torch.testing.assert_close(other["bce"], published["bce"] / 2)
+    torch.testing.assert_close(other["box_dice"], 3 * published["box_dice"])
+
+
 def test_several_rows_read_one_map() -> None:
     maps, chosen, points = torch.rand(3, 8, 9), torch.tensor([2, 0, 2, 2]), torch.rand(4, 12, 2)
     torch.testing.assert_close(sample_points_of(maps, chosen, points), sample_points(maps[chosen], points))

@@ -43,6 +43,8 @@ class MaskObjective:
         oversampling: Candidates for the uncertain points, as a multiple of U.
         uncertain_share: Share of the points that are the most uncertain candidates; the others are random.
         matching_cells: Rows and columns at which masks are matched; fewer where the masks have fewer.
+        bce_weight: Weight of the cross-entropy; pairs are matched with the published weights.
+        dice_weight: Weight of the Dice loss, likewise.
         score_weight: Weight of the error of the scores.
         scores_all: Also train, in the last layer, the scores of predictions without a partner, towards their best Dice
             coefficient with a true mask around their point. As published, they are not trained, which needs images in
@@ -53,6 +55,8 @@ class MaskObjective:
     oversampling: float = 3.0
     uncertain_share: float = 0.75
     matching_cells: int = 128
+    bce_weight: float = BCE_WEIGHT
+    dice_weight: float = DICE_WEIGHT
     score_weight: float = 1.0
     scores_all: bool = False
 
@@ -121,8 +125,8 @@ class MaskObjective:
                     vectors = layer.vectors[index, own.points, own.granularities].float()
                     score_logits = layer.score_logits[index, own.points, own.granularities].float()
                     bce, dice = self._mask_losses(multiply(vectors[None], features)[0], maps, own.masks)
-                    sums["bce"].append(BCE_WEIGHT * bce.sum() / total)
-                    sums["dice"].append(DICE_WEIGHT * dice.sum() / total)
+                    sums["bce"].append(self.bce_weight * bce.sum() / total)
+                    sums["dice"].append(self.dice_weight * dice.sum() / total)
                     with torch.no_grad():
                         quality = 1.0 - dice_loss(multiply(vectors[None], small_features)[0], small)
                     error = F.smooth_l1_loss(score_logits.sigmoid(), quality, reduction="sum")
