@@ -80,8 +80,9 @@ def measure_one(
         found = generate_masks(masker, image_rgb, search)
         seconds += time.process_time() - start
         num_images, num_masks = num_images + 1, num_masks + len(found)
-        masks = np.array([one.instance.mask for one in found]).reshape(-1, *sample.size_hw)
-        best += mask_ious(masks, objects, unknown).max(axis=0, initial=0.0).tolist()
+        # an empty mask stands for none
+        masks = np.array([np.zeros(sample.size_hw, dtype=np.bool_), *(one.instance.mask for one in found)])
+        best += mask_ious(masks, objects, unknown).max(axis=0).tolist()
         images += [index] * len(objects)
     ious = np.array(best)
     is_found = (ious >= 0.5).astype(np.float64)
