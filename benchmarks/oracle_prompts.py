@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from promptseg.data.jsonl import read_jsonl
-from promptseg.data.sample import Sample
+from promptseg.data.sample import KINDS, Sample
 from promptseg.errors import PromptsegError
 from promptseg.evaluate.benchmarks.promptable import PromptableSettings, score_objects, summarize
 from promptseg.models.registry import LoadOptions, load_promptable
@@ -53,7 +53,8 @@ def measure_set(
 ) -> None:
     """Measure one segmenter on one set, and write the line."""
     chosen = np.unique(np.linspace(0, len(samples) - 1, options.images).round().astype(int))
-    settings = PromptableSettings(options.grid, options.objects, MIN_PIXELS)
+    kinds = None if options.kinds is None else tuple(options.kinds)
+    settings = PromptableSettings(options.grid, options.objects, MIN_PIXELS, kinds)
     start = time.perf_counter()
     scores = list(score_objects(sam, [samples[index] for index in chosen], settings))
     means = summarize(scores)
@@ -78,6 +79,7 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", type=int, default=[512, 1024], help="longer side as the SAM encodes it")
     parser.add_argument("--images", type=int, default=40, help="of a set, at most")
     parser.add_argument("--objects", type=int, default=10, help="of an image, at most")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, help="of objects; without it, all")
     parser.add_argument("--grid", type=int, help="points along each side of the grid; without it, no grid_oracle")
     parser.add_argument("--engine", choices=("torch", "openvino"), default="openvino", help="both in float32")
     options = parser.parse_args()

@@ -59,6 +59,7 @@ def test_every_imported_name_is_in_the_package(script: Path) -> None:
         ("instances", ["--index", "none.jsonl"]),
         ("exemplar_alignment", ["--clip", "none", "--index", "none.jsonl"]),
         ("oracle_prompts", ["--data", ".", "--sets", "none"]),
+        ("everything", ["--data", ".", "--set", "none"]),
         ("confident_pairs", ["--data", ".", "--sets", "none"]),
     ],
 )

@@ -44,11 +44,13 @@ def build_network(
         WeightsError: A tower's weights can't be fetched, or don't fit.
     """
     image_tower = build_image_tower(config.image_tower, config.image_layers)
-    text_tower = build_text_tower(config.text_tower)
     if config.image_tower in towers:
         load_tower(image_tower, config.image_tower, offline=offline, progress=progress)
-    if config.text_tower in towers:
-        load_tower(text_tower, config.text_tower, offline=offline, progress=progress)
+    text_tower = None
+    if config.text_tower is not None:
+        text_tower = build_text_tower(config.text_tower)
+        if config.text_tower in towers:
+            load_tower(text_tower, config.text_tower, offline=offline, progress=progress)
     return NETWORKS[config.architecture](config, image_tower, text_tower)  # type: ignore[arg-type]  # the name selects the type
 
 
@@ -65,7 +67,8 @@ def build_pretrained(config: NetworkConfig, *, pretrained: bool = False, offline
         ValueError: The config does not describe a valid network.
         WeightsError: A tower's weights can't be fetched, or don't fit.
     """
-    return build_network(config, towers=(config.image_tower, config.text_tower) if pretrained else (), offline=offline)
+    names = [name for name in (config.image_tower, config.text_tower) if name is not None]
+    return build_network(config, towers=names if pretrained else (), offline=offline)
 
 
 def build_seeded(config: NetworkConfig) -> Network:

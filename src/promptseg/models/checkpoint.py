@@ -73,7 +73,7 @@ def load_pretrained(directory: Path, *, offline: bool = False, progress: ReportP
         model = build_network(config, towers=config.published_towers, offline=offline, progress=progress)
     except (ValueError, RuntimeError, MemoryError) as error:  # RuntimeError: PyTorch has no memory for so large a layer
         raise CheckpointError(f"{directory} has a config that fits no model: {error}") from error
-    if config.text_tower not in config.published_towers:
+    if model.text_tower is not None and config.text_tower not in config.published_towers:
         load_vocabulary(model.text_tower, offline=offline, progress=progress)
     load_trained(model, state, source=str(directory / WEIGHTS_FILE))
     return model

@@ -353,6 +353,26 @@ _ROWS = (
         prompt_kinds=POINTS_AND_NAMES,
     ),
     ModelRow(
+        name="uniovseg-lite",
+        config=UniOvSegConfig(
+            image_tower="efficientnet-lite2",
+            text_tower=None,
+            image_size=320,
+            dim=128,
+            encoder_layers=1,
+            encoder_mlp_dim=192,
+            decoder_layers=3,
+            decoder_mlp_dim=192,
+            placed_features=True,
+        ),
+        status="recipe",
+        num_trained=1_417_509,
+        license="Apache-2.0",
+        paper=UNIOVSEG_PAPER,
+        summary="Uni-OVSeg's first stage, small: on the default model's EfficientNet-Lite2, 512 px, points and boxes",
+        prompt_kinds=frozenset({"point", "box"}),
+    ),
+    ModelRow(
         name="uniovseg-test",
         config=UniOvSegConfig(
             image_tower="clip-convnext-test",

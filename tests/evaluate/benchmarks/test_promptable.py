@@ -1,5 +1,6 @@
 """Oracle IoU of points and boxes: a segmenter that knows its objects, a slow literal definition, bad requests."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,15 @@ def literal_iou(mask: NDArray[np.bool_], truth: NDArray[np.bool_], unknown: NDAr
             shared += bool(predicted and true)
             joined += bool(predicted or true)
     return shared / joined
+
+
+def test_objects_of_other_kinds_are_left_out(sample: Sample) -> None:
+    stuff = replace(sample.targets[0], phrase="wall", kind="stuff", masks=(encode_rle(rectangle(0, 0, 90, 90)),))
+    both = replace(sample, targets=(*sample.targets, stuff))
+    sam = DrawnMasker([LARGE, SMALL])
+    assert len(list(score_objects(sam, [both], PromptableSettings(None)))) == 3
+    assert len(list(score_objects(sam, [both], PromptableSettings(None, kinds=("thing",))))) == 2
+    assert len(list(score_objects(sam, [both], PromptableSettings(None, kinds=("stuff", "part"))))) == 1
 
 
 def test_iou_is_the_literal_one() -> None:

@@ -18,6 +18,8 @@ from promptseg.models.uniovseg.network import UniOvSeg
 
 TINY = find_row("uniovseg-test").config
 assert isinstance(TINY, UniOvSegConfig)
+# as uniovseg-lite: any tower with the four strides, no names
+NAMELESS = replace(TINY, image_tower="conv-test", text_tower=None)
 BOXES = torch.tensor([[[0.2, 0.2, 0.3, 0.3], [0.6, 0.5, 0.7, 0.6]]])
 
 
@@ -40,7 +42,7 @@ def pixels() -> torch.Tensor:
 def answer(network: UniOvSeg) -> tuple[torch.Tensor, ...]:
     """Masks and scores of points and boxes, and vectors of regions."""
     maps = network.encode_maps(pixels())
-    seen = network.pixel_decoder(maps)
+    seen = network.decode_pixels(maps)
     points, boxes = network.mask_points(seen, BOXES), network.mask_boxes(seen, BOXES)
     regions = network.embed_regions(network.region_features(maps), points.mask_logits().flatten(1, 2))
     return points.mask_logits(), boxes.mask_logits(), points.layers[-1].score_logits, regions
@@ -75,11 +77,13 @@ def test_positions_are_of_one_kind_everywhere_and_change_the_masks(changes: dict
     if kind is FourierPositions:  # each draws frequencies of its own, unlike SAM's
         assert not torch.equal(parts[0].positions.positional_embedding, parts[1].positions.positional_embedding)
     masks = answer(network)[0]
-    moved = network.mask_points(network.pixel_decoder(network.encode_maps(pixels())), BOXES + 0.1).mask_logits()
+    moved = network.mask_points(network.decode_pixels(network.encode_maps(pixels())), BOXES + 0.1).mask_logits()
     assert torch.isfinite(masks).all() and not torch.allclose(masks, moved, atol=1e-3)
 
 
-@pytest.mark.parametrize("changes", [{"norm": "group"}, {"decoder_layers": 3}, {"granularities": 2}])
+@pytest.mark.parametrize(
+    "changes", [{"norm": "group"}, {"decoder_layers": 3}, {"granularities": 2}, {"placed_features": True}]
+)
 @torch.no_grad()
 def test_every_option_builds_a_network_of_its_own(changes: dict[str, object]) -> None:
     config = replace(TINY, **changes)  # type: ignore[arg-type]
@@ -90,11 +94,12 @@ def test_every_option_builds_a_network_of_its_own(changes: dict[str, object]) ->
         assert not torch.allclose(masks, answer(build())[0], atol=1e-3)
 
 
-def test_gradients_reach_every_trained_parameter_and_no_tower() -> None:
-    network = build().train()
+@pytest.mark.parametrize("placed_features", [False, True])
+def test_gradients_reach_every_trained_parameter_and_no_tower(placed_features: bool) -> None:
+    network = build(replace(TINY, placed_features=placed_features)).train()
     assert not network.image_tower.training and network.pixel_decoder.training
     maps = network.encode_maps(pixels())
-    seen = network.pixel_decoder(maps)
+    seen = network.decode_pixels(maps)
     several = network.mask_point_sets(
         seen, BOXES[:, :, None].expand(-1, -1, 2, -1), torch.tensor([[[True, False]] * 2])
     )
@@ -122,10 +127,10 @@ def test_round_trip(tmp_path: Path, half: bool) -> None:
 @torch.no_grad()
 def test_towers_without_public_weights_are_stored(tmp_path: Path) -> None:
     network = build(replace(TINY, towers="stored"))
-    network.image_tower.logit_scale.fill_(1.5)
+    network.clip_tower().logit_scale.fill_(1.5)
     save_pretrained(network, tmp_path)
     loaded = load_pretrained(tmp_path)
-    assert loaded.image_tower.cosine_scale().item() == pytest.approx(network.image_tower.cosine_scale().item())
+    assert loaded.clip_tower().cosine_scale().item() == pytest.approx(network.clip_tower().cosine_scale().item())
     assert loaded.trained_names() == set(loaded.state_dict())
 
 
@@ -190,13 +195,44 @@ def test_settings_refuse_what_means_nothing(changes: dict[str, object], message:
 @pytest.mark.parametrize(
     ("towers", "message"),
     [
-        ({"image_tower": "conv-test"}, "conv-test does not project regions: Uni-OVSeg needs a ConvNeXt of CLIP"),
+        ({"image_tower": "conv-test"}, "conv-test does not project regions: names need a ConvNeXt of CLIP"),
         ({"image_tower": "clip-convnext-large-d-320"}, "bytes-test has 24 dimensions, clip-convnext-large-d-320 768"),
     ],
 )
 def test_towers_of_other_kinds_are_refused(towers: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message), torch.device("meta"):
         UniOvSeg(replace(TINY, **towers))  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_placed_features_tell_equal_places_of_an_image_apart() -> None:
+    plain, placed = (build(replace(TINY, placed_features=value)) for value in (False, True))
+    flat = [torch.ones(1, width, side, side) for width, side in zip((8, 16, 24, 32), (16, 8, 4, 2), strict=True)]
+    spread = [one.decode_pixels(flat).mask_features[0, :, 6:10, 6:10].flatten(1).std(dim=1) for one in (plain, placed)]
+    assert spread[1].mean() > 10 * spread[0].mean(), "away from the edges, only a position differs"
+
+
+@torch.no_grad()
+def test_a_model_without_names_has_any_tower_and_no_adapter(tmp_path: Path) -> None:
+    network = build(NAMELESS)
+    parts = {name for name, _ in network.named_children()}
+    assert parts == {"image_tower", "pixel_decoder", "prompts", "mask_decoder"}
+    save_pretrained(network, tmp_path)
+    assert set(json.loads((tmp_path / "config.json").read_text())["towers"]) == {"conv-test"}
+    loaded = load_pretrained(tmp_path)
+    assert isinstance(loaded, UniOvSeg) and loaded.config == NAMELESS
+    seen = [one.decode_pixels(one.encode_maps(pixels())) for one in (network, loaded.eval())]
+    masks = [one.mask_points(each, BOXES).mask_logits() for one, each in zip((network, loaded), seen, strict=True)]
+    assert torch.equal(*masks) and masks[0].shape == (1, 2, 4, 16, 16)
+
+
+def test_the_small_row_fits_into_12_megabytes(tmp_path: Path) -> None:
+    row = find_row("uniovseg-lite")
+    network = build_seeded(row.config)
+    save_pretrained(network, tmp_path, half=True)
+    assert (tmp_path / "model.safetensors").stat().st_size < 12e6, "the tower with it"
+    assert isinstance(network, UniOvSeg) and network.image_tower.channels == (24, 48, 120, 352)
+    assert row.prompt_kinds == {"point", "box"}
 
 
 def test_a_broken_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -150,6 +150,38 @@ def test_a_person_chooses_among_the_granularities() -> None:
     assert len(predictor.propose(IMAGE, BoxPrompt((5, 5, 40, 60)))) == 1
 
 
+def test_a_model_without_names_takes_points_and_boxes_alone(tmp_path: Path) -> None:
+    nameless = replace(TINY, image_tower="conv-test", text_tower=None)
+    save_pretrained(network(nameless), tmp_path)
+    predictor = promptseg.load(tmp_path, engine="torch")
+    assert predictor.prompt_kinds == {"point", "box"}
+    image = predictor.encode(IMAGE)
+    found = predictor.segment(image, [PointPrompt(((10, 20),)), BoxPrompt((5, 5, 40, 60))])
+    assert [each.mask.shape for each in found] == [(90, 60)] * 2
+    assert len(predictor.propose(image, PointPrompt(((10, 20),)))) == 4
+    with pytest.raises(UnsupportedPromptError, match="point"):
+        predictor.segment(image, ["cat"])
+    with pytest.raises(UnsupportedPromptError):
+        predictor.panoptic(image, ["cat"])
+    again = promptseg.load("uniovseg-test", engine="torch").prompt_kinds
+    assert again == {"text", "point", "box"}
+    grid = AutomaticSettings(points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    assert predictor.segment_everything(IMAGE, settings=grid)["unnamed"].instances
+
+
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_a_model_without_names_is_compiled_too(engine: str, tmp_path: Path) -> None:
+    save_pretrained(network(replace(TINY, image_tower="conv-test", text_tower=None, placed_features=True)), tmp_path)
+    masker = load_promptable(tmp_path, LoadOptions(Runtime(engine), offline=True))  # type: ignore[arg-type]
+    expected = load_promptable(tmp_path, LoadOptions(Runtime("torch"), offline=True))
+    one, other = (
+        each.segment(each.encode(IMAGE), points_xy=POINTS, point_labels=ONES, choice="levels")
+        for each in (masker, expected)
+    )
+    np.testing.assert_allclose(one.mask_logits, other.mask_logits, atol=2e-3)
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)
+
+
 def test_every_mask_of_an_image_comes_from_the_models_own_points() -> None:
     predictor = promptseg.load("uniovseg-test", engine="torch")
     loose = AutomaticSettings(

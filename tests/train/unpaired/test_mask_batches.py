@@ -12,7 +12,7 @@ from promptseg.data.sa1b import Sa1b, find_sa1b
 from promptseg.data.sample import Sample
 from promptseg.errors import DataError
 from promptseg.train.unpaired.canvas import PADDING_GRAY, CanvasView
-from promptseg.train.unpaired.mask_batches import MaskSource, MaskViewSettings, jittered_grid
+from promptseg.train.unpaired.mask_batches import MaskSource, MaskViewSettings, jittered_grid, points_in_masks
 
 SETTINGS = MaskViewSettings(side=64, points_per_side=4, color_strengths=(0.0, 0.0, 0.0))
 
@@ -71,6 +71,20 @@ def test_points_lie_on_the_shown_part_one_in_each_cell(images: Sa1b) -> None:
     assert len(np.unique(points % 0.25)) > 16, "each is drawn for itself"
     item = MaskSource(images, replace(SETTINGS, scale=(0.5, 0.5))).item(0, np.random.default_rng(0))
     assert item.points_xy_unit[:, 0].max() <= 0.5 and item.points_xy_unit[:, 1].max() <= 0.34
+
+
+def test_points_may_lie_in_masks_small_ones_as_often_as_large(images: Sa1b) -> None:
+    masks = np.zeros((2, 40, 60), dtype=np.bool_)
+    masks[0, :, :30], masks[1, 30:32, 50:52] = True, True
+    points = points_in_masks(list(masks), 400, np.random.default_rng(0))
+    columns, rows = (points * (60, 40)).astype(int).T
+    in_large, in_small = (mask[rows, columns] for mask in masks)
+    assert (in_large | in_small).all() and 0.4 < in_small.mean() < 0.6
+    source = MaskSource(images, replace(SETTINGS, points="masks"))
+    item = source.item(0, np.random.default_rng(0))
+    x, y = (item.points_xy_unit * SETTINGS.side).astype(int).T
+    assert len(x) == 16 and item.masks[:, y, x].any(axis=0).all()
+    np.testing.assert_array_equal(source.item(0, np.random.default_rng(0)).points_xy_unit, item.points_xy_unit)
 
 
 def test_masks_are_chosen_by_size_and_number(images: Sa1b) -> None:

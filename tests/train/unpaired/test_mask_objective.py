@@ -22,6 +22,7 @@ from promptseg.train.unpaired.mask_objective import (
     MaskObjective,
     own_pairs,
     sample_points,
+    sample_points_of,
     shrink,
     uncertain_points,
 )
@@ -129,6 +130,46 @@ def test_an_image_without_pairs_has_no_loss_but_a_gradient(images: Sa1b) -> None
     total = torch.stack(list(parts.values())).sum()
     total.backward()
     assert total.item() == 0.0 and vectors.grad is not None and not vectors.grad.any()
+
+
+def test_all_scores_learn_the_best_dice_around_their_point(images: Sa1b) -> None:
+    masks = torch.zeros(2, 16, 16, dtype=torch.bool)
+    masks[0, :8], masks[1, 4:12, 4:12] = True, True
+    features = torch.where(masks, 20.0, -20.0)[None]
+    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])[None, None].expand(1, 2, 3, 2)
+    # the first point lies in the first mask alone, the second in none
+    points = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+    scores = torch.full((1, 2, 3), 0.0, requires_grad=True)
+    errors = OBJECTIVE._score_errors(decoded(vectors, scores, features), 0, points, masks)
+    shared = float((masks[0] & masks[1]).sum())
+    dice = torch.tensor([1.0, (2 * shared + 1) / (float(masks[0].sum() + masks[1].sum()) + 1), 1 / 257])
+    torch.testing.assert_close(errors, 0.5 * (0.5 - dice) ** 2, atol=1e-4, rtol=1e-3)
+    errors.sum().backward()
+    assert scores.grad is not None and scores.grad[0, 0].all() and not scores.grad[0, 1].any()
+
+
+def test_scores_of_all_predictions_are_an_option(images: Sa1b) -> None:
+    network, views = build(), batch(images)
+    assert "score_all" not in OBJECTIVE(network, views)
+    parts = replace(OBJECTIVE, scores_all=True)(network, views)
+    assert parts["score_all"] > 0
+    total = sum(value for name, value in parts.items() if name not in ("loss", "pairs"))
+    torch.testing.assert_close(parts["loss"], total)
+
+
+def test_weights_of_the_losses_are_settings(images: Sa1b) -> None:
+    network, views = build(), batch(images)
+    torch.manual_seed(3)
+    published = OBJECTIVE(network, views)
+    torch.manual_seed(3)
+    other = replace(OBJECTIVE, bce_weight=1.0, dice_weight=3.0)(network, views)
+    torch.testing.assert_close(other["bce"], published["bce"] / 2)
+    torch.testing.assert_close(other["box_dice"], 3 * published["box_dice"])
+
+
+def test_several_rows_read_one_map() -> None:
+    maps, chosen, points = torch.rand(3, 8, 9), torch.tensor([2, 0, 2, 2]), torch.rand(4, 12, 2)
+    torch.testing.assert_close(sample_points_of(maps, chosen, points), sample_points(maps[chosen], points))
 
 
 def test_masks_are_shrunk_by_nearest_neighbors() -> None:

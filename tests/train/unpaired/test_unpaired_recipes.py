@@ -1,5 +1,6 @@
 """The two recipes with a tiny model on drawn data: the loss falls, an interrupted run ends as an uninterrupted one."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from sa1b_tree import draw_sa1b
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 import promptseg
@@ -17,13 +19,14 @@ from promptseg.errors import DataError, RecipeError
 from promptseg.evaluate.benchmarks.promptable import PromptableSettings
 from promptseg.models.registry import find_row
 from promptseg.models.uniovseg.config import UniOvSegConfig
+from promptseg.ops.rle import encode_rle
 from promptseg.train.config import TrainConfig
 from promptseg.train.log import read_log
 from promptseg.train.loop import train
 from promptseg.train.recipe import Recipe, load_recipe
 from promptseg.train.run import RunOptions
 from promptseg.train.unpaired.align_training import AlignTraining
-from promptseg.train.unpaired.mask_batches import MaskViewSettings
+from promptseg.train.unpaired.mask_batches import MaskSource, MaskViewSettings
 from promptseg.train.unpaired.mask_objective import MaskObjective
 from promptseg.train.unpaired.mask_training import MaskTraining
 
@@ -126,6 +129,54 @@ def test_the_loss_falls_and_a_resumed_run_ends_the_same(
     for name in one:
         assert torch.equal(one[name], other[name]), name
     assert promptseg.load(tmp_path / "whole" / "best", engine="torch").prompt_kinds == {"text", "point", "box"}
+
+
+def draw_index(root: Path, name: str, count: int) -> None:
+    """Write an index of images with one bright box each, whose mask a person drew."""
+    (root / name).mkdir(parents=True)
+    rng, lines = np.random.default_rng(0), []
+    for number in range(count):
+        pixels, mask = np.full((48, 64, 3), 60, dtype=np.uint8), np.zeros((48, 64), dtype=np.bool_)
+        x, y = rng.integers(4, 30, 2)
+        mask[y : y + 16, x : x + 24] = True
+        pixels[mask] = 220
+        Image.fromarray(pixels).save(root / name / f"{number}.png")
+        masks = [{"category": "box", "rle": encode_rle(mask), "kind": "thing"}]
+        lines.append(json.dumps({"image": f"{name}/{number}.png", "width": 64, "height": 48, "masks": masks}))
+    (root / f"{name}.jsonl").write_text("\n".join(lines))
+
+
+def test_the_small_recipe_learns_from_indexes_and_leaves_a_model_without_names(tmp_path: Path) -> None:
+    load_recipe(RECIPES / "uniovseg_lite.py")
+    module = sys.modules["promptseg_recipe_uniovseg_lite"]
+    for index, name in enumerate(module.SETS):
+        draw_index(tmp_path / "data", name, 14 if index == 0 else 2)
+    recipe = replace(
+        module.TRAINING,
+        model=replace(TINY, image_tower="conv-test", text_tower=None, placed_features=True),
+        config=small(module.TRAINING.config, learning_rate=3e-3),
+        settings=replace(module.TRAINING.settings, side=64, points_per_side=3),
+        objective=replace(module.TRAINING.objective, num_points=64, matching_cells=16),
+    ).recipe()
+    source, held_out = recipe.build_data(tmp_path / "data", None)
+    assert isinstance(source, MaskSource) and len(held_out) == 2
+    assert not {one.sample_id for one in held_out} & {one.sample_id for one in source.samples}
+    assert len(source) == sum(module.SETS.values()) * 2 + module.SETS["coco_train"] * (14 - 2 - 2)
+    train(recipe, options(tmp_path / "data", tmp_path / "run"))
+    losses = [line["loss"] for line in read_log(tmp_path / "run" / "log.jsonl") if line["kind"] == "train"]
+    assert np.mean(losses[-5:]) < 0.9 * np.mean(losses[:5])
+    assert promptseg.load(tmp_path / "run" / "best", engine="torch").prompt_kinds == {"point", "box"}
+
+
+def test_the_small_recipe_starts_from_the_default_models_tower() -> None:
+    load_recipe(RECIPES / "uniovseg_lite.py")
+    model = sys.modules["promptseg_recipe_uniovseg_lite"].build_model()
+    stored = Path(promptseg.__file__).parent / "checkpoints" / "promptseg" / "model.safetensors"
+    with safe_open(stored, framework="pt") as weights:
+        for name, value in model.image_tower.state_dict().items():
+            assert torch.equal(value, weights.get_tensor(f"image_tower.first.{name}")), name
+    trained = {name.split(".")[0] for name, one in model.named_parameters() if one.requires_grad}
+    assert trained == {"pixel_decoder", "prompts", "mask_decoder", "place"}
 
 
 def test_masks_recipe_has_the_published_numbers() -> None:

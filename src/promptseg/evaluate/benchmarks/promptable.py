@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.data.sample import Sample, ignore_mask, instance_masks
+from promptseg.data.sample import Kind, Sample, ignore_mask, instance_masks
 from promptseg.errors import DataError
 from promptseg.images import read_image
 from promptseg.metrics import bootstrap_interval
@@ -42,6 +42,7 @@ class PromptableSettings:
         points_per_side: Points along each side of the grid; None: the grid is left out, which takes most of the time.
         max_objects: Most objects of an image, the largest first; None: all.
         min_pixels: Smaller objects are left out.
+        kinds: Kinds of targets whose objects are measured; None: all.
 
     Raises:
         DataError: A number is below 1.
@@ -50,6 +51,7 @@ class PromptableSettings:
     points_per_side: int | None = 20
     max_objects: int | None = None
     min_pixels: int = 1
+    kinds: tuple[Kind, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("points_per_side", "max_objects", "min_pixels"):
@@ -104,7 +106,7 @@ def score_objects(
         DataError: A mask is malformed.
     """
     for sample in samples:
-        objects, unknown = _pick_objects(sample, settings)
+        objects, unknown = pick_objects(sample, settings)
         if not len(objects):
             continue
         embedding = sam.encode(read_image(sample.image))
@@ -136,10 +138,12 @@ def summarize(scores: Sequence[ObjectScore], *, seed: int = 0) -> dict[str, Mean
     return means
 
 
-def _pick_objects(sample: Sample, settings: PromptableSettings) -> tuple[Mask, Mask]:
+def pick_objects(sample: Sample, settings: PromptableSettings) -> tuple[Mask, Mask]:
     """Decode the largest objects of an image, and the pixels that are unknown for each: two arrays (N, H, W)."""
     found: list[tuple[Mask, Mask]] = []
     for target in sample.with_evidence("mask"):
+        if settings.kinds is not None and target.kind not in settings.kinds:
+            continue
         unknown = ignore_mask(target, sample.size_hw)
         found += [(mask, unknown) for mask in instance_masks(target, sample.size_hw)]
     found = [(mask, unknown) for mask, unknown in found if mask.sum() >= settings.min_pixels]

@@ -17,6 +17,8 @@ def build(config: UniOvSegConfig, source: Any, options: Any) -> UniOvSegSegmente
         tokens: TokenArrays = source.network.get().text_tower.tokenizer(texts)
         return tokens
 
+    takes_names = config.text_tower is not None
+
     graphs = open_graphs(source.identity, source.network.get, options.runtime, pooling=config.settings.pooling)
-    scale = Deferred(lambda: float(source.network.get().image_tower.cosine_scale()))
-    return UniOvSegSegmenter(config, graphs, tokenize, scale)
+    scale = Deferred(lambda: float(source.network.get().clip_tower().cosine_scale()))
+    return UniOvSegSegmenter(config, graphs, tokenize if takes_names else None, scale)

@@ -69,8 +69,9 @@ class UniOvSegConfig:
     """Architecture and thresholds; the defaults are those of the authors' code with the paper's six decoder layers.
 
     Attributes:
-        image_tower: A row of encoders.towers.IMAGE_TOWERS that is a ConvNeXt of CLIP.
-        text_tower: A row of encoders.towers.TEXT_TOWERS, in the same space.
+        image_tower: A row of encoders.towers.IMAGE_TOWERS with maps of strides 4 to 32; for names, a ConvNeXt of CLIP.
+        text_tower: A row of encoders.towers.TEXT_TOWERS, in the same space; None: the model takes points and boxes
+            only, and has no adapter.
         image_size: Side of the square that an image is scaled into and padded to, pixels, a multiple of 32.
         dim: Width of both decoders.
         num_heads: Attention heads.
@@ -82,6 +83,8 @@ class UniOvSegConfig:
         granularities: Masks of a point.
         positions: Position codes: "sine" in the paper, "fourier" in the authors' code.
         norm: Norm of the pixel decoder's input projections: "layer" in the authors' code, "group" in Mask2Former's.
+        placed_features: Whether the positions of cells, in the codes of the prompts, are added to the mask features, so
+            that a mask is soon learned to be near its prompt; neither paper nor code does. For short training runs.
         adapter_rank: Width of the multi-scale feature adapter's low-rank layers.
         towers: Whether the towers have published weights, or the checkpoint stores their weights.
         settings: How regions are found and named.
@@ -96,7 +99,7 @@ class UniOvSegConfig:
     image_layers: ClassVar[tuple[int, ...]] = (4, 8, 16, 32)
 
     image_tower: str = "clip-convnext-large-d-320"
-    text_tower: str = "clip-convnext-large-d-320"
+    text_tower: str | None = "clip-convnext-large-d-320"
     image_size: int = 1024
     dim: int = 256
     num_heads: int = 8
@@ -108,6 +111,7 @@ class UniOvSegConfig:
     granularities: int = 4
     positions: Literal["fourier", "sine"] = "fourier"
     norm: Literal["layer", "group"] = "layer"
+    placed_features: bool = False
     adapter_rank: int = 8
     towers: Literal["published", "stored"] = "stored"
     settings: RegionSettings = field(default_factory=RegionSettings)
@@ -130,7 +134,9 @@ class UniOvSegConfig:
     @property
     def published_towers(self) -> tuple[str, ...]:
         """Towers whose weights are not stored in a checkpoint, only named."""
-        return () if self.towers == "stored" else (self.image_tower, self.text_tower)
+        if self.towers == "stored":
+            return ()
+        return (self.image_tower,) if self.text_tower is None else (self.image_tower, self.text_tower)
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the config to values that JSON can represent."""

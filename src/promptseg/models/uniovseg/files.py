@@ -57,6 +57,7 @@ def load_stage1(path: Path, *, offline: bool = False, progress: ReportProgress |
     model = build_network(config_from_stage1(tensors, str(path)))
     assert isinstance(model, UniOvSeg)  # as its config
     untrained = {name: value for name, value in model.state_dict().items() if name.startswith("adapter.")}
+    assert model.text_tower is not None  # both layouts have one
     load_trained(model, {**untrained, **rename_stage1(tensors, str(path))}, source=str(path))
     load_vocabulary(model.text_tower, offline=offline, progress=progress)
     return model
@@ -82,10 +83,12 @@ def save_start(clip_file: Path, directory: Path, config: UniOvSegConfig | None =
         OutputError: The directory can't be written.
     """
     config = config or UniOvSegConfig()
+    if config.text_tower is None:
+        raise CheckpointError("OpenCLIP's towers take names: use a config with a text tower")
     if config.published_towers:
         raise CheckpointError('the checkpoint would not hold the towers: use a config with towers="stored"')
     model = build_network(config)
-    assert isinstance(model, UniOvSeg)  # as its config
+    assert isinstance(model, UniOvSeg) and model.text_tower is not None  # as its config
     tensors = read_open_clip(clip_file)
     load_part(model.image_tower, "image", tensors, source=str(clip_file))
     load_part(model.text_tower, "text", tensors, source=str(clip_file))

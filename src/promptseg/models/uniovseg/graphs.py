@@ -27,7 +27,8 @@ CODE = ("layers", "encoders", "models/uniovseg/network.py", "models/uniovseg/net
 class UniOvSegGraphs:
     """The steps; each is opened when it is first needed.
 
-    "encode": pixels (1, 3, S, S) -> the maps of `FEATURE_NAMES`. "point", "box": the maps of `PIXEL_NAMES` and boxes
+    "encode": pixels (1, 3, S, S) -> the maps of `FEATURE_NAMES`, or of `PIXEL_NAMES` in a model that takes no names,
+    which has no "regions" and "texts". "point", "box": the maps of `PIXEL_NAMES` and boxes
     (N, 4) as shares of the sides -> masks (N, K, S / 4, S / 4), scores (N, K). "points": also boxes (N, P, 4) and
     on_object (N, P). "regions": the maps of `REGION_NAMES` and masks (R, S / 4, S / 4) as logits -> vectors (R, E).
     "texts": token_ids, token_mask (N, T) -> vectors (N, E).

@@ -49,10 +49,10 @@ class UniOvSegMasker:
         return place_in_square(self._input_side, size_hw)
 
     def encode(self, image_rgb: NDArray[np.uint8]) -> SamEmbedding:
-        """Encode an image, (H, W, 3) uint8; the features are the maps of `graphs.FEATURE_NAMES`."""
+        """Encode an image, (H, W, 3) uint8; the features are the maps of "encode", see `graphs`."""
         frame = self.frame((image_rgb.shape[0], image_rgb.shape[1]))
         maps = self._graphs["encode"](pixels=_to_canvas(image_rgb, frame, self._statistics))
-        return SamEmbedding(tuple(maps[name] for name in FEATURE_NAMES), frame)
+        return SamEmbedding(tuple(maps[name] for name in FEATURE_NAMES if name in maps), frame)
 
     def segment(
         self,
@@ -103,8 +103,8 @@ class UniOvSegMasker:
         prompts["boxes"] = (prompts["boxes"] / np.float32(self._input_side)).astype(np.float32)
         maps = {
             name: np.asarray(one, np.float32)
-            for name, one in zip(FEATURE_NAMES, embedding.features, strict=True)
-            if name in PIXEL_NAMES
+            # those of regions follow, if the model takes names
+            for name, one in zip(PIXEL_NAMES, embedding.features, strict=False)
         }
         size, graph = self._prompts_per_call, self._graphs[part]
         answers = [

@@ -45,11 +45,11 @@ class UniOvSeg(nn.Module):
     Args:
         config: Architecture and thresholds.
         image_tower: A tower of the config's kind, possibly pretrained; None: a random one.
-        text_tower: A tower of the config's kind, possibly pretrained; None: a random one.
+        text_tower: Likewise; not given where the config names none.
 
     Raises:
         UnknownModelError: The config names a tower that does not exist.
-        ValueError: The towers are not a ConvNeXt of CLIP and a text tower of the same space.
+        ValueError: There is a text tower, and the image tower is not a ConvNeXt of CLIP in the same space.
     """
 
     def __init__(
@@ -58,14 +58,7 @@ class UniOvSeg(nn.Module):
         super().__init__()
         self.config = config
         tower = image_tower or build_image_tower(config.image_tower, config.image_layers)
-        if not isinstance(tower, ConvNextClip):
-            raise ValueError(f"{config.image_tower} does not project regions: Uni-OVSeg needs a ConvNeXt of CLIP")
         self.image_tower = tower.requires_grad_(False)
-        self.text_tower = (text_tower or build_text_tower(config.text_tower)).requires_grad_(False)
-        if self.text_tower.dim != tower.embedding_dim:
-            raise ValueError(
-                f"{config.text_tower} has {self.text_tower.dim} dimensions, {config.image_tower} {tower.embedding_dim}"
-            )
         self.pixel_decoder = PixelDecoder(
             tower.channels,
             dim=config.dim,
@@ -85,20 +78,38 @@ class UniOvSeg(nn.Module):
             num_outputs=1 + config.granularities,
             positions=config.positions,
         )
-        self.adapter = FeatureAdapter(tower.channels, tower.channels[-1], rank=config.adapter_rank)
+        self.place = nn.Linear(config.dim, config.dim, bias=False) if config.placed_features else None
+        self.text_tower: TextTower | None = None
+        self.adapter: FeatureAdapter | None = None
+        if config.text_tower is not None:
+            if not isinstance(tower, ConvNextClip):
+                raise ValueError(f"{config.image_tower} does not project regions: names need a ConvNeXt of CLIP")
+            self.text_tower = (text_tower or build_text_tower(config.text_tower)).requires_grad_(False)
+            if self.text_tower.dim != tower.embedding_dim:
+                raise ValueError(
+                    f"{config.text_tower} has {self.text_tower.dim} dimensions, {config.image_tower} "
+                    f"{tower.embedding_dim}"
+                )
+            self.adapter = FeatureAdapter(tower.channels, tower.channels[-1], rank=config.adapter_rank)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "UniOvSeg":
         """Set the training mode; the frozen towers stay in evaluation mode."""
         super().train(mode)
         self.image_tower.eval()
-        self.text_tower.eval()
+        if self.text_tower is not None:
+            self.text_tower.eval()
         return self
 
     @property
     def device(self) -> torch.device:
         """Device of the parameters."""
         return self.pixel_decoder.level_codes.device
+
+    def clip_tower(self) -> ConvNextClip:
+        """Return the image tower of a model that takes names. No property: tracing would read it."""
+        assert isinstance(self.image_tower, ConvNextClip)  # checked where the text tower is built
+        return self.image_tower
 
     def trained_names(self) -> set[str]:
         """Name the weights that a checkpoint stores: all of the state except the towers with published weights."""
@@ -111,8 +122,19 @@ class UniOvSeg(nn.Module):
         maps: tuple[Tensor, ...] = self.image_tower(pixels)
         return maps
 
+    def decode_pixels(self, maps: Sequence[Tensor]) -> PixelFeatures:
+        """Decode the tower's maps, strides 4 to 32, to what masks are decoded from."""
+        decoded: PixelFeatures = self.pixel_decoder(maps)
+        if self.place is None:
+            return decoded
+        features = decoded.mask_features
+        size_hw = (features.shape[2], features.shape[3])
+        places = self.place(self.prompts.positions(size_hw)).transpose(1, 2).unflatten(2, size_hw)
+        return PixelFeatures(decoded.maps, features + places)
+
     def region_features(self, maps: Sequence[Tensor]) -> RegionFeatures:
         """Prepare the tower's maps for `embed_regions`."""
+        assert self.adapter is not None  # the model takes names
         return RegionFeatures(maps[-1], self.adapter.reduce(maps))
 
     def mask_points(self, image: PixelFeatures, boxes_xyxy_unit: Tensor) -> DecodedMasks:
@@ -138,11 +160,12 @@ class UniOvSeg(nn.Module):
         Returns:
             Vectors of length 1, shape (B, R, E).
         """
+        assert self.adapter is not None  # the model takes names
         pooled = [
             pool_regions(one, cell_weights(mask_logits, (one.shape[2], one.shape[3]), pooling))
             for one in (features.clip, *features.reduced)
         ]
-        return F.normalize(self.image_tower.project(pooled[0] + self.adapter.update(pooled[1:])), dim=-1)
+        return F.normalize(self.clip_tower().project(pooled[0] + self.adapter.update(pooled[1:])), dim=-1)
 
     def embed_clip_regions(self, clip: Tensor, mask_logits: Tensor, pooling: Pooling = "shares") -> Tensor:
         """Embed regions by CLIP alone, without the adapter.
@@ -156,11 +179,12 @@ class UniOvSeg(nn.Module):
             Vectors of length 1, shape (B, R, E).
         """
         pooled = pool_regions(clip, cell_weights(mask_logits, (clip.shape[2], clip.shape[3]), pooling))
-        return F.normalize(self.image_tower.project(pooled), dim=-1)
+        return F.normalize(self.clip_tower().project(pooled), dim=-1)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Embed N texts in CLIP's space, vectors of length 1, shape (N, E)."""
+        assert self.text_tower is not None  # the model takes names
         return self.text_tower.read(texts).pooled
 
     def _decode(self, image: PixelFeatures, queries: MaskQueries) -> DecodedMasks:

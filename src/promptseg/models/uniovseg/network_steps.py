@@ -22,7 +22,9 @@ class _Encode(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         maps = self.network.encode_maps(pixels)
-        decoded = self.network.pixel_decoder(maps)
+        decoded = self.network.decode_pixels(maps)
+        if self.network.adapter is None:
+            return (*decoded.maps, decoded.mask_features)
         regions = self.network.region_features(maps)
         return (*decoded.maps, decoded.mask_features, regions.clip, *regions.reduced)
 
@@ -61,6 +63,7 @@ class _EmbedRegions(nn.Module):
 class _EmbedTexts(nn.Module):
     def __init__(self, network: UniOvSeg) -> None:
         super().__init__()
+        assert network.text_tower is not None  # only a model that takes names has this step
         self.text_tower = network.text_tower
 
     def forward(self, token_ids: Tensor, token_mask: Tensor) -> Tensor:
@@ -78,12 +81,14 @@ def build_step(part: Part, network: UniOvSeg, pooling: Pooling) -> Step:
         pooling: How the cells of a region are weighted.
     """
     if part == "texts":
+        assert network.text_tower is not None  # only a model that takes names has this step
         token_ids, token_mask = network.text_tower.tokenize(EXAMPLE_TEXTS)
         tokens = {"token_ids": token_ids, "token_mask": token_mask}
         return Step(_EmbedTexts(network), tokens, dict.fromkeys(tokens, (0, 1)), ("vectors",))
     side = network.config.image_size
     if part == "encode":
-        return Step(_Encode(network), {"pixels": torch.zeros(1, 3, side, side)}, {}, FEATURE_NAMES)
+        names = PIXEL_NAMES if network.adapter is None else FEATURE_NAMES
+        return Step(_Encode(network), {"pixels": torch.zeros(1, 3, side, side)}, {}, names)
     shapes = {
         name: torch.zeros(1, channels, side // stride, side // stride) for name, channels, stride in _maps(network)
     }

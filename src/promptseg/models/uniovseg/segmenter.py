@@ -67,21 +67,27 @@ class UniOvSegSegmenter:
     Args:
         config: Architecture and thresholds.
         graphs: Steps of the network.
-        tokenizer: Tokenizer of the text tower.
+        tokenizer: Tokenizer of the text tower; None: the model takes points and boxes only.
         cosine_scale: CLIP's factor from cosines to logits; computed when a name is first asked for.
 
     Attributes:
+        prompt_kinds: Kinds of prompt that the model takes.
         sam: The mask side, for clicks and for all masks of an image.
     """
 
-    prompt_kinds = frozenset({"text", "point", "box"})
-
     def __init__(
-        self, config: UniOvSegConfig, graphs: UniOvSegGraphs, tokenizer: Tokenizer, cosine_scale: Deferred[float]
+        self,
+        config: UniOvSegConfig,
+        graphs: UniOvSegGraphs,
+        tokenizer: Tokenizer | None,
+        cosine_scale: Deferred[float],
     ) -> None:
+        self.prompt_kinds = frozenset({"point", "box"} if tokenizer is None else {"text", "point", "box"})
         self._config = config
         self._graphs = graphs
-        self._embedder = NameEmbedder(graphs, tokenizer, config.settings.templates)
+        self._embedder_or_none = (
+            None if tokenizer is None else NameEmbedder(graphs, tokenizer, config.settings.templates)
+        )
         self._cosine_scale = cosine_scale
         self.sam = UniOvSegMasker(
             graphs,
@@ -214,6 +220,15 @@ class UniOvSegSegmenter:
             class_logits=np.log(covered / (1 - covered)),
             settings=self._config.settings.merge,
         )
+
+    @property
+    def _embedder(self) -> NameEmbedder:
+        """What embeds names."""
+        if self._embedder_or_none is None:
+            raise UnsupportedPromptError(
+                "this Uni-OVSeg takes points and boxes, no names: ask the default model for names"
+            )
+        return self._embedder_or_none
 
     def _find_name(self, regions: Regions, name: str) -> Prediction:
         probabilities = self._probabilities_of(regions, name)

@@ -137,10 +137,10 @@ class AlignObjective:
         pixels = normalize_images(batch.images_rgb, model.image_tower)
         maps = model.encode_maps(pixels)
         with torch.no_grad():
-            masks = self._find_regions(model, model.pixel_decoder(maps), batch.shown_hw)
+            masks = self._find_regions(model, model.decode_pixels(maps), batch.shown_hw)
             names = [self._embed_names(model, entities) for entities in batch.entities]
             vectors = self._clip_vectors(model, pixels, maps, masks)
-        pairs = self._pair(vectors, names, model.image_tower.cosine_scale())
+        pairs = self._pair(vectors, names, model.clip_tower().cosine_scale())
         features = model.region_features(maps)
         cosines, by_clip = [], []
         for index, (kept, own_names) in enumerate(zip(pairs, names, strict=True)):
@@ -153,6 +153,7 @@ class AlignObjective:
             by_clip.append((vectors[-1][index][kept.regions] * target).sum(-1))
         count = torch.tensor(float(sum(map(len, pairs))) / len(pairs))
         if not cosines:  # a loss of 0, which has a gradient
+            assert model.adapter is not None  # it is what is trained
             zero = torch.stack([weight.sum() for weight in model.adapter.parameters()]).sum() * 0.0
             return {"loss": zero, "clip_cosine": zero.detach(), "pairs": count}
         loss = 1.0 - torch.cat(cosines).float().mean()

@@ -6,7 +6,7 @@ Shapes: B images, N masks of an image, P points, S side of the canvas in pixels.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -35,7 +35,9 @@ class MaskViewSettings:
         scale: Least and greatest length of the image's longer side, as multiples of the canvas's.
         flip: Probability of a horizontal flip.
         color_strengths: Of brightness, contrast and saturation.
-        points_per_side: Points along each side of the shown part, each drawn inside its cell.
+        points_per_side: Their square is the number of points. Points along each side of the grid.
+        points: Where they are: one in each cell of a "grid" over the shown part, as published; or each inside one of
+            the "masks", drawn at random, so that small objects have as many points as large ones.
         max_masks: Most masks of an image; more are drawn at random.
         min_area_share: Masks that cover less of the canvas are left out.
         max_area_share: Masks that cover more of the canvas are left out.
@@ -47,6 +49,7 @@ class MaskViewSettings:
     flip: float = 0.5
     color_strengths: tuple[float, float, float] = (0.125, 0.5, 0.5)
     points_per_side: int = 10
+    points: Literal["grid", "masks"] = "grid"
     max_masks: int = 40
     min_area_share: float = 1e-4
     max_area_share: float = 0.8
@@ -168,7 +171,10 @@ class MaskSource:
         boxes = np.array([tight_box(mask) for mask in masks], dtype=np.float32) / np.float32(settings.side)
         rows, columns = view.shown_hw
         shown_xy = np.array([columns, rows]) / settings.side
-        points = jittered_grid(settings.points_per_side, rng) * shown_xy
+        if settings.points == "grid":
+            points = jittered_grid(settings.points_per_side, rng) * shown_xy
+        else:
+            points = points_in_masks(masks, settings.points_per_side**2, rng)
         return MaskItem(
             sample.sample_id,
             view.place_image(image_rgb),
@@ -176,6 +182,20 @@ class MaskSource:
             boxes.astype(np.float32),
             points.astype(np.float32),
         )
+
+
+def points_in_masks(masks: Sequence[NDArray[np.bool_]], count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Draw points, each from the pixels of a random mask: (x, y), as shares of the sides, shape (count, 2).
+
+    Args:
+        masks: At least one of shape (H, W), none empty.
+        count: Number of points.
+        rng: Source of every random choice.
+    """
+    height, width = masks[0].shape
+    pixels = [np.flatnonzero(mask) for mask in masks]
+    drawn = np.array([rng.choice(pixels[index]) for index in rng.integers(len(masks), size=count)])
+    return (np.stack([drawn % width, drawn // width], axis=1) + 0.5) / (width, height)
 
 
 def jittered_grid(points_per_side: int, rng: np.random.Generator) -> NDArray[np.float64]:

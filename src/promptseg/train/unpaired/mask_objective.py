@@ -10,7 +10,7 @@ matched pairs only; the score of each layer is compared with that layer's own ma
 Shapes: B images, P prompts, K masks of a prompt, N true masks, M matched pairs, U sampled points.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,14 @@ from promptseg.models.uniovseg.masker import POINT_REACH
 from promptseg.models.uniovseg.network import UniOvSeg
 from promptseg.train.batch import normalize_images
 from promptseg.train.unpaired.mask_batches import MaskBatch
-from promptseg.train.unpaired.matching import BCE_WEIGHT, DICE_WEIGHT, MatchedPairs, match_points, points_inside
+from promptseg.train.unpaired.matching import (
+    BCE_WEIGHT,
+    DICE_WEIGHT,
+    MatchedPairs,
+    match_points,
+    pairwise_dice,
+    points_inside,
+)
 
 
 @dataclass(frozen=True)
@@ -36,18 +43,26 @@ class MaskObjective:
         oversampling: Candidates for the uncertain points, as a multiple of U.
         uncertain_share: Share of the points that are the most uncertain candidates; the others are random.
         matching_cells: Rows and columns at which masks are matched; fewer where the masks have fewer.
+        bce_weight: Weight of the cross-entropy; pairs are matched with the published weights.
+        dice_weight: Weight of the Dice loss, likewise.
         score_weight: Weight of the error of the scores.
+        scores_all: Also train, in the last layer, the scores of predictions without a partner, towards their best Dice
+            coefficient with a true mask around their point. As published, they are not trained, which needs images in
+            which all is masked: else nothing tells a good mask from one of the others.
     """
 
     num_points: int = 12_544
     oversampling: float = 3.0
     uncertain_share: float = 0.75
     matching_cells: int = 128
+    bce_weight: float = BCE_WEIGHT
+    dice_weight: float = DICE_WEIGHT
     score_weight: float = 1.0
+    scores_all: bool = False
 
     def __call__(self, model: UniOvSeg, batch: MaskBatch) -> Mapping[str, Tensor]:
         """Compute the loss and its parts, scalars, and the number of matched pairs per image."""
-        image = model.pixel_decoder(model.encode_maps(normalize_images(batch.images_rgb, model.image_tower)))
+        image = model.decode_pixels(model.encode_maps(normalize_images(batch.images_rgb, model.image_tower)))
         reach = POINT_REACH / batch.images_rgb.shape[1]
         boxes = torch.cat([batch.points_xy_unit - reach, batch.points_xy_unit + reach], dim=-1)
         by_points = model.mask_points(image, boxes)
@@ -56,6 +71,12 @@ class MaskObjective:
             for index, (points, masks) in enumerate(zip(batch.points_xy_unit, batch.masks, strict=True))
         ]
         parts = self._losses(by_points, pairs, batch.masks)
+        if self.scores_all:
+            errors = [
+                self._score_errors(by_points, index, points, masks)
+                for index, (points, masks) in enumerate(zip(batch.points_xy_unit, batch.masks, strict=True))
+            ]
+            parts["score_all"] = self.score_weight * torch.cat(errors).sum() / max(1, sum(map(len, errors)))
         if batch.boxes_xyxy_unit:
             padded = torch.nn.utils.rnn.pad_sequence(list(batch.boxes_xyxy_unit), batch_first=True)
             of_boxes = [own_pairs(len(masks), masks.device) for masks in batch.masks]
@@ -65,11 +86,26 @@ class MaskObjective:
         return {"loss": torch.stack(list(parts.values())).sum(), **parts, "pairs": matched}
 
     def _match(self, decoded: DecodedMasks, index: int, points_xy_unit: Tensor, masks: Tensor) -> MatchedPairs:
-        size_hw = self._matching_size(decoded.features)
-        with torch.no_grad(), torch.autocast(decoded.features.device.type, enabled=False):
-            features = resize(decoded.features[index : index + 1].float(), size_hw)
-            logits = multiply(decoded.layers[-1].vectors[index : index + 1].float(), features)[0]
-        return match_points(logits, shrink(masks, size_hw), points_inside(points_xy_unit, masks))
+        logits = self._small_logits(decoded, index)
+        return match_points(logits, shrink(masks, logits.shape[-2:]), points_inside(points_xy_unit, masks))
+
+    def _score_errors(self, decoded: DecodedMasks, index: int, points_xy_unit: Tensor, masks: Tensor) -> Tensor:
+        """Compare all scores of the points in any mask with their best Dice coefficient there, any shape (E,)."""
+        logits = self._small_logits(decoded, index)
+        with torch.no_grad():
+            inside = points_inside(points_xy_unit, masks)
+            dice = pairwise_dice(logits.flatten(0, 1), shrink(masks, logits.shape[-2:])).view(*logits.shape[:2], -1)
+            best = (dice * inside[:, None]).amax(dim=-1)
+        is_seen = inside.any(dim=1)
+        scores = decoded.layers[-1].score_logits[index, is_seen].float().sigmoid()
+        return F.smooth_l1_loss(scores, best[is_seen], reduction="none").flatten()
+
+    @torch.no_grad()
+    def _small_logits(self, decoded: DecodedMasks, index: int) -> Tensor:
+        """Compute the last layer's masks of an image at the size of the matching, (P, K, h, w)."""
+        with torch.autocast(decoded.features.device.type, enabled=False):
+            features = resize(decoded.features[index : index + 1].float(), self._matching_size(decoded.features))
+            return multiply(decoded.layers[-1].vectors[index : index + 1].float(), features)[0]
 
     def _losses(self, decoded: DecodedMasks, pairs: list[MatchedPairs], masks: tuple[Tensor, ...]) -> dict[str, Tensor]:
         """Sum the losses of all layers; each is a sum over pairs, divided by their number."""
@@ -82,34 +118,36 @@ class MaskObjective:
                 if not len(own):
                     continue
                 features = decoded.features[index : index + 1].float()
-                chosen = true[own.masks]
+                # once for all layers: a mask is as large as the canvas
+                maps, small = true.float(), shrink(true, self._matching_size(features))[own.masks]
+                small_features = resize(features.detach(), small.shape[-2:])
                 for layer in decoded.layers:
                     vectors = layer.vectors[index, own.points, own.granularities].float()
                     score_logits = layer.score_logits[index, own.points, own.granularities].float()
-                    bce, dice = self._mask_losses(multiply(vectors[None], features)[0], chosen)
-                    sums["bce"].append(BCE_WEIGHT * bce.sum() / total)
-                    sums["dice"].append(DICE_WEIGHT * dice.sum() / total)
-                    quality = self._quality(vectors, features, chosen)
+                    bce, dice = self._mask_losses(multiply(vectors[None], features)[0], maps, own.masks)
+                    sums["bce"].append(self.bce_weight * bce.sum() / total)
+                    sums["dice"].append(self.dice_weight * dice.sum() / total)
+                    with torch.no_grad():
+                        quality = 1.0 - dice_loss(multiply(vectors[None], small_features)[0], small)
                     error = F.smooth_l1_loss(score_logits.sigmoid(), quality, reduction="sum")
                     sums["score"].append(self.score_weight * error / total)
         return {name: torch.stack(values).sum() for name, values in sums.items()}
 
-    def _mask_losses(self, logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute cross-entropy and Dice loss of M masks, (M, h, w), at points of the true ones, each (M,)."""
+    def _mask_losses(self, logits: Tensor, masks: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute cross-entropy and Dice loss of M masks, (M, h, w), at points, each (M,).
+
+        Args:
+            logits: The M masks.
+            masks: True masks, float, shape (N, H, W).
+            chosen: Index of the true mask of each, shape (M,).
+        """
         with torch.no_grad():
             points = uncertain_points(
                 logits, self.num_points, oversampling=self.oversampling, uncertain_share=self.uncertain_share
             )
-            target = sample_points(masks.float(), points)
+            target = sample_points_of(masks, chosen, points)
         sampled = sample_points(logits, points)
         return mask_bce(sampled, target), dice_loss(sampled, target)
-
-    @torch.no_grad()
-    def _quality(self, vectors: Tensor, features: Tensor, masks: Tensor) -> Tensor:
-        """Compute the Dice coefficient of M masks at the size of the matching, (M,)."""
-        size_hw = self._matching_size(features)
-        logits = multiply(vectors[None], resize(features, size_hw))[0]
-        return 1.0 - dice_loss(logits, shrink(masks, size_hw))
 
     def _matching_size(self, features: Tensor) -> tuple[int, int]:
         return min(self.matching_cells, features.shape[-2]), min(self.matching_cells, features.shape[-1])
@@ -121,9 +159,9 @@ def own_pairs(count: int, device: torch.device) -> MatchedPairs:
     return MatchedPairs(indexes, torch.zeros_like(indexes), indexes)
 
 
-def shrink(masks: Tensor, size_hw: tuple[int, int]) -> Tensor:
+def shrink(masks: Tensor, size_hw: Sequence[int]) -> Tensor:
     """Bring masks, bool, shape (N, H, W), to another size by nearest neighbors."""
-    return F.interpolate(masks[None].float(), size=size_hw, mode="nearest")[0] > 0.5
+    return F.interpolate(masks[None].float(), size=tuple(size_hw), mode="nearest")[0] > 0.5
 
 
 def sample_points(maps: Tensor, points_xy_unit: Tensor) -> Tensor:
@@ -138,6 +176,25 @@ def sample_points(maps: Tensor, points_xy_unit: Tensor) -> Tensor:
     """
     read = F.grid_sample(maps[:, None], 2 * points_xy_unit[:, :, None] - 1, align_corners=False)
     return read[:, 0, :, 0]
+
+
+def sample_points_of(maps: Tensor, chosen: Tensor, points_xy_unit: Tensor) -> Tensor:
+    """Read maps as `sample_points`, where several may read the same map, which is not copied for each.
+
+    Args:
+        maps: Shape (N, h, w).
+        chosen: Index of the map of each row of points, shape (M,).
+        points_xy_unit: Shape (M, U, 2).
+
+    Returns:
+        Shape (M, U).
+    """
+    read = maps.new_empty(points_xy_unit.shape[:2])
+    for index in chosen.unique().tolist():
+        rows = chosen == index
+        own = points_xy_unit[rows].flatten(0, 1)[None]
+        read[rows] = sample_points(maps[index : index + 1], own).view(int(rows.sum()), -1)
+    return read
 
 
 @torch.no_grad()

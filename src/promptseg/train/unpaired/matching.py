@@ -77,10 +77,15 @@ def pairwise_costs(mask_logits: Tensor, masks: Tensor) -> Tensor:
     logits, true = mask_logits.flatten(1).float(), masks.flatten(1).float()
     # the cross-entropy of a cell is softplus(logit) - logit where the mask is, else softplus(logit)
     entropy = (F.softplus(logits).sum(1, keepdim=True) - logits @ true.T) / logits.shape[1]
-    probability = logits.sigmoid()
+    return BCE_WEIGHT * entropy + DICE_WEIGHT * (1.0 - pairwise_dice(mask_logits, masks))
+
+
+@torch.no_grad()
+def pairwise_dice(mask_logits: Tensor, masks: Tensor) -> Tensor:
+    """Compute the Dice coefficient (+ 1 smoothing) of each pair; arguments and result as `pairwise_costs`."""
+    probability, true = mask_logits.flatten(1).float().sigmoid(), masks.flatten(1).float()
     total = probability.sum(1, keepdim=True) + true.sum(1)
-    dice = 1.0 - (2.0 * (probability @ true.T) + 1.0) / (total + 1.0)
-    return BCE_WEIGHT * entropy + DICE_WEIGHT * dice
+    return (2.0 * (probability @ true.T) + 1.0) / (total + 1.0)
 
 
 def points_inside(points_xy_unit: Tensor, masks: Tensor) -> Tensor:
