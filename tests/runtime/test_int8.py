@@ -1,10 +1,11 @@
 """Engine openvino-int8: the default model's masks are nearly those of float32, and fits belong to their weights."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 import torch
 from torch import nn
@@ -25,6 +26,7 @@ from promptseg.runtime.int8_products import (
     write_fits,
 )
 from promptseg.runtime.openvino_graph import adds_int8_exactly
+from promptseg.runtime.silent_openvino import openvino
 
 needs_vnni = pytest.mark.skipif(not adds_int8_exactly(), reason="this CPU adds products of 8 bits with losses")
 RANDOM = np.random.default_rng(0)
@@ -138,6 +140,12 @@ def test_a_cpu_that_loses_sums_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("promptseg.runtime.openvino_graph.adds_int8_exactly", lambda: False)
     with pytest.raises(EngineError, match=r"openvino-int8 needs a CPU with VNNI .*use engine openvino or auto"):
         Runtime.choose("openvino-int8", "cpu")
+
+
+def test_openvino_is_loaded_without_its_reports() -> None:
+    code = "import promptseg.runtime.openvino_graph, sys; print('openvino_telemetry' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "False"
 
 
 @needs_vnni

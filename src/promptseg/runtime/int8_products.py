@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from openvino import opset13
-from openvino.passes import ConstantFolding, Manager
 
 from promptseg.errors import EngineError
 from promptseg.runtime.silent_openvino import openvino
 
+# not imported by name: an import of openvino before that of `silent_openvino` would let it report
+opset13 = openvino.opset13
 LARGEST_WEIGHT = 127
 NUM_LEVELS = 256
 
@@ -123,6 +123,9 @@ def write_fits(fits: Int8Fits, path: Path) -> None:
 
 def fold_constants(graph: openvino.Model) -> None:
     """Compute what is constant, so that weights are constants."""
+    # here and not above, for the same reason
+    from openvino.passes import ConstantFolding, Manager
+
     passes = Manager()
     passes.register_pass(ConstantFolding())
     passes.run_passes(graph)
