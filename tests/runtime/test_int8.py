@@ -27,6 +27,7 @@ from promptseg.runtime.int8_products import (
 )
 from promptseg.runtime.openvino_graph import adds_int8_exactly
 from promptseg.runtime.silent_openvino import openvino
+from promptseg.weights.cache import cache_dir
 
 needs_vnni = pytest.mark.skipif(not adds_int8_exactly(), reason="this CPU adds products of 8 bits with losses")
 RANDOM = np.random.default_rng(0)
@@ -71,14 +72,14 @@ def fitted(seed: int = 0) -> Int8Fits:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PROMPTSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("promptseg.runtime.openvino_graph.PACKAGE", tmp_path)
-    (tmp_path / "runtime").mkdir()
-    write_fits(fitted(), tmp_path / "fits.npz")
+    (tmp_path / "cache").mkdir()
+    write_fits(fitted(), tmp_path / "cache" / "fits.npz")
     return tmp_path / "cache" / "engines"
 
 
 def mixed(engine: str, seed: int = 0) -> np.ndarray:
-    source = GraphSource("layers", f"seed {seed}", lambda: build(seed), int8_fits="fits.npz")
+    fits = cache_dir() / "fits.npz"
+    source = GraphSource("layers", f"seed {seed}", lambda: build(seed), int8_fits=str(fits))
     return Runtime(engine).graph(source)(maps=MAPS)["mixed"]  # type: ignore[arg-type]
 
 
