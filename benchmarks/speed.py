@@ -300,7 +300,7 @@ def report(processes: list[Process], flop_rate: float, num_threads: int) -> None
     """Write a line for each contender and task."""
     reference = processes[0]
     # a compiled graph does the same arithmetic, which can be counted in PyTorch only
-    counted = {"promptseg openvino": "promptseg torch", "promptseg openvino-bf16": "promptseg torch"}
+    counted = {f"promptseg {engine}": "promptseg torch" for engine in ("openvino", "openvino-bf16", "openvino-int8")}
     by_name = {process.name: process for process in processes}
     for process in processes:
         counter = by_name.get(counted.get(process.name, process.name))

@@ -24,7 +24,7 @@ from typing import Any
 # Every import of something heavy is in the function that needs it, so that --help answers at once, and that the number
 # of threads is set before PyTorch and OpenVINO are imported.
 
-PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16"}
+PRECISIONS = {"openvino": "f32", "openvino-bf16": "bf16", "openvino-int8": "int8"}
 PEAK_SIDE = 1536
 
 
@@ -121,8 +121,13 @@ def peak_rate(precision: str) -> float:
 
     values = np.random.default_rng(0).random((PEAK_SIDE, PEAK_SIDE), dtype=np.float32)
     given = opset13.parameter([PEAK_SIDE, PEAK_SIDE], np.float32, name="given")
-    product = opset13.matmul(given, opset13.constant(values), transpose_a=False, transpose_b=True)
-    settings = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1}
+    left, right = given, opset13.constant(values)
+    if precision == "int8":
+        ends = [opset13.constant(np.float32(end)) for end in (0, 1, 0, 1)]
+        left, integers = opset13.fake_quantize(given, *ends, 256), opset13.constant((127 * values).astype(np.int8))
+        right = opset13.multiply(opset13.convert(integers, np.float32), opset13.constant(np.float32(1 / 127)))
+    product = opset13.matmul(left, right, transpose_a=False, transpose_b=True)
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "INFERENCE_NUM_THREADS": 1}
     request = openvino.Core().compile_model(openvino.Model([product], [given]), "CPU", settings).create_infer_request()
     return 2 * PEAK_SIDE**3 / min(cpu_seconds(lambda: request.infer([values]))[1] for _ in range(10))
 
@@ -131,7 +136,7 @@ def main() -> None:
     """Count operations in PyTorch, then time the steps of each engine."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="promptseg", help="a model's name or directory")
-    parser.add_argument("--engines", nargs="+", choices=list(PRECISIONS), default=list(PRECISIONS))
+    parser.add_argument("--engines", nargs="+", choices=list(PRECISIONS), default=["openvino", "openvino-bf16"])
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
     # before PyTorch or OpenVINO is imported

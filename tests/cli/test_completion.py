@@ -22,7 +22,7 @@ def complete(**variables: str) -> str:
     [
         ("promptseg panop", ["panoptic"]),
         ("promptseg weights pu", ["pull"]),
-        ("promptseg predict --engine openvino-", ["openvino-bf16"]),
+        ("promptseg predict --engine openvino-", ["openvino-bf16", "openvino-int8"]),
         ("promptseg predict --model langs", ["langsam"]),
         ("promptseg predict --mask-v", ["--mask-value"]),
         ("promptseg predict photo", []),

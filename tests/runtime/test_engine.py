@@ -209,10 +209,18 @@ def test_a_cache_that_can_not_be_written_is_an_error(tmp_path: Path, monkeypatch
 # Which engine, on which device.
 
 
-@pytest.mark.parametrize(("capabilities", "engine"), [({"FP32"}, "openvino"), ({"FP32", "BF16"}, "openvino-bf16")])
-def test_auto_rounds_where_the_cpu_has_bfloat16(
-    capabilities: set[str], engine: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("capabilities", "has_vnni", "engine"),
+    [
+        ({"FP32"}, False, "openvino"),
+        ({"FP32"}, True, "openvino-int8"),
+        ({"FP32", "BF16"}, True, "openvino-bf16"),
+    ],
+)
+def test_auto_takes_what_the_cpu_computes_fastest(
+    capabilities: set[str], has_vnni: bool, engine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("promptseg.runtime.openvino_graph.adds_int8_exactly", lambda: has_vnni)
     monkeypatch.setattr("promptseg.runtime.openvino_graph.cpu_capabilities", lambda: frozenset(capabilities))
     assert Runtime.choose("auto", "cpu").engine == engine
 
@@ -236,7 +244,7 @@ def test_openvino_runs_on_the_cpu_whatever_else_is_there() -> None:
 @pytest.mark.parametrize(
     ("engine", "device", "message"),
     [
-        ("tensorrt", "auto", "no engine is named 'tensorrt'; use auto, torch, openvino, openvino-bf16"),
+        ("tensorrt", "auto", "no engine is named 'tensorrt'; use auto, torch, openvino, openvino-bf16, openvino-int8"),
         ("torch", "cuda:64", "there is no device 'cuda:64' here; use auto or cpu"),
         ("torch", "meta", "there is no device 'meta' here; use auto or cpu"),
         ("torch", "gpu", "'gpu' is not a device; use auto, cpu, cuda, cuda:1 or mps"),

@@ -14,6 +14,7 @@ class EngineChoice(StrEnum):
     torch = "torch"
     openvino = "openvino"
     openvino_bf16 = "openvino-bf16"
+    openvino_int8 = "openvino-int8"
 
 
 class UnlabelledChoice(StrEnum):

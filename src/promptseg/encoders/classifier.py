@@ -20,6 +20,8 @@ from promptseg.weights import ReportProgress
 ClassifierName = Literal["efficientnet-lite2"]
 """Classifiers of ImageNet's 1,000 classes."""
 
+INT8_FITS = "encoders/classifier_int8.npz"
+
 
 class ImageClassifier(Protocol):
     """Classifies the parts of an image."""
@@ -83,7 +85,8 @@ def load_classifier(
     path = weights.resolve(name, offline=offline, progress=progress)
     identity = " ".join(file.sha256 for file in weights.find_record(name).files)
     build = partial(_build_step, path, image_size)
-    graph = runtime.graph(GraphSource(f"{name}-classes", f"{identity} {image_size}", build, ("encoders", "layers")))
+    source = GraphSource(f"{name}-classes", f"{identity} {image_size}", build, ("encoders", "layers"), INT8_FITS)
+    graph = runtime.graph(source)
     return GraphClassifier(graph, image_size, facts.multiple, PixelStatistics(facts.mean, facts.std))
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 from promptseg.errors import EngineError
 from promptseg.runtime.graph import Graph, GraphSource
 
-Engine = Literal["torch", "openvino", "openvino-bf16"]
-ENGINES = ("auto", "torch", "openvino", "openvino-bf16")
+Engine = Literal["torch", "openvino", "openvino-bf16", "openvino-int8"]
+ENGINES = ("auto", "torch", "openvino", "openvino-bf16", "openvino-int8")
 # Device files of a GPU that CUDA can use: on Linux, and under WSL.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
@@ -27,7 +27,8 @@ class Runtime:
 
     Attributes:
         engine: "torch"; "openvino": the numbers of PyTorch to about 1e-3 in a logit; "openvino-bf16": computed in
-            bfloat16 inside, faster where the CPU has it.
+            bfloat16 inside, faster where the CPU has it; "openvino-int8": float32, with products in int8 in the image
+            encoders for which that was fitted.
         device: As torch writes it; OpenVINO runs on "cpu" only.
         report: Told the name of each graph that is compiled for the first time, or None.
         max_threads: Threads that a compiled graph takes; None: see `num_threads`.
@@ -47,7 +48,9 @@ class Runtime:
         *,
         max_threads: int | None = None,
     ) -> "Runtime":
-        """Resolve "auto": a GPU where there is one, else OpenVINO on the CPU, in bfloat16 where the CPU has it.
+        """Resolve "auto": a GPU where there is one, else OpenVINO on the CPU, in the fastest precision of the CPU.
+
+        That is bfloat16, else int8, where the CPU computes in it, else float32.
 
         Raises:
             EngineError: The engine is unknown, the device is not there, or the engine does not run on the device.
@@ -62,6 +65,8 @@ class Runtime:
             return cls(chosen, device, report, max_threads)
         if engine != "torch" and device != "cpu":
             raise EngineError(f"{engine} runs on the CPU, not on {device}: use engine torch or auto, or device cpu")
+        if engine == "openvino-int8":
+            _check_int8()
         return cls(engine, device, report, max_threads)  # type: ignore[arg-type]  # one of ENGINES, and not "auto"
 
     @property
@@ -91,7 +96,11 @@ class Runtime:
             return TorchGraph(source.build(), self.device)
         from promptseg.runtime.openvino_graph import open_graph
 
-        precision: Literal["f32", "bf16"] = "bf16" if self.engine == "openvino-bf16" else "f32"
+        precision: Literal["f32", "bf16", "int8"] = "f32"
+        if self.engine == "openvino-bf16":
+            precision = "bf16"
+        elif self.engine == "openvino-int8":
+            precision = "int8"
         return open_graph(source, precision=precision, num_threads=self.num_threads, report=self.report)
 
 
@@ -141,6 +150,23 @@ def _may_have_gpu() -> bool:
 
 
 def _fastest_on_cpu() -> Engine:
-    from promptseg.runtime.openvino_graph import cpu_capabilities
+    from promptseg.runtime.openvino_graph import adds_int8_exactly, cpu_capabilities
 
-    return "openvino-bf16" if "BF16" in cpu_capabilities() else "openvino"
+    if "BF16" in cpu_capabilities():
+        return "openvino-bf16"
+    return "openvino-int8" if adds_int8_exactly() else "openvino"
+
+
+def _check_int8() -> None:
+    """Check that this CPU computes in int8 without loss.
+
+    Raises:
+        EngineError: It does not.
+    """
+    from promptseg.runtime.openvino_graph import adds_int8_exactly
+
+    if not adds_int8_exactly():
+        raise EngineError(
+            "openvino-int8 needs a CPU with VNNI (avx512_vnni or avx_vnni): this one adds products of 8 bits with "
+            "losses; use engine openvino or auto"
+        )

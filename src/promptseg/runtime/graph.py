@@ -50,9 +50,11 @@ class GraphSource:
             by the cache.
         build: Gives the step. It may import torch and read weights; the cache calls it only where it has no graph.
         code: Folders and files of this package, relative to it, whose code decides what is traced.
+        int8_fits: File of this package, relative to it, of what was fitted to compute the graph in int8; None: nothing.
     """
 
     name: str
     identity: str
     build: Callable[[], Step]
     code: tuple[str, ...] = ()
+    int8_fits: str | None = None

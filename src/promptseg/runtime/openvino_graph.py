@@ -1,8 +1,9 @@
 """Graphs that OpenVINO computes on a CPU, compiled once and kept in the cache.
 
 An entry of the cache is a directory: the exported graph (`graph.xml`, `graph.bin`), and what OpenVINO compiled of it
-for this CPU, a folder for each precision. Its name holds a hash of the weights, of the code that is traced and of the
-versions that convert it, so that an entry never has to be invalidated. Torch is imported only to export.
+for this CPU, a folder for each precision; that of int8 also holds the graph with its roundings. The name of an entry
+holds a hash of the weights, of the code that is traced and of the versions that convert it, so that it never has to be
+invalidated. Torch is imported only to export.
 """
 
 import contextlib
@@ -23,12 +24,13 @@ from numpy.typing import NDArray
 from promptseg.errors import EngineError
 from promptseg.ops.fork_lock import QuietForkLock
 from promptseg.runtime.graph import OUTPUT_PREFIX, Arrays, GraphSource
+from promptseg.runtime.int8_products import Int8Fits, computes_exactly, put_int8, read_fits
 from promptseg.runtime.silent_openvino import openvino
 from promptseg.weights.cache import cache_dir, exclusive, workspace
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["f32", "bf16"]
+Precision = Literal["f32", "bf16", "int8"]
 PACKAGE = Path(__file__).parents[1]
 # A default model's graphs take about 700 MB, half of it compiled; so several models stay.
 MAX_CACHE_BYTES = 4_000_000_000
@@ -91,6 +93,17 @@ class _Compiler:
         with self._lock:
             return convert(step)
 
+    def put_int8(self, graph: openvino.Model | Path, fits: Int8Fits, name: str) -> openvino.Model | None:
+        """Let a graph, or the file of one, compute products in int8; None: they were fitted for other weights."""
+        with self._lock:
+            model = self._open().read_model(graph) if isinstance(graph, Path) else graph
+            return model if put_int8(model, fits, name) else None
+
+    def adds_int8_exactly(self) -> bool:
+        """Whether this CPU adds products of 8 bits without loss."""
+        with self._lock:
+            return computes_exactly(self._open())
+
     def save(self, model: openvino.Model, path: Path) -> None:
         """Write a graph."""
         with self._lock:
@@ -108,6 +121,12 @@ def cpu_capabilities() -> frozenset[str]:
     return _compiler().capabilities()
 
 
+@cache
+def adds_int8_exactly() -> bool:
+    """Whether this CPU adds products of 8 bits without loss, which takes VNNI."""
+    return _compiler().adds_int8_exactly()
+
+
 def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, report: Any = None) -> OpenVinoGraph:
     """Compile a graph for this CPU, or take it from the cache.
 
@@ -116,7 +135,7 @@ def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, r
 
     Args:
         source: Of the graph.
-        precision: What OpenVINO computes in.
+        precision: What OpenVINO computes in; "int8": products that were fitted for it, all else in float32.
         num_threads: That it may take.
         report: Told the name of the graph before it is exported, or None.
 
@@ -124,40 +143,50 @@ def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, r
         EngineError: The cache can't be written, for example because the disk is full.
     """
     entry = cache_dir() / "engines" / f"{source.name}-{_identify(source)}"
+    fits = None
+    if precision == "int8" and source.int8_fits is not None:
+        fits = read_fits(PACKAGE / source.int8_fits)
     settings = {
-        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "INFERENCE_NUM_THREADS": num_threads,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # pinned, the single threads of several processes would share the first core
     }
     try:
-        return _open(entry, source, settings, report)
+        return _open(entry, source, settings, fits, report)
     except OSError as error:
         if error.errno in _NO_PERMISSION:
             logger.warning("%s can't be written: %s is compiled for this process only", entry.parent, source.name)
-            return _compile_in_memory(source, settings, report)
+            return _compile_in_memory(source, settings, fits, report)
         raise _cache_error(entry, error) from error
 
 
-def _compile_in_memory(source: GraphSource, settings: dict[str, Any], report: Any) -> OpenVinoGraph:
+def _compile_in_memory(
+    source: GraphSource, settings: dict[str, Any], fits: Int8Fits | None, report: Any
+) -> OpenVinoGraph:
     if report is not None:
         report(source.name)
-    return _compiler().compile(_compiler().convert(source), settings)
+    model = _compiler().convert(source)
+    if fits is not None and _compiler().put_int8(model, fits, source.name) is None:
+        _warn_of_other_weights(source.name)
+    return _compiler().compile(model, settings)
 
 
-def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: Any) -> OpenVinoGraph:
+def _open(
+    entry: Path, source: GraphSource, settings: dict[str, Any], fits: Int8Fits | None, report: Any
+) -> OpenVinoGraph:
     if (entry / GRAPH_FILE).is_file() and not os.access(entry.parent, os.W_OK):
-        return _open_read_only(entry, settings)
+        return _open_read_only(entry, settings, fits)
     with exclusive(entry):
         is_new = not (entry / GRAPH_FILE).is_file()
         if is_new:
             _make(entry, source, report)
         try:
-            compiled = _compile(entry, settings)
+            compiled = _compile(entry, settings, fits)
         except RuntimeError as error:
             logger.warning("%s is damaged and is made anew: %s", entry, error)
             _make(entry, source, report)
-            compiled = _compile(entry, settings)
+            compiled = _compile(entry, settings, fits)
         os.utime(entry)
         if is_new:
             # not each time: reading the sizes of all entries takes longer than opening one
@@ -165,18 +194,18 @@ def _open(entry: Path, source: GraphSource, settings: dict[str, Any], report: An
     return compiled
 
 
-def _open_read_only(entry: Path, settings: dict[str, Any]) -> OpenVinoGraph:
+def _open_read_only(entry: Path, settings: dict[str, Any], fits: Int8Fits | None) -> OpenVinoGraph:
     """Open a graph of a cache that was made for many, such as a container's.
 
     What OpenVINO compiled there may be another user's, or of another CPU, which it can't remove: then the graph is
     compiled for this process only.
     """
     try:
-        return _compile(entry, settings)
+        return _compile(entry, settings, fits)
     except RuntimeError as error:
         logger.warning("%s: what was compiled earlier can't be used: %s", entry, error)
     try:
-        return _compile(entry, settings, reuse=False)
+        return _compile(entry, settings, fits, reuse=False)
     except RuntimeError as error:
         raise EngineError(
             f"{entry} is damaged and can't be made anew, for {entry.parent} is read-only: "
@@ -184,14 +213,48 @@ def _open_read_only(entry: Path, settings: dict[str, Any]) -> OpenVinoGraph:
         ) from error
 
 
-def _compile(entry: Path, settings: dict[str, Any], *, reuse: bool = True) -> OpenVinoGraph:
+def _compile(entry: Path, settings: dict[str, Any], fits: Int8Fits | None, *, reuse: bool = True) -> OpenVinoGraph:
     # OpenVINO checks what it compiled earlier against its version and this CPU. Its smaller cache
     # (CACHE_MODE=OPTIMIZE_SIZE, 2026.4) gave empty maps once it was read. It also takes what was compiled for one
     # precision for that of another: each has a directory of its own.
+    graph: openvino.Model | Path = entry / GRAPH_FILE
     compiled_dir = entry / str(settings["INFERENCE_PRECISION_HINT"])
+    if fits is not None and (rounded := _rounded_graph(entry, fits)) is not None:
+        graph, compiled_dir = rounded, _int8_dir(entry, fits)
     if reuse and (compiled_dir.is_dir() or os.access(entry, os.W_OK)):
         settings = {**settings, "CACHE_DIR": str(compiled_dir)}
-    return _compiler().compile(entry / GRAPH_FILE, settings)
+    return _compiler().compile(graph, settings)
+
+
+def _rounded_graph(entry: Path, fits: Int8Fits) -> openvino.Model | Path | None:
+    """Give the graph of an entry with products in int8, which the entry keeps where it can be written.
+
+    None: the fits are for other weights, such as those of a model that a user fine-tuned.
+    """
+    path = _int8_dir(entry, fits) / GRAPH_FILE
+    if path.is_file():
+        return path
+    model = _compiler().put_int8(entry / GRAPH_FILE, fits, entry.name)
+    if model is None:
+        _warn_of_other_weights(entry.name)
+        return None
+    if not os.access(entry.parent, os.W_OK):
+        return model
+    with workspace(entry) as work:
+        _save(model, work / GRAPH_FILE)
+        # the graph comes last: an entry that has it has its weights, too
+        path.parent.mkdir(exist_ok=True)
+        for file in sorted(work.iterdir()):
+            file.rename(path.parent / file.name)
+    return path
+
+
+def _int8_dir(entry: Path, fits: Int8Fits) -> Path:
+    return entry / f"int8-{fits.digest[:16]}"
+
+
+def _warn_of_other_weights(name: str) -> None:
+    logger.warning("%s: int8 was fitted for other weights; it is computed in float32", name)
 
 
 @cache
@@ -213,7 +276,10 @@ def _make(entry: Path, source: GraphSource, report: Any) -> None:
 
 
 def _export(source: GraphSource, path: Path) -> None:
-    graph = _compiler().convert(source)
+    _save(_compiler().convert(source), path)
+
+
+def _save(graph: openvino.Model, path: Path) -> None:
     try:
         _compiler().save(graph, path)
     except RuntimeError as error:

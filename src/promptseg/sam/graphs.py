@@ -25,6 +25,7 @@ class SamGraphs:
         num_features: Maps that "encode" gives.
         build: Gives a part for a canvas of some height and width, pixels; it may import torch and read weights.
         code: Files of this package whose code decides what is traced.
+        int8_fits: Of "encode", see `GraphSource`.
     """
 
     name: str
@@ -32,13 +33,16 @@ class SamGraphs:
     num_features: int
     build: Callable[[SamPart, tuple[int, int]], Step]
     code: tuple[str, ...]
+    int8_fits: str | None = None
 
     def source(self, part: SamPart, canvas_hw: tuple[int, int]) -> GraphSource:
         """Give the source of a part for a canvas; "encode" is compiled for each, the other parts take any."""
         name = f"{self.name}-{part}"
         if part == "encode":
             name = f"{name}-{canvas_hw[0]}x{canvas_hw[1]}"
-        return GraphSource(name, f"{name} {self.identity}", partial(self.build, part, canvas_hw), self.code)
+        int8_fits = self.int8_fits if part == "encode" else None
+        build = partial(self.build, part, canvas_hw)
+        return GraphSource(name, f"{name} {self.identity}", build, self.code, int8_fits)
 
 
 def feature_names(num_features: int) -> tuple[str, ...]:

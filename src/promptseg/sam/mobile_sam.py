@@ -68,6 +68,7 @@ def build_mobile_sam(
         num_features=1,
         build=lambda part, canvas_hw: _build_step(network.get(), part, canvas_hw),
         code=_CODE,
+        int8_fits="sam/mobile_sam_int8.npz",
     )
     return Sam(prompt_encoder, graphs, partial(place_image, input_side), runtime)
 

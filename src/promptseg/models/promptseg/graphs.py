@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CODE = ("layers", "encoders", "models/promptseg/network.py", "models/promptseg/network_steps.py")
 
+INT8_FITS = {"images": "models/promptseg/images_int8.npz"}
+
 
 @dataclass(frozen=True, eq=False)
 class PromptSegGraphs:
@@ -44,7 +46,10 @@ def graph_sources(
         return build_step(name, network(), input_size(config, (1, 1)))
 
     names = ("images", "texts", "decode", "exemplar")
-    return {name: GraphSource(f"promptseg-{name}", identity, partial(build, name), CODE) for name in names}
+    return {
+        name: GraphSource(f"promptseg-{name}", identity, partial(build, name), CODE, INT8_FITS.get(name))
+        for name in names
+    }
 
 
 def open_graphs(
