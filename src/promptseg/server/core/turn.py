@@ -88,12 +88,12 @@ class Turn:
     ) -> Segmentation:
         """Segment a stored image; arguments and errors as `Predictor.segment`.
 
-        With `within`, only the region is encoded, each time.
+        With `within`, only the region is encoded, each time; so it is by the other methods.
 
         Raises:
             RefusedRequest: The image is not stored (404).
         """
-        image = self.open(image_id) if within is None else self.pixels(image_id)
+        image = self._open_for(image_id, within)
         with self.timed("segment"):
             found = self.predictor.segment(
                 image, queries, threshold=threshold, mask_threshold=mask_threshold, within=within
@@ -101,15 +101,17 @@ class Turn:
         self.images.remeasure(image_id)
         return found
 
-    def propose(self, image_id: str, query: QueryLike) -> tuple[QueryResult, ...]:
+    def propose(
+        self, image_id: str, query: QueryLike, *, within: Within | None = None
+    ) -> tuple[QueryResult, ...]:
         """Give what points, a box or a mask may mean; errors as `Predictor.propose`.
 
         Raises:
             RefusedRequest: The image is not stored (404).
         """
-        embedding = self.open(image_id)
+        image = self._open_for(image_id, within)
         with self.timed("segment"):
-            found = self.predictor.propose(embedding, query)
+            found = self.predictor.propose(image, query, within=within)
         self.images.remeasure(image_id)
         return found
 
@@ -122,19 +124,30 @@ class Turn:
         unlabelled: Unlabelled = "keep",
         min_score: float | None = None,
         min_area: int | None = None,
+        within: Within | None = None,
     ) -> Panoptic:
         """Give every pixel of a stored image a class of a list; arguments and errors as `Predictor.panoptic`.
 
         Raises:
             RefusedRequest: The image is not stored (404).
         """
-        embedding = self.open(image_id)
+        image = self._open_for(image_id, within)
         with self.timed("segment"):
             found = self.predictor.panoptic(
-                embedding, names, stuff=stuff, unlabelled=unlabelled, min_score=min_score, min_area=min_area
+                image,
+                names,
+                stuff=stuff,
+                unlabelled=unlabelled,
+                min_score=min_score,
+                min_area=min_area,
+                within=within,
             )
         self.images.remeasure(image_id)
         return found
+
+    def _open_for(self, image_id: str, within: Within | None) -> Embedding | NDArray[np.uint8]:
+        """Give what a request is computed on: the embedding of the image, or the pixels that a region is cut from."""
+        return self.open(image_id) if within is None else self.pixels(image_id)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:

@@ -69,8 +69,10 @@ def read_queries(asked: Sequence[str | AskedQuery], turn: Turn, size_hw: tuple[i
     return tuple(each if isinstance(each, str) else _read_query(each, turn, size_hw) for each in asked)
 
 
-def read_region(asked: AskedRegion, size_hw: tuple[int, int], limits: ImageLimits) -> BoxPrompt | MaskPrompt:
-    """Convert the region to look in.
+def read_region(
+    asked: AskedRegion | None, size_hw: tuple[int, int], limits: ImageLimits
+) -> BoxPrompt | MaskPrompt | None:
+    """Convert the region to look in; None: everywhere.
 
     Args:
         asked: Of the request.
@@ -82,6 +84,8 @@ def read_region(asked: AskedRegion, size_hw: tuple[int, int], limits: ImageLimit
         ImageError: The mask can't be read or is too large.
         RefusedRequest: The mask is no base64 (400).
     """
+    if asked is None:
+        return None
     if (asked.box_xyxy is None) == (asked.mask is None):
         raise PromptError("within is a box (box_xyxy) or a mask (mask): give one of them")
     if asked.box_xyxy is not None:
