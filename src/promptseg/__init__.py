@@ -9,12 +9,16 @@
 Names are imported on first use: `import promptseg` alone imports nothing heavy. Errors are in `promptseg.errors`.
 """
 
+from __future__ import annotations
+
 import importlib
 import operator
 import warnings
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # and not of `typing`, whose import takes as long as that of all else together
 if TYPE_CHECKING:
+    from typing import Any
+
     from promptseg import errors as errors
     from promptseg.embedding import Embedding
     from promptseg.errors import ImageError, OutputError, PromptError, PromptsegError, WeightsError

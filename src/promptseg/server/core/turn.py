@@ -101,9 +101,7 @@ class Turn:
         self.images.remeasure(image_id)
         return found
 
-    def propose(
-        self, image_id: str, query: QueryLike, *, within: Within | None = None
-    ) -> tuple[QueryResult, ...]:
+    def propose(self, image_id: str, query: QueryLike, *, within: Within | None = None) -> tuple[QueryResult, ...]:
         """Give what points, a box or a mask may mean; errors as `Predictor.propose`.
 
         Raises:

@@ -1,0 +1,86 @@
+"""How a command ends that is interrupted, and one whose output nobody reads."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from promptseg.image_files import bundled_image
+
+PROMPTSEG = [sys.executable, "-m", "promptseg"]
+MODEL = ("--model", "promptseg-test", "--threshold", "0")
+# A hook of the interpreter that interrupts the process when it imports a module: no delay has to be guessed.
+HOOK = """
+import os, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+"""
+
+
+def take_interrupts() -> None:
+    """A shell that starts tests in the background ignores interrupts, and its children would too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize("module", ["typer", "promptseg.cli.predict", "numpy", "PIL.Image", "promptseg.predictor"])
+def test_an_interrupt_while_modules_are_imported_is_one_line(module: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HOOK)
+    done = subprocess.run(
+        [*PROMPTSEG, "predict", str(bundled_image("chelsea")), "-t", "cat", *MODEL],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "INTERRUPT_AT": module, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        preexec_fn=take_interrupts,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("delay_s", [2.5, 3.5])
+def test_an_interrupt_of_a_whole_terminal_is_one_line(delay_s: float, tmp_path: Path) -> None:
+    arguments = [*[str(bundled_image("chelsea"))] * 200, "-t", "cat", "--out", str(tmp_path / "rows"), *MODEL]
+    with subprocess.Popen(
+        [*PROMPTSEG, "batch", *arguments, "--workers", "2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=take_interrupts,
+    ) as process:
+        time.sleep(delay_s)  # the workers are importing modules then
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert err.endswith("interrupted\n") and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["models"],
+        ["version"],
+        ["predict", *[str(bundled_image("chelsea"))] * 3, "-t", "cat", *MODEL],
+        ["predict", str(bundled_image("chelsea")), "-t", "cat", "--json", *MODEL],
+    ],
+    ids=lambda arguments: " ".join(arguments[:1]),
+)
+def test_a_reader_that_goes_away_ends_a_command_as_sigpipe_would(arguments: list[str]) -> None:
+    with subprocess.Popen(
+        [*PROMPTSEG, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = process.communicate()
+    assert (process.returncode, err) == (141, "")
