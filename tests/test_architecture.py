@@ -91,7 +91,10 @@ TORCH_FILES = {
 }
 
 # Where everything may be caught, and why.
-CATCH_EVERYTHING = {"batch/worker.py": "one image of many thousands must not end the run; its row says what happened"}
+CATCH_EVERYTHING = {
+    "batch/worker.py": "one image of many thousands must not end the run; its row says what happened",
+    "cli/main.py": "libraries make other errors of an interrupt; without one, every error is raised again",
+}
 
 # Classes that share a name, and why.
 SAME_CLASS_NAMES = {

@@ -111,7 +111,7 @@ def autolabel(
     *,
     format: str,
     tolerance: float | None = None,
-    points: str | Path | None = None,
+    points: str | Path | Pointing | None = None,
     runner: Runner | None = None,
     report: ReportImages | None = None,
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
@@ -127,9 +127,9 @@ def autolabel(
             data set, `preview.png` shows up to 24 images of it, and `failures.txt` lists the images that failed.
         format: As `promptseg.write` takes it.
         tolerance: Of polygons, as `promptseg.write` takes it.
-        points: File of points and boxes of single images, see `batch.pointing.read_pointing`; an image is named as in
-            the folder. What is pointed at chooses among what the name finds; a name without points finds all. Images
-            whose points changed since an earlier run are labeled again.
+        points: Points and boxes of single images, a file or what `batch.pointing.read_pointing` read; an image is named
+            as in the folder. What is pointed at chooses among what the name finds; a name without points finds all.
+            Images whose points changed since an earlier run are labeled again.
         runner: Where the images are segmented, such as `batch.Pool(8)`; None: in this process.
         report: Told after each image how many of this run are done, and how many it has.
         watch: Receives the images that are left to do, and yields them one by one.
@@ -146,10 +146,10 @@ def autolabel(
     """
     paths = list_folder(folder)
     # before the data set exists: a request that is refused leaves nothing behind
-    pointing = {} if points is None else read_pointing(points)
-    request = _read_request(names, pointing, where=points)
+    pointing = points if isinstance(points, Pointing) else Pointing("", {}) if points is None else read_pointing(points)
+    request = _read_request(names, pointing)
     request.check(predictor)
-    images = point_at([BatchImage(path.name, path) for path in paths], pointing, where=str(points))
+    images = point_at([BatchImage(path.name, path) for path in paths], pointing)
     asked = [image for image in images if request.queries_of(image)]
     for image in asked:
         if image.pointing:
@@ -179,20 +179,20 @@ def autolabel(
         )
 
 
-def _read_request(
-    names: Sequence[QueryLike | AskedClass], pointing: Pointing, *, where: str | Path | None
-) -> ClassesRequest:
+def _read_request(names: Sequence[QueryLike | AskedClass], pointing: Pointing) -> ClassesRequest:
     """Read the classes; without names, they are the labels of what is pointed at.
 
     Raises:
         PromptError: A name is malformed, or something that is pointed at has a label that is no name.
     """
-    labels = dict.fromkeys(query.label for queries in pointing.values() for query in queries)
-    if pointing and not names:
+    labels = dict.fromkeys(query.label for queries in pointing.queries.values() for query in queries)
+    if pointing.queries and not names:
         return ClassesRequest(tuple(AskedClass(label, ()) for label in labels))
     request = ClassesRequest.read(names)
     if strangers := [label for label in labels if label not in request.labels]:
-        raise PromptError(f"{where}: the label {strangers[0]!r} is none of the names: {', '.join(request.labels)}")
+        raise PromptError(
+            f"{pointing.where}: the label {strangers[0]!r} is none of the names: {', '.join(request.labels)}"
+        )
     return request
 
 

@@ -103,7 +103,7 @@ class Pool:
                         yield outcome
             except BrokenProcessPool:
                 return
-            except BaseException:  # an interrupt, or nobody wants the rest
+            except (GeneratorExit, KeyboardInterrupt):  # nobody wants the rest
                 executor.shutdown(wait=False, cancel_futures=True)
                 raise
 
