@@ -52,7 +52,7 @@ def read_pointing(path: str | Path) -> Pointing:
     if suffix not in _FORM:
         raise PromptError(f"{path}: points and boxes are in a file .jsonl or .csv")
     try:
-        text = read_text(path).removeprefix("\ufeff")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise PromptError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:

@@ -20,6 +20,8 @@ from promptseg.results.panoptic import Panoptic, Unlabelled
 from promptseg.server.core.image_store import ImageStore
 from promptseg.server.refusals import RefusedRequest
 
+_URL_ALPHABET = str.maketrans("-_", "+/")
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -158,7 +160,10 @@ class Turn:
 
 
 def decode_base64(text: str, *, what: str) -> bytes:
-    """Decode the base64 of a file; a data URI (`data:image/png;base64,...`) is taken too.
+    """Decode the base64 of a file as programs write it.
+
+    A data URI (`data:image/png;base64,...`) is taken too, and so are lines, the alphabet of URLs, and an end without
+    its "=".
 
     Args:
         text: The base64.
@@ -168,8 +173,9 @@ def decode_base64(text: str, *, what: str) -> bytes:
         RefusedRequest: It is no base64 (400).
     """
     payload = text.partition(",")[2] if text.startswith("data:") else text
+    payload = "".join(payload.split()).translate(_URL_ALPHABET).rstrip("=")
     try:
-        return base64.b64decode(payload, validate=True)
+        return base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RefusedRequest(
             400, "malformed_request", f"{what} is no base64: {error}", "encode the bytes of the file as base64"

@@ -9,6 +9,7 @@ from promptseg.errors import OutsideImageError, PromptError
 from promptseg.images import ImageLimits, read_mask
 from promptseg.ops.rle import coco_rle, decode_rle
 from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Prompt, Query, QueryLike, TextPrompt
+from promptseg.server.core.image_store import ID_CHARACTERS
 from promptseg.server.core.turn import Turn, decode_base64
 from promptseg.server.refusals import RefusedRequest
 from promptseg.server.wire.requests import (
@@ -34,9 +35,16 @@ def find_image(reference: str | InlineFile, turn: Turn) -> str:
 
     Raises:
         ImageError: It is no image, or is too large.
-        RefusedRequest: It is no base64 (400).
+        RefusedRequest: It is no base64 (400), or a text that is no id (422).
     """
     if isinstance(reference, str):
+        if len(reference) > ID_CHARACTERS or ":" in reference:
+            raise RefusedRequest(
+                422,
+                "invalid_request",
+                f"image: {reference[:ID_CHARACTERS] + '…'!r} is no id of a stored image",
+                'send the file as {"base64": "..."}, or its id after PUT /v1/images; addresses are not fetched',
+            )
         return reference
     return turn.add(decode_base64(reference.base64, what="the image"))
 
