@@ -210,6 +210,16 @@ def test_usage_errors_exit_2_in_one_line(promptseg: Callable[..., Ended], photo:
     assert ended.code == 2 and "Usage" in ended.out + ended.err
 
 
+def test_a_file_whose_name_begins_with_a_dash_is_told_from_an_option(
+    promptseg: Callable[..., Ended], photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo.rename(photo.with_name("-dash.png"))
+    monkeypatch.chdir(photo.parent)
+    ended = promptseg("predict", "-dash.png", "-t", "cat", *MODEL)
+    assert ended.code == 2 and "hint: -dash.png is a file too; write ./-dash.png" in ended.err
+    assert promptseg("predict", "./-dash.png", "-t", "cat", *MODEL).code == 0
+
+
 def test_a_region_limits_where_is_looked(promptseg: Callable[..., Ended], photo: Path, tmp_path: Path) -> None:
     inside = np.zeros((40, 60), dtype=np.uint8)
     inside[10:30, 20:50] = 7

@@ -1,10 +1,11 @@
-"""Data sets with the quirks of other tools: COCO's JSON and YOLO's layout as people have them."""
+"""Data sets with the quirks of other tools: COCO, YOLO, Label Studio, VOC and labelme as people have them."""
 
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -152,3 +153,83 @@ def test_yolo_boxes_and_images_without_labels_are_left_out_and_told(write_yolo: 
 def test_yolo_names_that_say_nothing_are_refused(names: str, said: str, write_yolo: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match=rf"data\.yaml: .*{said}"):
         read(write_yolo(f"0 {CORNERS}\n", names), format="yolo")
+
+
+def polygon(label: str = "cat", **changes: Any) -> dict[str, Any]:
+    points = [[10, 12.5], [40, 12.5], [40, 37.5], [10, 37.5]]
+    value = {"points": points, "closed": True, "polygonlabels": [label]}
+    return {"type": "polygonlabels", "original_width": 100, "original_height": 80, "value": value, **changes}
+
+
+def write_tasks(folder: Path, *tasks: dict[str, Any]) -> Path:
+    (folder / "tasks.json").write_text(json.dumps(tasks))
+    return folder
+
+
+def test_label_studio_what_a_person_drew_counts_and_not_the_prediction(tmp_path: Path) -> None:
+    task = {
+        "data": {"image": "/data/local-files/?d=images/a%20b.jpg", "file_name": "a b.jpg", "width": 100, "height": 80},
+        "predictions": [{"result": [polygon("dog"), polygon("dog")]}],
+        "annotations": [
+            {"result": [polygon("bird")], "updated_at": "2026-01-02T00:00:00Z", "was_cancelled": True},
+            {"result": [polygon("cat")], "updated_at": "2026-01-01T00:00:00Z", "was_cancelled": False},
+        ],
+    }
+    (tmp_path / "classes.txt").write_text("dog\n")
+    dataset = read(write_tasks(tmp_path, task), format="labelstudio")
+    assert areas(tmp_path, "labelstudio") == [("cat", 600)] and dataset.classes == ("dog", "cat")
+
+
+@pytest.mark.parametrize("address", ["/data/upload/1/a.jpg", "https://x.org/a.jpg?d=a.jpg", "C:\\photos\\a.jpg"])
+def test_label_studio_exports_need_no_size_and_no_class_map(address: str, tmp_path: Path) -> None:
+    box = {"type": "rectanglelabels", "value": {"x": 1, "y": 1, "width": 9, "height": 9, "rectanglelabels": ["dog"]}}
+    result = [polygon(), box, {"type": "relation", "from_id": "x", "to_id": "y"}, polygon(image_rotation=90)]
+    write_tasks(
+        tmp_path,
+        {"data": {"image": address}, "annotations": [{"result": result}], "predictions": []},
+        {"data": {"image": "b.jpg"}, "annotations": []},
+    )
+    dataset = read(tmp_path, format="labelstudio")
+    assert [one.file_name for one in dataset.annotations] == ["a.jpg"] and dataset.classes == ("cat",)
+    assert areas(tmp_path, "labelstudio") == [("cat", 600)]
+    assert [(one.what, one.label) for one in dataset.left_out] == [
+        ("rectanglelabels: it has no outline", "dog"),
+        ("relation: it has no outline", ""),
+        ("a region of a rotated image", "cat"),
+        ("no region, and no size of the image", ""),
+    ]
+
+
+VOC = (
+    "<annotation><filename>a.jpg</filename><size><width>100</width><height>80</height></size>"
+    "<object><name>cat</name><bndbox><xmin>11</xmin><ymin>11</ymin><xmax>40</xmax><ymax>30</ymax></bndbox></object>"
+    "</annotation>"
+)
+
+
+@pytest.mark.parametrize("with_map", [True, False])
+def test_voc_as_its_authors_publish_it(with_map: bool, tmp_path: Path) -> None:
+    for folder in ("Annotations", "SegmentationObject"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "Annotations" / "a.xml").write_text(VOC, encoding="utf-8-sig")
+    if with_map:
+        objects = np.zeros((80, 100), dtype=np.uint8)
+        objects[9:31, 9:41], objects[10:30, 10:40] = 255, 1  # a border of 255 around the object
+        Image.fromarray(objects).save(tmp_path / "SegmentationObject" / "a.png")
+    dataset = read(tmp_path, format="voc")
+    assert areas(tmp_path, "voc") == ([("cat", 600)] if with_map else [])
+    assert [one.what for one in dataset.left_out] == ([] if with_map else ["a box without an outline"])
+
+
+def test_labelme_labels_have_no_blanks_around_them(tmp_path: Path) -> None:
+    corners = [[10, 10], [40, 10], [40, 30], [10, 30]]
+    shapes = [{"label": label, "points": corners} for label in ("cat ", "cat")]
+    document = {"shapes": shapes, "imagePath": "a.jpg", "imageHeight": None, "imageWidth": None}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    Image.new("RGB", (100, 80)).save(tmp_path / "a.jpg")
+    assert read(tmp_path, format="labelme").classes == ("cat",)
+    assert areas(tmp_path, "labelme") == [("cat", 600), ("cat", 600)]
+    document["shapes"][0]["label"] = " "
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    with pytest.raises(DataError, match=r"a\.json: .*shapes\[0\] has the label ' '"):
+        read(tmp_path, format="labelme")

@@ -9,6 +9,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -106,7 +107,11 @@ def run(arguments: Sequence[str]) -> int:
             return READER_GONE
         return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     except _USAGE_ERROR as error:
-        return _show_usage_error(error)
+        code = _show_usage_error(error)
+        for argument in arguments:
+            if argument.startswith("-") and argument != "-" and Path(argument).exists():
+                typer.echo(f"hint: {argument} is a file too; write ./{argument}", err=True)
+        return code
     except PromptsegError as error:
         typer.echo(f"error: {' '.join(str(error).split())}", err=True)
         hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)

@@ -47,12 +47,12 @@ def find_list(text: str) -> tuple[str, ...]:
     Example:
         >>> find_list("a cat. a remote control."), find_list("cup, table and chair")
         (('a cat', 'a remote control'), ('cup', 'table', 'chair'))
-        >>> find_list("the second white car from the left, not behind a tree")
-        ()
+        >>> find_list("1. cat"), find_list("the second white car from the left, not behind a tree")
+        ((), ())
     """
     parts = list(_iterate_parts(text))
-    if len(parts) < 2:
-        return ()
+    if len(parts) < 2 or (len(parts) == 2 and parts[0][1].isdecimal() and parts[1][0] == "."):
+        return ()  # "1. cat": a number of a list
     names = tuple(part for _, part in parts)
     by_comma = all(mark in (",", "\uff0c") for mark, _ in parts[1:])
     if not by_comma:
