@@ -20,7 +20,7 @@ from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.image_files import expand_home, list_images
 from promptseg.images import read_image
-from promptseg.language.lists import find_list
+from promptseg.language.lists import check_no_list_mark, find_list
 from promptseg.prompts import QueryLike
 from promptseg.skipped_files import SkippedFile
 
@@ -69,7 +69,8 @@ def read_lines(path: str | Path) -> dict[str, int]:
     """Read the lines of a list of names, and their numbers; empty lines, and those that begin with "#", are skipped.
 
     Raises:
-        PromptError: The file can't be read, has no line, or has one twice; the message names file and line.
+        PromptError: The file can't be read, has no line, one twice, or one with the mark of a list; the message names
+            file and line.
     """
     try:
         lines = expand_home(path).read_text(encoding="utf-8-sig").split("\n")
@@ -84,6 +85,7 @@ def read_lines(path: str | Path) -> dict[str, int]:
         name = line.strip()
         if not name or name.startswith("#"):
             continue
+        check_no_list_mark(name, f"{path}, line {number}")
         if name in first_lines:
             raise PromptError(f"{path}, line {number}: {name!r} is in line {first_lines[name]} already")
         first_lines[name] = number

@@ -75,7 +75,7 @@ def read(directory: Path) -> DataSet:
                 instance = Instance.from_mask(mask, score, mask_quality=each.get("mask_quality"))
                 objects[image_id].append((names[category_id], instance))
         annotations = tuple(
-            Annotation.from_objects(image["file_name"], sizes[image_id], objects[image_id])
+            Annotation.from_objects(image["file_name"].replace("\\", "/"), sizes[image_id], objects[image_id])
             for image_id, image in images.items()
         )
     return DataSet(tuple(dict.fromkeys(names.values())), annotations, tuple(left_out))
