@@ -269,6 +269,7 @@ def test_only_weights_opens_network_connections() -> None:
         "client/remote_predictor.py",
         "client/server_address.py",
         "cli/serve_run.py",
+        "formats/labelstudio.py",
         "server/label_studio/picture_access.py",
         "server/label_studio/task_pictures.py",
     }
