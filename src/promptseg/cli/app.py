@@ -6,10 +6,10 @@ Each command is a function in its own module. Heavy imports stay inside the func
 
 import errno
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -109,7 +109,8 @@ def run(arguments: Sequence[str]) -> int:
     except _USAGE_ERROR as error:
         code = _show_usage_error(error)
         for argument in arguments:
-            if argument.startswith("-") and argument != "-" and Path(argument).exists():
+            # Path.exists raises for a name that is too long for a file.
+            if argument.startswith("-") and argument != "-" and os.path.exists(argument):  # noqa: PTH110
                 typer.echo(f"hint: {argument} is a file too; write ./{argument}", err=True)
         return code
     except PromptsegError as error:
