@@ -65,6 +65,49 @@ def test_an_interrupt_of_a_whole_terminal_is_one_line(delay_s: float, tmp_path: 
     assert err.endswith("interrupted\n") and "Traceback" not in err
 
 
+# Interrupts the command by another of its threads as soon as the first worker process runs, but is not known yet.
+INTERRUPTED_START = """
+import multiprocessing.popen_spawn_posix, signal, threading, time
+
+launch = multiprocessing.popen_spawn_posix.Popen._launch
+thread = threading.Thread(target=time.sleep, args=(1e6,), daemon=True)
+thread.start()
+
+def launch_and_interrupt(self, process):
+    launch(self, process)
+    signal.pthread_kill(thread.ident, signal.SIGINT)
+    time.sleep(0.2)
+
+multiprocessing.popen_spawn_posix.Popen._launch = launch_and_interrupt
+from promptseg.cli.main import main
+main()
+"""
+
+
+def test_an_interrupt_while_a_worker_starts_leaves_nobody_waiting(tmp_path: Path) -> None:
+    arguments = [*[str(bundled_image("chelsea"))] * 2, str(bundled_image("coffee")), "-t", "cat", *MODEL]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            INTERRUPTED_START,
+            "batch",
+            *arguments,
+            "--workers",
+            "2",
+            "--out",
+            str(tmp_path / "rows"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        preexec_fn=take_interrupts,
+    )
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (130, "interrupted")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -104,7 +104,8 @@ class Pool:
             except BrokenProcessPool:
                 return
             except (GeneratorExit, KeyboardInterrupt):  # nobody wants the rest
-                executor.shutdown(wait=False, cancel_futures=True)
+                # waits for what is running: a worker that is just starting would find its queues gone
+                executor.shutdown(cancel_futures=True)
                 raise
 
 
@@ -128,16 +129,36 @@ def _executor(job: PoolJob[Any, Any], num_workers: int) -> ProcessPoolExecutor:
 
 def _submit(executor: ProcessPoolExecutor, item: Any) -> Future[Any]:
     """Hand an item to a worker process, which is started if there are fewer than there may be."""
-    with _interrupts_blocked():
+    with _interrupts_held_back():
         return executor.submit(_work, item)
 
 
 @contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block interrupts in this thread, and for good in a process that it starts: this process ends its workers.
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold interrupts back until a worker is started: half started, it would wait for ever, and so would its parent.
 
-    A terminal interrupts all processes, and one that is importing modules would write a traceback of them.
+    They stay blocked in the worker for good, since its parent ends it: a terminal interrupts all processes, and one
+    that is importing modules would write a traceback of them.
     """
+    came: list[tuple[Any, ...]] = []
+    handler = signal.getsignal(signal.SIGINT)
+    # Python runs handlers in its main thread, whichever thread of the process the signal reached.
+    is_held = callable(handler) and threading.current_thread() is threading.main_thread()
+    if is_held:
+        signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
+    try:
+        with _blocked_interrupts():
+            yield
+    finally:
+        if is_held:
+            signal.signal(signal.SIGINT, handler)
+    if came and callable(handler):
+        handler(*came[0])
+
+
+@contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Block interrupts in this thread and in processes that it starts."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
