@@ -17,7 +17,7 @@ import warnings
 
 TYPE_CHECKING = False  # and not of `typing`, whose import takes as long as that of all else together
 if TYPE_CHECKING:
-    from typing import Any
+    import typing
 
     from promptseg import errors as errors
     from promptseg.embedding import Embedding
@@ -98,7 +98,7 @@ _OLD_NAMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"promptseg.{home}"), name)
@@ -115,7 +115,7 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__", "errors"]
 
 
-def _find_old(name: str) -> Any:
+def _find_old(name: str) -> typing.Any:
     module, _, attribute = _OLD_NAMES[name].partition(":")
     warnings.warn(
         f"promptseg.{name} is deprecated; use promptseg.{module}.{attribute}", DeprecationWarning, stacklevel=3
