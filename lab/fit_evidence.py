@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 
 from lab.evidence_pairs import EvidencePair, NameDrawer, PairCollector, View, list_vocabulary, read_teacher
 from lab.name_clusters import NUM_FOLDS, load_hidden_names
-from lab.sets import load_training_set
+from lab.sets import load_training_set, read_image_list
 from promptseg.data.sample import Sample
 from promptseg.encoders.classifier import ClassifierName
 from promptseg.loading import load
@@ -120,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def read_samples(data_dir: Path, images: Path) -> list[Sample]:
     """Read the listed images of the training sets, without names and images that are held out for evaluation."""
-    listed = frozenset(images.read_text(encoding="utf-8").split())
+    listed = read_image_list(images)
     sets = sorted({image.partition("/")[0] for image in listed})
     return [one for name in sets for one in load_training_set(name, data_dir) if one.sample_id in listed]
 

@@ -20,7 +20,7 @@ import typer
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from lab.sets import load_training_set
+from lab.sets import load_training_set, read_image_list
 from promptseg.data.sample import SampleSet
 from promptseg.data.true_segments import TrueSegments, build_true_segments, list_classes
 from promptseg.images import read_image
@@ -48,7 +48,7 @@ def fit_panoptic(
     write: Annotated[bool, typer.Option("--write", help="Write the weights into the checkpoint.")] = False,
 ) -> None:
     """Fit the weights that score the proposals of a panoptic map, and print them as JSON."""
-    listed = frozenset(images.read_text(encoding="utf-8").split())
+    listed = read_image_list(images)
     sets = [load_training_set(name, data) for name in sorted({image.partition("/")[0] for image in listed})]
     predictor = load(checkpoint)
     config = predictor.config

@@ -112,6 +112,11 @@ def load_calibration_set(name: str, data_dir: Path, *, pseudo_masks: PseudoMasks
     return add_absent_phrases(load_training_set(name, data_dir, pseudo_masks=pseudo_masks))
 
 
+def read_image_list(path: Path) -> frozenset[str]:
+    """Read a list of images, one a line; their names may have spaces."""
+    return frozenset(line for line in path.read_text(encoding="utf-8").splitlines() if line)
+
+
 def load_training_set(name: str, data_dir: Path, *, pseudo_masks: PseudoMasks | None = None) -> SampleSet:
     """Load an index for training: without held-out images, which its problems list, and without held-out names.
 

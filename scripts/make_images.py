@@ -3,6 +3,7 @@
 python scripts/make_images.py
 """
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def _draw_arrow(path: str) -> str:
 
 def main() -> None:
     """Write both images."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     result = promptseg.segment(EXAMPLE, PHRASES)
     result.overlay().save(IMAGES / "astronaut.jpg", quality=90)
     (IMAGES / "flow.svg").write_text(draw_flow(), encoding="utf-8")

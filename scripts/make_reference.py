@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 import promptseg
-from promptseg.cli.main import app
+from promptseg.cli.app import app
 
 DOCS = Path(__file__).parents[1] / "docs"
 WIDTH = 120
@@ -66,7 +66,8 @@ def make_commands() -> str:
         "# Commands",
         _fill(
             "`promptseg COMMAND --help` prints the same. Results go to stdout, messages to stderr. Exit codes: 0 "
-            "success, 1 some images failed (each is named), 2 invalid request or input, 130 interrupted."
+            "success, 1 some images failed (each is named), 2 invalid request or input, 130 interrupted, "
+            "141 the reader of stdout has gone."
         ),
     ]
     for name, command in iterate_commands(root):

@@ -6,6 +6,7 @@ It needs `pip install -e '.[dev]'` and a Chromium (apt-get install chromium; fon
 do here), or PROMPTSEG_CHROMIUM with the path of one.
 """
 
+import argparse
 import io
 import os
 import shutil
@@ -31,6 +32,7 @@ TIMEOUT_MS = 300_000
 
 def main() -> None:
     """Write the five images."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     chromium = os.environ.get("PROMPTSEG_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         sys.exit("no Chromium is here: apt-get install chromium, or set PROMPTSEG_CHROMIUM to the path of one")

@@ -140,6 +140,8 @@ def test_bad_requests_say_why(predictor: Predictor) -> None:
         segment_everything(ColorMasker(), IMAGE, names=[""], predictor=predictor)
     with pytest.raises(PromptError, match="'mobile-sam' is only a name: give the model"):
         segment_everything("mobile-sam", IMAGE)  # type: ignore[arg-type]
+    with pytest.raises(PromptError, match=r"sam is what load_sam of promptseg\.sam\.load gives, not Predictor"):
+        segment_everything(predictor, IMAGE)  # type: ignore[arg-type]
     with pytest.raises(ImageError, match="the limit is 100"):
         segment_everything(ColorMasker(), IMAGE, limits=ImageLimits(max_pixels=100))
 

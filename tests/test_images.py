@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from promptseg.data.layout import image_problem
 from promptseg.errors import ImageError, ImageWarning
 from promptseg.image_files import bundled_image, list_images
 from promptseg.images import ImageLimits, open_image, read_image, read_mask
@@ -57,8 +58,9 @@ def test_read_image_copies_arrays() -> None:
     assert CORNERS.max() == 250
 
 
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_read_image_turns_upright_by_exif(orientation: int) -> None:
+def test_read_image_turns_upright_by_exif(orientation: int, format: str, tmp_path: Path) -> None:
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -72,7 +74,11 @@ def test_read_image_turns_upright_by_exif(orientation: int) -> None:
     stored = image.transpose(undo[orientation]) if orientation in undo else image
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert_close(read_image(encode(stored, "JPEG", exif=exif, quality=95)), CORNERS)
+    path = tmp_path / "turned"
+    path.write_bytes(encode(stored, format, exif=exif, **({} if format == "TIFF" else {"quality": 95})))
+    assert_close(read_image(path), CORNERS)
+    assert_close(read_image(Image.open(path)), CORNERS)
+    assert image_problem(path, CORNERS.shape[:2]) is None and image_problem(path, CORNERS.shape[1::-1]) is not None
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -164,14 +170,15 @@ def test_read_image_refuses_what_is_no_image(tmp_path: Path) -> None:
     path.write_text("not an image at all")
     with pytest.raises(ImageError, match=r"notes\.jpg: not an image"):
         read_image(path)
-    with pytest.raises(ImageError, match="<0 bytes>: not an image"):
+    with pytest.raises(ImageError, match="<0 bytes>: an empty file"):
         read_image(b"")
     with pytest.raises(ImageError, match=r"gone\.jpg: no such file"):
         read_image(tmp_path / "gone.jpg")
     with pytest.raises(ImageError, match="a folder, not an image"):
         read_image(tmp_path)
-    with pytest.raises(ImageError, match="addresses are not fetched"):
-        read_image("https://example.org/cat.jpg")
+    for address in ("https://example.org/cat.jpg", "file:///home/me/cat.jpg", "data:image/png;base64,iVBO", "s3://a/b"):
+        with pytest.raises(ImageError, match="addresses are not fetched"):
+            read_image(address)
     with pytest.raises(ImageError, match="not int"):
         read_image(7)  # type: ignore[arg-type]
 

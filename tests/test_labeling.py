@@ -14,6 +14,7 @@ from promptseg.batch import AskedClass, Pool
 from promptseg.errors import ImageError, OutputError, PromptError, UnsupportedPromptError
 from promptseg.formats.dataset import read
 from promptseg.labeling import autolabel, read_names
+from promptseg.language.class_list import read_class_list
 from promptseg.predictor import Predictor
 
 NAMES = ("cat", "the left ear")
@@ -238,6 +239,15 @@ def test_points_that_fit_no_image_or_name(predictor: Predictor, folder: Path, tm
         with pytest.raises(PromptError, match=said):
             autolabel(model, folder, NAMES, tmp_path / "out", format="coco", points=points)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("line", ["- cat", "1. cat", "0: cat", "2) cat", "\u2022 cat"])
+def test_marks_of_a_list_are_no_part_of_a_name(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text(f"7 up\n{line}\n", encoding="utf-8")
+    for read_file in (read_names, read_class_list):
+        with pytest.raises(PromptError, match=r"names\.txt, line 2: .* as lists do; write the name alone: 'cat'"):
+            read_file(path)
 
 
 def test_names_are_read_one_a_line(tmp_path: Path) -> None:

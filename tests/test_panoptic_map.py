@@ -107,6 +107,8 @@ def test_a_map_is_saved_written_and_told(model: Predictor, image: np.ndarray, tm
     ("options", "message"),
     [
         ({"unlabelled": "drop"}, "unlabelled is 'keep' or 'fill', not 'drop'"),
+        ({"min_score": "0.5"}, "min_score is a probability in \\[0, 1\\], not '0.5'"),
+        ({"min_area": "5"}, "min_area is a number of pixels from 0 on, not '5'"),
         ({"min_score": 1.5}, "min_score is a probability in \\[0, 1\\], not 1.5"),
         ({"min_area": -1}, "min_area is a number of pixels from 0 on, not -1"),
         ({"names": ["background"]}, "'background' means everything but the other classes"),

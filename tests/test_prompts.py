@@ -161,8 +161,14 @@ def test_box_prompt_refuses(box: object, message: str) -> None:
 
 
 def test_mask_prompt_refuses_other_arrays_and_empty_ones() -> None:
-    with pytest.raises(PromptError, match="the mask is a bool array of shape"):
+    with pytest.raises(
+        PromptError, match=r"the mask is a bool array of shape \(H, W\), not float64 .*; mask > 0 makes one"
+    ):
         MaskPrompt(np.ones((2, 2)))
+    with pytest.raises(PromptError, match=r"give one mask of several, such as mask\[0\]"):
+        MaskPrompt(np.ones((1, 2, 2), dtype=bool))
+    with pytest.raises(PromptError, match="read_mask reads a file"):
+        MaskPrompt("mask.png")  # type: ignore[arg-type]
     with pytest.raises(PromptError, match="not one pixel"):
         MaskPrompt(np.zeros((2, 2), dtype=bool))
 

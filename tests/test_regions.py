@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import promptseg
@@ -68,6 +69,8 @@ def test_every_way_to_say_where_means_the_same(concepts: Predictor) -> None:
         (NOISE, np.array(BOX, dtype=np.float32)),
         (NOISE, BoxPrompt((30.4, 10.9, 79.2, 49.5))),
         (NOISE, box_mask()),
+        (NOISE, torch.from_numpy(box_mask())),
+        (NOISE, torch.tensor(BOX)),
         (NOISE, MaskPrompt(box_mask())),
         (embedding, list(BOX)),
     ):

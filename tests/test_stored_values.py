@@ -1,6 +1,7 @@
 """What the values of a mask mean: one reading where there is one, else a refusal that lists the values."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image, ImageFilter
 
 from promptseg import read_mask
 from promptseg.errors import ImageError
+from promptseg.image_files import bundled_image
 from promptseg.stored_values import MaskValue, find_inside, parse_mask_value
 
 ROWS, COLUMNS = np.mgrid[:60, :90]
@@ -123,3 +125,14 @@ def test_what_people_write_is_a_value_a_color_or_all() -> None:
     for text in ("", "-1", "1,2", "red"):
         with pytest.raises(ValueError, match="is no mask value"):
             parse_mask_value(text)
+
+
+def test_a_photograph_is_no_mask(tmp_path: Path) -> None:
+    with pytest.raises(
+        ImageError, match=r"chelsea\.jpg: [\d,]+ colors, as a photograph has; give the file of its mask"
+    ):
+        read_mask(bundled_image("chelsea"))
+    drawn = np.zeros((120, 160, 3), dtype=np.uint8)
+    drawn[30:90, 40:120] = (255, 0, 0)
+    Image.fromarray(drawn).save(tmp_path / "mask.jpg", quality=50)  # its edges have many colors
+    assert abs(int(read_mask(tmp_path / "mask.jpg").sum()) - 4_800) < 300

@@ -9,12 +9,16 @@
 Names are imported on first use: `import promptseg` alone imports nothing heavy. Errors are in `promptseg.errors`.
 """
 
+from __future__ import annotations
+
 import importlib
 import operator
 import warnings
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # and not of `typing`, whose import takes as long as that of all else together
 if TYPE_CHECKING:
+    import typing
+
     from promptseg import errors as errors
     from promptseg.embedding import Embedding
     from promptseg.errors import ImageError, OutputError, PromptError, PromptsegError, WeightsError
@@ -94,7 +98,7 @@ _OLD_NAMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     for home, names in _HOMES.items():
         if name in names:
             return getattr(importlib.import_module(f"promptseg.{home}"), name)
@@ -111,7 +115,7 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__", "errors"]
 
 
-def _find_old(name: str) -> Any:
+def _find_old(name: str) -> typing.Any:
     module, _, attribute = _OLD_NAMES[name].partition(":")
     warnings.warn(
         f"promptseg.{name} is deprecated; use promptseg.{module}.{attribute}", DeprecationWarning, stacklevel=3

@@ -134,7 +134,12 @@ def checked_mask(mask: NDArray[np.bool_], *, what: str = "the mask") -> NDArray[
     """
     mask = np.asarray(mask)
     if mask.dtype != np.bool_ or mask.ndim != 2:
-        raise PromptError(f"{what} is a bool array of shape (H, W), not {mask.dtype} {mask.shape}")
+        hint = "; promptseg.read_mask reads a file" if mask.dtype.kind in "US" else ""
+        if mask.dtype.kind in "iuf" and mask.ndim == 2:
+            hint = "; mask > 0 makes one"
+        elif mask.ndim == 3:
+            hint = "; give one mask of several, such as mask[0] or mask[:, :, 0]"
+        raise PromptError(f"{what} is a bool array of shape (H, W), not {mask.dtype} {mask.shape}{hint}")
     if not mask.any():
         raise PromptError(f"{what} is empty: not one pixel is set")
     return frozen_copy(mask)

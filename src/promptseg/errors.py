@@ -30,7 +30,7 @@ class PromptsegWarning(UserWarning):
 
 
 class LanguageWarning(PromptsegWarning):
-    """A phrase is in a script that the models were not trained on: what they answer to it says little."""
+    """A phrase is in a script that the models were not trained on, is negated, or asks for everything."""
 
 
 class ImageWarning(PromptsegWarning):

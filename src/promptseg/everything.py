@@ -97,6 +97,8 @@ def segment_everything(
     """
     if isinstance(sam, str):
         raise PromptError(f"{sam!r} is only a name: give the model, load_sam({sam!r}, ...) of promptseg.sam.load")
+    if hasattr(sam, "prompt_kinds"):  # a predictor, or the segmenter of one
+        raise PromptError(f"sam is what load_sam of promptseg.sam.load gives, not {type(sam).__name__}")
     names = (names,) if isinstance(names, str) else tuple(names)
     if names and predictor is None:
         raise PromptError(

@@ -7,6 +7,7 @@ a file with the same content is.
 """
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -19,6 +20,7 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from promptseg._heic import can_read_heic, is_heic, open_heic
 from promptseg._value_checks import checked_mask_value
@@ -58,6 +60,8 @@ _DECODE_ERRORS = (
     struct.error,
     zlib.error,
 )
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+]+:/|data:", re.IGNORECASE)  # a scheme and a slash: Path drops the second one
 
 EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -107,6 +111,18 @@ def read_image(source: ImageSource, *, limits: ImageLimits = DEFAULT_LIMITS) -> 
     if isinstance(source, np.ndarray):
         return _read_array(source, name_image(source), limits)
     return _read(source, limits, _to_rgb)
+
+
+def read_encoded_image(
+    source: str | Path | bytes | bytearray | memoryview, *, limits: ImageLimits = DEFAULT_LIMITS
+) -> tuple[NDArray[np.uint8], bytes]:
+    """Read an encoded image as `read_image` does, and give its bytes too: a file is read once.
+
+    Raises:
+        ImageError: As `read_image`.
+    """
+    encoded = _load_bytes(expand_home(source), limits) if isinstance(source, str | Path) else bytes(source)
+    return _decode_file(encoded, name_image(source), limits, _to_rgb), encoded
 
 
 def read_mask(
@@ -188,6 +204,15 @@ def open_image(file: BinaryIO) -> Image.Image:
     raise UnidentifiedImageError("none of the kinds that can be read")
 
 
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Give height and width that an opened image has once it is upright; its pixels are not read."""
+    width, height = image.size
+    if isinstance(image, TiffImageFile):  # whose size newer versions of Pillow give as that of the upright image
+        width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+    is_rotated = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+    return (width, height) if is_rotated else (height, width)
+
+
 def check_stated_size(height: object, width: object, *, where: str) -> tuple[int, int]:
     """Check an image size that a file states, before an array of that size is created.
 
@@ -254,6 +279,12 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
         encoded = source
     else:
         encoded = _read_file(source, name, limits)
+    return _decode_file(encoded, name, limits, convert)
+
+
+def _decode_file(
+    encoded: bytes | bytearray | memoryview, name: str, limits: ImageLimits, convert: _Convert
+) -> NDArray[Any]:
     if len(encoded) > limits.max_bytes:
         raise ImageTooLargeError(f"{name}: {len(encoded):,} bytes; the limit is {limits.max_bytes:,}")
     try:
@@ -272,7 +303,7 @@ def _read(source: object, limits: ImageLimits, convert: _Convert) -> NDArray[Any
                 f"{name}: has several pages, and only the first is read; to read another: page = Image.open(path); "
                 "page.seek(1); promptseg.read_image(page)",
                 ImageWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         return _decode(image, name, limits, partial(_to_deep_rgb, encoded=encoded) if convert is _to_rgb else convert)
 
@@ -296,6 +327,8 @@ def _explain_unknown(prefix: bytes) -> str:
     """Say what a file may be that none of the readers takes, by its first bytes, and what to do."""
     if is_heic(prefix):
         return "a HEIC image, which needs an optional package: pip install 'promptseg[heic]'; or save it as JPEG or PNG"
+    if not prefix:
+        return "an empty file; it may be a copy or download that failed"
     if prefix[:4] in _TIFF:
         return (
             "a TIFF of a kind that can't be read: read are 1 band of 8 or 16 bits, and red, green, blue (and "
@@ -342,7 +375,7 @@ def _load_bytes(path: Path, limits: ImageLimits) -> bytes:
         with open_file(path) as file:
             return file.read(limits.max_bytes + 1)
     except FileNotFoundError as error:
-        hint = "; addresses are not fetched: download it first" if str(path).startswith(("http:", "https:")) else ""
+        hint = "; addresses are not fetched: give the path of a local file" if _ADDRESS.match(str(path)) else ""
         raise ImageError(f"{path}: no such file{hint}") from error
     except IsADirectoryError as error:
         raise ImageError(f"{path}: a folder, not an image") from error
@@ -393,6 +426,7 @@ def _check_size(height: int, width: int, name: str, limits: ImageLimits) -> None
 def _decode(image: Image.Image, name: str, limits: ImageLimits, convert: _Convert) -> NDArray[Any]:
     _check_size(image.height, image.width, name, limits)
     try:
+        image.load()  # Pillow turns a TIFF upright then, and takes the tag away
         orientation = image.getexif().get(EXIF_ORIENTATION)
         converted = convert(image, name)
         if orientation in _UPRIGHT:
@@ -412,6 +446,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
             f"{name}: {'32-bit' if image.mode == 'I' else 'floating-point'} values have no known range; "
             "save it with 8 or 16 bits a channel"
         )
+    if image.mode == "La":  # Pillow converts it to this alone
+        image = image.convert("LA")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")

@@ -20,7 +20,7 @@ from promptseg.formats.dataset_writer import DatasetWriter
 from promptseg.formats.preview import draw_preview, draw_tile
 from promptseg.image_files import expand_home, list_images
 from promptseg.images import read_image
-from promptseg.language.lists import find_list
+from promptseg.language.lists import check_no_list_mark, find_list
 from promptseg.prompts import QueryLike
 from promptseg.skipped_files import SkippedFile
 
@@ -69,7 +69,8 @@ def read_lines(path: str | Path) -> dict[str, int]:
     """Read the lines of a list of names, and their numbers; empty lines, and those that begin with "#", are skipped.
 
     Raises:
-        PromptError: The file can't be read, has no line, or has one twice; the message names file and line.
+        PromptError: The file can't be read, has no line, one twice, or one with the mark of a list; the message names
+            file and line.
     """
     try:
         lines = expand_home(path).read_text(encoding="utf-8-sig").split("\n")
@@ -84,6 +85,7 @@ def read_lines(path: str | Path) -> dict[str, int]:
         name = line.strip()
         if not name or name.startswith("#"):
             continue
+        check_no_list_mark(name, f"{path}, line {number}")
         if name in first_lines:
             raise PromptError(f"{path}, line {number}: {name!r} is in line {first_lines[name]} already")
         first_lines[name] = number
@@ -111,7 +113,7 @@ def autolabel(
     *,
     format: str,
     tolerance: float | None = None,
-    points: str | Path | None = None,
+    points: str | Path | Pointing | None = None,
     runner: Runner | None = None,
     report: ReportImages | None = None,
     watch: Callable[[Sequence[Path]], Iterable[Path]] = iter,
@@ -127,9 +129,9 @@ def autolabel(
             data set, `preview.png` shows up to 24 images of it, and `failures.txt` lists the images that failed.
         format: As `promptseg.write` takes it.
         tolerance: Of polygons, as `promptseg.write` takes it.
-        points: File of points and boxes of single images, see `batch.pointing.read_pointing`; an image is named as in
-            the folder. What is pointed at chooses among what the name finds; a name without points finds all. Images
-            whose points changed since an earlier run are labeled again.
+        points: Points and boxes of single images, a file or what `batch.pointing.read_pointing` read; an image is named
+            as in the folder. What is pointed at chooses among what the name finds; a name without points finds all.
+            Images whose points changed since an earlier run are labeled again.
         runner: Where the images are segmented, such as `batch.Pool(8)`; None: in this process.
         report: Told after each image how many of this run are done, and how many it has.
         watch: Receives the images that are left to do, and yields them one by one.
@@ -146,10 +148,10 @@ def autolabel(
     """
     paths = list_folder(folder)
     # before the data set exists: a request that is refused leaves nothing behind
-    pointing = {} if points is None else read_pointing(points)
-    request = _read_request(names, pointing, where=points)
+    pointing = points if isinstance(points, Pointing) else Pointing("", {}) if points is None else read_pointing(points)
+    request = _read_request(names, pointing)
     request.check(predictor)
-    images = point_at([BatchImage(path.name, path) for path in paths], pointing, where=str(points))
+    images = point_at([BatchImage(path.name, path) for path in paths], pointing)
     asked = [image for image in images if request.queries_of(image)]
     for image in asked:
         if image.pointing:
@@ -179,20 +181,20 @@ def autolabel(
         )
 
 
-def _read_request(
-    names: Sequence[QueryLike | AskedClass], pointing: Pointing, *, where: str | Path | None
-) -> ClassesRequest:
+def _read_request(names: Sequence[QueryLike | AskedClass], pointing: Pointing) -> ClassesRequest:
     """Read the classes; without names, they are the labels of what is pointed at.
 
     Raises:
         PromptError: A name is malformed, or something that is pointed at has a label that is no name.
     """
-    labels = dict.fromkeys(query.label for queries in pointing.values() for query in queries)
-    if pointing and not names:
+    labels = dict.fromkeys(query.label for queries in pointing.queries.values() for query in queries)
+    if pointing.queries and not names:
         return ClassesRequest(tuple(AskedClass(label, ()) for label in labels))
     request = ClassesRequest.read(names)
     if strangers := [label for label in labels if label not in request.labels]:
-        raise PromptError(f"{where}: the label {strangers[0]!r} is none of the names: {', '.join(request.labels)}")
+        raise PromptError(
+            f"{pointing.where}: the label {strangers[0]!r} is none of the names: {', '.join(request.labels)}"
+        )
     return request
 
 

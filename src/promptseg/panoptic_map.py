@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from promptseg._value_checks import is_number
 from promptseg.errors import CheckpointError, PromptError
 from promptseg.language.class_list import NamedClass, parse_class_list
 from promptseg.models.segment_proposals import propose_segments
@@ -48,9 +49,9 @@ class PanopticOptions:
     def __post_init__(self) -> None:
         if self.unlabelled not in UNLABELLED:
             raise PromptError(f"unlabelled is {' or '.join(map(repr, UNLABELLED))}, not {self.unlabelled!r}")
-        if self.min_score is not None and not 0.0 <= self.min_score <= 1.0:
+        if self.min_score is not None and not (is_number(self.min_score) and 0.0 <= self.min_score <= 1.0):
             raise PromptError(f"min_score is a probability in [0, 1], not {self.min_score!r}")
-        if self.min_area is not None and not self.min_area >= 0:
+        if self.min_area is not None and not (is_number(self.min_area) and self.min_area >= 0):
             raise PromptError(f"min_area is a number of pixels from 0 on, not {self.min_area!r}")
 
     def apply(self, settings: MergeSettings) -> MergeSettings:

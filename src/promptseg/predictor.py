@@ -325,7 +325,8 @@ class Predictor:
     def check_queries(self, queries: QueryLike | Iterable[QueryLike]) -> tuple[Query, ...]:
         """Check what can be checked of a request without an image: before a long run, say.
 
-        Phrases in a script that is not Latin cause a `LanguageWarning`: all models were trained on English.
+        Phrases in a script that is not Latin, negations and "everything" cause a `LanguageWarning`: the models find
+        what is named, in English.
 
         Args:
             queries: As `segment` takes them.

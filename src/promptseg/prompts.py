@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 MAX_QUERIES = 1000
 MAX_POINTS = 1000
+# Label of an object that is pointed at and has no name.
+UNNAMED_OBJECT = "object"
 
 
 @dataclass(frozen=True)

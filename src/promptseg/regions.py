@@ -59,6 +59,8 @@ class SearchRegion:
             PromptError: It is neither, or malformed.
             OutsideImageError: The box lies outside the image, or the mask has another size.
         """
+        if hasattr(within, "__array__"):  # a tensor, say
+            within = np.asarray(within)
         match within:
             case BoxPrompt(box_xyxy=box):
                 return cls._of_box(box, size_hw)

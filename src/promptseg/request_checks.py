@@ -1,10 +1,11 @@
-"""What can be checked of a request without an image: its form, its kinds of prompt, the script of its phrases."""
+"""What can be checked of a request without an image: its form, its kinds of prompt, the language of its phrases."""
 
 import warnings
 from collections.abc import Collection, Iterable
 
 from promptseg.errors import LanguageWarning, UnsupportedPromptError
 from promptseg.language.foreign import find_foreign_script
+from promptseg.language.negation import find_negation, means_everything
 from promptseg.prompts import Query, QueryLike, TextPrompt, to_queries
 from promptseg.results.background import find_objects
 
@@ -12,7 +13,7 @@ from promptseg.results.background import find_objects
 def check_queries(
     queries: QueryLike | Iterable[QueryLike], *, model: str, prompt_kinds: Collection[str]
 ) -> tuple[Query, ...]:
-    """Check a request; phrases in a script that is not Latin cause a `LanguageWarning`.
+    """Check a request; phrases that the models can't understand cause a `LanguageWarning`.
 
     Args:
         queries: As `Predictor.segment` takes them.
@@ -29,7 +30,7 @@ def check_queries(
     requested = to_queries(queries)
     for query in find_objects(requested):
         check_kinds(query, model=model, prompt_kinds=prompt_kinds)
-    _warn_of_scripts(requested)
+    _warn_of_phrases(requested)
     return requested
 
 
@@ -55,15 +56,39 @@ def check_kinds(query: Query, *, model: str, prompt_kinds: Collection[str]) -> N
             )
 
 
-def _warn_of_scripts(queries: Iterable[Query]) -> None:
-    """Warn of phrases that are not in English, as far as their letters tell."""
-    texts = (prompt.text for query in queries for prompt in query.prompts if isinstance(prompt, TextPrompt))
-    if foreign := {text: script for text in texts if not text.isascii() and (script := find_foreign_script(text))}:
-        text, script = next(iter(foreign.items()))
-        more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
-        warnings.warn(
-            f"the phrase {text!r}{more} is in {script} letters, and the model was trained on English: its answer says "
-            f"little; ask in English, and keep your own label with Query({text!r}, TextPrompt('...'))",
-            LanguageWarning,
-            stacklevel=5,
-        )
+def _warn_of_phrases(queries: Iterable[Query]) -> None:
+    """Warn of phrases that the models can't understand: not in English, negated, or of everything."""
+    texts = [prompt.text for query in queries for prompt in query.prompts if isinstance(prompt, TextPrompt)]
+    for describe in (_describe_script, _describe_negation, _describe_everything):
+        described = [(text, what) for text in texts if (what := describe(text)) is not None]
+        if described:
+            text, what = described[0]
+            more = f" (and {len(described) - 1} more)" if len(described) > 1 else ""
+            warnings.warn(f"the phrase {text!r}{more} {what}", LanguageWarning, stacklevel=5)
+
+
+def _describe_script(text: str) -> str | None:
+    if text.isascii() or (script := find_foreign_script(text)) is None:
+        return None
+    return (
+        f"is in {script} letters, and the model was trained on English: its answer says little; ask in English, and "
+        f"keep your own label with Query({text!r}, TextPrompt('...'))"
+    )
+
+
+def _describe_negation(text: str) -> str | None:
+    if (word := find_negation(text)) is None:
+        return None
+    return (
+        f"says what is not meant ({word!r}), and the model finds what is named: ask for what is meant; inverted() and "
+        "--invert give everything else, and a TextPrompt of weight -1 beside another one takes a look-alike away"
+    )
+
+
+def _describe_everything(text: str) -> str | None:
+    if not means_everything(text):
+        return None
+    return (
+        "names no kind of object: name kinds, or find every object with segment_everything (promptseg "
+        "segment-everything)"
+    )

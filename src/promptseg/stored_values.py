@@ -15,6 +15,8 @@ from PIL import Image
 MaskValue: TypeAlias = int | tuple[int, int, int] | Literal["nonzero"]
 """What is inside: a value (gray value or palette index), an RGB color, or everything that is not 0."""
 
+# A mask of more colors, most of whose pixels are neither black nor of its main color, is no mask.
+_MAX_COLORS = 256
 _NUM_LISTED = 12
 _WAY_OUT = "say with mask_value (--mask-value) which one is inside: a value, a color, or 'nonzero'"
 
@@ -151,6 +153,8 @@ def _find_bright(values: NDArray[Any], codes: NDArray[Any], present: NDArray[Any
     # the darkest value is the background.
     is_background = (codes == codes.flat[np.argmin(brightness)]) & ~(codes == 0).any()
     is_between &= ~is_background
+    if values.ndim == 3 and len(present) > _MAX_COLORS and is_between.mean() > 0.8:
+        raise ValueError(f"{len(present):,} colors, as a photograph has; give the file of its mask")
     if float(brightness.max()) <= top / 2 or _is_flat(codes, is_between):
         raise ValueError(f"the mask has the values {list_values(values)}, which may be classes; {_WAY_OUT}")
     return np.asarray(brightness > top / 2)

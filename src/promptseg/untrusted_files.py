@@ -1,5 +1,6 @@
 """Open files that anybody may have made, and parse JSON from them: nothing hangs, fills the memory or crashes."""
 
+import codecs
 import errno
 import json
 import stat
@@ -41,14 +42,16 @@ def check_png(content: bytes | bytearray | memoryview) -> None:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, UTF-8, whatever its line ends.
+    """Read a text file, whatever its line ends: UTF-8, or UTF-16 with a byte order mark, as Windows tools write it.
 
     Raises:
         OSError: It can't be read.
-        ValueError: It is not UTF-8, or its path is none that a file can have.
+        ValueError: It is neither, or its path is none that a file can have.
     """
     with open_file(path) as file:
-        return file.read().decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
+        content = file.read()
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return content.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse_json(text: str | bytes) -> Any:

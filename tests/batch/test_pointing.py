@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from promptseg.batch.pointing import point_at, read_pointing
+from promptseg.batch.pointing import Pointing, point_at, read_pointing
 from promptseg.batch.sources import BatchImage
 from promptseg.errors import PromptError
 from promptseg.prompts import BoxPrompt, PointPrompt, Query
@@ -17,7 +17,7 @@ def test_lines_are_objects(tmp_path: Path) -> None:
         '{"image": "a.png", "label": "cup", "boxes": [[1, 2, 30, 40]], "points": [[3, 4, true]]}\r\n'
         '{"image": "b.png", "points": [[5.5, 6]]}\n'
     )
-    assert read_pointing(path) == {
+    assert read_pointing(path).queries == {
         "a.png": (
             Query("cup", (PointPrompt(((12, 30), (20, 31)), (True, False)),)),
             Query("cup", (PointPrompt(((3, 4),)), BoxPrompt((1, 2, 30, 40)))),
@@ -32,7 +32,7 @@ def test_rows_are_points_and_boxes(tmp_path: Path) -> None:
         "image,label,x,y,on_object,x0,y0,x1,y1,object\n"
         "a.png,cup,12,30,1,,,,,\na.png,cup,20,31,0,,,,,\na.png,cup,50,60,,,,,,second\na.png,dog,,,,1,2,30,40,\n"
     )
-    assert read_pointing(path) == {
+    assert read_pointing(path).queries == {
         "a.png": (
             Query("dog", (BoxPrompt((1, 2, 30, 40)),)),
             Query("cup", (PointPrompt(((12, 30), (20, 31)), (True, False)),)),
@@ -40,7 +40,7 @@ def test_rows_are_points_and_boxes(tmp_path: Path) -> None:
         )
     }
     path.write_text("image,x,y\na.png,12,30\n")
-    assert read_pointing(path) == {"a.png": (Query("object", (PointPrompt(((12, 30),)),)),)}
+    assert read_pointing(path).queries == {"a.png": (Query("object", (PointPrompt(((12, 30),)),)),)}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 def test_images_get_their_points_and_strangers_are_named(tmp_path: Path) -> None:
     images = [BatchImage("a.png", Path("a.png")), BatchImage("b.png", Path("b.png"))]
     query = Query("cup", (PointPrompt(((1, 2),)),))
-    first, second = point_at(images, {"a.png": (query,)}, where="points.csv")
+    first, second = point_at(images, Pointing("points.csv", {"a.png": (query,)}))
     assert (first.pointing, second.pointing) == ((query,), ())
     with pytest.raises(PromptError, match=r"points\.csv: there is no image 'c\.png'"):
-        point_at(images, {"c.png": (query,)}, where="points.csv")
+        point_at(images, Pointing("points.csv", {"c.png": (query,)}))

@@ -2,6 +2,8 @@
 
 import io
 import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -102,6 +104,62 @@ def test_a_row_without_an_image_is_named(tmp_path: Path) -> None:
     images = list_sources([table], column="photo")
     with pytest.raises(ImageError, match=r"images\.parquet#1: the table has no image here"):
         read(images[1])
+
+
+def test_rows_are_read_in_any_order(tmp_path: Path) -> None:
+    contents = [png(value) for value in range(7)]
+    table = tmp_path / "images.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"image": contents}), table, row_group_size=3)
+    images, reader = list_sources([table]), ImageReader()
+    for row in (2, 0, 5, 6, 4, 4, 1):
+        assert reader.read(images[row], max_bytes=MAX_BYTES) == contents[row]
+
+
+READ_LAST_ROW = """
+import resource, sys
+
+from promptseg.batch.reader import ImageReader
+from promptseg.batch.sources import list_sources
+from promptseg.errors import PromptsegError
+
+resource.setrlimit(resource.RLIMIT_AS, (4_000_000_000, 4_000_000_000))
+try:
+    images = list_sources([sys.argv[1]])
+    print(len(ImageReader().read(images[-1], max_bytes=100_000_000)))
+except PromptsegError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("column", "kind", "said"),
+    [
+        ("image", "equal", "10000000"),
+        ("image", "zeros", "decompression bomb"),
+        ("path", "equal", "too long for a path"),
+    ],
+)
+def test_a_small_table_does_not_expand_without_bound(column: str, kind: str, said: str, tmp_path: Path) -> None:
+    table = tmp_path / "images.parquet"
+    if kind == "equal":  # stored once for all rows, 5 GB of values
+        value = "x" * 10_000_000 if column == "path" else bytes(10_000_000)
+        rows = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 500), pyarrow.array([value]))
+    else:
+        rows = pyarrow.array([bytes(10_000_000)] * 30)
+    pyarrow.parquet.write_table(
+        pyarrow.table({column: rows}), table, compression="zstd", store_schema=False, use_dictionary=kind == "equal"
+    )
+    assert table.stat().st_size < 1_000_000
+    command = [sys.executable, "-c", READ_LAST_ROW, str(table)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and said in done.stdout, done.stderr
+
+
+def test_a_column_of_categories_holds_paths(folder: Path, tmp_path: Path) -> None:
+    paths = [str(folder / f"{value}.png") for value in (1, 2, 1)]
+    table = tmp_path / "images.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"path": pyarrow.array(paths).dictionary_encode()}), table)
+    assert [image.id for image in list_sources([table])] == paths[:2]
 
 
 def test_a_pipe_is_no_image(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The scripts in benchmarks/: they answer --help without loading a model, and use names that the package has."""
+"""The scripts in benchmarks/ and scripts/: --help does nothing but answer; they use names that the package has."""
 
 import ast
 import importlib
@@ -12,6 +12,7 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(FOLDER.glob("*.py"))
+MAKERS = sorted((FOLDER.parent / "scripts").glob("*.py"))  # of generated pages and images
 
 # Runs a script as the main program and tells what it imported; sys.argv is the script and its options.
 RUN = """
@@ -38,12 +39,12 @@ def imported_names(script: Path) -> Iterator[tuple[str, str]]:
             yield from ((str(node.module), alias.name) for alias in node.names)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize("script", [*SCRIPTS, *MAKERS], ids=lambda script: script.stem)
 def test_help_answers_without_loading_a_library_of_networks(script: Path) -> None:
     ended = run_script(script, "--help")
     assert ended.returncode == 0
     assert ended.stdout.startswith("usage:")
-    assert f"python benchmarks/{script.name}" in ended.stdout, "the command is in the help"
+    assert f"python {script.parent.name}/{script.name}" in ended.stdout, "the command is in the help"
     assert ended.stderr == "imported:"
 
 

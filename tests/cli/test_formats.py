@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from opened_files import opened_files
 from PIL import Image
 
 from promptseg.cli.options import FORMAT_HELP
@@ -119,7 +120,9 @@ def test_autolabel_takes_what_predict_takes(
     assert [(each["name"], each["isthing"]) for each in kinds] == [("cup", 1), ("cat", 1), ("wall", 0)]
     (tmp_path / "points.csv").write_text("image,x,y\n0.png,20,20\n")
     pointing = ("autolabel", folder, "--points", tmp_path / "points.csv", "--masker", "sam-test", "--engine", "torch")
-    code, said, err = promptseg(*pointing, "-f", "coco", "-o", tmp_path / "points")
+    with opened_files() as opened:
+        code, said, err = promptseg(*pointing, "-f", "coco", "-o", tmp_path / "points")
+    assert opened.count(str(tmp_path / "points.csv")) == 1
     assert (code, said.split(",")[0]) == (0, "1 image labeled") and "1 image without a point or box: left out" in err
     assert read(tmp_path / "points").classes == ("object",)
     detected = ("autolabel", folder, "-t", "cat", "--detector", "promptseg-test-vit", "--masker", "sam-test")

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from promptseg import BoxPrompt, PointPrompt
-from promptseg.cli.geometric_options import UNNAMED, add_pointing, parse_box, parse_points
+from promptseg.cli.geometric_options import add_pointing, parse_box, parse_points
 from promptseg.errors import PromptError
-from promptseg.prompts import to_queries
+from promptseg.prompts import UNNAMED_OBJECT, to_queries
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -51,7 +51,7 @@ def test_what_is_written_otherwise_is_refused(points: list[str], boxes: list[str
 
 def test_they_belong_to_the_one_thing_that_is_asked_for() -> None:
     (query,) = add_pointing((), ["3,4"], ["1,2,30,40"])
-    assert (query.label, [prompt.kind for prompt in query.prompts]) == (UNNAMED, ["point", "box"])
+    assert (query.label, [prompt.kind for prompt in query.prompts]) == (UNNAMED_OBJECT, ["point", "box"])
     (query,) = add_pointing(to_queries("cat"), ["3,4"], [])
     assert (query.label, [prompt.kind for prompt in query.prompts]) == ("cat", ["text", "point"])
     assert len(add_pointing(to_queries(["cat", "dog"]), [], [])) == 2
@@ -65,7 +65,7 @@ def test_predict_masks_what_is_pointed_at(promptseg: Run, photo: Path) -> None:
     )
     assert code == 0, err
     (result,) = json.loads(out)["results"]
-    assert (result["label"], result["presence"], len(result["instances"])) == (UNNAMED, 1.0, 1)
+    assert (result["label"], result["presence"], len(result["instances"])) == (UNNAMED_OBJECT, 1.0, 1)
 
 
 def test_a_image_that_a_point_does_not_lie_in_has_failed(promptseg: Run, photo: Path) -> None:

@@ -57,6 +57,21 @@ def test_a_folder_is_done_once_and_a_broken_image_is_recorded(
     assert "done before" not in other.err, "another request is done anew"
 
 
+def test_a_folder_holds_a_map_and_a_result_of_predict(
+    promptseg: Run, folder: Path, names: Path, tmp_path: Path
+) -> None:
+    image, out = folder / "0.png", tmp_path / "out"
+    found = ("predict", image, "-t", "cat", "-t", "wall", "--out", out, *TINY)
+    mapped = ("panoptic", image, "--names", names, "--out", out, *TINY)
+    contents: dict[str, bytes] = {}
+    for command in (found, mapped, found):
+        assert promptseg(*command).code == 0
+        written = {path.name: path.read_bytes() for path in (out / "0").iterdir()}
+        assert {name: written[name] for name in contents} == contents, "nothing of the other command was replaced"
+        contents = written
+    assert {"overlay.png", "panoptic-overlay.png", "result.json", "panoptic.json"} <= contents.keys()
+
+
 def test_a_data_set_is_continued_and_another_scorer_reads_it(
     promptseg: Run, folder: Path, names: Path, tmp_path: Path
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from promptseg.cli.main import app
+from promptseg.cli.app import app
 from promptseg.errors import OutputError, PromptError, UnknownModelError
 from promptseg.formats.dataset import read
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from live_server import LiveServer
+from opened_files import opened_files
 from served_world import PHRASES, tiny_predictor
 
 from promptseg import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Predictor, Query, TextPrompt
@@ -119,6 +120,12 @@ def test_an_encoded_image_is_sent_once_and_again_when_it_was_forgotten(
     for image_id in list(images._entries):
         images.drop(image_id)
     assert remote.segment(image, QUERIES).to_dict() == expected
+
+
+def test_a_file_is_read_once(remote: RemotePredictor) -> None:
+    with opened_files() as opened:
+        found = remote.segment(CAT, "cat")
+    assert opened.count(str(CAT)) == 1 and found.source == str(CAT)
 
 
 def test_errors_are_those_of_the_local_model(predictor: Predictor, remote: RemotePredictor) -> None:

@@ -24,7 +24,7 @@ import typer
 from PIL import Image
 
 import promptseg
-from promptseg.cli.main import app
+from promptseg.cli.app import app
 from scripts.make_reference import PAGES, iterate_commands
 
 ROOT = Path(__file__).parents[2]

@@ -33,3 +33,26 @@ def test_paths_that_differ_in_a_sign_only_get_a_checksum() -> None:
 def test_every_source_gets_a_name_that_files_can_have(source: str) -> None:
     name = OutputNames().choose(source)
     assert name and not name.startswith(".") and len(name.encode()) <= 200 and len(name) <= 90
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("photos/aux.jpg", "_aux"),
+        ("CON", "_CON"),
+        ("nul.tar.gz", "_nul.tar"),
+        ("com1 .png", "_com1"),
+        ("trail .jpg", "trail"),
+        ("dots...jpg", "dots"),
+        ("console.jpg", "console"),
+        ("auxiliary.png", "auxiliary"),
+    ],
+)
+def test_names_are_such_that_windows_can_have(source: str, name: str) -> None:
+    assert OutputNames().choose(source) == name
+
+
+def test_names_of_another_unicode_form_clash() -> None:
+    composed, decomposed = "a/caf\u00e9.jpg", "b/cafe\u0301.jpg"
+    names = OutputNames([composed, decomposed])
+    assert [names.choose(composed), names.choose(decomposed)] == ["a-caf\u00e9", "b-cafe\u0301"]

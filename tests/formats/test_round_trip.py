@@ -166,7 +166,8 @@ def test_damaged_files_are_named(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "segmentation", [[], [[1, 2]], {"counts": "0", "size": [5, 5]}, {"counts": [3], "size": list(SIZE_HW)}]
+    "segmentation",
+    [[[1, 2, 3, 4, 5, 6, 7]], [["1"] * 6], {"counts": "0", "size": [5, 5]}, {"counts": [3], "size": list(SIZE_HW)}],
 )
 def test_masks_that_coco_cannot_mean_are_refused(segmentation: object, tmp_path: Path) -> None:
     write({"a.jpg": make_segmentation(make_masks())}, tmp_path, format="coco")

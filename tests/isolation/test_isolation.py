@@ -20,7 +20,7 @@ from data_trees import write_image, write_mask
 from evaluate_world import block, paint, write_indexes
 from recording_proxy import RecordingProxy
 
-from promptseg.cli.main import app
+from promptseg.cli.app import app
 from promptseg.image_files import bundled_image
 from promptseg.weights.cache import cache_dir
 

@@ -6,12 +6,26 @@ from data_trees import SIZE_HW, box_mask, box_rle, write_index
 
 from lab import held_out
 from lab.held_out import is_held_out_region_image, names_held_out, to_training_sample, training_name
-from lab.sets import EVAL_SETS, EVALUATION_INDEXES, excluded_images, is_derived_phrase, load_eval_set, load_training_set
+from lab.sets import (
+    EVAL_SETS,
+    EVALUATION_INDEXES,
+    excluded_images,
+    is_derived_phrase,
+    load_eval_set,
+    load_training_set,
+    read_image_list,
+)
 from promptseg.data.jsonl import load_lines, load_pseudo_masks
 from promptseg.data.negatives import absent_names
 from promptseg.data.sample import Sample, Target, target_mask
 from promptseg.errors import DataError
 from promptseg.language.class_names import CAMVID_NAMES
+
+
+def test_names_of_listed_images_may_have_spaces(tmp_path):
+    (tmp_path / "images.txt").write_text("coco_train/red fox 1.jpg\n\ncoco_train/2.jpg\n")
+    assert read_image_list(tmp_path / "images.txt") == {"coco_train/red fox 1.jpg", "coco_train/2.jpg"}
+
 
 HUMAN, DERIVED = "the person wearing jeans", "the person touching the broccoli"
 

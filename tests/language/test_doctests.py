@@ -10,7 +10,8 @@ import promptseg.language
 
 MODULES = [f"promptseg.language.{module.name}" for module in pkgutil.iter_modules(promptseg.language.__path__)]
 WITH_EXAMPLES = {
-    "class_list", "entities", "foreign", "hypernyms", "imagenet", "known_name", "lists", "person_kinds", "phrases",
+    "class_list", "entities", "foreign", "hypernyms", "imagenet", "known_name",
+    "negation", "lists", "person_kinds", "phrases",
     "reading", "referring_parser", "things_and_stuff",
 }  # fmt: skip
 

@@ -149,6 +149,8 @@ class TestPredictor:
     def test_bad_requests_say_why(self, plain: Predictor) -> None:
         with pytest.raises(PromptError, match="tiles must have a side of at least 64 pixels, got 10"):
             plain.tiled(10)
+        with pytest.raises(PromptError, match=r"tiles have whole numbers of pixels, not a side of 128\.5 and"):
+            plain.tiled(128.5)  # type: ignore[arg-type]
         with pytest.raises(PromptError, match="has tiles already: use it as it is"):
             plain.tiled(128).tiled(64)
         with pytest.raises(UnsupportedPromptError, match="takes exemplar and text prompts, no point prompts"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from promptseg.cli.main import app
+from promptseg.cli.app import app
 from promptseg.image_files import bundled_image
 
 ROOT = Path(__file__).parents[2]

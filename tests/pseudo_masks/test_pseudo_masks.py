@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from promptseg import weights
-from promptseg.cli.main import app
+from promptseg.cli.app import app
 from promptseg.data.jsonl import load_pseudo_masks, read_jsonl
 from promptseg.errors import DataError, OutputError
 from promptseg.ops.rle import decode_rle, encode_rle

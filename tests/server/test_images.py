@@ -1,5 +1,6 @@
 """`/v1/images`: an image is sent once, and its id follows from its content."""
 
+import base64
 import io
 import re
 from collections.abc import Callable
@@ -83,3 +84,26 @@ def test_two_models_share_a_image_and_have_an_embedding_each(
         answer = client.post("/v1/segment", json={"image": image_id, "queries": ["cat"], "model": model}).json()
         assert answer["model"] == (model or predictor.name)
         assert "encode" not in answer["seconds"]
+
+
+def test_base64_is_taken_as_programs_write_it(client: TestClient, photo: bytes) -> None:
+    plain = base64.b64encode(photo).decode()
+    forms = (
+        plain,
+        f"data:image/jpeg;base64,{plain}",
+        base64.encodebytes(photo).decode(),  # lines, as `base64 photo.jpg` writes them
+        base64.urlsafe_b64encode(photo).decode(),
+        plain.rstrip("="),
+    )
+    ids = set()
+    for form in forms:
+        answer = client.post("/v1/segment", json={"image": {"base64": form}, "queries": ["cat"], "masks": "none"})
+        assert answer.status_code == 200, answer.text
+        ids.add(answer.json()["image"])
+    assert len(ids) == 1
+
+
+def test_monitors_may_ask_for_the_header_alone(client: TestClient) -> None:
+    for url in ("/healthz", "/readyz"):
+        answer = client.head(url)
+        assert (answer.status_code, answer.content) == (200, b"")

@@ -11,7 +11,7 @@ from served_world import PHRASES, read_refusal
 import promptseg
 from promptseg import Predictor
 from promptseg.image_files import bundled_image
-from promptseg.ops.rle import decode_rle
+from promptseg.ops.rle import decode_rle, encode_rle
 
 NAMES = [*PHRASES, "wall [stuff]"]
 
@@ -48,6 +48,22 @@ def test_a_map_is_that_of_the_python_call(
         assert answer["segments"] and answer["unlabelled_share"] == 0
 
 
+@pytest.mark.parametrize("form", ["box", "mask"])
+def test_a_map_of_a_region_is_that_of_the_python_call(
+    client: TestClient, photo: bytes, predictor: Predictor, form: str
+) -> None:
+    image_id = client.put("/v1/images?encode=false", content=photo).json()["id"]
+    drawn = np.zeros((300, 451), dtype=np.bool_)
+    drawn[60:240, 100:320] = drawn[200:280, 300:400] = True
+    region: Any = (100, 40, 320, 260) if form == "box" else drawn
+    within = {"box_xyxy": list(region)} if form == "box" else {"mask": encode_rle(drawn)}
+    found = predictor.panoptic(bundled_image("chelsea"), NAMES, unlabelled="fill", min_area=0, within=region)
+    answer = panoptic(client, image_id, names=NAMES, unlabelled="fill", min_area=0, within=within)
+    assert answer["segments"] == found.to_dict()["segments"] != []
+    assert answer["unlabelled_share"] == found.to_dict()["unlabelled_share"] > 0.3, "outside the region"
+    assert not client.get(f"/v1/images/{image_id}").json()["is_encoded"], "nothing but the region was encoded"
+
+
 def test_a_model_without_words_has_no_maps(serve: Callable[..., TestClient], photo: bytes) -> None:
     client = serve(promptseg.load("sam-test", engine="torch"))
     (model,) = client.get("/v1/models").json()["models"]
@@ -71,6 +87,8 @@ def test_names_may_be_left_out(client: TestClient, image_id: str) -> None:
         ({"names": ["x"] * 2_000}, 413, "too_many_queries", "2,000 queries in one request; the limit is 1,000"),
         ({"names": ["cat"], "min_score": 2}, 422, "invalid_request", "min_score"),
         ({"names": ["cat"], "unlabelled": "drop"}, 422, "invalid_request", "unlabelled"),
+        ({"names": ["cat"], "within": {}}, 422, "invalid_prompt", "give one of them"),
+        ({"names": ["cat"], "within": {"box_xyxy": [900, 900, 950, 950]}}, 422, "outside_image", "451x300"),
         ({"names": ["cat"], "image": "0" * 32}, 404, "image_not_found", "no image"),
     ],
 )

@@ -1,6 +1,7 @@
 """Bad requests: each is refused by a status, a code and a message that names what is wrong, and costs nothing else."""
 
 import base64
+import gzip
 import io
 import json
 import re
@@ -33,7 +34,7 @@ def png_that_claims(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(
     ("file", "status", "code", "message"),
     [
-        (b"", 422, "unreadable_image", "not an image"),
+        (b"", 422, "unreadable_image", "an empty file"),
         (b"hello", 422, "unreadable_image", "not an image, or of a kind that can't be read"),
         (b"%PDF-1.7 ...", 422, "unreadable_image", "not an image"),
         (b'{"a": 1}', 422, "unreadable_image", "not an image"),
@@ -50,6 +51,18 @@ def test_files_that_are_no_images(refused: Refused, file: bytes, status: int, co
     inline = {"image": {"base64": base64.b64encode(file).decode()}, "queries": ["cat"]}
     got = refused("POST", "/v1/segment", json=inline)
     assert got[:2] == (status, code) and message in got[2], got
+
+
+def test_bodies_of_other_kinds(refused: Refused, client: TestClient, photo: bytes) -> None:
+    for body, headers, message in (
+        ({"content": gzip.compress(photo)}, {"Content-Encoding": "gzip"}, "the body is compressed (gzip)"),
+        ({"files": {"file": ("a.jpg", photo)}}, {}, "the bytes of an image as the body, not multipart/form-data"),
+        ({"json": {"base64": ""}}, {}, "the bytes of an image as the body, not application/json"),
+    ):
+        got = refused("PUT", "/v1/images", headers=headers, **body)
+        assert got[:2] == (415, "unsupported_media_type") and message in got[2]
+    form = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl states unless it is told otherwise
+    assert client.put("/v1/images", content=photo, headers=form).status_code == 201
 
 
 def text(label: str) -> dict[str, Any]:
@@ -109,7 +122,9 @@ def test_bad_queries(refused: Refused, image_id: str, queries: Any, status: int,
     ("change", "status", "code", "message"),
     [
         ({"image": "f" * 32}, 404, "image_not_found", "'ffffffff"),
-        ({"image": "x" * 10_000}, 404, "image_not_found", "…"),
+        ({"image": "x" * 10_000}, 422, "invalid_request", "x…' is no id of a stored image"),
+        ({"image": "https://example.com/a.jpg"}, 422, "invalid_request", "is no id of a stored image"),
+        ({"image": "data:image/png;base64,iVBORw0K"}, 422, "invalid_request", "is no id of a stored image"),
         ({"image": None}, 422, "invalid_request", "image"),
         ({"image": {"base64": "a"}}, 400, "malformed_request", "the image is no base64"),
         ({"model": "sam9"}, 404, "unknown_model", "no model named 'sam9' is served here; there are tiny"),

@@ -204,6 +204,20 @@ def test_proposals_are_those_of_the_python_call(client: TestClient, image_id: st
     assert len(qualities) == 3 and qualities == sorted(qualities, reverse=True)
 
 
+def test_proposals_in_a_region_are_those_of_the_python_call(
+    client: TestClient, photo: bytes, predictor: Predictor
+) -> None:
+    image_id = client.put("/v1/images?encode=false", content=photo).json()["id"]
+    asked = {"image": image_id, "query": {"label": "thing", "prompts": [POINTS]}, "within": {"mask": encode_rle(DRAWN)}}
+    answer = client.post("/v1/propose", json=asked).json()
+    found = predictor.propose(bundled_image("chelsea"), QUERIES[2], within=DRAWN)
+    assert [result["mask"] for result in answer["results"]] == [result.to_rle() for result in found]
+    assert any(result.area for result in found)
+    assert not client.get(f"/v1/images/{image_id}").json()["is_encoded"], "nothing but the region was encoded"
+    beside = {**asked, "within": {"box_xyxy": [0, 0, 50, 50]}}
+    assert client.post("/v1/propose", json=beside).json()["error"]["code"] == "outside_image"
+
+
 @pytest.mark.parametrize(
     "within", [{"box_xyxy": [100, 40, 320, 260]}, {"mask": encode_rle(DRAWN)}], ids=["box", "mask"]
 )

@@ -3,17 +3,16 @@
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from promptseg.batch.sources import BatchImage
 from promptseg.errors import PromptError
 from promptseg.image_files import expand_home
-from promptseg.prompts import BoxPrompt, PointPrompt, Prompt, Query
+from promptseg.prompts import UNNAMED_OBJECT, BoxPrompt, PointPrompt, Prompt, Query
 from promptseg.untrusted_files import parse_json, read_text
 
-UNNAMED = "object"
 _FORM = {
     ".jsonl": 'write {"image": "a.jpg", "label": "cup", "points": [[x, y], [x, y, 0]], "boxes": [[x0, y0, x1, y1]]}',
     ".csv": "its columns are image, label, object, x, y, on_object, x0, y0, x1, y1; it needs image, and x, y or a box",
@@ -21,8 +20,18 @@ _FORM = {
 _FLAGS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _COLUMNS = frozenset("image label x y on_object x0 y0 x1 y1 object".split())
 
-Pointing = Mapping[str, tuple[Query, ...]]
-"""The objects that are pointed at, by the name of the image."""
+
+@dataclass(frozen=True)
+class Pointing:
+    """What is pointed at in single images.
+
+    Attributes:
+        where: The file, for messages.
+        queries: The objects, by the name of the image.
+    """
+
+    where: str
+    queries: Mapping[str, tuple[Query, ...]]
 
 
 def read_pointing(path: str | Path) -> Pointing:
@@ -43,7 +52,7 @@ def read_pointing(path: str | Path) -> Pointing:
     if suffix not in _FORM:
         raise PromptError(f"{path}: points and boxes are in a file .jsonl or .csv")
     try:
-        text = read_text(path).removeprefix("\ufeff")
+        text = read_text(path)
     except FileNotFoundError as error:
         raise PromptError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
@@ -53,26 +62,25 @@ def read_pointing(path: str | Path) -> Pointing:
         found[image].append(query)
     if not found:
         raise PromptError(f"{path}: no point and no box; {_FORM[suffix]}")
-    return {image: tuple(queries) for image, queries in found.items()}
+    return Pointing(str(path), {image: tuple(queries) for image, queries in found.items()})
 
 
-def point_at(images: Iterable[BatchImage], pointing: Pointing, *, where: str | Path) -> list[BatchImage]:
+def point_at(images: Iterable[BatchImage], pointing: Pointing) -> list[BatchImage]:
     """Give images their points and boxes.
 
     Args:
         images: Found by their ids.
         pointing: What `read_pointing` read.
-        where: The file, for messages.
 
     Raises:
         PromptError: The file names another image.
     """
     listed = list(images)
     known = {image.id for image in listed}
-    if strangers := [name for name in pointing if name not in known]:
+    if strangers := [name for name in pointing.queries if name not in known]:
         more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
-        raise PromptError(f"{where}: there is no image {strangers[0]!r}{more} among those to label")
-    return [replace(image, pointing=pointing.get(image.id, ())) for image in listed]
+        raise PromptError(f"{pointing.where}: there is no image {strangers[0]!r}{more} among those to label")
+    return [replace(image, pointing=pointing.queries.get(image.id, ())) for image in listed]
 
 
 def _read_lines(path: Path, text: str) -> Iterator[tuple[str, Query]]:
@@ -82,7 +90,7 @@ def _read_lines(path: Path, text: str) -> Iterator[tuple[str, Query]]:
         where = f"{path}, line {number}"
         try:
             record = parse_json(line)
-            image, label = record["image"], record.get("label", UNNAMED)
+            image, label = record["image"], record.get("label", UNNAMED_OBJECT)
             points, boxes = record.get("points", []), record.get("boxes", [])
             if not (isinstance(image, str) and isinstance(label, str)):
                 raise TypeError("image and label are text")
@@ -104,7 +112,7 @@ def _read_rows(path: Path, text: str) -> Iterator[tuple[str, Query]]:
             where = f"{path}, line {reader.line_num}"
             if None in row:
                 raise ValueError("more values than columns")
-            image, label = row["image"], row.get("label") or UNNAMED
+            image, label = row["image"], row.get("label") or UNNAMED_OBJECT
             if row.get("x") or row.get("y"):
                 points, flags, _ = groups.setdefault((image, label, row.get("object") or ""), ([], [], where))
                 points.append((float(row["x"]), float(row["y"])))

@@ -7,9 +7,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait as wait_for_connections
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -91,7 +93,7 @@ class Pool:
                 while True:
                     while len(running) < self.num_workers * _NUM_AHEAD and (item := next(waiting, _END)) is not _END:
                         unfinished.append(item)  # before it is handed out, which fails where a process just died
-                        running[executor.submit(_work, item)] = item
+                        running[_submit(executor, item)] = item
                     if not running:
                         return
                     done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -101,8 +103,9 @@ class Pool:
                         yield outcome
             except BrokenProcessPool:
                 return
-            except GeneratorExit:  # nobody wants the rest
-                executor.shutdown(wait=False, cancel_futures=True)
+            except (GeneratorExit, KeyboardInterrupt):  # nobody wants the rest
+                # waits for what is running: a worker that is just starting would find its queues gone
+                executor.shutdown(cancel_futures=True)
                 raise
 
 
@@ -112,7 +115,7 @@ _END: Any = object()
 def _run_alone(job: PoolJob[Item, T], item: Item) -> T:
     with _executor(job, 1) as executor:
         try:
-            outcome: T = executor.submit(_work, item).result()
+            outcome: T = _submit(executor, item).result()
         except BrokenProcessPool:
             return job.describe_death(item, "its process died, twice: it may need more memory than there is")
         return outcome
@@ -122,6 +125,49 @@ def _executor(job: PoolJob[Any, Any], num_workers: int) -> ProcessPoolExecutor:
     # Forked processes would inherit the thread pools of torch and OpenVINO in a state that hangs.
     context = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(num_workers, mp_context=context, initializer=_Process.start, initargs=(job,))
+
+
+def _submit(executor: ProcessPoolExecutor, item: Any) -> Future[Any]:
+    """Hand an item to a worker process, which is started if there are fewer than there may be."""
+    with _interrupts_held_back():
+        return executor.submit(_work, item)
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold interrupts back until a worker is started: half started, it would wait for ever, and so would its parent.
+
+    They stay blocked in the worker for good, since its parent ends it: a terminal interrupts all processes, and one
+    that is importing modules would write a traceback of them.
+    """
+    came: list[tuple[Any, ...]] = []
+    handler = signal.getsignal(signal.SIGINT)
+    # Python runs handlers in its main thread, whichever thread of the process the signal reached.
+    is_held = callable(handler) and threading.current_thread() is threading.main_thread()
+    if is_held:
+        signal.signal(signal.SIGINT, lambda *arguments: came.append(arguments))
+    try:
+        with _blocked_interrupts():
+            yield
+    finally:
+        if is_held:
+            signal.signal(signal.SIGINT, handler)
+    if came and callable(handler):
+        handler(*came[0])
+
+
+@contextmanager
+def _blocked_interrupts() -> Iterator[None]:
+    """Block interrupts in this thread and in processes that it starts."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # it would unblock them when the first worker starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Process:

@@ -1,19 +1,28 @@
 """Read the bytes of the images of a batch."""
 
-from promptseg._extras import require
-from promptseg.batch.sources import BatchImage, open_table
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from promptseg.batch.parquet_tables import iterate_rows
+from promptseg.batch.sources import BatchImage
 from promptseg.errors import DataError, ImageError
 from promptseg.untrusted_files import open_file
 
+# Rows of a table that are passed over; beyond that, its row group is looked up.
+_MAX_SKIPPED = 1_000
+
 
 class ImageReader:
-    """Reads images one by one; it keeps the row group of a Parquet table that it read last, since rows come in order.
+    """Reads images one by one; it goes on in the Parquet table that it read last, since rows come in order.
 
     It belongs to one thread.
     """
 
     def __init__(self) -> None:
-        self._group: tuple[BatchImage, int, list[object]] | None = None
+        self._table: tuple[Path, str] | None = None
+        self._rows: Iterator[tuple[int, Any]] = iter(())
+        self._next_row = 0
 
     def read(self, image: BatchImage, *, max_bytes: int) -> bytes:
         """Read the bytes of an encoded image.
@@ -28,38 +37,21 @@ class ImageReader:
 
     def _read_row(self, image: BatchImage) -> bytes:
         assert image.row is not None
-        if self._group is None or not _is_in(image, self._group):
-            self._group = _read_group(image)
-        _, first, rows = self._group
-        if image.row - first >= len(rows):
-            raise ImageError(f"{image.where}: {image.file} is damaged: it states more rows than it holds")
-        value = rows[image.row - first]
+        if self._table != (image.file, image.column) or not self._next_row <= image.row < self._next_row + _MAX_SKIPPED:
+            self._table, self._rows = (image.file, image.column), iterate_rows(image.file, image.column, row=image.row)
+        try:
+            found = next((each for each in self._rows if each[0] == image.row), None)
+        except DataError as error:
+            self._table = None
+            raise ImageError(f"{image.where}: can't be read: {error}") from error
+        if found is None:
+            self._table = None
+            raise ImageError(f"{image.where}: the table has fewer rows now, or is damaged")
+        self._next_row, value = image.row + 1, found[1]
         content = value.get("bytes") if isinstance(value, dict) else value
         if not isinstance(content, bytes) or not content:
             raise ImageError(f"{image.where}: the table has no image here")
         return content
-
-
-def _is_in(image: BatchImage, group: tuple[BatchImage, int, list[object]]) -> bool:
-    of, first, rows = group
-    assert image.row is not None
-    return (of.file, of.column) == (image.file, image.column) and first <= image.row < first + len(rows)
-
-
-def _read_group(image: BatchImage) -> tuple[BatchImage, int, list[object]]:
-    """Read the row group that a row is in: any row of it, the number of its first row, and its values."""
-    assert image.row is not None
-    try:
-        table = open_table(image.file)
-        first = 0
-        for index in range(table.metadata.num_row_groups):
-            num_rows = table.metadata.row_group(index).num_rows
-            if image.row < first + num_rows:
-                return image, first, table.read_row_group(index, columns=[image.column])[image.column].to_pylist()
-            first += num_rows
-    except (DataError, OSError, ValueError, require("pyarrow", extra="batch").ArrowException) as error:
-        raise ImageError(f"{image.where}: can't be read: {error}") from error
-    raise ImageError(f"{image.where}: the table has {first:,} rows now")
 
 
 def _read_span(image: BatchImage, max_bytes: int) -> bytes:

@@ -8,24 +8,17 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from promptseg._extras import require
+from promptseg.batch.parquet_tables import find_column, open_table, read_paths
 from promptseg.errors import DataError, ImageError
 from promptseg.image_files import IMAGE_SUFFIXES, expand_home, list_images
 from promptseg.prompts import Query
 from promptseg.skipped_files import SkippedFile
 
-if TYPE_CHECKING:
-    import pyarrow.parquet
-
 _LISTS = frozenset({".txt", ".lst"})
 _SHARDS = frozenset({".tar"})
 _COMPRESSED = frozenset({".tgz", ".gz", ".bz2", ".xz", ".zst"})
 _TABLES = frozenset({".parquet"})
-# Columns of a Parquet table that hold images, in the order in which they are looked for.
-_BYTES_COLUMNS = ("image", "jpg", "png", "bytes")
-_PATH_COLUMNS = ("path", "image_path", "file_name")
 
 
 @dataclass(frozen=True)
@@ -143,56 +136,10 @@ def _list_shard(path: Path, skipped: list[SkippedFile] | None) -> list[BatchImag
 
 def _list_table(path: Path, column: str | None) -> list[BatchImage]:
     table = open_table(path)
-    name, holds_bytes = _find_column(path, table.schema_arrow, column)
+    name, holds_bytes = find_column(path, table.schema_arrow, column)
     num_rows, num_bytes = table.metadata.num_rows, path.stat().st_size
     if num_rows > num_bytes:  # an image or a path has a byte at least
         raise DataError(f"{path}: damaged: it states {num_rows:,} rows in {num_bytes:,} bytes")
     if holds_bytes:
         return [BatchImage(f"{path}#{row}", path, row=row, column=name) for row in range(num_rows)]
-    try:
-        paths = table.read(columns=[name])[name].to_pylist()
-    except table_errors() as error:
-        raise DataError(f"{path}: not a Parquet table that can be read: {error}") from error
-    if not all(isinstance(each, str) and each for each in paths):
-        raise DataError(f"{path}: its column {name!r} has rows without a path")
-    return list(_files(map(expand_home, paths)))
-
-
-def _find_column(path: Path, schema: Any, column: str | None) -> tuple[str, bool]:
-    """Find the column of images, and whether it holds their bytes."""
-    import pyarrow
-
-    names = [column] if column is not None else [*_BYTES_COLUMNS, *_PATH_COLUMNS]
-    for name in names:
-        if name not in schema.names:
-            continue
-        kind = schema.field(name).type
-        has_bytes = pyarrow.types.is_struct(kind) and kind.get_field_index("bytes") >= 0
-        if has_bytes or pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind):
-            return name, True
-        if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
-            return name, False
-    raise DataError(
-        f"{path}: no column of images or paths ({', '.join(names)}); it has {', '.join(schema.names)}: say which with "
-        "--column"
-    )
-
-
-def open_table(path: Path) -> "pyarrow.parquet.ParquetFile":
-    """Open a Parquet table.
-
-    Raises:
-        DataError: It can't be read.
-        MissingExtraError: pyarrow is not installed.
-    """
-    parquet = require("pyarrow.parquet", extra="batch")
-    try:
-        return parquet.ParquetFile(path)
-    except table_errors() as error:
-        raise DataError(f"{path}: not a Parquet table that can be read: {error}") from error
-
-
-def table_errors() -> tuple[type[Exception], ...]:
-    """Name the errors of pyarrow at a table that is damaged."""
-    arrow = require("pyarrow", extra="batch")
-    return OSError, ValueError, arrow.ArrowException
+    return list(_files(map(expand_home, read_paths(path, name))))

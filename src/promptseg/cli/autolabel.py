@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from promptseg._wording import counted
-from promptseg.cli.checks import check_device, check_output_folder, read_mask_value
+from promptseg.cli.checks import check_output_folder, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_classes, read_name_file
 from promptseg.cli.image_results import name_skipped
-from promptseg.cli.loading import check_parts, load_parts
+from promptseg.cli.loading import ModelChoice
 from promptseg.cli.options import (
     FORMAT_HELP,
     Detector,
@@ -75,28 +75,18 @@ def autolabel(
 
     classes = read_name_file(names)
     asked = collect_classes(classes, text or (), exemplar or (), mask_value=read_mask_value(mask_value))
-    if points is not None:
-        read_pointing(points)
-    elif not asked:
+    pointing = None if points is None else read_pointing(points)
+    if pointing is None and not asked:
         raise PromptError("no class was given; use --names, --text, --exemplar or --points, for example: --text cat")
     find_format(format, tolerance=tolerance)
     skipped: list[SkippedFile] = []
     list_folder(folder, skipped=skipped)
     name_skipped(skipped)
-    check_parts(model, detector, masker)
-    check_device(device)
+    chosen_model = ModelChoice(model, detector, masker, threshold, tile, device, engine.value, offline)
+    chosen_model.check()
     check_output_folder(out)
 
-    predictor = load_parts(
-        model,
-        detector=detector,
-        masker=masker,
-        tile=tile,
-        device=device,
-        engine=engine.value,
-        offline=offline,
-        threshold=threshold,
-    )
+    predictor = chosen_model.load()
     with show_progress("labeling") as report:
         done = label_folder(
             predictor,
@@ -105,7 +95,7 @@ def autolabel(
             out,
             format=format,
             tolerance=tolerance,
-            points=points,
+            points=pointing,
             runner=Pool(workers) if workers > 1 else None,
             report=report,
         )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptseg._wording import counted
-from promptseg.cli.checks import check_device, check_output_folder, read_mask_value
+from promptseg.cli.checks import check_output_folder, read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_classes, read_name_file
 from promptseg.cli.image_results import name_skipped
-from promptseg.cli.loading import check_parts, load_parts
+from promptseg.cli.loading import ModelChoice
 from promptseg.cli.options import (
     FORMAT_HELP,
     Detector,
@@ -122,9 +122,9 @@ def batch(
     else:
         request = _read_classes(text or [], names, exemplar or [], mask_value)
     check_format(format, tolerance=tolerance)
-    check_parts(model, detector, masker)
+    chosen_model = ModelChoice(model, detector, masker, threshold, tile, device, engine.value, offline)
+    chosen_model.check()
     chosen = _choose_runner(runner, workers, address)
-    check_device(device)
     check_output_folder(out)
 
     from promptseg.batch import Pool, list_sources
@@ -135,16 +135,7 @@ def batch(
     skipped: list[SkippedFile] = []
     images = list_sources(sources, column=column, skipped=skipped)
     name_skipped(skipped)
-    predictor = load_parts(
-        model,
-        detector=detector,
-        masker=masker,
-        tile=tile,
-        device=device,
-        engine=engine.value,
-        offline=offline,
-        threshold=threshold,
-    )
+    predictor = chosen_model.load()
     if chosen is None and workers is not None:
         chosen = Pool(workers)
     with show_progress("segmenting") as report:

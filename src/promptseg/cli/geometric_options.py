@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 POINT_HELP = "A point on the object: x,y in pixels; x,y,0 is a point beside it. Repeat it for more points."
 BOX_HELP = "A box around the object: x0,y0,x1,y1 in pixels. Repeat it for more objects."
-# The label of an object that is marked without a phrase.
-UNNAMED = "object"
 
 
 def parse_points(points: Sequence[str]) -> "PointPrompt":
@@ -104,14 +102,14 @@ def add_pointing(queries: "Sequence[Query]", points: Sequence[str], boxes: Seque
     Raises:
         PromptError: A point or box is malformed, or there are several queries to add it to.
     """
-    from promptseg.prompts import Query
+    from promptseg.prompts import UNNAMED_OBJECT, Query
 
     prompts: list[Prompt] = [parse_points(points)] if points else []
     prompts += [parse_box(box) for box in boxes]
     if not prompts:
         return tuple(queries)
     if not queries:
-        return (Query(UNNAMED, tuple(prompts)),)
+        return (Query(UNNAMED_OBJECT, tuple(prompts)),)
     if len(queries) > 1:
         labels = ", ".join(query.label for query in queries)
         raise PromptError(f"--point and --box belong to one query, but there are {len(queries)}: {labels}")

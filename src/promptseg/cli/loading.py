@@ -1,8 +1,11 @@
 """Load a model for a command, and report on stderr what takes long."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from promptseg.cli.checks import check_device
 
 if TYPE_CHECKING:
     from promptseg.predictor import Predictor
@@ -22,35 +25,56 @@ def load_predictor(model: str | None, **options: Any) -> "Predictor":
         return load(model, progress=report, report_compile=tell_compile(), **options)
 
 
-def check_parts(model: str | None, detector: str | None, masker: str | None) -> None:
-    """Check that what is to compute is named once.
+@dataclass(frozen=True)
+class ModelChoice:
+    """The model of a command: a model, a detector with a masker, or a masker for points and boxes alone.
 
-    Raises:
-        BadParameter: A model and a part that stands for it are given.
-    """
-    for part, hint in ((masker, "--masker"), (detector, "--detector")):
-        if part is not None and model is not None:
-            raise typer.BadParameter(f"give --model or {hint}, not both", param_hint=hint)
-
-
-def load_parts(
-    model: str | None, *, detector: str | None, masker: str | None, tile: int | None, **options: Any
-) -> "Predictor":
-    """Load a model, or a detector with a masker, or a masker for points and boxes alone; see `check_parts`.
-
-    Args:
+    Attributes:
         model: As `promptseg.load`.
         detector: Of "langsam"; None: there is none.
         masker: Of "langsam", or instead of a model.
+        threshold: As `promptseg.load`.
         tile: Side of tiles, pixels; None: images are not cut.
-        options: As `promptseg.load`.
+        device: As `promptseg.load`.
+        engine: As `promptseg.load`.
+        offline: As `promptseg.load`.
     """
-    parts = {name: part for name, part in (("detector", detector), ("masker", masker)) if part is not None}
-    if detector is not None:
-        predictor = load_predictor("langsam", **parts, **options)
-    else:
-        predictor = load_predictor(masker or model, **options)
-    return predictor if tile is None else predictor.tiled(tile)
+
+    model: str | None
+    detector: str | None
+    masker: str | None
+    threshold: float | None
+    tile: int | None
+    device: str
+    engine: str
+    offline: bool
+
+    def check(self) -> None:
+        """Check that what is to compute is named once, and that this machine has the device.
+
+        Raises:
+            BadParameter: A model and a part that stands for it are given.
+            EngineError: There is no such device.
+        """
+        for part, hint in ((self.masker, "--masker"), (self.detector, "--detector")):
+            if part is not None and self.model is not None:
+                raise typer.BadParameter(f"give --model or {hint}, not both", param_hint=hint)
+        check_device(self.device)
+
+    def load(self) -> "Predictor":
+        """Load it; see `check`."""
+        options: dict[str, Any] = {
+            "threshold": self.threshold,
+            "device": self.device,
+            "engine": self.engine,
+            "offline": self.offline,
+        }
+        if self.detector is None:
+            predictor = load_predictor(self.masker or self.model, **options)
+        else:
+            parts = {} if self.masker is None else {"masker": self.masker}
+            predictor = load_predictor("langsam", detector=self.detector, **parts, **options)
+        return predictor if self.tile is None else predictor.tiled(self.tile)
 
 
 def tell_compile() -> Any:

@@ -1,88 +1,22 @@
-"""`promptseg`: the commands and their exit codes.
+"""The process of the command line, from its first moment to its end; `app` has the commands.
 
-Exit codes: 0 success, 1 some images failed (each named on stderr), 2 invalid request or input, 130 interrupted.
-Each command is a function in its own module. Heavy imports stay inside the function, so that `--help` is fast.
+What the commands import takes half a second. An interrupt (Ctrl-C) is looked after before that, so this module and the
+packages that it is in import next to nothing, not even `typing`.
 """
 
+from __future__ import annotations
+
 import atexit
-import errno
-import logging
 import os
+import signal
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn
 
-import typer
+from promptseg.cli.exit_codes import INTERRUPTED, READER_GONE
 
-from promptseg.cli.autolabel import autolabel
-from promptseg.cli.batch import batch
-from promptseg.cli.calibrate import calibrate
-from promptseg.cli.deprecated_spellings import translate
-from promptseg.cli.evaluate import evaluate
-from promptseg.cli.evaluate_benchmark import evaluate_benchmark
-from promptseg.cli.export import export
-from promptseg.cli.finetune import finetune
-from promptseg.cli.library_caches import keep_library_caches
-from promptseg.cli.models import models
-from promptseg.cli.output import escape_unencodable, open_missing_streams
-from promptseg.cli.panoptic import panoptic
-from promptseg.cli.predict import predict
-from promptseg.cli.pseudo_masks import pseudo_masks
-from promptseg.cli.segment_everything import segment_everything
-from promptseg.cli.serve import serve
-from promptseg.cli.train import train
-from promptseg.cli.version import print_version, version
-from promptseg.cli.weights import weights_app
-from promptseg.errors import EngineError, OfflineError, PromptsegError, PromptsegWarning
-
-app = typer.Typer(
-    name="promptseg",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback()
-def _promptseg(
-    _: Annotated[
-        bool,
-        typer.Option("--version", callback=print_version, is_eager=True, help="Show the version and exit."),
-    ] = False,
-) -> None:
-    """Segment images by text, example images, points and boxes."""
-
-
-app.command()(predict)
-app.command()(panoptic)
-app.command()(segment_everything)
-app.command()(autolabel)
-app.command()(batch)
-app.command()(finetune)
-app.command()(evaluate)
-app.command()(evaluate_benchmark)
-app.command()(calibrate)
-app.command()(pseudo_masks)
-app.command()(train)
-app.command()(serve)
-app.command()(export)
-app.command()(models)
-app.add_typer(weights_app, name="weights")
-app.command()(version)
-
-_HELP = frozenset({"-h", "--help", "--version"})
-# What typer raises for malformed arguments; it has no public name in all versions.
-_USAGE_ERROR: Any = typer.BadParameter.__base__
-
-# Errors of a stream that goes to a full disk.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# Hints for errors whose message does not name a way out.
-_HINTS: dict[type[PromptsegError], str] = {
-    OfflineError: "run it once without --offline, or `promptseg weights pull` where there is a network",
-    EngineError: "`promptseg version` shows what is installed here",
-}
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any, NoReturn
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -92,91 +26,66 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: The arguments after the program's name; None: those of this process.
     """
     if arguments is not None:
-        sys.exit(_run(arguments))
+        from promptseg.cli.app import run
+
+        sys.exit(run(arguments))
+    _on_interrupt(_end_at_once)
+    from promptseg.cli.app import run
+    from promptseg.cli.output import escape_unencodable, open_missing_streams
+
     open_missing_streams()
     escape_unencodable()
-    code = _run(sys.argv[1:])
-    _exit_at_once(code)
+    code = _run(run)
+    _on_interrupt(_end_at_once)
+    _exit_without_cleanup(code)
 
 
-def _run(arguments: Sequence[str]) -> int:
-    """Run a command; return its exit code."""
-    # `read_image` refuses damaged and large images itself, by name and in one line.
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\) exceeds limit")
-    current, notice = translate(arguments)
-    if notice is not None:
-        typer.echo(notice, err=True)
-    if _HELP.isdisjoint(current):
-        keep_library_caches()
+class _Interrupts:
+    """A handler of interrupts that notes them: libraries make other errors of them, while they are imported, say."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, *_: object) -> NoReturn:
+        self.came = True
+        raise KeyboardInterrupt
+
+
+def _on_interrupt(handler: Callable[..., Any]) -> None:
+    """Handle interrupts, unless who started this process wants them ignored, as a shell does in the background."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _end_at_once(*_: object) -> NoReturn:
+    _tell_interrupted()
+    os._exit(INTERRUPTED)
+
+
+def _tell_interrupted() -> None:
     try:
-        _refuse_empty(current)
-        with _warnings_in_one_line():
-            # Not in its standalone mode, in which it draws an error as a box of five lines.
-            code = app(current, prog_name="promptseg", standalone_mode=False)
-    except SystemExit as exit:  # of a reader that has gone
-        return exit.code if isinstance(exit.code, int) else int(exit.code is not None)
-    except _USAGE_ERROR as error:
-        return _show_usage_error(error)
-    except PromptsegError as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
-        hint = next((text for kind, text in _HINTS.items() if isinstance(error, kind)), None)
-        if hint:
-            typer.echo(f"hint: {hint}", err=True)
-        return 2
-    except OSError as error:
-        if error.filename is not None or error.errno not in _FULL:
+        os.write(2, b"interrupted\n")  # and not print: an interrupt may come while something is printed
+    except OSError:
+        pass  # nobody reads it
+
+
+def _run(run: Callable[[Sequence[str]], int]) -> int:
+    """Run the command of this process; return its exit code."""
+    interrupts = _Interrupts()
+    try:
+        _on_interrupt(interrupts)
+        code = run(sys.argv[1:])
+    except BaseException:
+        if not interrupts.came:
             raise
-        typer.echo(f"error: the output can't be written: {error.strerror}", err=True)
-        return 2
-    return code if isinstance(code, int) else 0
+        code = INTERRUPTED
+    if code == 0 or not interrupts.came:  # a server ends by an interrupt, as it should
+        return code
+    _tell_interrupted()
+    return INTERRUPTED
 
 
-@contextmanager
-def _warnings_in_one_line() -> Iterator[None]:
-    """Write warnings of this package to stderr as the errors are written; others as ever."""
-    with warnings.catch_warnings():
-        show_others = warnings.showwarning
-        shown = set()
-
-        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if not issubclass(category, PromptsegWarning):
-                show_others(message, category, *where, **more)
-            elif str(message) not in shown:
-                shown.add(str(message))
-                typer.echo(f"warning: {message}", err=True)
-
-        warnings.showwarning = show
-        warnings.simplefilter("default", PromptsegWarning)
-        yield
-
-
-def _refuse_empty(arguments: Sequence[str]) -> None:
-    """Refuse an empty argument: as a path it would stand for the current folder.
-
-    Raises:
-        BadParameter: There is one.
-    """
-    for index, argument in enumerate(arguments):
-        before = arguments[index - 1] if index else ""
-        if argument == "" and before not in ("--text", "-t"):  # an empty phrase has a message of its own
-            raise typer.BadParameter("an argument is empty", param_hint=before if before.startswith("-") else None)
-        if argument.startswith("--") and argument.endswith("="):
-            raise typer.BadParameter("the value is empty", param_hint=argument[:-1])
-
-
-def _show_usage_error(error: Any) -> int:
-    """Write an error of the command line in one line; without any argument, the help."""
-    if type(error).__name__ == "NoArgsIsHelpError":
-        error.show()
-        return int(error.exit_code)
-    typer.echo(f"error: {' '.join(error.format_message().split())}", err=True)
-    command = "promptseg" if error.ctx is None else error.ctx.command_path
-    typer.echo(f"hint: `{command} --help` shows what can be given", err=True)
-    return int(error.exit_code)
-
-
-def _exit_at_once(code: int) -> NoReturn:
+def _exit_without_cleanup(code: int) -> NoReturn:
     """End the process without freeing its modules one by one, which takes seconds once PyTorch is loaded.
 
     Files are closed by their commands; exit handlers, such as those of temporary folders and of worker processes, run.
@@ -185,7 +94,8 @@ def _exit_at_once(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
-            # The reader has gone, as with `promptseg ... | head`, or the disk is full.
-            code = code or 1
+        except BrokenPipeError:
+            code = code or READER_GONE
+        except OSError:  # the disk is full
+            code = code or 2
     os._exit(code)

@@ -55,7 +55,9 @@ def panoptic(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Write overlay.png, panoptic.png, semantic.png and panoptic.json to a folder in here."
+            "--out",
+            "-o",
+            help="Write panoptic-overlay.png, panoptic.png, semantic.png and panoptic.json to a folder in here.",
         ),
     ] = None,
     formats: Formats = None,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptseg.cli.checks import check_device, read_mask_value
+from promptseg.cli.checks import read_mask_value
 from promptseg.cli.exemplar_options import FORM_HELP, collect_queries
 from promptseg.cli.geometric_options import BOX_HELP, POINT_HELP, add_pointing, name_region, parse_within
 from promptseg.cli.image_results import ImageResults, ResultKind, check_outputs, describe, find_images
-from promptseg.cli.loading import check_parts, load_parts
+from promptseg.cli.loading import ModelChoice
 from promptseg.cli.options import (
     AsJsonLines,
     Detector,
@@ -90,9 +90,9 @@ def predict(
             "it is for the mask of an --exemplar or of --within: there is none", param_hint="--mask-value"
         )
     paths = find_images(images)
-    check_parts(model, detector, masker)
+    chosen_model = ModelChoice(model, detector, masker, threshold, tile, device, engine.value, offline)
+    chosen_model.check()
     check_outputs(out, formats or (), tolerance=tolerance)
-    check_device(device)
 
     from promptseg.results.query_result import invert_label
 
@@ -106,16 +106,7 @@ def predict(
         }
         predictor = connect_predictor(server, token=token, model=masker or model, threshold=threshold, local=local)
     else:
-        predictor = load_parts(
-            model,
-            detector=detector,
-            masker=masker,
-            tile=tile,
-            device=device,
-            engine=engine.value,
-            offline=offline,
-            threshold=threshold,
-        )
+        predictor = chosen_model.load()
 
     predictor.check_queries(queries)  # before a data set is opened
     classes = tuple(dict.fromkeys(invert_label(query.label) if invert else query.label for query in queries))

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from promptseg._value_checks import checked_probability
 from promptseg.client.server_address import ImageForgottenError, ServerAddress
 from promptseg.client.write_request import encode_png, write_queries, write_region
-from promptseg.errors import DataError, ImageError, ImageTooLargeError, PromptError, ServerError, UnknownModelError
-from promptseg.image_files import expand_home
-from promptseg.images import DEFAULT_LIMITS, ImageSource, find_path, name_image, read_image
+from promptseg.errors import DataError, ImageTooLargeError, PromptError, ServerError, UnknownModelError
+from promptseg.images import ImageSource, find_path, name_image, read_encoded_image, read_image
 from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, Query, QueryLike
 from promptseg.regions import SearchRegion, Within
 from promptseg.request_checks import check_queries
@@ -207,17 +206,11 @@ class RemotePredictor:
 
     def _read(self, image: ImageSource) -> RemoteImage:
         """Read an image as `Predictor.encode` does, so that its errors and warnings are the same."""
-        image_rgb = read_image(image, limits=DEFAULT_LIMITS)
-        match image:
-            case str() | Path():
-                try:
-                    file = expand_home(image).read_bytes()
-                except OSError as error:  # it was there a moment ago
-                    raise ImageError(f"{image}: can't be read: {error}") from error
-            case bytes() | bytearray() | memoryview():
-                file = bytes(image)
-            case _:
-                file = encode_png(image_rgb)
+        if isinstance(image, str | Path | bytes | bytearray | memoryview):
+            image_rgb, file = read_encoded_image(image)
+        else:
+            image_rgb = read_image(image)
+            file = encode_png(image_rgb)
         return RemoteImage(image_rgb, file, find_path(image))
 
     def _store(self, file: bytes, *, name: str, encode: bool) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from promptseg.errors import PromptError
-from promptseg.prompts import BoxPrompt, PointPrompt, Prompt, Query
+from promptseg.prompts import UNNAMED_OBJECT, BoxPrompt, PointPrompt, Prompt, Query
 
 Point: TypeAlias = Sequence[float]
-LABEL = "object"
 
 
 def read_clicks(on_object: Sequence[Point], beside: Sequence[Point], corners: Sequence[Point] | None) -> Query:
@@ -31,7 +30,7 @@ def read_clicks(on_object: Sequence[Point], beside: Sequence[Point], corners: Se
         prompts.append(PointPrompt(tuple(xy for xy, _ in points), tuple(flag for _, flag in points)))
     if not prompts:
         raise PromptError("nothing was asked for: set a point on the object, or draw a box around it")
-    return Query(LABEL, tuple(prompts))
+    return Query(UNNAMED_OBJECT, tuple(prompts))
 
 
 def _pair(point: Point) -> tuple[float, float]:

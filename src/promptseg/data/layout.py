@@ -12,7 +12,7 @@ from PIL import Image
 from promptseg.data.jsonl import Line
 from promptseg.data.sample import Problem
 from promptseg.errors import DataError
-from promptseg.images import EXIF_ORIENTATION, check_stated_size, open_image
+from promptseg.images import check_stated_size, open_image, upright_size
 from promptseg.untrusted_files import open_file, read_json, read_text
 
 
@@ -111,13 +111,11 @@ def image_problem(path: Path, size_hw: tuple[int, int]) -> Problem | None:
     """
     try:
         with open_file(path) as file, open_image(file) as image:
-            height, width = image.height, image.width
-            is_rotated = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+            image_hw = upright_size(image)
     except FileNotFoundError:
         return Problem(str(path), "no such image")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return Problem(str(path), f"can't be read ({error})", is_failure=True)
-    image_hw = (width, height) if is_rotated else (height, width)
     if image_hw != size_hw:
         return Problem(str(path), f"the image is {image_hw} (height, width), its annotation {size_hw}", is_failure=True)
     return None

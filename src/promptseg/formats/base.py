@@ -130,7 +130,8 @@ class DataSet:
     left_out: tuple[LeftOut, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<DataSet images={len(self.annotations)} classes={len(self.classes)}>"
+        left_out = f" left_out={len(self.left_out)}" if self.left_out else ""
+        return f"<DataSet images={len(self.annotations)} classes={len(self.classes)}{left_out}>"
 
 
 @dataclass(frozen=True)

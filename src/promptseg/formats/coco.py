@@ -8,11 +8,13 @@ Category ids are class + 1.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation, describe_quality
-from promptseg.formats.base import DataSet, Format, read_json, reading, write_json
+from promptseg.formats.base import DataSet, Format, LeftOut, read_json, reading, write_json
 from promptseg.images import check_stated_size
 from promptseg.ops.polygons import TOLERANCE, join_holes, smooth_polygons
 from promptseg.ops.rle import coco_rle, decode_rle
@@ -35,30 +37,92 @@ def write_polygons(
 
 
 def read(directory: Path) -> DataSet:
-    """Read an instances JSON of run-length codes, polygons or both.
+    """Read an instances JSON of run-length codes, polygons or both, also as other tools write it.
+
+    Ids may be numbers or texts. Annotations without an outline, such as the boxes of a detector, are left out.
+
+    Args:
+        directory: Holds `annotations/instances.json`; or it, or its folder `annotations`, holds one other JSON file.
 
     Raises:
-        DataError: It is missing or malformed; the message names it.
+        DataError: The file is missing or malformed; the message names it.
     """
-    path = directory / INDEX
+    path = _find_index(directory)
     document = read_json(path)
     with reading(str(path), _WHAT):
-        names = {category["id"]: category["name"] for category in document["categories"]}
+        names = {_key(category["id"]): _name(category["name"]) for category in document["categories"]}
+        images = {_key(image["id"]): image for image in document["images"]}
         sizes = {
-            image["id"]: check_stated_size(image["height"], image["width"], where=f"{path}, image {image['id']}")
-            for image in document["images"]
+            image_id: check_stated_size(image.get("height"), image.get("width"), where=f"{path}, image {image['id']}")
+            for image_id, image in images.items()
         }
-        objects: dict[int, list[tuple[str, Instance]]] = {image_id: [] for image_id in sizes}
+        objects: dict[str, list[tuple[str, Instance]]] = {image_id: [] for image_id in images}
+        left_out: list[LeftOut] = []
         for index, each in enumerate(document["annotations"]):
-            with reading(f"{path}, annotations[{index}]", _WHAT):
-                mask = decode_rle(coco_rle(each["segmentation"], sizes[each["image_id"]]))
-                instance = Instance.from_mask(mask, each.get("score", 1.0), mask_quality=each.get("mask_quality"))
-                objects[each["image_id"]].append((names[each["category_id"]], instance))
+            where = f"{path}, annotations[{index}]"
+            with reading(where, _WHAT):
+                image_id, category_id = _key(each["image_id"]), _key(each["category_id"])
+                for known, key, stated in ((images, "image_id", image_id), (names, "category_id", category_id)):
+                    if stated not in known:
+                        raise DataError(f"{where}: the file has no {key[:-3]} of the {key} {stated!r}")
+                segmentation = _outlines(each.get("segmentation"))
+                if not segmentation:
+                    what = "a box without an outline" if each.get("bbox") else "no outline"
+                    left_out.append(LeftOut(where, what, images[image_id]["file_name"], names[category_id]))
+                    continue
+                mask = decode_rle(coco_rle(segmentation, sizes[image_id]))
+                score = 1.0 if each.get("score") is None else float(each["score"])
+                instance = Instance.from_mask(mask, score, mask_quality=each.get("mask_quality"))
+                objects[image_id].append((names[category_id], instance))
         annotations = tuple(
-            Annotation.from_objects(image["file_name"], sizes[image["id"]], objects[image["id"]])
-            for image in document["images"]
+            Annotation.from_objects(image["file_name"].replace("\\", "/"), sizes[image_id], objects[image_id])
+            for image_id, image in images.items()
         )
-    return DataSet(tuple(names.values()), annotations)
+    return DataSet(tuple(dict.fromkeys(names.values())), annotations, tuple(left_out))
+
+
+def _find_index(directory: Path) -> Path:
+    """Find the JSON file: that of `write`, or the only one, such as Roboflow's `_annotations.coco.json`.
+
+    Raises:
+        DataError: There are several.
+    """
+    if (directory / INDEX).is_file():
+        return directory / INDEX
+    found = [*directory.glob("*.json"), *(directory / INDEX.parent).glob("*.json")]
+    if len(found) > 1:
+        listed = ", ".join(sorted(str(path.relative_to(directory)) for path in found)[:4])
+        raise DataError(f"{directory}: which file is meant? Name it {INDEX.as_posix()}, or remove the others: {listed}")
+    return found[0] if found else directory / INDEX
+
+
+def _key(value: object) -> str:
+    """Give an id as text: 7, 7.0 and "7" are one id."""
+    return str(_whole(value)).strip()
+
+
+def _name(name: Any) -> Any:
+    """Give the name of a class without blanks around it; a number is a name too."""
+    return str(name).strip() if isinstance(name, str | int) else name
+
+
+def _whole(value: object) -> object:
+    """Give a number that was written as 7.0 or "7" as 7; anything else stays as it is."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
+def _outlines(segmentation: Any) -> Any:
+    """Give a segmentation with its polygons as COCO has them: lists of x, y, x, y, ... of three corners or more.
+
+    Corners as pairs and one polygon without the outer list become so. A run-length code stays as it is.
+    """
+    if not isinstance(segmentation, list):
+        return segmentation
+    rings = [segmentation] if segmentation and isinstance(segmentation[0], int | float) else segmentation
+    flat = [list(chain.from_iterable(ring)) if ring and isinstance(ring[0], list) else ring for ring in rings]
+    return [ring for ring in flat if len(ring) > 5]
 
 
 def categories(classes: Sequence[str]) -> list[dict[str, Any]]:

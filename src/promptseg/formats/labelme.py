@@ -140,7 +140,7 @@ def _find_image(path: Path) -> str:
 
 
 def _read_size(document: dict[str, Any], path: Path, image: Path) -> tuple[int, int]:
-    if "imageHeight" not in document or "imageWidth" not in document:
+    if document.get("imageHeight") is None and document.get("imageWidth") is None and image.is_file():
         return check_stated_size(*read_size(image), where=str(image))
     return check_stated_size(document["imageHeight"], document["imageWidth"], where=str(path))
 
@@ -152,8 +152,9 @@ def _objects(
     scores: dict[tuple[str, Any], tuple[float, float | None]] = {}
     for index, shape in enumerate(shapes):
         label = shape["label"]
-        if not isinstance(label, str):
+        if not isinstance(label, str) or not label.strip():
             raise ValueError(f"shapes[{index}] has the label {label!r}")
+        label = label.strip()
         mask = _to_mask(shape, size_hw)
         if mask is None or not mask.any():
             what = f"{label!r}, a shape of the type {_kind(shape)!r}, is no area in the image"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation, describe_quality
 from promptseg.formats.base import (
+    CLASS_MAP,
     DataSet,
     Format,
+    LeftOut,
     read_class_map,
     read_json,
     reading,
@@ -34,6 +37,9 @@ from promptseg.results import Instance
 
 # The key of a region's labels, which is also its type.
 RegionKind = Literal["brushlabels", "polygonlabels", "rectanglelabels"]
+
+# Regions that enclose an area.
+_AREAS = ("brushlabels", "polygonlabels")
 
 INDEX = Path("tasks.json")
 _IMAGE_URL = "/data/local-files/?d=images/"
@@ -53,7 +59,13 @@ def write_polygons(
 
 
 def read(directory: Path) -> DataSet:
-    """Read the tasks back, brush strokes, polygons or both.
+    """Read the tasks back, brush strokes, polygons or both, also as Label Studio exports them (JSON).
+
+    What a person drew or corrected counts, not the predictions that it was made from. Regions without an outline, such
+    as boxes and key points, are left out.
+
+    Args:
+        directory: Holds `tasks.json`. Labels that its class map lacks are further classes.
 
     Raises:
         DataError: They are missing or malformed; the message names the file.
@@ -62,12 +74,15 @@ def read(directory: Path) -> DataSet:
     tasks = read_json(path)
     if not isinstance(tasks, list):
         raise DataError(f"{path}: not a list of Label Studio's tasks")
-    annotations = []
+    annotations: list[Annotation] = []
+    left_out: list[LeftOut] = []
     for number, task in enumerate(tasks, start=1):
         where = f"{path}, task {number}"
         with reading(where, "a task of Label Studio"):
-            annotations.append(_to_annotation(task, where))
-    return DataSet(read_class_map(directory), tuple(annotations))
+            annotations += _to_annotations(task, where, left_out)
+    labels = {label for annotation in annotations for label, _ in annotation.objects()}
+    named = read_class_map(directory) if (directory / CLASS_MAP).exists() else ()
+    return DataSet((*named, *sorted(labels - set(named))), tuple(annotations), tuple(left_out))
 
 
 def _write(
@@ -175,15 +190,58 @@ def _rectangle(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _to_annotation(task: dict[str, Any], where: str) -> Annotation:
-    size_hw = check_stated_size(task["data"]["height"], task["data"]["width"], where=where)
+def _to_annotations(task: dict[str, Any], where: str, left_out: list[LeftOut]) -> list[Annotation]:
+    """Convert a task; none where nothing tells the size of its image."""
+    file_name = _file_name(task["data"])
+    regions = _find_regions(task, where, file_name, left_out)
+    size_hw = _find_size(task["data"], regions, where)
+    if size_hw is None:
+        left_out.append(LeftOut(where, "no region, and no size of the image", file_name, ""))
+        return []
     objects = []
-    for result in task["predictions"][0]["result"]:
-        (label,) = result["value"][result["type"]]
-        quality = result.get("meta", {}).get("mask_quality")
-        mask = _to_mask(result["value"], size_hw)
-        objects.append((label, Instance.from_mask(mask, result.get("score", 1.0), mask_quality=quality)))
-    return Annotation.from_objects(task["data"]["file_name"], size_hw, objects)
+    for index, region in enumerate(regions):
+        value, kind = region.get("value") or {}, region.get("type")
+        labels = value.get(kind, ())
+        has_outline = "rle" in value or len(value.get("points") or ()) >= 3
+        if kind not in _AREAS or not has_outline or region.get("image_rotation"):
+            what = "a region of a rotated image" if region.get("image_rotation") else f"{kind}: it has no outline"
+            left_out.extend(
+                LeftOut(f"{where}, region {index + 1}", what, file_name, label) for label in labels or ("",)
+            )
+            continue
+        mask = _to_mask(value, size_hw)
+        score, quality = region.get("score"), (region.get("meta") or {}).get("mask_quality")
+        instance = Instance.from_mask(mask, 1.0 if score is None else score, mask_quality=quality)
+        objects += [(label, instance) for label in labels]
+    return [Annotation.from_objects(file_name, size_hw, objects)]
+
+
+def _find_regions(task: dict[str, Any], where: str, file_name: str, left_out: list[LeftOut]) -> list[dict[str, Any]]:
+    """Find the regions that count: of the annotation that was changed last, else of the first prediction."""
+    drawn = [each for each in task.get("annotations") or () if not each.get("was_cancelled")]
+    if not drawn:
+        return list((task.get("predictions") or [{"result": []}])[0]["result"])
+    if len(drawn) > 1:
+        what = f"{len(drawn) - 1} more of the same image: the one that was changed last counts"
+        left_out.append(LeftOut(f"{where}, annotations", what, file_name, ""))
+    return list(max(drawn, key=lambda each: str(each.get("updated_at") or ""))["result"])
+
+
+def _find_size(data: dict[str, Any], regions: list[dict[str, Any]], where: str) -> tuple[int, int] | None:
+    if "height" in data or "width" in data:
+        return check_stated_size(data.get("height"), data.get("width"), where=where)
+    stated = next((region for region in regions if "original_height" in region), None)
+    if stated is None:
+        return None
+    return check_stated_size(stated["original_height"], stated.get("original_width"), where=where)
+
+
+def _file_name(data: dict[str, Any]) -> str:
+    """Give the name of a task's image: as `write` states it, else the end of its address."""
+    if isinstance(data.get("file_name"), str):
+        return str(data["file_name"])
+    address = next(value for value in data.values() if isinstance(value, str) and value)
+    return unquote(address).replace("\\", "/").rpartition("?d=")[2].rpartition("/")[2]
 
 
 def _to_mask(value: dict[str, Any], size_hw: tuple[int, int]) -> NDArray[np.bool_]:

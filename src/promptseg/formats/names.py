@@ -1,6 +1,7 @@
 """Names of output files: short, unique, traceable to the folder of the source, the same when a run is repeated."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
@@ -12,11 +13,13 @@ _MAX_BYTES = 200
 _NUM_DIGITS = 10
 
 # Characters with a special meaning for some file system or some reader of labels.
+# Names that Windows keeps for devices, whatever suffix follows.
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|(?:com|lpt)[0-9])\s*(?:\.|$)", re.IGNORECASE)
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|\ud800-\udfff]')
 
 
 class OutputNames:
-    """Chooses a name for each source; names that differ in case only clash, as they do in some file systems.
+    """Chooses a name for each source; names that differ in case or Unicode form only clash, as in some file systems.
 
     A source is named after its file; where that clashes, its folders come before it: "scene0001/rgb.png" becomes
     "scene0001-rgb". Where no such name is short and unique, a checksum of the source ends it.
@@ -28,9 +31,9 @@ class OutputNames:
     """
 
     def __init__(self, sources: Iterable[str] = (), *, taken: Iterable[str] = ()) -> None:
-        self._taken = {name.casefold() for name in taken}
+        self._taken = {_fold(name) for name in taken}
         self._wanted = Counter(
-            name.casefold() for source in dict.fromkeys(sources) for name in dict.fromkeys(_candidates(source))
+            _fold(name) for source in dict.fromkeys(sources) for name in dict.fromkeys(_candidates(source))
         )
 
     def choose(self, source: str, *, is_free: Callable[[str], bool] = lambda name: True) -> str:
@@ -41,9 +44,9 @@ class OutputNames:
             is_free: Tells whether a name may be taken; the last one, which ends in a checksum, is taken in any case.
         """
         for name in _candidates(source):
-            if name.casefold() not in self._taken and self._wanted[name.casefold()] <= 1 and is_free(name):
+            if _fold(name) not in self._taken and self._wanted[_fold(name)] <= 1 and is_free(name):
                 break
-        self._taken.add(name.casefold())
+        self._taken.add(_fold(name))
         return name
 
 
@@ -53,7 +56,9 @@ def _candidates(source: str) -> Iterator[str]:
     # Files whose names begin with a dot are hidden: no reader would find them.
     file_name = _clean(parts[-1]) if parts else ""
     path = PurePosixPath(file_name or "image")
-    stem, dotless = path.stem, path.name.replace(".", "-")
+    # Windows drops blanks and dots at the end of a name.
+    stem, dotless = path.stem.rstrip(" .") or "image", path.name.replace(".", "-").rstrip()
+    stem, dotless = (f"_{name}" if _DEVICE.match(name) else name for name in (stem, dotless))
     checksum = sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:_NUM_DIGITS]
     folders = [_clean(part) for part in parts[-2::-1]]
     if _fits(stem):
@@ -70,6 +75,10 @@ def _candidates(source: str) -> Iterator[str]:
         yield dotless
     nearest = f"{folders[0]}-" if folders and folders[0] and _fits(f"{folders[0]}-{stem}-{checksum}") else ""
     yield f"{_shorten(nearest + stem, _NUM_DIGITS + 1)}-{checksum}"
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _clean(part: str) -> str:

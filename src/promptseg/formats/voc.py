@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation
 from promptseg.formats.base import (
+    CLASS_MAP,
     DataSet,
     DataSetImage,
     Format,
+    LeftOut,
     find_files,
     paint_indexes,
     read_class_map,
@@ -29,8 +31,9 @@ from promptseg.formats.base import (
 from promptseg.ops.index_images import to_index_image
 from promptseg.results import Instance
 
-# 255 marks the border that VOC ignores.
-_LARGEST = 254
+# The border that VOC ignores.
+_BORDER = 255
+_LARGEST = _BORDER - 1
 
 
 def write_image(directory: Path, annotation: Annotation, classes: Sequence[str], image: DataSetImage) -> None:
@@ -62,30 +65,45 @@ def write_index(directory: Path, classes: Sequence[str], annotations: Iterable[A
 
 
 def read(directory: Path) -> DataSet:
-    """Read the XML files, and the object maps for the masks.
+    """Read the XML files, and the object maps for the masks; the border that the maps mark by 255 is in no object.
+
+    Objects of an image without a map are left out: they are boxes without an outline.
+
+    Args:
+        directory: Of the data set. Without a class map the classes are the names of the objects, sorted.
 
     Raises:
         DataError: A file is missing or malformed; the message names it.
     """
-    annotations = []
+    annotations, left_out = [], []
     for path in find_files(directory / "Annotations", "*.xml"):
-        object_map = read_png(directory / "SegmentationObject" / f"{path.stem}.png")
         try:
             root = ElementTree.fromstring(read_text(path))
         except ElementTree.ParseError as error:
             raise DataError(f"{path}: not XML: {error}") from error
-        labels = [found.findtext("name", "") for found in root.iter("object")]
+        labels = [found.findtext("name", "").strip() for found in root.iter("object")]
         file_name = root.findtext("filename", "")
+        stated_hw = tuple(root.findtext(f"size/{side}") for side in ("height", "width"))
+        map_path = directory / "SegmentationObject" / f"{path.stem}.png"
+        if not map_path.exists() and root.findtext("segmented", "0").strip() != "1":
+            left_out += [LeftOut(str(path), "a box without an outline", file_name, label) for label in labels]
+            continue
+        object_map = read_png(map_path)
+        if object_map.ndim == 2:
+            object_map = np.where(object_map == _BORDER, 0, object_map)
         if object_map.ndim != 2 or int(object_map.max(initial=0)) > len(labels) or not (all(labels) and file_name):
             raise DataError(f"{path}: its objects are not those of its map in SegmentationObject")
-        stated_hw = tuple(root.findtext(f"size/{side}") for side in ("height", "width"))
         if None not in stated_hw and stated_hw != tuple(map(str, object_map.shape)):
             raise DataError(f"{path}: states {stated_hw} (H, W), its map in SegmentationObject is {object_map.shape}")
         masks = ((label, object_map == number) for number, label in enumerate(labels, start=1))
         objects = [(label, Instance.from_mask(mask, 1.0)) for label, mask in masks if mask.any()]
         height, width = object_map.shape
         annotations.append(Annotation.from_objects(file_name, (height, width), objects))
-    return DataSet(read_class_map(directory), tuple(annotations))
+    if not (annotations or left_out or (directory / CLASS_MAP).exists()):
+        raise DataError(f"{directory / 'Annotations'}: no XML file of Pascal VOC")
+    found = {label for annotation in annotations for label, _ in annotation.objects()}
+    named = read_class_map(directory) if (directory / CLASS_MAP).exists() else tuple(sorted(found))
+    return DataSet(named, tuple(annotations), tuple(left_out))
 
 
 def _write_map(path: Path, indexes: NDArray[np.int64]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from promptseg.errors import PromptError
+from promptseg.language.lists import check_no_list_mark
 from promptseg.language.phrases import normalize_phrase
 from promptseg.language.things_and_stuff import Decision, decide_kind
 
@@ -148,6 +149,7 @@ def _read_text(path: str | Path) -> str:
 def _read_line(line: str, where: str) -> _Line:
     if not isinstance(line, str):
         raise PromptError(f"{where}: a class is text, not {type(line).__name__}; {_FORMS}")
+    check_no_list_mark(line, where)
     marks = {mark.lower() for mark in _MARK.findall(line)}
     if unknown := marks - {"thing", "stuff"}:
         raise PromptError(f"{where}: the mark [{min(unknown)}] is unknown; {_FORMS}")

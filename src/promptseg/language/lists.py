@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from promptseg.errors import PromptError
 from promptseg.language.phrases import broader, canonical, normalize_phrase, singular, without_article
 from promptseg.language.referring_parser import is_plain_name, parse_referring_expression
 from promptseg.language.spatial import ORDINALS, SIDES
@@ -20,6 +21,22 @@ _DESCRIPTIONS = frozenset(
     "short young old blond blonde brunette bald metal plastic front back foreground background side corner one two "
     "three four five".split()
 )
+
+# What stands before the names of a list that was copied from elsewhere: "- cat", "2. cat", "0: cat".
+_LIST_MARK = re.compile(r"\s*(?:[-*\u2022\u2013]|\d+\s*[.:)])\s+(?=\S)")
+
+
+def check_no_list_mark(line: str, where: str) -> None:
+    """Check that a line of a file of names is the name alone.
+
+    Raises:
+        PromptError: It begins with the mark of a list, as in "- cat", "2. cat" and "0: cat".
+    """
+    if found := _LIST_MARK.match(line):
+        raise PromptError(
+            f"{where}: {line.strip()!r:.80} begins with {found[0].strip()!r}, as lists do; write the name alone: "
+            f"{line[found.end() :].strip()!r:.80}"
+        )
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -47,12 +64,12 @@ def find_list(text: str) -> tuple[str, ...]:
     Example:
         >>> find_list("a cat. a remote control."), find_list("cup, table and chair")
         (('a cat', 'a remote control'), ('cup', 'table', 'chair'))
-        >>> find_list("the second white car from the left, not behind a tree")
-        ()
+        >>> find_list("1. cat"), find_list("the second white car from the left, not behind a tree")
+        ((), ())
     """
     parts = list(_iterate_parts(text))
-    if len(parts) < 2:
-        return ()
+    if len(parts) < 2 or (len(parts) == 2 and parts[0][1].isdecimal() and parts[1][0] == "."):
+        return ()  # "1. cat": a number of a list
     names = tuple(part for _, part in parts)
     by_comma = all(mark in (",", "\uff0c") for mark, _ in parts[1:])
     if not by_comma:

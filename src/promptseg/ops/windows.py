@@ -6,6 +6,7 @@ A window is (left, top, right, bottom) in whole pixels, right and bottom exclusi
 import math
 from dataclasses import dataclass
 from itertools import product
+from numbers import Integral
 from typing import TypeAlias
 
 import numpy as np
@@ -42,6 +43,8 @@ class Tiles:
     overlap: int = 256
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.side, Integral) and isinstance(self.overlap, Integral)):
+            raise PromptError(f"tiles have whole numbers of pixels, not a side of {self.side!r} and {self.overlap!r}")
         if self.side < MIN_TILE_SIDE:
             raise PromptError(f"tiles must have a side of at least {MIN_TILE_SIDE} pixels, got {self.side}")
         if not 1 <= self.overlap <= self.side // 2:

@@ -211,7 +211,7 @@ class Panoptic:
         return draw_panoptic(self.image_rgb, self.segment_ids, self.segments, alpha=alpha, legend=legend)
 
     def save(self, directory: str | Path) -> tuple[Path, ...]:
-        """Write `overlay.png`, `panoptic.png`, `semantic.png` and `panoptic.json`.
+        """Write `panoptic-overlay.png`, `panoptic.png`, `semantic.png` and `panoptic.json`.
 
         A pixel's color in `panoptic.png` is its segment, id = R + 256 G + 65536 B, as in COCO; `semantic.png` holds the
         index of its class plus 1, 0 for none. Each file appears complete or not at all; the JSON comes last.

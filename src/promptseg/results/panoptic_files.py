@@ -1,4 +1,4 @@
-"""The files of a saved panoptic map: `overlay.png`, `panoptic.png`, `semantic.png` and `panoptic.json`."""
+"""The files of a saved panoptic map: `panoptic-overlay.png`, `panoptic.png`, `semantic.png` and `panoptic.json`."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ def write_panoptic_files(
         OutputError: A file can't be written; the message names it.
     """
     images = {
-        "overlay.png": overlay,
+        "panoptic-overlay.png": overlay,  # `overlay.png` is that of a `Segmentation` in the same folder
         "panoptic.png": encode_segment_ids(segment_ids),
         "semantic.png": to_index_image(semantic + 1, num_classes=len(document["classes"])),
     }

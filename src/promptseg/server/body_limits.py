@@ -17,7 +17,7 @@ class ClientLeft(Exception):
 
 
 class BodyLimits:
-    """Reads each body before the application sees the request; refuses what is too large, too slow or too much.
+    """Reads each body before the application sees the request; refuses what is compressed, too large, slow or much.
 
     Args:
         app: What comes next; it gets the body in one message.
@@ -55,6 +55,15 @@ class BodyLimits:
 
     def _reserve(self, headers: Headers) -> int:
         """Reserve memory for a body: its stated length, or the limit if it states none."""
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            raise RefusedRequest(
+                415,
+                "unsupported_media_type",
+                f"the body is compressed ({encoding:.20})",
+                "send it without Content-Encoding: images are compressed already",
+                headers={"Accept-Encoding": "identity"},
+            )
         limit, limit_of_all = self._settings.max_body_bytes, self._settings.max_bodies_bytes
         stated = headers.get("content-length", "")
         num_bytes = int(stated) if stated.isdecimal() else limit * ("transfer-encoding" in headers)

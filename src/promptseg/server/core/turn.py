@@ -20,6 +20,8 @@ from promptseg.results.panoptic import Panoptic, Unlabelled
 from promptseg.server.core.image_store import ImageStore
 from promptseg.server.refusals import RefusedRequest
 
+_URL_ALPHABET = str.maketrans("-_", "+/")
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -88,12 +90,12 @@ class Turn:
     ) -> Segmentation:
         """Segment a stored image; arguments and errors as `Predictor.segment`.
 
-        With `within`, only the region is encoded, each time.
+        With `within`, only the region is encoded, each time; so it is by the other methods.
 
         Raises:
             RefusedRequest: The image is not stored (404).
         """
-        image = self.open(image_id) if within is None else self.pixels(image_id)
+        image = self._open_for(image_id, within)
         with self.timed("segment"):
             found = self.predictor.segment(
                 image, queries, threshold=threshold, mask_threshold=mask_threshold, within=within
@@ -101,15 +103,15 @@ class Turn:
         self.images.remeasure(image_id)
         return found
 
-    def propose(self, image_id: str, query: QueryLike) -> tuple[QueryResult, ...]:
+    def propose(self, image_id: str, query: QueryLike, *, within: Within | None = None) -> tuple[QueryResult, ...]:
         """Give what points, a box or a mask may mean; errors as `Predictor.propose`.
 
         Raises:
             RefusedRequest: The image is not stored (404).
         """
-        embedding = self.open(image_id)
+        image = self._open_for(image_id, within)
         with self.timed("segment"):
-            found = self.predictor.propose(embedding, query)
+            found = self.predictor.propose(image, query, within=within)
         self.images.remeasure(image_id)
         return found
 
@@ -122,19 +124,30 @@ class Turn:
         unlabelled: Unlabelled = "keep",
         min_score: float | None = None,
         min_area: int | None = None,
+        within: Within | None = None,
     ) -> Panoptic:
         """Give every pixel of a stored image a class of a list; arguments and errors as `Predictor.panoptic`.
 
         Raises:
             RefusedRequest: The image is not stored (404).
         """
-        embedding = self.open(image_id)
+        image = self._open_for(image_id, within)
         with self.timed("segment"):
             found = self.predictor.panoptic(
-                embedding, names, stuff=stuff, unlabelled=unlabelled, min_score=min_score, min_area=min_area
+                image,
+                names,
+                stuff=stuff,
+                unlabelled=unlabelled,
+                min_score=min_score,
+                min_area=min_area,
+                within=within,
             )
         self.images.remeasure(image_id)
         return found
+
+    def _open_for(self, image_id: str, within: Within | None) -> Embedding | NDArray[np.uint8]:
+        """Give what a request is computed on: the embedding of the image, or the pixels that a region is cut from."""
+        return self.open(image_id) if within is None else self.pixels(image_id)
 
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
@@ -147,7 +160,10 @@ class Turn:
 
 
 def decode_base64(text: str, *, what: str) -> bytes:
-    """Decode the base64 of a file; a data URI (`data:image/png;base64,...`) is taken too.
+    """Decode the base64 of a file as programs write it.
+
+    A data URI (`data:image/png;base64,...`) is taken too, and so are lines, the alphabet of URLs, and an end without
+    its "=".
 
     Args:
         text: The base64.
@@ -157,8 +173,9 @@ def decode_base64(text: str, *, what: str) -> bytes:
         RefusedRequest: It is no base64 (400).
     """
     payload = text.partition(",")[2] if text.startswith("data:") else text
+    payload = "".join(payload.split()).translate(_URL_ALPHABET).rstrip("=")
     try:
-        return base64.b64decode(payload, validate=True)
+        return base64.b64decode(payload + "=" * (-len(payload) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise RefusedRequest(
             400, "malformed_request", f"{what} is no base64: {error}", "encode the bytes of the file as base64"

@@ -8,6 +8,7 @@ from promptseg.server.core.image_store import image_not_found
 from promptseg.server.core.service import Service
 from promptseg.server.core.turn import Turn
 from promptseg.server.json_answers import ERRORS, json_answer
+from promptseg.server.refusals import RefusedRequest
 from promptseg.server.wire.answers import ImageAnswer
 
 _FILE: dict[str, Any] = {
@@ -29,6 +30,7 @@ def images_router(service: Service) -> APIRouter:
         model: str | None = Query(None, description="The model that encodes it; left out: the first."),
     ) -> Response:
         """Store an image and encode it; `Predictor.encode`."""
+        _check_media_type(request)
         encoded = await request.body()
 
         def work(turn: Turn) -> Response:
@@ -64,6 +66,23 @@ def images_router(service: Service) -> APIRouter:
             raise image_not_found(image_id)
 
     return router
+
+
+def _check_media_type(request: Request) -> None:
+    """Refuse forms and JSON; other types are not looked at, because programs state whatever they do by default.
+
+    Raises:
+        RefusedRequest: It is one of these (415).
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in ("multipart/form-data", "application/json"):
+        raise RefusedRequest(
+            415,
+            "unsupported_media_type",
+            f"this route takes the bytes of an image as the body, not {media_type}",
+            "send the file itself: `curl -T photo.jpg URL`; JSON goes to /v1/segment, with the image as "
+            '{"base64": "..."}',
+        )
 
 
 def _describe(service: Service, image_id: str, seconds: dict[str, float]) -> ImageAnswer:

@@ -8,7 +8,7 @@ from promptseg.server.core.turn import Turn
 from promptseg.server.json_answers import ERRORS, json_answer
 from promptseg.server.wire.answers import ClassOfMap, PanopticAnswer, SegmentOfMap
 from promptseg.server.wire.mask_forms import WriteMask, mask_writer, shrunk_size
-from promptseg.server.wire.read_queries import check_num_queries, find_image
+from promptseg.server.wire.read_queries import check_num_queries, find_image, read_region
 from promptseg.server.wire.requests import PanopticRequest
 from promptseg.server.wire.write_answer import DECIMALS
 
@@ -24,6 +24,7 @@ def panoptic_router(service: Service) -> APIRouter:
 
         def work(turn: Turn) -> Response:
             image_id = find_image(asked.image, turn)
+            height, width, _ = turn.pixels(image_id).shape
             found = turn.panoptic(
                 image_id,
                 asked.names,
@@ -31,6 +32,7 @@ def panoptic_router(service: Service) -> APIRouter:
                 unlabelled=asked.unlabelled,
                 min_score=asked.min_score,
                 min_area=asked.min_area,
+                within=read_region(asked.within, (height, width), turn.limits),
             )
             mask_size_hw = shrunk_size(found.size_hw, asked.mask_long_side)
             with turn.timed("masks"):

@@ -36,7 +36,7 @@ def segment_router(service: Service) -> APIRouter:
                 queries,
                 threshold=asked.threshold,
                 mask_threshold=asked.mask_threshold,
-                within=None if asked.within is None else read_region(asked.within, (height, width), turn.limits),
+                within=read_region(asked.within, (height, width), turn.limits),
             )
             thresholds = AnswerThresholds(found.presence_threshold, found.unsure_threshold, found.mask_threshold)
             decimals = None if asked.exact else DECIMALS
@@ -50,8 +50,9 @@ def segment_router(service: Service) -> APIRouter:
 
         def work(turn: Turn) -> Response:
             image_id = find_image(asked.image, turn)
-            (query,) = read_queries([asked.query], turn, turn.open(image_id).size_hw)
-            found = turn.propose(image_id, query)
+            height, width, _ = turn.pixels(image_id).shape
+            (query,) = read_queries([asked.query], turn, (height, width))
+            found = turn.propose(image_id, query, within=read_region(asked.within, (height, width), turn.limits))
             thresholds = AnswerThresholds(
                 turn.predictor.presence_threshold, None, turn.predictor.segmenter.mask_threshold
             )

@@ -45,6 +45,15 @@ def state_router(service: Service) -> APIRouter:
         """The process answers."""
         return HealthAnswer()
 
+    @router.head("/healthz", include_in_schema=False)
+    async def head_of_healthz() -> None:
+        """Answer monitors and load balancers that ask for the header alone."""
+
+    @router.head("/readyz", include_in_schema=False)
+    async def head_of_readyz() -> Response:
+        """Likewise."""
+        return Response(status_code=200 if service.models.state == "ready" else 503)
+
     @router.get("/readyz", response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
     async def readyz() -> Response:
         """Say whether every model is loaded, and what is loading."""

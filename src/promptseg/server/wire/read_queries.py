@@ -9,6 +9,7 @@ from promptseg.errors import OutsideImageError, PromptError
 from promptseg.images import ImageLimits, read_mask
 from promptseg.ops.rle import coco_rle, decode_rle
 from promptseg.prompts import BoxPrompt, ExemplarPrompt, MaskPrompt, PointPrompt, Prompt, Query, QueryLike, TextPrompt
+from promptseg.server.core.image_store import ID_CHARACTERS
 from promptseg.server.core.turn import Turn, decode_base64
 from promptseg.server.refusals import RefusedRequest
 from promptseg.server.wire.requests import (
@@ -34,9 +35,16 @@ def find_image(reference: str | InlineFile, turn: Turn) -> str:
 
     Raises:
         ImageError: It is no image, or is too large.
-        RefusedRequest: It is no base64 (400).
+        RefusedRequest: It is no base64 (400), or a text that is no id (422).
     """
     if isinstance(reference, str):
+        if len(reference) > ID_CHARACTERS or ":" in reference:
+            raise RefusedRequest(
+                422,
+                "invalid_request",
+                f"image: {reference[:ID_CHARACTERS] + '…'!r} is no id of a stored image",
+                'send the file as {"base64": "..."}, or its id after PUT /v1/images; addresses are not fetched',
+            )
         return reference
     return turn.add(decode_base64(reference.base64, what="the image"))
 
@@ -69,8 +77,10 @@ def read_queries(asked: Sequence[str | AskedQuery], turn: Turn, size_hw: tuple[i
     return tuple(each if isinstance(each, str) else _read_query(each, turn, size_hw) for each in asked)
 
 
-def read_region(asked: AskedRegion, size_hw: tuple[int, int], limits: ImageLimits) -> BoxPrompt | MaskPrompt:
-    """Convert the region to look in.
+def read_region(
+    asked: AskedRegion | None, size_hw: tuple[int, int], limits: ImageLimits
+) -> BoxPrompt | MaskPrompt | None:
+    """Convert the region to look in; None: everywhere.
 
     Args:
         asked: Of the request.
@@ -82,6 +92,8 @@ def read_region(asked: AskedRegion, size_hw: tuple[int, int], limits: ImageLimit
         ImageError: The mask can't be read or is too large.
         RefusedRequest: The mask is no base64 (400).
     """
+    if asked is None:
+        return None
     if (asked.box_xyxy is None) == (asked.mask is None):
         raise PromptError("within is a box (box_xyxy) or a mask (mask): give one of them")
     if asked.box_xyxy is not None:

@@ -138,17 +138,6 @@ QueryOrPhrase: TypeAlias = Annotated[
 ]
 
 
-class _AboutImage(_Request):
-    """What all requests about an image have."""
-
-    image: ImageReference
-    model: str | None = Field(None, description="One of /v1/models; left out: the first.")
-    masks: MaskForm = Field("rle", description="Form of the masks in the answer.")
-    mask_long_side: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="Longer side of the masks, pixels; left out, or beyond the image's: the image's own."
-    )
-
-
 class AskedRegion(_Request):
     """Where to look: a box, or a mask."""
 
@@ -156,11 +145,22 @@ class AskedRegion(_Request):
     mask: AskedMask | None = None
 
 
+class _AboutImage(_Request):
+    """What all requests about an image have."""
+
+    image: ImageReference
+    model: str | None = Field(None, description="One of /v1/models; left out: the first.")
+    within: AskedRegion | None = Field(None, description="Look only here; left out: everywhere.")
+    masks: MaskForm = Field("rle", description="Form of the masks in the answer.")
+    mask_long_side: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Longer side of the masks, pixels; left out, or beyond the image's: the image's own."
+    )
+
+
 class SegmentRequest(_AboutImage):
     """A list of queries about an image."""
 
     queries: list[QueryOrPhrase] = Field(json_schema_extra={**_QUERIES})
-    within: AskedRegion | None = Field(None, description="Look only here; left out: everywhere.")
     threshold: Share | None = Field(
         None, description="Presence below which an object counts as absent; left out: the model's own."
     )
