@@ -33,7 +33,6 @@ from promptseg.runtime.int8_products import (
     ProductFit,
     find_products,
     fold_constants,
-    hash_weights,
     input_grid,
     round_weights,
     scaled_weights,
@@ -146,7 +145,6 @@ def fit_graph(plan: Plan, source: GraphSource, pixels: Sequence[Floats], rng: np
     """Fit the products of a graph to what goes into them."""
     graph = convert(source.build())
     fold_constants(graph)
-    weights_sha256 = hash_weights(graph)
     products = [each for each in find_products(graph) if not any(part in each.name for part in plan.left_out)]
     inputs = watch_products(graph, products, pixels, rng)
     fits = {}
@@ -157,8 +155,8 @@ def fit_graph(plan: Plan, source: GraphSource, pixels: Sequence[Floats], rng: np
         line = {"graph": plan.graph, "product": product.name, "error": round(error, 4), "int8": is_kept}
         sys.stdout.write(json.dumps(line) + "\n")
         if is_kept:
-            fits[product.name] = replace(fit, scales=scales)
-    return Int8Fits(weights_sha256, fits)
+            fits[product.digest] = replace(fit, scales=scales)
+    return Int8Fits(fits)
 
 
 def watch_products(

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from promptseg.errors import EngineError
 from promptseg.runtime.silent_openvino import openvino
 
 # not imported by name: an import of openvino before that of `silent_openvino` would let it report
@@ -53,12 +52,10 @@ class Int8Fits:
     """What was fitted for the products of one graph.
 
     Attributes:
-        weights_sha256: Hash of the weights of all its products, see `hash_weights`.
-        products: By name of the product; the others stay in float32.
+        products: By the digest of the product's weights; the others stay as they are.
         digest: Hash of the file, which tells graphs in the cache apart.
     """
 
-    weights_sha256: str
     products: Mapping[str, ProductFit]
     digest: str = ""
 
@@ -84,6 +81,11 @@ class Product:
         """The name of its node, which the modules of PyTorch give."""
         return str(self.node.get_friendly_name())
 
+    @property
+    def digest(self) -> str:
+        """Hash of the weights: unlike names, it does not depend on the versions of torch and OpenVINO."""
+        return hashlib.sha256(np.ascontiguousarray(self.weights).tobytes()).hexdigest()[:16]
+
     def along_channels(self, values: NDArray[np.floating]) -> openvino.Node:
         """Give a value for each channel as a constant that fits the input or output."""
         shape = (1, -1, 1, 1) if self.is_convolution else (-1,)
@@ -96,13 +98,13 @@ def read_fits(path: Path) -> Int8Fits:
         arrays = {name: table[name] for name in table.files}
     products = {}
     bias_end = scales_end = 0
-    columns = (arrays[name].tolist() for name in ("names", "lows", "highs", "num_outputs", "num_scales"))
-    for name, low, high, num_outputs, num_scales in zip(*columns, strict=True):
+    columns = (arrays[name].tolist() for name in ("weights", "lows", "highs", "num_outputs", "num_scales"))
+    for weights, low, high, num_outputs, num_scales in zip(*columns, strict=True):
         bias = arrays["bias"][bias_end : bias_end + num_outputs]
         scales = arrays["scales"][scales_end : scales_end + num_scales]
         bias_end, scales_end = bias_end + num_outputs, scales_end + num_scales
-        products[name] = ProductFit(low, high, bias, scales)
-    return Int8Fits(str(arrays["weights_sha256"]), products, hashlib.sha256(path.read_bytes()).hexdigest())
+        products[weights] = ProductFit(low, high, bias, scales)
+    return Int8Fits(products, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def write_fits(fits: Int8Fits, path: Path) -> None:
@@ -110,8 +112,7 @@ def write_fits(fits: Int8Fits, path: Path) -> None:
     products = fits.products.values()
     np.savez_compressed(
         path,
-        weights_sha256=np.array(fits.weights_sha256),
-        names=np.array(list(fits.products)),
+        weights=np.array(list(fits.products)),
         lows=np.array([each.low for each in products], np.float32),
         highs=np.array([each.high for each in products], np.float32),
         num_outputs=np.array([len(each.bias) for each in products]),
@@ -147,12 +148,6 @@ def find_products(graph: openvino.Model) -> Iterator[Product]:
         yield Product(node, weights.T if is_transposed else weights, is_transposed, kind == "Convolution")
 
 
-def hash_weights(graph: openvino.Model) -> str:
-    """Hash the weights of all products of a graph, whatever they are named."""
-    each = sorted(hashlib.sha256(np.ascontiguousarray(one.weights).tobytes()).digest() for one in find_products(graph))
-    return hashlib.sha256(b"".join(each)).hexdigest()
-
-
 def scaled_weights(weights: Floats, scales: NDArray[np.floating]) -> Floats:
     """Multiply the input channels of weights (K, C, ...) by scales (C,), if there are any."""
     if not len(scales):
@@ -177,31 +172,23 @@ def input_grid(low: float, high: float) -> tuple[float, float]:
     return -zero * step, (NUM_LEVELS - 1 - zero) * step
 
 
-def put_int8(graph: openvino.Model, fits: Int8Fits, name: str) -> bool:
+def put_int8(graph: openvino.Model, fits: Int8Fits) -> bool:
     """Let products of a graph be computed in int8, as they were fitted.
 
     Args:
-        graph: Changed, if its weights are those of the fits.
+        graph: Changed, if it has the weights of all products that were fitted.
         fits: For the products.
-        name: Of the graph, for the error.
 
     Returns:
-        Whether the fits belong to the weights of the graph; otherwise it computes what it computed.
-
-    Raises:
-        EngineError: The weights are those of the fits, but a product that was fitted is not there.
+        Whether it has them; otherwise it computes what it computed.
     """
     fold_constants(graph)
-    if hash_weights(graph) != fits.weights_sha256:
+    products = [(product, fits.products.get(product.digest)) for product in find_products(graph)]
+    if {product.digest for product, fit in products if fit is not None} != set(fits.products):
         return False
-    products = {product.name: product for product in find_products(graph)}
-    if missing := [fitted for fitted in fits.products if fitted not in products]:
-        raise EngineError(
-            f"{name} has no product named {missing[0]!r}, for which int8 was fitted: another version of torch or "
-            "openvino names it otherwise; use engine openvino, or fit again by lab/fit_int8.py"
-        )
-    for fitted, fit in fits.products.items():
-        _round_product(products[fitted], fit)
+    for product, fit in products:
+        if fit is not None:
+            _round_product(product, fit)
     graph.validate_nodes_and_infer_types()
     return True
 

@@ -93,11 +93,11 @@ class _Compiler:
         with self._lock:
             return convert(step)
 
-    def put_int8(self, graph: openvino.Model | Path, fits: Int8Fits, name: str) -> openvino.Model | None:
+    def put_int8(self, graph: openvino.Model | Path, fits: Int8Fits) -> openvino.Model | None:
         """Let a graph, or the file of one, compute products in int8; None: they were fitted for other weights."""
         with self._lock:
             model = self._open().read_model(graph) if isinstance(graph, Path) else graph
-            return model if put_int8(model, fits, name) else None
+            return model if put_int8(model, fits) else None
 
     def adds_int8_exactly(self) -> bool:
         """Whether this CPU adds products of 8 bits without loss."""
@@ -135,7 +135,8 @@ def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, r
 
     Args:
         source: Of the graph.
-        precision: What OpenVINO computes in; "int8": products that were fitted for it, all else in float32.
+        precision: What OpenVINO computes in; "int8": products that were fitted for it, all else in bfloat16 where
+            the CPU has it, in float32 elsewhere.
         num_threads: That it may take.
         report: Told the name of the graph before it is exported, or None.
 
@@ -147,7 +148,7 @@ def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, r
     if precision == "int8" and source.int8_fits is not None:
         fits = read_fits(PACKAGE / source.int8_fits)
     settings = {
-        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_PRECISION_HINT": _precision_hint(precision),
         "INFERENCE_NUM_THREADS": num_threads,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_CPU_PINNING": False,  # pinned, the single threads of several processes would share the first core
@@ -161,14 +162,20 @@ def open_graph(source: GraphSource, *, precision: Precision, num_threads: int, r
         raise _cache_error(entry, error) from error
 
 
+def _precision_hint(precision: Precision) -> str:
+    if precision == "int8":
+        return "bf16" if "BF16" in cpu_capabilities() else "f32"
+    return precision
+
+
 def _compile_in_memory(
     source: GraphSource, settings: dict[str, Any], fits: Int8Fits | None, report: Any
 ) -> OpenVinoGraph:
     if report is not None:
         report(source.name)
     model = _compiler().convert(source)
-    if fits is not None and _compiler().put_int8(model, fits, source.name) is None:
-        _warn_of_other_weights(source.name)
+    if fits is not None and _compiler().put_int8(model, fits) is None:
+        _tell_of_other_weights(source.name)
     return _compiler().compile(model, settings)
 
 
@@ -220,7 +227,7 @@ def _compile(entry: Path, settings: dict[str, Any], fits: Int8Fits | None, *, re
     graph: openvino.Model | Path = entry / GRAPH_FILE
     compiled_dir = entry / str(settings["INFERENCE_PRECISION_HINT"])
     if fits is not None and (rounded := _rounded_graph(entry, fits)) is not None:
-        graph, compiled_dir = rounded, _int8_dir(entry, fits)
+        graph, compiled_dir = rounded, _int8_dir(entry, fits) / compiled_dir.name
     if reuse and (compiled_dir.is_dir() or os.access(entry, os.W_OK)):
         settings = {**settings, "CACHE_DIR": str(compiled_dir)}
     return _compiler().compile(graph, settings)
@@ -234,9 +241,9 @@ def _rounded_graph(entry: Path, fits: Int8Fits) -> openvino.Model | Path | None:
     path = _int8_dir(entry, fits) / GRAPH_FILE
     if path.is_file():
         return path
-    model = _compiler().put_int8(entry / GRAPH_FILE, fits, entry.name)
+    model = _compiler().put_int8(entry / GRAPH_FILE, fits)
     if model is None:
-        _warn_of_other_weights(entry.name)
+        _tell_of_other_weights(entry.name)
         return None
     if not os.access(entry.parent, os.W_OK):
         return model
@@ -253,8 +260,8 @@ def _int8_dir(entry: Path, fits: Int8Fits) -> Path:
     return entry / f"int8-{fits.digest[:16]}"
 
 
-def _warn_of_other_weights(name: str) -> None:
-    logger.warning("%s: int8 was fitted for other weights; it is computed in float32", name)
+def _tell_of_other_weights(name: str) -> None:
+    logger.info("%s: int8 was fitted for other weights; it is computed without", name)
 
 
 @cache
