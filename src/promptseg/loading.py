@@ -44,8 +44,8 @@ def load(
         model: A name that `list_models` gives; a directory that `save_pretrained` wrote, or transformers from a
             CLIPSeg; a file of the original CLIPSeg's decoder, or of Uni-OVSeg's first stage; None: the default.
         device: "cpu", "cuda", "cuda:1", "mps"; "auto" takes a GPU where there is one.
-        engine: "torch", "openvino", "openvino-bf16" or "openvino-int8"; "auto" takes OpenVINO on a CPU, in bfloat16
-            where the CPU has it, else with int8 where it has VNNI; on a GPU PyTorch. OpenVINO compiles a model at its
+        engine: "torch", "openvino", "openvino-bf16" or "openvino-int8"; "auto" takes OpenVINO on a CPU, with int8
+            where it has VNNI, else in bfloat16 where it has that; on a GPU PyTorch. OpenVINO compiles a model at its
             first use on a machine, for about a minute, and keeps it in the cache.
         offline: Fetch nothing.
         threshold: Presence below which an object counts as absent, in [0, 1]; nothing is unsure then. None: the

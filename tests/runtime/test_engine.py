@@ -214,7 +214,8 @@ def test_a_cache_that_can_not_be_written_is_an_error(tmp_path: Path, monkeypatch
     [
         ({"FP32"}, False, "openvino"),
         ({"FP32"}, True, "openvino-int8"),
-        ({"FP32", "BF16"}, True, "openvino-bf16"),
+        ({"FP32", "BF16"}, False, "openvino-bf16"),
+        ({"FP32", "BF16"}, True, "openvino-int8"),
     ],
 )
 def test_auto_takes_what_the_cpu_computes_fastest(

@@ -145,6 +145,8 @@ Resume: TypeAlias = Annotated[bool, typer.Option("--resume", help="Continue from
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Engine: TypeAlias = Annotated[
     EngineChoice,
-    typer.Option(help="Inference engine. auto: OpenVINO on a CPU (bf16 where the CPU supports it), else PyTorch."),
+    typer.Option(
+        help="Inference engine. auto: OpenVINO on a CPU (int8 or bf16 where the CPU supports it), else PyTorch."
+    ),
 ]
 Offline: TypeAlias = Annotated[bool, typer.Option("--offline", help="Do not download anything.")]

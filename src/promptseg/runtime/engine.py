@@ -27,8 +27,8 @@ class Runtime:
 
     Attributes:
         engine: "torch"; "openvino": the numbers of PyTorch to about 1e-3 in a logit; "openvino-bf16": computed in
-            bfloat16 inside, faster where the CPU has it; "openvino-int8": float32, with products in int8 in the image
-            encoders for which that was fitted.
+            bfloat16 inside, faster where the CPU has it; "openvino-int8": the same, float32 elsewhere, with products
+            in int8 in the image encoders for which that was fitted.
         device: As torch writes it; OpenVINO runs on "cpu" only.
         report: Told the name of each graph that is compiled for the first time, or None.
         max_threads: Threads that a compiled graph takes; None: see `num_threads`.
@@ -50,7 +50,7 @@ class Runtime:
     ) -> "Runtime":
         """Resolve "auto": a GPU where there is one, else OpenVINO on the CPU, in the fastest precision of the CPU.
 
-        That is bfloat16, else int8, where the CPU computes in it, else float32.
+        That is int8, else bfloat16, where the CPU computes in it, else float32.
 
         Raises:
             EngineError: The engine is unknown, the device is not there, or the engine does not run on the device.
@@ -152,9 +152,9 @@ def _may_have_gpu() -> bool:
 def _fastest_on_cpu() -> Engine:
     from promptseg.runtime.openvino_graph import adds_int8_exactly, cpu_capabilities
 
-    if "BF16" in cpu_capabilities():
-        return "openvino-bf16"
-    return "openvino-int8" if adds_int8_exactly() else "openvino"
+    if adds_int8_exactly():
+        return "openvino-int8"
+    return "openvino-bf16" if "BF16" in cpu_capabilities() else "openvino"
 
 
 def _check_int8() -> None:
