@@ -199,7 +199,8 @@ def test_a_shard_that_ends_in_the_middle_is_a_row_with_an_error(tmp_path: Path) 
     assert done.num_errors >= 1
     rows = list(read_rows(out))
     assert [row["path"] for row in rows if row["error"] is None] == [f"{shard}/0.png"]
-    assert all("ends in the middle" in str(row["error"]) for row in rows[1:])
+    # rows come as they are ready: in any order
+    assert all("ends in the middle" in str(row["error"]) for row in rows if row["error"] is not None)
 
 
 def test_an_image_that_ends_its_process_is_no_part_of_a_data_set(tmp_path: Path) -> None:
