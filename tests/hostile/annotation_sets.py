@@ -128,10 +128,11 @@ def _is_read(path: Path, original: Path) -> bool:
 
 def _damaged_text(path: Path, name: str, reader: str) -> Iterator[_Damage]:
     content = path.read_bytes()
-    # A list of lines has no end, labelme needs no class map, and an image may have no annotation.
+    # A list of lines has no end, labelme and Label Studio need no class map, and an image may have no annotation.
     is_list = path.parent.name in ("labels", "Segmentation") or path.suffix == ".tsv" or path.name.startswith("part-")
-    is_list |= path.name == "classes.txt" and reader.startswith("labelme")
-    is_one_of_many = reader.startswith(("labelme", "geojson", "voc", "rows"))
+    is_needless = path.name == "classes.txt" and reader.startswith(("labelme", "labelstudio"))
+    is_list |= is_needless
+    is_one_of_many = reader.startswith(("labelme", "geojson", "voc", "rows")) or is_needless
     for place in cut_places(len(content), 4)[1:3]:
         yield name, content[:place], f"cut after {place} bytes", UNNOTICEABLE if is_list else NOTICED
     yield name, content[:10] + b"\xff\xfe\xfd" + content[10:], "not UTF-8", NOTICED
