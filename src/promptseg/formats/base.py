@@ -185,6 +185,17 @@ def read_class_map(directory: Path) -> tuple[str, ...]:
     return tuple(line for line in read_text(directory / CLASS_MAP).split("\n") if line)
 
 
+def list_classes(directory: Path, annotations: Iterable[Annotation]) -> tuple[str, ...]:
+    """List the classes of a data set whose files hold labels: those of its class map, if it has one, then the others.
+
+    Raises:
+        DataError: The class map can't be read.
+    """
+    named = read_class_map(directory) if (directory / CLASS_MAP).exists() else ()
+    labels = {label for annotation in annotations for label, _ in annotation.objects()}
+    return (*named, *sorted(labels - set(named)))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file, complete or not at all."""
     with atomic_file(path) as temporary:

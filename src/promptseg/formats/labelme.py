@@ -24,7 +24,7 @@ from promptseg.formats.base import (
     Format,
     LeftOut,
     find_files,
-    read_class_map,
+    list_classes,
     read_json,
     read_size,
     reading,
@@ -98,9 +98,7 @@ def read(directory: Path) -> DataSet:
             annotations.append(Annotation.from_objects(file_name, size_hw, objects))
     if not annotations and not (directory / CLASS_MAP).exists():
         raise DataError(f"{folder}: no JSON file of labelme")
-    named = read_class_map(directory) if (directory / CLASS_MAP).exists() else ()
-    labels = {label for annotation in annotations for label, _ in annotation.objects()}
-    return DataSet((*named, *sorted(labels - set(named))), tuple(annotations), tuple(left_out))
+    return DataSet(list_classes(directory, annotations), tuple(annotations), tuple(left_out))
 
 
 def _shape(label: str, points: list[list[float]], instance: Instance, *, shape_type: str) -> dict[str, Any]:

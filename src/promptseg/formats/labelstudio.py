@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from promptseg.errors import DataError
 from promptseg.formats.annotation import Annotation, describe_quality
 from promptseg.formats.base import (
-    CLASS_MAP,
     DataSet,
     Format,
     LeftOut,
-    read_class_map,
+    list_classes,
     read_json,
     reading,
     write_json_list,
@@ -80,9 +79,7 @@ def read(directory: Path) -> DataSet:
         where = f"{path}, task {number}"
         with reading(where, "a task of Label Studio"):
             annotations += _to_annotations(task, where, left_out)
-    labels = {label for annotation in annotations for label, _ in annotation.objects()}
-    named = read_class_map(directory) if (directory / CLASS_MAP).exists() else ()
-    return DataSet((*named, *sorted(labels - set(named))), tuple(annotations), tuple(left_out))
+    return DataSet(list_classes(directory, annotations), tuple(annotations), tuple(left_out))
 
 
 def _write(

@@ -21,6 +21,7 @@ from promptseg.formats.base import (
     Format,
     LeftOut,
     find_files,
+    list_classes,
     paint_indexes,
     read_class_map,
     read_png,
@@ -99,11 +100,11 @@ def read(directory: Path) -> DataSet:
         objects = [(label, Instance.from_mask(mask, 1.0)) for label, mask in masks if mask.any()]
         height, width = object_map.shape
         annotations.append(Annotation.from_objects(file_name, (height, width), objects))
-    if not (annotations or left_out or (directory / CLASS_MAP).exists()):
+    has_class_map = (directory / CLASS_MAP).exists()
+    if not (annotations or left_out or has_class_map):
         raise DataError(f"{directory / 'Annotations'}: no XML file of Pascal VOC")
-    found = {label for annotation in annotations for label, _ in annotation.objects()}
-    named = read_class_map(directory) if (directory / CLASS_MAP).exists() else tuple(sorted(found))
-    return DataSet(named, tuple(annotations), tuple(left_out))
+    classes = read_class_map(directory) if has_class_map else list_classes(directory, annotations)
+    return DataSet(classes, tuple(annotations), tuple(left_out))
 
 
 def _write_map(path: Path, indexes: NDArray[np.int64]) -> None:

@@ -14,6 +14,11 @@ from promptseg.runtime.graph import Graph, GraphSource
 
 Engine = Literal["torch", "openvino", "openvino-bf16", "openvino-int8"]
 ENGINES = ("auto", "torch", "openvino", "openvino-bf16", "openvino-int8")
+_PRECISIONS: dict[Engine, Literal["f32", "bf16", "int8"]] = {
+    "openvino": "f32",
+    "openvino-bf16": "bf16",
+    "openvino-int8": "int8",
+}
 # Device files of a GPU that CUDA can use: on Linux, and under WSL.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
@@ -96,11 +101,7 @@ class Runtime:
             return TorchGraph(source.build(), self.device)
         from promptseg.runtime.openvino_graph import open_graph
 
-        precision: Literal["f32", "bf16", "int8"] = "f32"
-        if self.engine == "openvino-bf16":
-            precision = "bf16"
-        elif self.engine == "openvino-int8":
-            precision = "int8"
+        precision = _PRECISIONS[self.engine]
         return open_graph(source, precision=precision, num_threads=self.num_threads, report=self.report)
 
 
